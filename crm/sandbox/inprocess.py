@@ -1,0 +1,47 @@
+"""The sandbox in a thread of the calling process: for tests and benchmarks.
+
+with running_sandbox(contacts=200) as sandbox:
+    HubSpot(access_token="any", host=sandbox.url)
+    sandbox.hubspot.contacts.records      # the store itself
+    sandbox.control.faults, .journal      # what /_control shows
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from crm.sandbox.server import Sandbox
+
+START_SECONDS = 30
+
+
+class RunningSandbox(Sandbox):
+    """A sandbox that listens at `url`."""
+
+    url: str
+
+
+@contextmanager
+def running_sandbox(
+    contacts: int = 5000, seed: int = 1, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[RunningSandbox]:
+    """Serve on a free port (or `port`) until the block ends; OSError if the port is taken."""
+    sandbox = RunningSandbox(contacts, seed)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="crm-sandbox", daemon=True)
+    thread.start()
+    try:
+        started = asyncio.run_coroutine_threadsafe(sandbox.start(host, port), loop)
+        runner, bound = started.result(START_SECONDS)
+        sandbox.url = f"http://{host}:{bound}"
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(START_SECONDS)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(START_SECONDS)
+        loop.close()
