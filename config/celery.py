@@ -1,0 +1,41 @@
+"""The Celery app. It only wakes: PostgreSQL holds the truth, so every task may run twice, late, or never."""
+
+import os
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+QUEUES = ("engine", "delivery", "ingest", "sync", "segments", "reports")
+
+app = Celery("nudge")
+# Defaults, so that settings (CELERY_…) may still say otherwise.
+app.add_defaults(
+    {
+        "task_queues": [Queue(name, Exchange(name, type="direct"), routing_key=name) for name in QUEUES],
+        "task_default_queue": "engine",
+        "task_default_exchange": "engine",
+        "task_default_routing_key": "engine",
+        "task_create_missing_queues": False,  # a misspelt queue is an error, not a task nobody runs
+        "task_ignore_result": True,
+        "result_backend": None,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "worker_prefetch_multiplier": 1,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts_level": "INFO",
+        "worker_enable_remote_control": False,  # would add a queue of its own per worker to the database
+        "worker_send_task_events": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_limit": 2,
+        # A wake-up that cannot be published within seconds is left to the next beat sweep.
+        "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.4},
+    }
+)
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

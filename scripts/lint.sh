@@ -1,0 +1,20 @@
+#!/bin/sh
+# Every check besides the tests; all of them run, and one failure fails the whole.
+cd "$(dirname "$0")/.." || exit 1
+failed=""
+check() {
+    name=$1
+    shift
+    echo "--- $name"
+    "$@" </dev/null || failed="$failed, $name"
+}
+check "style" .venv/bin/ruff check .
+check "format" .venv/bin/ruff format --check .
+check "layers" .venv/bin/lint-imports
+check "types" .venv/bin/mypy
+check "migrations" .venv/bin/python manage.py makemigrations --check --dry-run
+if [ -n "$failed" ]; then
+    echo "✗ failed: ${failed#, }"
+    exit 1
+fi
+echo "✓ all checks passed"
