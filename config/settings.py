@@ -1,0 +1,319 @@
+"""Settings, read from top to bottom; nothing else in the code reads the environment."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from celery.schedules import schedule
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+from config import database, secrets
+
+env = environ.FileAwareEnv()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _port() -> int:
+    try:
+        port = env.int("PORT", 8000)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65534:
+        raise ImproperlyConfigured("PORT must be a whole number from 1 to 65534.")
+    return port
+
+
+# --- Where it runs ---------------------------------------------------------------------------------------
+PORT = _port()
+DEBUG = env.bool("NUDGE_DEBUG", False)
+NUDGE_DATA = Path(env.str("NUDGE_DATA", str(BASE_DIR / "var"))).resolve()
+NUDGE_DEMO = env.bool("NUDGE_DEMO", False)
+NUDGE_PUBLIC_URL = env.str("NUDGE_PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
+NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
+NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
+NUDGE_SANDBOX_URL = env.str("NUDGE_SANDBOX_URL", f"http://127.0.0.1:{PORT + 1}")
+NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
+
+_public = urlsplit(NUDGE_PUBLIC_URL)
+if _public.scheme not in ("http", "https") or not _public.hostname:
+    raise ImproperlyConfigured("NUDGE_PUBLIC_URL must look like https://nudge.example.com.")
+ALLOWED_HOSTS = env.list("NUDGE_ALLOWED_HOSTS", default=[_public.hostname, "localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = [NUDGE_PUBLIC_URL]
+
+# --- Secrets ---------------------------------------------------------------------------------------------
+_secrets = secrets.load(
+    NUDGE_DATA,
+    django_secret_key=env.str("NUDGE_SECRET_KEY", ""),
+    encryption_key=env.str("NUDGE_ENCRYPTION_KEY", ""),
+)
+SECRET_KEY = _secrets.django_secret_key
+NUDGE_ENCRYPTION_KEYS = _secrets.encryption_keys
+
+# --- Applications ----------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.contrib.humanize",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "csp",
+    "crm",
+    "delivery",
+    "campaigns",
+    "analytics",
+    "config",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- Data ------------------------------------------------------------------------------------------------
+DATABASE_URL = env.str("DATABASE_URL", "")
+DATABASES = {"default": database.databases(NUDGE_DATA, DATABASE_URL or None)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# --- Background work -------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.str("BROKER_URL", "") or database.broker_url(DATABASES["default"])
+if CELERY_BROKER_URL.startswith("pgmq"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = database.BROKER_TRANSPORT_OPTIONS
+CELERY_TASK_ALWAYS_EAGER = False
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TIMEZONE = "UTC"
+# Celery only wakes: each sweep finds whatever is due, so a missed or doubled tick changes nothing.
+NUDGE_SWEEPS = {
+    "campaigns.tasks.run_engine": {"schedule": schedule(5), "queue": "engine"},
+    "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
+    "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
+    "crm.tasks.sync_due": {"schedule": schedule(30), "queue": "sync"},
+    "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
+    "campaigns.tasks.refresh_segments": {"schedule": schedule(60), "queue": "segments"},
+}
+
+# --- People ----------------------------------------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("ar", _("Arabic")), ("pl", _("Polish"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.str("NUDGE_TIME_ZONE", "UTC")
+
+# --- Files -----------------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = NUDGE_DATA / "static"
+WHITENOISE_USE_FINDERS = True  # no collectstatic step; a deployment may still run it behind a CDN
+
+# --- Security --------------------------------------------------------------------------------------------
+_https = _public.scheme == "https"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+# Cookies ignore ports: two copies on one machine must not log each other out.
+SESSION_COOKIE_NAME = f"nudge_session_{PORT}"
+CSRF_COOKIE_NAME = f"nudge_csrf_{PORT}"
+SECURE_HSTS_SECONDS = 31536000 if _https else 0
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+# The admin theme evaluates Alpine expressions and sets style attributes; public pages get a stricter policy.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:", "https:"],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+        "base-uri": [SELF],
+    }
+}
+
+# --- REST ------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["crm.api.auth.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["crm.api.auth.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "crm.api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nudge API",
+    "DESCRIPTION": "Events and profiles in, reports out. Authenticate with `Authorization: Bearer <API key>`.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Admin -----------------------------------------------------------------------------------------------
+
+
+def _item(title, icon, url_name, permission=None):
+    item = {"title": title, "icon": icon, "link": reverse_lazy(url_name)}
+    if permission:
+        item["permission"] = lambda request: request.user.has_perm(permission)
+    return item
+
+
+def _model(title, icon, label):
+    app, model = label.split(".")
+    return _item(title, icon, f"admin:{app}_{model}_changelist", f"{app}.view_{model}")
+
+
+UNFOLD = {
+    "SITE_TITLE": "Nudge",
+    "SITE_HEADER": "Nudge",
+    "SITE_SUBHEADER": _("Marketing automation"),
+    "SITE_SYMBOL": "notifications_active",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("nudge/favicon.svg")}
+    ],
+    "SHOW_LANGUAGES": True,
+    "SHOW_BACK_BUTTON": False,
+    "SHOW_HISTORY": True,
+    "BORDER_RADIUS": "8px",
+    "ENVIRONMENT": "config.admin.environment",
+    "DASHBOARD_CALLBACK": "analytics.admin.home.dashboard",
+    "STYLES": [lambda request: static("nudge/admin.css")],
+    "SCRIPTS": [lambda request: static("nudge/admin.js")],
+    "COLORS": {
+        "primary": {
+            "50": "#eef2ff",
+            "100": "#e0e7ff",
+            "200": "#c7d2fe",
+            "300": "#a5b4fc",
+            "400": "#818cf8",
+            "500": "#6366f1",
+            "600": "#4f46e5",
+            "700": "#4338ca",
+            "800": "#3730a3",
+            "900": "#312e81",
+            "950": "#1e1b4b",
+        }
+    },
+    "SIDEBAR": {
+        "show_search": False,
+        "command_search": False,
+        "navigation": [
+            {"items": [_item(_("Home"), "dashboard", "admin:index")]},
+            {
+                "title": _("Audience"),
+                "separator": True,
+                "items": [
+                    _model(_("Profiles"), "group", "crm.profile"),
+                    _model(_("Segments"), "filter_alt", "campaigns.segment"),
+                    _model(_("Events"), "bolt", "crm.event"),
+                ],
+            },
+            {
+                "title": _("Campaigns"),
+                "separator": True,
+                "items": [
+                    _model(_("Flows"), "account_tree", "campaigns.flow"),
+                    _model(_("Broadcasts"), "campaign", "campaigns.broadcast"),
+                ],
+            },
+            {
+                "title": _("Messages"),
+                "separator": True,
+                "items": [
+                    _model(_("Templates"), "edit_notifications", "delivery.message"),
+                    _model(_("Deliveries"), "outbox", "delivery.delivery"),
+                ],
+            },
+            {
+                "title": _("Reports"),
+                "separator": True,
+                "items": [
+                    _item(
+                        _("Message reports"), "monitoring", "admin:reports_messages", "delivery.view_message"
+                    ),
+                    _item(_("Flow reports"), "filter_list", "admin:reports_flows", "campaigns.view_flow"),
+                ],
+            },
+            {
+                "title": _("Connections"),
+                "separator": True,
+                "items": [
+                    _model(_("CRM connections"), "sync_alt", "crm.connection"),
+                    _model(_("Sync runs"), "history", "crm.syncrun"),
+                    _model(_("Rejected records"), "report", "crm.syncreject"),
+                ],
+            },
+            {
+                "title": _("Settings"),
+                "separator": True,
+                "collapsible": True,
+                "items": [
+                    _model(_("API keys"), "key", "crm.apikey"),
+                    _model(_("Suppressed addresses"), "block", "crm.suppression"),
+                    _model(_("Alerts"), "warning", "crm.alert"),
+                    _model(_("Users"), "person", "auth.user"),
+                    _model(_("Roles"), "shield_person", "auth.group"),
+                    _model(_("Scheduled tasks"), "schedule", "django_celery_beat.periodictask"),
+                ],
+            },
+        ],
+    },
+}
+
+# --- Logging ---------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("NUDGE_LOG_LEVEL", "INFO")},
+    "loggers": {"pgmq": {"level": "WARNING"}, "hubspot": {"level": "WARNING"}},
+}

@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class CrmConfig(AppConfig):
+    """Who customers are, what they agreed to and what they did."""
+
+    name = "crm"
+    verbose_name = _("Audience")

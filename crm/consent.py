@@ -1,0 +1,93 @@
+"""Who agreed to what. No consent, no send, whoever asks."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import msgspec
+from django.db import connection, transaction
+
+from crm import log
+from crm.models import Consent
+
+CHANNEL, TOPIC = Consent.Kind.CHANNEL.value, Consent.Kind.TOPIC.value
+SUBSCRIBED, UNSUBSCRIBED = Consent.State.SUBSCRIBED.value, Consent.State.UNSUBSCRIBED.value
+
+
+class Change(msgspec.Struct):
+    """One answer of one person. `kind` is CHANNEL or TOPIC, `key` its name."""
+
+    profile_id: int
+    kind: str
+    key: str
+    state: str
+    source: str
+    changed_at: datetime
+    wording: str = ""
+
+
+_RECORD = """
+    WITH changes AS (
+        SELECT DISTINCT ON (profile_id, kind, key) *
+        FROM jsonb_to_recordset(%s::jsonb) AS r(profile_id bigint, kind text, key text, state text,
+            source text, wording text, changed_at timestamptz)
+        ORDER BY profile_id, kind, key, changed_at DESC
+    ), applied AS (
+        INSERT INTO crm_consent AS c (profile_id, kind, key, state, source, wording, changed_at)
+        SELECT profile_id, kind, key, state, source, wording, changed_at FROM changes
+        ON CONFLICT (profile_id, kind, key) DO UPDATE
+            SET state = excluded.state, source = excluded.source, wording = excluded.wording,
+                changed_at = excluded.changed_at
+            WHERE c.state <> excluded.state AND c.changed_at <= excluded.changed_at
+        RETURNING c.profile_id, c.kind, c.key, c.state, c.source, c.wording, c.changed_at
+    )
+    INSERT INTO crm_consentchange (profile_id, kind, key, state, source, wording, changed_at)
+    SELECT * FROM applied
+    RETURNING profile_id, kind, key, state, source, changed_at
+"""
+
+
+@transaction.atomic
+def record(changes: Sequence[Change]) -> int:
+    """Store answers that are newer than what we have and differ from it; return how many.
+
+    Each goes into the append-only ledger and, as `consent_changed`, into the event log.
+    """
+    if not changes:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, [msgspec.json.encode(changes).decode()])
+        rows = cursor.fetchall()
+    log.append(
+        [
+            log.NewEvent(
+                id=log.event_id("consent", profile_id, kind, key, changed_at.isoformat(), state),
+                profile_id=profile_id,
+                name="consent_changed",
+                occurred_at=changed_at,
+                properties={"kind": kind, "key": key, "state": state, "source": source},
+                source="nudge",
+            )
+            for profile_id, kind, key, state, source, changed_at in rows
+        ]
+    )
+    return len(rows)
+
+
+def subscribed(profile_ids: Collection[int], channel: str, topic: str = "") -> set[int]:
+    """Return those of `profile_ids` that may be written to by `channel` about `topic`.
+
+    The channel needs a yes; a topic only must not have a no.
+    """
+    wanted = list(profile_ids)
+    agreed = set(
+        Consent.objects.filter(
+            profile_id__in=wanted, kind=CHANNEL, key=channel, state=SUBSCRIBED
+        ).values_list("profile_id", flat=True)
+    )
+    if topic and agreed:
+        agreed -= set(
+            Consent.objects.filter(
+                profile_id__in=wanted, kind=TOPIC, key=topic, state=UNSUBSCRIBED
+            ).values_list("profile_id", flat=True)
+        )
+    return agreed

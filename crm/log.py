@@ -1,0 +1,191 @@
+"""Writing to and reading from the event log without gaps.
+
+Sequence order is not commit order, so a reader that remembers the highest number it saw loses rows that
+commit late. Each row carries its transaction id; a reader takes rows in (txid, seq) order and only those of
+transactions older than every transaction still running (`pg_snapshot_xmin`). Whatever a reader does happens
+in the transaction that moves its cursor, so each event is handled exactly once.
+"""
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from crm import partitions, signals
+from crm.models import LogCursor
+
+RESERVED_NAMES = frozenset(
+    {
+        "message_sent",
+        "message_delivered",
+        "message_opened",
+        "message_clicked",
+        "message_dismissed",
+        "message_converted",
+        "message_suppressed",
+        "message_failed",
+        "flow_entered",
+        "flow_completed",
+        "flow_exited",
+        "segment_entered",
+        "segment_left",
+        "push_subscribed",
+        "push_unsubscribed",
+        "consent_changed",
+        "profile_merged",
+    }
+)
+_NAMESPACE = uuid.UUID("5f1d4c0e-9d43-4f0e-8d3c-6e7564676531")
+
+INSERT = """
+    INSERT INTO crm_event (id, profile_id, name, occurred_at, properties, source)
+    SELECT id, profile_id, name, occurred_at, properties, source
+    FROM jsonb_to_recordset(%s::jsonb)
+        AS r(id uuid, profile_id bigint, name text, occurred_at timestamptz, properties jsonb, source text)
+    ON CONFLICT DO NOTHING
+"""
+
+
+class NewEvent(msgspec.Struct):
+    """An event to be stored. `properties` is a dict, or JSON text of an object as msgspec.Raw."""
+
+    id: uuid.UUID
+    profile_id: int
+    name: str
+    occurred_at: datetime
+    properties: Any
+    source: str
+
+
+class LoggedEvent(msgspec.Struct):
+    """A stored event."""
+
+    id: uuid.UUID
+    seq: int
+    txid: int
+    profile_id: int
+    name: str
+    occurred_at: datetime
+    received_at: datetime
+    properties: dict
+    source: str
+
+
+class Batch(msgspec.Struct):
+    """What one `read` hands out. `full` tells that more may be waiting."""
+
+    events: list[LoggedEvent]
+    full: bool
+
+
+def event_id(*parts: object) -> uuid.UUID:
+    """A UUID derived from `parts`, so that recording the same fact twice stores it once."""
+    return uuid.uuid5(_NAMESPACE, ":".join(map(str, parts)))
+
+
+def append(events: Sequence[NewEvent]) -> int:
+    """Store `events` in the caller's transaction and return how many were new.
+
+    An event whose (id, occurred_at) is already stored is left alone. Readers are woken after commit.
+    """
+    if not events:
+        return 0
+    partitions.ensure(event.occurred_at for event in events)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(INSERT, [msgspec.json.encode(events).decode()])
+        stored = cursor.rowcount
+    if stored:
+        announce({event.name for event in events})
+    return stored
+
+
+def announce(names: Collection[str]) -> None:
+    """Tell the layers above, after commit, that events called `names` were stored."""
+    names = set(names)
+    transaction.on_commit(lambda: signals.events_recorded.send(sender=None, names=names))
+
+
+@contextmanager
+def read(cursor: str, limit: int = 5000, names: Collection[str] | None = None) -> Iterator[Batch]:
+    """Hand out the next events of reader `cursor`, in one transaction that also moves the cursor.
+
+    Of the next `limit` events only those called `names` are handed out (default: all). The batch is empty
+    when nothing new is safe to read or when another process is reading with the same cursor. If the block
+    raises, nothing is kept and the same events come again.
+    """
+    LogCursor.objects.bulk_create([LogCursor(name=cursor)], ignore_conflicts=True)
+    with transaction.atomic():
+        position = LogCursor.objects.select_for_update(skip_locked=True).filter(name=cursor).first()
+        if position is None:
+            yield Batch([], full=False)
+            return
+        rows, last = _next_rows(position, limit, names)
+        yield Batch(rows, full=last is not None and last[2] == limit)
+        if last is not None:
+            LogCursor.objects.filter(name=cursor).update(txid=last[0], seq=last[1], moved_at=Now())
+
+
+def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
+    """Return the wanted rows and (txid, seq, count) of the last row looked at, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH next AS (
+                SELECT id, seq, txid, profile_id, name, occurred_at, received_at, properties, source
+                FROM crm_event
+                WHERE (txid, seq) > (%s, %s)
+                  AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                ORDER BY txid, seq LIMIT %s
+            ), edge AS (
+                SELECT count(*) AS n, (array_agg(txid ORDER BY txid DESC, seq DESC))[1] AS txid,
+                       (array_agg(seq ORDER BY txid DESC, seq DESC))[1] AS seq
+                FROM next
+            )
+            SELECT edge.n, edge.txid, edge.seq, next.id, next.seq, next.txid, next.profile_id, next.name,
+                   next.occurred_at, next.received_at, next.properties::text, next.source
+            FROM edge LEFT JOIN next ON %s::text[] IS NULL OR next.name = ANY(%s::text[])
+            ORDER BY next.txid, next.seq
+            """,
+            [position.txid, position.seq, limit, *2 * (list(names) if names is not None else None,)],
+        )
+        found = cursor.fetchall()
+    count, txid, seq = found[0][:3]
+    if not count:
+        return [], None
+    rows = [
+        LoggedEvent(*row[3:10], msgspec.json.decode(row[10]), row[11]) for row in found if row[3] is not None
+    ]
+    return rows, (txid, seq, count)
+
+
+def start_at_end(cursor: str) -> None:
+    """Create reader `cursor` so that it begins with events stored from now on; an existing one is kept."""
+    with connection.cursor() as sql:
+        sql.execute(
+            """
+            INSERT INTO crm_logcursor (name, txid, seq, moved_at)
+            VALUES (%s, pg_snapshot_xmin(pg_current_snapshot())::text::bigint, 0, now())
+            ON CONFLICT DO NOTHING
+            """,
+            [cursor],
+        )
+
+
+def lag(cursor: str) -> int:
+    """How many stored events reader `cursor` has yet to take, counted up to 100,000."""
+    with connection.cursor() as sql:
+        sql.execute(
+            """
+            SELECT count(*) FROM (
+                SELECT 1 FROM crm_event e, crm_logcursor c
+                WHERE c.name = %s AND (e.txid, e.seq) > (c.txid, c.seq) LIMIT 100000
+            ) waiting
+            """,
+            [cursor],
+        )
+        return sql.fetchone()[0]

@@ -1,0 +1,39 @@
+"""Keys of the REST API."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class ApiKey(models.Model):
+    """One key, of which only the SHA-256 digest is kept."""
+
+    class Scope(models.TextChoices):
+        READ = "read", _("read profiles and reports")
+        WRITE = "write", _("write profiles, events and subscriptions")
+        BROWSER = "browser", _("public key of a website: events and subscriptions only")
+
+    name = models.TextField(_("name"), unique=True)
+    prefix = models.TextField(_("begins with"), editable=False)
+    digest = models.BinaryField(editable=False, unique=True)
+    scopes = ArrayField(models.TextField(choices=Scope), verbose_name=_("may"))
+    allowed_origins = ArrayField(
+        models.TextField(),
+        verbose_name=_("websites"),
+        default=list,
+        blank=True,
+        help_text=_(
+            "Sites that may use a public key, such as https://shop.example.com. Empty: this site only."
+        ),
+    )
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+
+    def __str__(self):
+        return self.name

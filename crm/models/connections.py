@@ -1,0 +1,142 @@
+"""Connected CRMs, their sync runs and what could not be taken."""
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from crm.fields import EncryptedJSONField
+
+
+class Connection(models.Model):
+    """One connected CRM account."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("active")
+        PAUSED = "paused", _("paused")
+
+    kind = models.TextField(_("CRM"))
+    name = models.TextField(_("name"), unique=True)
+    slug = models.SlugField(_("short name"), unique=True)
+    config = models.JSONField(_("settings"), default=dict, blank=True)
+    credentials = EncryptedJSONField(_("credentials"), default=dict, blank=True)
+    mapping = models.JSONField(_("field mapping"), default=dict, blank=True)
+    cursor = models.JSONField(_("position"), default=dict, blank=True, editable=False)
+    state = models.TextField(_("state"), choices=State, default=State.ACTIVE)
+    interval_minutes = models.PositiveIntegerField(_("minutes between syncs"), default=2)
+    next_sync_at = models.DateTimeField(_("next sync"), null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name = _("CRM connection")
+        verbose_name_plural = _("CRM connections")
+
+    def __str__(self):
+        return self.name
+
+
+class SyncRun(models.Model):
+    """One pass over a CRM's changes, with what came of each record."""
+
+    class Mode(models.TextChoices):
+        INCREMENTAL = "incremental", _("changes since the last run")
+        FULL = "full", _("everything")
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        SUCCEEDED = "succeeded", _("succeeded")
+        FAILED = "failed", _("failed")
+
+    connection = models.ForeignKey(
+        Connection, models.CASCADE, related_name="runs", verbose_name=_("connection")
+    )
+    mode = models.TextField(_("mode"), choices=Mode, default=Mode.INCREMENTAL)
+    state = models.TextField(_("state"), choices=State, default=State.QUEUED)
+    queued_at = models.DateTimeField(_("queued"), db_default=Now())
+    started_at = models.DateTimeField(_("started"), null=True)
+    beat_at = models.DateTimeField(_("last progress"), null=True)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+    expected = models.IntegerField(_("expected"), null=True)
+    read = models.IntegerField(_("read"), default=0)
+    created = models.IntegerField(_("created"), default=0)
+    updated = models.IntegerField(_("updated"), default=0)
+    unchanged = models.IntegerField(_("unchanged"), default=0)
+    rejected = models.IntegerField(_("rejected"), default=0)
+    deleted = models.IntegerField(_("deleted"), default=0)
+    cursor_before = models.JSONField(_("position before"), default=dict)
+    cursor_after = models.JSONField(_("position after"), default=dict)
+    error = models.TextField(_("error"), blank=True, default="")
+
+    class Meta:
+        verbose_name = _("sync run")
+        verbose_name_plural = _("sync runs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection"],
+                condition=models.Q(state="running"),
+                name="one_running_sync_per_connection",
+            )
+        ]
+        indexes = [models.Index(fields=["connection", "-queued_at"], name="sync_run_latest")]
+
+    def __str__(self):
+        return f"{self.connection} {self.pk}"
+
+
+class SourceRecord(models.Model):
+    """What we last took from one CRM record; which profile it became is told by its Identifier."""
+
+    class State(models.TextChoices):
+        LIVE = "live", _("live")
+        DELETED = "deleted", _("deleted")
+        ERASED = "erased", _("erased for privacy")
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="records")
+    object = models.TextField(_("object"))
+    record_id = models.TextField(_("record"))
+    modified_at = models.DateTimeField(_("changed in the CRM"))
+    content_hash = models.BinaryField(editable=False)
+    state = models.TextField(_("state"), choices=State, default=State.LIVE)
+    synced_at = models.DateTimeField(_("taken"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("CRM record")
+        verbose_name_plural = _("CRM records")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id"], name="one_row_per_crm_record"
+            )
+        ]
+
+
+class SyncReject(models.Model):
+    """One CRM record that could not be taken, with the reason; it is tried again with the next runs."""
+
+    connection = models.ForeignKey(
+        Connection, models.CASCADE, related_name="rejects", verbose_name=_("connection")
+    )
+    run = models.ForeignKey(
+        SyncRun, models.SET_NULL, null=True, related_name="rejects", verbose_name=_("run")
+    )
+    object = models.TextField(_("object"))
+    record_id = models.TextField(_("record"))
+    code = models.TextField(_("code"))
+    field = models.TextField(_("field"), blank=True, default="")
+    detail = models.TextField(_("reason"))
+    raw = models.JSONField(_("record as received"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=1)
+    first_seen = models.DateTimeField(_("first seen"), db_default=Now())
+    last_seen = models.DateTimeField(_("last seen"), db_default=Now())
+    resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("rejected record")
+        verbose_name_plural = _("rejected records")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id"], name="one_reject_per_crm_record"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.object} {self.record_id}"

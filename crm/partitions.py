@@ -1,0 +1,65 @@
+"""Monthly partitions of the event log."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from django.db import connection, transaction
+
+MONTHS_AHEAD = 2
+_LOCK = 0x6E7564676501
+
+_known: set[date] = set()
+
+
+def _month(at: datetime) -> date:
+    return at.astimezone(UTC).date().replace(day=1)
+
+
+def _next(month: date) -> date:
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
+def ensure(times: Iterable[datetime]) -> None:
+    """Create the partitions that hold `times` where they are missing.
+
+    Runs in the caller's transaction. A new table is attached rather than created as a partition, because
+    that does not lock out the readers and writers of the others.
+    """
+    missing = {_month(at) for at in times} - _known
+    if not missing:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        existing = _existing(cursor)
+        if missing - existing:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+            existing = _existing(cursor)
+        for month in sorted(missing - existing):
+            name = f"crm_event_y{month.year:04d}m{month.month:02d}"
+            cursor.execute(f"CREATE TABLE {name} (LIKE crm_event INCLUDING DEFAULTS INCLUDING INDEXES)")
+            cursor.execute(
+                f"ALTER TABLE crm_event ATTACH PARTITION {name} "
+                f"FOR VALUES FROM ('{month} 00:00:00+00') TO ('{_next(month)} 00:00:00+00')"
+            )
+    # Only what others committed is remembered: our own may still be rolled back.
+    _known.update(missing & existing)
+
+
+def ensure_ahead(now: datetime) -> None:
+    """Create the partitions of this month and the next two."""
+    month = _month(now)
+    months = []
+    for _ in range(MONTHS_AHEAD + 1):
+        months.append(datetime(month.year, month.month, 1, tzinfo=UTC))
+        month = _next(month)
+    ensure(months)
+
+
+def forget() -> None:
+    """Drop what this process remembers; for a database that was replaced under it."""
+    _known.clear()
+
+
+def _existing(cursor) -> set[date]:
+    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'crm_event'::regclass")
+    names = [row[0].rpartition(".")[2].strip('"') for row in cursor.fetchall()]
+    return {date(int(name[11:15]), int(name[16:18]), 1) for name in names}

@@ -1,0 +1,9 @@
+"""What the CRM layer tells the layers above. Signals carry ids and names, never objects."""
+
+from django.dispatch import Signal
+
+# After commit. names: set of event names that were stored.
+events_recorded = Signal()
+
+# Inside the merging transaction. pairs: list of (loser id, winner id); receivers re-point their own rows.
+profiles_merging = Signal()

@@ -1,0 +1,194 @@
+"""Push subscriptions of people's browsers."""
+
+import base64
+import binascii
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from crm import consent, identity, log
+from crm.models import Device
+
+WEBPUSH = "webpush"
+
+
+class SubscriptionError(ValueError):
+    """A push subscription that can't be used; `field` names the part that is wrong."""
+
+    def __init__(self, field: str, detail: str):
+        super().__init__(detail)
+        self.field = field
+        self.detail = detail
+
+
+class PushKeys(msgspec.Struct):
+    p256dh: str
+    auth: str
+
+
+class PushSubscription(msgspec.Struct):
+    """What `PushSubscription.toJSON()` gives in a browser (W3C Push API, section 8)."""
+
+    endpoint: str
+    keys: PushKeys
+
+
+class Details(msgspec.Struct):
+    """What else is known about the browser."""
+
+    origin: str = ""
+    user_agent: str = ""
+    language: str = ""
+    application_key: str = ""
+    wording: str = ""
+
+
+@transaction.atomic
+def subscribe(
+    reference: identity.Reference,
+    subscription: PushSubscription,
+    details: Details,
+    source: str,
+    allowed: Callable[[str], bool],
+    now: datetime | None = None,
+) -> tuple[Device, bool]:
+    """Keep a browser's subscription and the person's consent; return the device and whether it is new.
+
+    An endpoint belongs to whom it was subscribed for last: two people share a computer, not a login.
+
+    Args:
+        allowed: tells whether an endpoint is at a push service we may call.
+
+    Raises:
+        SubscriptionError: the endpoint may not be called or a key is not one.
+    """
+    now = now or timezone.now()
+    check(subscription, allowed)
+    [profile_id] = identity.resolve([reference], now)
+    existing = Device.objects.select_for_update().filter(endpoint=subscription.endpoint).first()
+    fields = {
+        "profile_id": profile_id,
+        "kind": WEBPUSH,
+        "p256dh": subscription.keys.p256dh,
+        "auth": subscription.keys.auth,
+        "state": Device.State.ACTIVE,
+        "gone_reason": "",
+        "changed_at": now,
+        **{
+            name: getattr(details, name)[:500]
+            for name in ("origin", "user_agent", "language", "application_key")
+        },
+    }
+    device, created = Device.objects.update_or_create(endpoint=subscription.endpoint, defaults=fields)
+    consent.record(
+        [
+            consent.Change(
+                profile_id, consent.CHANNEL, WEBPUSH, consent.SUBSCRIBED, source, now, details.wording[:2000]
+            )
+        ]
+    )
+    if created or (existing and (existing.state, existing.profile_id) != (Device.State.ACTIVE, profile_id)):
+        _record("push_subscribed", device, now)
+    return device, created
+
+
+@transaction.atomic
+def unsubscribe(endpoint: str, source: str, now: datetime | None = None) -> bool:
+    """Take a browser off; the consent ends with the person's last browser. Return whether it was active."""
+    now = now or timezone.now()
+    device = Device.objects.select_for_update().filter(endpoint=endpoint, state=Device.State.ACTIVE).first()
+    if device is None:
+        return False
+    _end([device], "unsubscribed", now)
+    if not Device.objects.filter(
+        profile_id=device.profile_id, kind=WEBPUSH, state=Device.State.ACTIVE
+    ).exists():
+        consent.record(
+            [consent.Change(device.profile_id, consent.CHANNEL, WEBPUSH, consent.UNSUBSCRIBED, source, now)]
+        )
+    return True
+
+
+@transaction.atomic
+def replace(
+    old_endpoint: str,
+    subscription: PushSubscription | None,
+    allowed: Callable[[str], bool],
+    now: datetime | None = None,
+) -> bool:
+    """Follow a browser that changed its subscription; None: it lost it. Return whether we knew the old one.
+
+    Raises:
+        SubscriptionError: as for `subscribe`.
+    """
+    now = now or timezone.now()
+    device = Device.objects.select_for_update().filter(endpoint=old_endpoint).first()
+    if device is None:
+        return False
+    if subscription is None:
+        if device.state == Device.State.ACTIVE:
+            _end([device], "the browser dropped it", now)
+        return True
+    check(subscription, allowed)
+    Device.objects.filter(endpoint=subscription.endpoint).exclude(pk=device.pk).delete()
+    device.endpoint = subscription.endpoint
+    device.p256dh, device.auth = subscription.keys.p256dh, subscription.keys.auth
+    device.state, device.gone_reason, device.changed_at = Device.State.ACTIVE, "", now
+    device.save()
+    return True
+
+
+@transaction.atomic
+def mark_gone(device_ids: Collection[int], reason: str, now: datetime | None = None) -> int:
+    """Stop using devices whose push service says that they no longer exist; return how many were active."""
+    now = now or timezone.now()
+    devices = list(
+        Device.objects.select_for_update().filter(pk__in=device_ids, state=Device.State.ACTIVE).order_by("pk")
+    )
+    _end(devices, reason, now)
+    return len(devices)
+
+
+def check(subscription: PushSubscription, allowed: Callable[[str], bool]) -> None:
+    """Raise SubscriptionError unless a push can be encrypted for and sent to `subscription`."""
+    if len(subscription.endpoint) > 2000 or not allowed(subscription.endpoint):
+        raise SubscriptionError(
+            "subscription.endpoint", "The endpoint is not at a push service that this server may call."
+        )
+    for name, size in (("p256dh", 65), ("auth", 16)):
+        if _decoded_length(getattr(subscription.keys, name)) != size:
+            raise SubscriptionError(f"subscription.keys.{name}", f"Must be {size} bytes in base64url.")
+
+
+def _decoded_length(text: str) -> int:
+    try:
+        return len(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (binascii.Error, ValueError):
+        return -1
+
+
+def _end(devices: list[Device], reason: str, now: datetime) -> None:
+    Device.objects.filter(pk__in=[device.pk for device in devices]).update(
+        state=Device.State.GONE, gone_reason=reason, changed_at=now
+    )
+    for device in devices:
+        device.state = Device.State.GONE
+    log.append([_event("push_unsubscribed", device, now, reason=reason) for device in devices])
+
+
+def _record(name: str, device: Device, now: datetime) -> None:
+    log.append([_event(name, device, now)])
+
+
+def _event(name: str, device: Device, now: datetime, **more: str) -> log.NewEvent:
+    return log.NewEvent(
+        id=log.event_id(name, device.pk, now.isoformat()),
+        profile_id=device.profile_id,
+        name=name,
+        occurred_at=now,
+        properties={"device": device.pk, "channel": device.kind, **more},
+        source="nudge",
+    )
