@@ -1,0 +1,5 @@
+from delivery.models.deliveries import Attempt, Delivery
+from delivery.models.keys import VapidKey
+from delivery.models.messages import Message, MessageContent
+
+__all__ = ["Attempt", "Delivery", "Message", "MessageContent", "VapidKey"]

@@ -1,0 +1,69 @@
+"""What marketers write."""
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class Message(models.Model):
+    """One thing to say, in any number of channels, variants and locales."""
+
+    slug = models.SlugField(_("short name"), unique=True)
+    name = models.TextField(_("name"))
+    topic = models.SlugField(
+        _("topic"),
+        blank=True,
+        default="",
+        help_text=_("People can leave a topic without leaving the channel."),
+    )
+    goal_event = models.TextField(
+        _("goal"), blank=True, default="purchase", help_text=_("The event that counts as a conversion.")
+    )
+    goal_window_hours = models.PositiveIntegerField(
+        _("hours after a click that count"), default=72, help_text=_("Later conversions are not credited.")
+    )
+    goal_value_property = models.TextField(
+        _("event property with the amount"),
+        blank=True,
+        default="total",
+        help_text=_("Adds up to the revenue."),
+    )
+    expires_after_hours = models.PositiveIntegerField(
+        _("hours until it is too late"),
+        default=24,
+        help_text=_("A message that could not go out by then is dropped rather than sent late."),
+    )
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["name"]
+
+    def __str__(self):
+        return self.name
+
+
+class MessageContent(models.Model):
+    """The words of one message for one channel, variant and locale; its shape is the channel's Config."""
+
+    message = models.ForeignKey(Message, models.CASCADE, related_name="contents")
+    channel = models.TextField(_("channel"))
+    variant = models.TextField(_("variant"), default="a")
+    locale = models.TextField(
+        _("language"), blank=True, default="", help_text=_("Empty: for everybody without a better match.")
+    )
+    content = models.JSONField(_("content"))
+
+    class Meta:
+        verbose_name = _("content")
+        verbose_name_plural = _("contents")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["message", "channel", "variant", "locale"], name="one_content_per_variant_and_locale"
+            )
+        ]
+
+    def __str__(self):
+        return f"{self.channel} {self.variant} {self.locale}".strip()
