@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AnalyticsConfig(AppConfig):
+    """What came of it."""
+
+    name = "analytics"
+    verbose_name = _("Reports")
+
+    def ready(self):
+        from analytics import wiring
+
+        wiring.connect()

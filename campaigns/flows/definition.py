@@ -1,0 +1,153 @@
+"""What a flow is: its trigger, its rules and its tree of steps.
+
+A sequence is a list of steps. A split holds named branches, each a sequence; what follows the split in its
+own sequence is where the branches rejoin. Steps have stable keys, so that people keep their place.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+from django.utils.translation import gettext as _
+
+from campaigns.flows import steps as kinds
+from campaigns.segments import grammar
+from campaigns.segments.errors import Problem, RuleError
+
+MAX_STEPS = 200
+MAX_DEPTH = 5
+
+
+class EventTrigger(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An event by name, narrowed by its properties as in a segment's event condition."""
+
+    name: str
+    kind: Literal["event"] = "event"
+    where: list[dict[str, Any]] = []
+
+
+class Reentry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Whether somebody may run through again: never, always (once out), or `days` after the last entry."""
+
+    mode: Literal["never", "always", "after"] = "never"
+    days: int | None = None
+
+
+class Branch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One way out of a split; a branch without a rule takes everybody who is left."""
+
+    name: str
+    steps: "list[Step]" = []
+    rule: dict[str, Any] | None = None
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One step; its `config` has the shape its kind asks for."""
+
+    key: str
+    kind: str
+    config: dict[str, Any] = {}
+    branches: list[Branch] = []
+
+
+class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A whole flow, as stored, published, sent over the API and written to files.
+
+    `key` is an event property path ("properties.cart_id") whose value tells runs apart; `entry` a segment rule
+    that people must meet; `exit_on` the events that end a run early.
+    """
+
+    trigger: EventTrigger | None = None
+    key: str | None = None
+    entry: dict[str, Any] | None = None
+    reentry: Reentry = msgspec.field(default_factory=Reentry)
+    exit_on: list[EventTrigger] = []
+    steps: list[Step] = []
+
+
+class DefinitionError(ValueError):
+    """A definition that can't be published; `problems` are (path, sentence) pairs, paths by step key."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        super().__init__("; ".join(f"{path}: {message}" if path else message for path, message in problems))
+
+
+def parse(data: dict) -> Definition:
+    """Read a definition's shape; whether it can run is `check`'s business.
+
+    Raises:
+        DefinitionError: a part is missing, unknown or of the wrong type.
+    """
+    try:
+        return msgspec.convert(data, Definition)
+    except msgspec.ValidationError as error:
+        message, _separator, path = str(error).partition(" - at `$")
+        raise DefinitionError([Problem(path.rstrip("`").lstrip("."), message)]) from error
+
+
+def walk(steps: list[Step], depth: int = 1) -> Iterator[tuple[Step, int]]:
+    """Every step of a sequence with its depth, in reading order."""
+    for step in steps:
+        yield step, depth
+        for branch in step.branches:
+            yield from walk(branch.steps, depth + 1)
+
+
+def check(definition: Definition) -> list[Problem]:
+    """Everything that keeps the flow from being published, each with the place and what to do."""
+    problems = []
+    if definition.trigger is None:
+        problems.append(Problem("trigger", _("Choose what starts the flow.")))
+    else:
+        problems += _trigger_problems(definition.trigger, "trigger")
+    for index, trigger in enumerate(definition.exit_on):
+        problems += _trigger_problems(trigger, f"exit_on[{index}]")
+    if definition.entry is not None:
+        problems += _rule_problems(definition.entry, "entry")
+    if definition.key is not None and not definition.key.startswith("properties."):
+        problems.append(Problem("key", _("The key is a property of the event, such as properties.cart_id.")))
+    if definition.reentry.mode == "after" and not (definition.reentry.days or 0) > 0:
+        problems.append(Problem("reentry.days", _("Say after how many days somebody may enter again.")))
+    if not definition.steps:
+        problems.append(Problem("steps", _("Add at least one step.")))
+    return problems + _step_problems(definition)
+
+
+def _step_problems(definition: Definition) -> list[Problem]:
+    problems, seen = [], set()
+    for step, depth in walk(definition.steps):
+        if step.key in seen:
+            problems.append(Problem(step.key, _("Two steps have this key.")))
+        seen.add(step.key)
+        if depth > MAX_DEPTH:
+            problems.append(Problem(step.key, _("Splits are nested too deep.")))
+        kind = kinds.registry.get(step.kind)
+        if kind is None:
+            problems.append(Problem(step.key, _("There is no step called “%s”.") % step.kind[:40]))
+            continue
+        problems += [
+            Problem(f"{step.key}.{path}" if path else step.key, text) for path, text in kind.problems(step)
+        ]
+    if len(seen) > MAX_STEPS:
+        problems.append(Problem("steps", _("A flow has at most %d steps.") % MAX_STEPS))
+    return problems
+
+
+def _trigger_problems(trigger: EventTrigger, path: str) -> list[Problem]:
+    if not trigger.name.strip():
+        return [Problem(f"{path}.name", _("Choose an event."))]
+    return _rule_problems(trigger_rule(trigger), path)
+
+
+def trigger_rule(trigger: EventTrigger) -> dict:
+    """The trigger as the event condition it narrows by."""
+    return {"kind": "event", "name": trigger.name, **({"where": trigger.where} if trigger.where else {})}
+
+
+def _rule_problems(rule: dict, path: str) -> list[Problem]:
+    try:
+        grammar.parse(rule)
+    except RuleError as error:
+        return list(error.under(path).problems)
+    return []

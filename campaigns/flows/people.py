@@ -1,0 +1,65 @@
+"""How many people are where in a flow, and what a flow decided about one of them."""
+
+import msgspec
+from django.db.models import Count, Q
+
+from campaigns.models import Decision, Enrollment, Flow
+
+
+class Totals(msgspec.Struct):
+    """entered = inside + completed + exited, at any instant."""
+
+    entered: int
+    inside: int
+    completed: int
+    exited: int
+
+
+class StepCount(msgspec.Struct):
+    """`reached`: runs that ever came to the step; `here`: runs that are at it now."""
+
+    reached: int = 0
+    here: int = 0
+    branches: dict[str, int] = {}
+
+
+def totals(flow: Flow) -> Totals:
+    """Count the runs of all versions of `flow`."""
+    states = dict(flow.enrollments.values_list("state").annotate(n=Count("pk")).order_by())
+    active, completed, exited = (states.get(state, 0) for state in Enrollment.State.values)
+    return Totals(active + completed + exited, active, completed, exited)
+
+
+def step_counts(flow: Flow) -> dict[str, StepCount]:
+    """Counts by step key, in three queries whatever the size of the flow."""
+    counts: dict[str, StepCount] = {}
+    reached = (
+        Decision.objects.filter(flow=flow, enrollment__isnull=False).exclude(step="").exclude(kind="exited")
+    )
+    for step, number in (
+        reached.values_list("step").annotate(n=Count("enrollment_id", distinct=True)).order_by()
+    ):
+        counts.setdefault(step, StepCount()).reached = number
+    here = (
+        flow.enrollments.filter(state=Enrollment.State.ACTIVE)
+        .values_list("step")
+        .annotate(n=Count("pk"))
+        .order_by()
+    )
+    for step, number in here:
+        counts.setdefault(step, StepCount()).here = number
+    taken = (
+        Decision.objects.filter(flow=flow, kind="split:go_on")
+        .values_list("step", "detail__branch_name")
+        .annotate(n=Count("pk"))
+        .order_by()
+    )
+    for step, branch, number in taken:
+        counts.setdefault(step, StepCount()).branches[branch or ""] = number
+    return counts
+
+
+def decisions_of(profile_id: int, flow: Flow | None = None, limit: int = 200) -> list[Decision]:
+    """What flows decided about one person, the latest first."""
+    wanted = Q(profile_id=profile_id) & (Q(flow=flow) if flow else Q())
+    return list(Decision.objects.filter(wanted).select_related("flow").order_by("-at", "-pk")[:limit])

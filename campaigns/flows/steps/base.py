@@ -1,0 +1,96 @@
+"""The shape of a flow step kind. Adding a kind is adding a file to this folder."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from django import forms
+from django.utils.translation import gettext as _
+
+from campaigns.segments.errors import Problem
+
+if TYPE_CHECKING:
+    from campaigns.flows.definition import Step
+
+
+class Person(msgspec.Struct, frozen=True):
+    """One run that has arrived at a step. `state` is what the step left there when it last held the run."""
+
+    enrollment_id: int
+    profile_id: int
+    flow_id: int
+    entered_at: datetime
+    context: dict[str, Any]
+    state: dict[str, Any]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a step decided for one run: go on, wait until a time, or leave.
+
+    `branch` is the index of the branch to take, None for the next step. `facts` say why, in the words of the
+    decision log.
+    """
+
+    kind: str
+    facts: dict[str, Any] = {}
+    branch: int | None = None
+    until: datetime | None = None
+
+
+def go_on(branch: int | None = None, **facts: Any) -> Outcome:
+    """Take the next step, or the branch with this index."""
+    return Outcome("go_on", facts, branch=branch)
+
+
+def wait(until: datetime, **facts: Any) -> Outcome:
+    """Stay at this step and be asked again at `until`."""
+    return Outcome("wait", facts, until=until)
+
+
+def leave(**facts: Any) -> Outcome:
+    """End the run here."""
+    return Outcome("leave", facts)
+
+
+class StepKind:
+    """One kind of step: what it is called, what can be set, and what it does to a batch of people."""
+
+    kind: ClassVar[str]
+    label: ClassVar[Any]
+    icon: ClassVar[str]
+    help: ClassVar[Any] = ""
+    branching: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
+    Config: ClassVar[type[msgspec.Struct]]
+    Form: ClassVar[type[forms.Form]]
+
+    def run(self, step: "Step", people: Sequence[Person], now: datetime) -> Mapping[int, Outcome]:
+        """Decide for everybody in `people`, keyed by enrollment id, in a constant number of queries."""
+        raise NotImplementedError(self.kind)
+
+    def summary(self, step: "Step") -> str:
+        """The step in a few words, for its card."""
+        return str(self.label)
+
+    def config(self, step: "Step") -> Any:
+        """The step's settings. Raises msgspec.ValidationError."""
+        return msgspec.convert(step.config, self.Config)
+
+    def problems(self, step: "Step") -> list[Problem]:
+        """What keeps this step from running, each with the setting's name."""
+        found = []
+        try:
+            config = self.config(step)
+        except msgspec.ValidationError as error:
+            message, _separator, path = str(error).partition(" - at `$")
+            if "missing required field" in message:
+                return [Problem(message.split("`")[1], _("Fill this in."))]
+            return [Problem(path.rstrip("`").lstrip("."), message)]
+        if step.branches and not self.branching:
+            found.append(Problem("", _("Only a split has branches.")))
+        return found + self.config_problems(step, config)
+
+    def config_problems(self, step: "Step", config: Any) -> list[Problem]:
+        """Problems that the shape of the settings does not show."""
+        return []

@@ -1,0 +1,139 @@
+"""Lifecycle flows, their versions and the people inside."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from crm.models import Profile
+
+
+class Flow(models.Model):
+    """One automation. `draft` is what the builder edits; `live_version` is what runs."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        LIVE = "live", _("live")
+        PAUSED = "paused", _("paused")
+        STOPPED = "stopped", _("stopped")
+
+    slug = models.SlugField(_("short name"), unique=True)
+    name = models.TextField(_("name"))
+    description = models.TextField(_("description"), blank=True, default="")
+    state = models.TextField(_("state"), choices=State, default=State.DRAFT)
+    draft = models.JSONField(_("draft"), default=dict)
+    revision = models.PositiveIntegerField(_("revision"), default=0)
+    live_version = models.ForeignKey(
+        "FlowVersion",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("live version"),
+    )
+    published_at = models.DateTimeField(_("published"), null=True, blank=True)
+    error = models.TextField(_("error"), blank=True, default="")
+    created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("flow")
+        verbose_name_plural = _("flows")
+        ordering = ["name"]
+        permissions = [("publish_flow", "Can publish, pause and stop flows")]
+
+    def __str__(self):
+        return self.name
+
+
+class FlowRevision(models.Model):
+    """The draft as it was before an edit; undo goes back through these."""
+
+    flow = models.ForeignKey(Flow, models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    definition = models.JSONField()
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    made_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["flow", "number"], name="one_revision_per_number")]
+
+
+class FlowVersion(models.Model):
+    """A published definition. It never changes: people finish the version they entered."""
+
+    flow = models.ForeignKey(Flow, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(_("version"))
+    definition = models.JSONField(_("definition"))
+    published_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    published_at = models.DateTimeField(_("published"))
+
+    class Meta:
+        verbose_name = _("flow version")
+        verbose_name_plural = _("flow versions")
+        constraints = [models.UniqueConstraint(fields=["flow", "number"], name="one_version_per_number")]
+
+    def __str__(self):
+        return f"{self.flow_id} v{self.number}"
+
+
+class Enrollment(models.Model):
+    """One run of one person through one flow. `due_at` is when the engine has to look at it next."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("inside")
+        COMPLETED = "completed", _("completed")
+        EXITED = "exited", _("left early")
+
+    flow = models.ForeignKey(Flow, models.CASCADE, related_name="enrollments", verbose_name=_("flow"))
+    version = models.ForeignKey(FlowVersion, models.PROTECT, related_name="enrollments")
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="enrollments", verbose_name=_("profile")
+    )
+    run_key = models.TextField(
+        _("run"), help_text=_("Tells two runs of one person apart, such as two carts.")
+    )
+    state = models.TextField(_("state"), choices=State, default=State.ACTIVE)
+    step = models.TextField(_("step"), blank=True, default="", db_default="")
+    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    step_state = models.JSONField(_("state of the step"), default=dict, db_default={}, blank=True)
+    context = models.JSONField(_("what started it"), default=dict, db_default={}, blank=True)
+    entered_at = models.DateTimeField(_("entered"))
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    reason = models.TextField(_("reason"), blank=True, default="", db_default="")
+
+    class Meta:
+        verbose_name = _("enrollment")
+        verbose_name_plural = _("enrollments")
+        constraints = [
+            models.UniqueConstraint(fields=["flow", "profile", "run_key"], name="one_enrollment_per_run"),
+            models.CheckConstraint(
+                condition=Q(state="active") | Q(ended_at__isnull=False), name="who_left_has_a_time"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(state="active"), name="enrollment_due"),
+            models.Index(fields=["flow", "state", "step"], name="enrollment_by_step"),
+            models.Index(fields=["profile"], condition=Q(state="active"), name="enrollment_active"),
+        ]
+
+
+class Decision(models.Model):
+    """One thing a flow decided about one person, with the facts that decided it."""
+
+    enrollment = models.ForeignKey(Enrollment, models.CASCADE, related_name="decisions", null=True)
+    flow = models.ForeignKey(Flow, models.CASCADE, related_name="+")
+    profile = models.ForeignKey(Profile, models.CASCADE, related_name="decisions")
+    step = models.TextField(_("step"), blank=True, default="", db_default="")
+    kind = models.TextField(_("decision"))
+    detail = models.JSONField(_("facts"), default=dict, db_default={})
+    at = models.DateTimeField(_("at"))
+
+    class Meta:
+        verbose_name = _("decision")
+        verbose_name_plural = _("decisions")
+        indexes = [
+            models.Index(fields=["profile", "-at"], name="decision_by_profile"),
+            models.Index(fields=["flow", "step", "kind"], name="decision_by_step"),
+        ]

@@ -1,0 +1,34 @@
+"""Background work of campaigns; each task finds for itself what is due and may run twice or late."""
+
+import time
+
+from celery import shared_task
+
+from campaigns.flows import engine, triggers
+from campaigns.segments import refresh
+from crm import log
+
+BUDGET_SECONDS = 20.0
+PATIENCE_SECONDS = 1.0
+
+
+@shared_task
+def run_engine() -> None:
+    """Start and end runs by what the log holds, then move everybody who is due."""
+    began = time.monotonic()
+    idle_since = began
+    while time.monotonic() - began < BUDGET_SECONDS:
+        handled, full = triggers.read()
+        moved = engine.advance()
+        if handled or full or moved:
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(triggers.CURSOR):
+            return
+        else:
+            time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment
+
+
+@shared_task
+def refresh_segments() -> None:
+    """Bring the memberships of all segments up to date."""
+    refresh.refresh_all()
