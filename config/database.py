@@ -21,7 +21,8 @@ BROKER_TRANSPORT_OPTIONS = {
     "use_notify": True,
     "notify_throttle_interval_ms": 0,
     "wait_time_seconds": 0,  # no long poll: LISTEN does the waiting
-    "polling_interval": 5,  # seconds; a safety net should a notification be lost
+    # Seconds between looks should a notification be lost; a worker asked to stop notices after as long.
+    "polling_interval": 1,
     "pool_size": 2,
     "visibility_timeout": 3600,  # seconds until an unacknowledged task is handed out again
 }

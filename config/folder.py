@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def prepare(data_dir: Path) -> Path:
-    """Create the data folder with its `run` and `logs` folders, and make sure that it can be written.
+    """Create the data folder and the folders in it, and make sure that it can be written.
 
     Only its owner may list it. Root's may also be passed through, because the embedded database runs
     under a user of its own when the product runs as root.
@@ -19,7 +19,7 @@ def prepare(data_dir: Path) -> Path:
     mode = 0o711 if os.geteuid() == 0 else 0o700
     try:
         data_dir.mkdir(mode=mode, parents=True, exist_ok=True)
-        for name in ("run", "logs"):
+        for name in ("run", "logs", "static"):
             (data_dir / name).mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryFile(dir=data_dir / "run") as probe:
             probe.write(b"x" * 4096)

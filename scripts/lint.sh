@@ -8,6 +8,8 @@ check() {
     echo "--- $name"
     "$@" </dev/null || failed="$failed, $name"
 }
+# Some checks load Django, which needs a database; not the one with your data.
+export NUDGE_DATA="${PWD}/var/test" NUDGE_DEMO=0
 check "style" .venv/bin/ruff check .
 check "format" .venv/bin/ruff format --check .
 check "layers" .venv/bin/lint-imports

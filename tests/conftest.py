@@ -1,48 +1,30 @@
-"""One embedded PostgreSQL server for the whole run; every run and every worker has a database of its own."""
+"""Every test run, and every worker of it, has a database of its own on the one embedded server."""
 
 import os
-from pathlib import Path
 
+import psycopg
 import pytest
 
-DATA = Path(__file__).resolve().parent.parent / "var" / "test"
+from config import embedded, processes
+from tests.settings import SOCKET_DIR
 
 
-def _prepare() -> None:
-    """Set the environment before Django reads it; xdist's workers inherit what the first process set."""
-    for name in ("DATABASE_URL", "BROKER_URL", "NUDGE_PUBLIC_URL", "NUDGE_PUSH_HOSTS", "PORT"):
-        os.environ.pop(name, None)
-    os.environ |= {
-        "NUDGE_DATA": str(DATA),
-        "NUDGE_DEMO": "0",
-        # Tasks only wake; the tests call what they would run. A real broker has tests of its own.
-        "BROKER_URL": "memory://",
-        "NUDGE_LOG_LEVEL": "WARNING",
-    }
-    from config import embedded
-
-    socket_dir = embedded.ensure_running(DATA, database="nudge", durable=False)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the run (pytest-xdist's workers inherit the name) and clear up after runs that were killed."""
     if "NUDGE_TEST_RUN" not in os.environ:
         os.environ["NUDGE_TEST_RUN"] = str(os.getpid())
-        _drop_databases_of_dead_runs(socket_dir)
+        _drop_databases_of_dead_runs()
 
 
-def _drop_databases_of_dead_runs(socket_dir: Path) -> None:
-    """Runs that were killed leave their databases behind: `test_nudge_<process id>…`."""
-    import psycopg
-
-    from config import embedded, processes
-
-    server = {"host": str(socket_dir), "user": embedded.USER, "dbname": "postgres"}
+def _drop_databases_of_dead_runs() -> None:
+    """Databases are named `test_nudge_<process id of the run>_<worker>`."""
+    server = {"host": str(SOCKET_DIR), "user": embedded.USER, "dbname": "postgres"}
     with psycopg.connect(**server, autocommit=True) as connection:
         names = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'test_nudge_%'")
         for (name,) in names.fetchall():
             pid = name.split("_")[2]
             if pid.isdecimal() and not processes.is_alive(int(pid)):
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-_prepare()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,164 @@
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+
+from config import embedded, processes
+from tests.stack import ROOT, Stack, free_ports
+
+
+def _refused(tmp_path, **env):
+    """Start the product where it cannot; returns what it said, which is one sentence and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "config.launch"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "NUDGE_DEMO": "0", "NUDGE_DATA": str(tmp_path / "data")} | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("✗ ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr
+
+
+class TestRefusals:
+    def test_a_taken_port_is_named(self, tmp_path):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+
+            assert f"Port {port} is taken; choose another" in _refused(tmp_path, PORT=str(port))
+
+    def test_so_is_a_taken_port_of_the_demo_crm(self, tmp_path):
+        port = free_ports(2)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", port + 1))
+            taken.listen()
+
+            said = _refused(tmp_path, PORT=str(port), NUDGE_DEMO="1")
+            assert f"Port {port + 1}, which the demo's CRM needs (PORT + 1), is taken" in said
+
+    @pytest.mark.parametrize("port", ["0", "65535", "http", "-1", "8000.5", "²"])
+    def test_a_senseless_port(self, tmp_path, port):
+        assert "PORT must be a whole number from 1 to 65534" in _refused(tmp_path, PORT=port)
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+
+        assert "cannot be written: Not a directory." in _refused(
+            tmp_path, NUDGE_DATA=str(tmp_path / "file" / "data")
+        )
+        assert "/proc/nudge cannot be written" in _refused(tmp_path, NUDGE_DATA="/proc/nudge")
+
+    def test_a_database_that_does_not_answer(self, tmp_path):
+        url = f"postgres://nudge:secret@127.0.0.1:{free_ports(1)}/nudge"
+
+        said = _refused(tmp_path, DATABASE_URL=url, PORT=str(free_ports(1)))
+        assert "The DATABASE_URL server cannot be reached: " in said
+        assert "secret" not in said
+
+
+@pytest.fixture(scope="class")
+def stack(tmp_path_factory):
+    stack = Stack(tmp_path_factory.mktemp("launch") / "data", free_ports(2))
+    yield stack
+    stack.end_all()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("launch")
+class TestLife:
+    """One data folder through its starts and ends, in this order."""
+
+    def test_the_first_start_says_where_to_look(self, stack):
+        stack.start()
+
+        said = stack.said()
+        password = stack.data_dir / "admin_password"
+        assert "✓ database ready" in said
+        assert f"http://localhost:{stack.port}/admin/" in said
+        assert f"admin / {password.read_text().strip()}" in said
+        assert stat.S_IMODE(password.stat().st_mode) == 0o600
+        assert "Traceback" not in said
+
+    def test_a_second_launch_of_the_same_folder_is_refused(self, stack):
+        said = _refused(stack.data_dir.parent, NUDGE_DATA=str(stack.data_dir), PORT=str(stack.port))
+
+        assert f"already runs with the data folder {stack.data_dir} (process {stack.process.pid})" in said
+
+    def test_a_killed_process_is_named_and_started_again(self, stack):
+        beat = stack.kill("beat")
+        web = stack.kill("web")
+
+        assert stack.wait_for("beat", other_than=beat) != beat
+        stack.wait_for("web", other_than=web)
+        stack.wait_healthy()
+        assert "✗ beat was killed by SIGKILL" in stack.said()
+        assert "✗ web was killed by SIGKILL" in stack.said()
+
+    def test_a_killed_database_is_started_again_with_its_data(self, stack):
+        _remember(stack)
+        stack.restart("database")
+
+        stack.wait_healthy()
+        assert _remembered(stack) == [(1,)]
+
+    def test_ctrl_c_leaves_no_process(self, stack):
+        started = time.monotonic()
+
+        assert stack.stop() == 0
+        assert time.monotonic() - started < 12
+        assert stack.pids() == []
+        assert embedded.postmaster_pid(stack.data_dir) is None
+        assert not stack.healthy()
+
+    def test_the_next_start_is_quick_and_keeps_the_data(self, stack):
+        password = stack.password
+
+        assert stack.start() < 20
+        assert stack.password == password
+        assert _remembered(stack) == [(1,)]
+
+    def test_when_the_supervisor_is_killed_its_processes_end(self, stack):
+        children = stack.pids()
+        assert children
+        stack.process.kill()
+        stack.process.wait()
+
+        deadline = time.monotonic() + 15
+        while any(map(processes.is_alive, children)) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not any(map(processes.is_alive, children))
+
+    def test_and_the_next_start_recovers_from_the_death_of_all(self, stack):
+        stack.start()
+        _remember(stack, 2)
+        stack.end_all()
+
+        stack.start()
+        assert _remembered(stack) == [(1,), (2,)]
+        assert stack.stop() == 0
+
+
+def _remember(stack, number=1):
+    with _connect(stack) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS launch_test (number int)")
+        connection.execute("INSERT INTO launch_test VALUES (%s)", [number])
+
+
+def _remembered(stack):
+    with _connect(stack) as connection:
+        return connection.execute("SELECT number FROM launch_test ORDER BY 1").fetchall()
+
+
+def _connect(stack):
+    return psycopg.connect(host=str(stack.data_dir / "socket"), user="postgres", dbname="nudge")

@@ -1,0 +1,28 @@
+"""The product's settings for tests: one embedded PostgreSQL server for the whole run, no broker, no demo.
+
+pytest-django loads settings before it reads any conftest.py, so the environment is set here.
+"""
+
+import os
+from pathlib import Path
+
+from config import embedded
+
+DATA = Path(__file__).resolve().parent.parent / "var" / "test"
+
+for _name in [name for name in os.environ if name.startswith("NUDGE_") and name != "NUDGE_TEST_RUN"]:
+    del os.environ[_name]
+for _name in ("DATABASE_URL", "BROKER_URL", "PORT"):
+    os.environ.pop(_name, None)
+os.environ |= {
+    "NUDGE_DATA": str(DATA),
+    "NUDGE_DEMO": "0",
+    # Tasks only wake; the tests call what they would run. The real broker has tests of its own.
+    "BROKER_URL": "memory://",
+    "NUDGE_LOG_LEVEL": "WARNING",
+}
+
+# The first process to start the server decides that it may forget: nothing in it is worth an fsync.
+SOCKET_DIR = embedded.ensure_running(DATA, database="nudge", durable=False)
+
+from config.settings import *  # noqa: E402, F403
