@@ -8,12 +8,12 @@ def connect() -> None:
     from campaigns.flows import guards as flow_guards
     from campaigns.flows import steps
     from crm import signals
-    from delivery.policies import guards
+    from delivery.policies.guards import register
 
     steps.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
-    guards.register(flow_guards.exit_events)
+    register(flow_guards.exit_events)
 
 
 def wake_engine(names: set[str], **kwargs: object) -> None:
