@@ -22,6 +22,7 @@ URL_LIMIT = 16 * 1024
 PARSER_LINE_LIMIT = 1024 * 1024
 BODY_LIMIT = 32 * 1024 * 1024
 SHUTDOWN_SECONDS = 0.2
+HUNG_UP = web.RequestKey("hung_up", bool)  # set on a request that a fault left without an answer
 TOO_LONG = "<html><head><title>414</title></head><body><h1>414 Request-URI Too Large</h1></body></html>"
 
 
@@ -66,7 +67,7 @@ class Sandbox:
         status = None
         try:
             response = await handler(request)
-            status = response.status
+            status = None if HUNG_UP in request else response.status
             if not response.prepared:
                 response.headers["Date"] = formatdate(self.clock.now() / 1000, usegmt=True)
             return response
@@ -83,8 +84,7 @@ class Sandbox:
             return await handler(request)
         await asyncio.sleep(fault.delay_seconds)
         if fault.drop:
-            _hang_up(request)
-            raise ConnectionResetError
+            return _hang_up(request)
         response = await handler(request) if fault.status is None else self._scripted(fault, request.path)
         response.headers.update(fault.headers)
         if fault.truncate is not None:
@@ -109,9 +109,12 @@ class Sandbox:
             return reply(self.hubspot.error_body(error.status, request.path), error.status)
 
 
-def _hang_up(request: web.Request) -> None:
+def _hang_up(request: web.Request) -> web.Response:
+    """Close the connection; the response given back is never sent, aiohttp only needs one."""
+    request[HUNG_UP] = True
     if request.transport is not None:
         request.transport.abort()
+    return web.Response()
 
 
 async def _cut(request: web.Request, response: web.Response, length: int) -> web.StreamResponse:

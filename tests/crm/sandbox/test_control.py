@@ -1,0 +1,225 @@
+"""The server itself: control API, faults, chunked bodies, start and stop."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+from hubspot import HubSpot
+from urllib3 import Retry
+
+LIST = "/crm/v3/objects/contacts"
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def script(http):
+    """Set a fault script."""
+
+    def set_rules(*rules):
+        answer = http("POST", "/_control/faults", list(rules))
+        assert answer.status == 200, answer.data
+
+    return set_rules
+
+
+class TestControl:
+    def test_the_store_dump_has_every_record_archived_ones_too(self, http, sandbox):
+        http("DELETE", f"{LIST}/1")
+        rows = [
+            json.loads(line) for line in http("GET", "/_control/store/hubspot/contacts").data.splitlines()
+        ]
+        assert [row["id"] for row in rows] == [str(key) for key in sandbox.hubspot.contacts.records]
+        assert [row["id"] for row in rows if row["archived"]] == ["1"]
+        assert http("GET", "/_control/store/hubspot/deals").status == 404
+
+    def test_the_journal_has_every_request_but_its_own(self, http):
+        http("GET", f"{LIST}?limit=1")
+        http("GET", f"{LIST}/999999")
+        entries = http("GET", "/_control/journal").json()["requests"]
+        assert [(entry["method"], entry["path"], entry["status"]) for entry in entries] == [
+            ("GET", f"{LIST}?limit=1", 200),
+            ("GET", f"{LIST}/999999", 404),
+        ]
+        http("DELETE", "/_control/journal")
+        assert http("GET", "/_control/journal").json()["requests"] == []
+
+    def test_an_edit_from_outside_may_hold_what_the_api_refuses(self, http):
+        body = {"properties": {"email": "broken", "city": None}, "modified": "2026-01-01T00:00:00Z"}
+        assert http("POST", "/_control/contacts/1", body).status == 200
+        shown = http("GET", f"{LIST}/1?properties=email,city").json()
+        assert shown["properties"]["email"] == "broken"
+        assert shown["properties"]["city"] is None
+        assert shown["updatedAt"] == "2026-01-01T00:00:00.000Z"
+
+    def test_an_archived_contact_can_be_restored(self, http):
+        http("POST", "/_control/contacts/1", {"archived": True})
+        assert http("GET", f"{LIST}/1").status == 404
+        http("POST", "/_control/contacts/1", {"archived": False})
+        assert http("GET", f"{LIST}/1").status == 200
+
+    def test_the_clock_moves_stamps_and_the_date_header(self, http):
+        http("POST", "/_control/clock", {"offset_seconds": -86_400 * 365 * 20})
+        answer = http("PATCH", f"{LIST}/1", {"properties": {"plan": "vip"}})
+        assert answer.json()["updatedAt"] < "2015"
+        assert int(answer.headers["Date"].split()[3]) < 2015
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("faults", {"path": "x"}),
+            ("faults", [{"path": "["}]),
+            ("faults", [{"path": "x", "sometimes": True}]),
+            ("faults", [{"path": "x", "nth": 0}]),
+            ("faults", [{"path": "x", "status": "bad"}]),
+            ("clock", {"offset_seconds": "late"}),
+            ("clock", "no json"),
+            ("contacts/1", {"modified": "soon"}),
+        ],
+    )
+    def test_nonsense_is_refused_with_a_sentence(self, http, path, body):
+        answer = http("POST", f"/_control/{path}", body)
+        assert answer.status == 400
+        assert answer.json()["error"]
+
+
+class TestFaults:
+    def test_the_nth_request_fails_and_the_others_do_not(self, http, script):
+        script({"path": r"contacts\?", "method": "GET", "nth": [2, 3], "status": 503})
+        assert [http("GET", f"{LIST}?limit=1").status for _ in range(4)] == [200, 503, 503, 200]
+        http("DELETE", "/_control/faults")
+
+    def test_every_nth_request_fails(self, http, script):
+        body = {"status": "error", "message": "m", "category": "INTERNAL_ERROR", "correlationId": "c"}
+        script(
+            {
+                "path": "contacts",
+                "every": 2,
+                "status": 500,
+                "body": body,
+                "headers": {"X-Why": "test"},
+            }
+        )
+        answers = [http("GET", f"{LIST}/1", headers={}) for _ in range(4)]
+        assert [answer.status for answer in answers] == [401, 500, 401, 500]
+        assert answers[1].headers["X-Why"] == "test"
+        assert answers[1].json() == body
+
+    @pytest.mark.parametrize(
+        ("path", "policy"), [(f"{LIST}/search", "SECONDLY"), (LIST, "TEN_SECONDLY_ROLLING")]
+    )
+    def test_a_bare_429_has_hubspots_body(self, http, script, path, policy):
+        script({"path": "contacts", "status": 429, "headers": {"Retry-After": "1"}})
+        answer = http("POST", path, {})
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.json()["policyName"] == policy
+        assert answer.json()["errorType"] == "RATE_LIMIT"
+        assert answer.json()["category"] == "RATE_LIMITS"
+
+    def test_the_client_gets_through_a_burst_of_refusals(self, sandbox, script):
+        script({"path": "search", "nth": [1, 2], "status": 429}, {"path": "search", "nth": 3, "drop": True})
+        retry = Retry(total=5, status_forcelist=(429,), allowed_methods=None, backoff_factor=0)
+        client = HubSpot(access_token="x", host=sandbox.url, retry=retry)
+        assert client.crm.contacts.search_api.do_search({"limit": 1}).total == 300
+        assert [entry["status"] for entry in sandbox.control.journal] == [429, 429, None, 200]
+
+    def test_a_dropped_request_changes_nothing(self, http, script, sandbox):
+        script({"path": "contacts/1", "drop": True})
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            http("DELETE", f"{LIST}/1")
+        assert not sandbox.hubspot.contacts.records[1].archived
+
+    def test_a_truncated_reply_comes_after_the_work_is_done(self, http, script, sandbox):
+        script({"path": "contacts/1", "truncate": 10})
+        with pytest.raises(urllib3.exceptions.ProtocolError):
+            http("PATCH", f"{LIST}/1", {"properties": {"plan": "vip"}})
+        assert sandbox.hubspot.contacts.records[1].properties["plan"] == "vip"
+
+    def test_a_delayed_reply_outlasts_the_clients_patience(self, sandbox, script):
+        script({"path": "contacts", "delay_seconds": 30})
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            urllib3.PoolManager(retries=False).request("GET", sandbox.url + LIST, timeout=0.2)
+
+    def test_an_html_page_instead_of_json(self, sandbox, script):
+        script({"path": "contacts", "status": 200, "body": "<html>maintenance</html>"})
+        with socket.create_connection(sandbox.url.removeprefix("http://").split(":")) as plain:
+            plain.sendall(f"GET {LIST} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: plain.recv(65_536), b""))
+        assert b"text/html" in answer
+        assert answer.endswith(b"<html>maintenance</html>")
+
+
+def test_a_chunked_body_without_length_is_read(sandbox, http):
+    headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
+    parts = [b'{"prop', b'erties": {"pl', b'an": "vip"}}']
+    answer = http.pool.request("PATCH", f"{sandbox.url}{LIST}/1", body=parts, headers=headers, chunked=True)
+    assert answer.status == 200
+    form = [b"grant_type=refresh_token&client_id=c", b"&client_secret=s&refresh_token=r"]
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = http.pool.request(
+        "POST", f"{sandbox.url}/oauth/v1/token", body=form, headers=headers, chunked=True
+    )
+    assert answer.json()["refresh_token"] == "r"
+
+
+def test_characters_survive_and_lone_surrogates_do_not(http):
+    shown = http("PATCH", f"{LIST}/1", '{"properties": {"firstname": "Zoë \\u0000 🌸 \\ud83c"}}')
+    assert shown.json()["properties"]["firstname"] == "Zoë \x00 🌸 ?"
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", "null", '{"properties": 1}', '{"inputs": {}}', '{"inputs": [1]}']
+)
+@pytest.mark.parametrize("path", [LIST, f"{LIST}/batch/create", f"{LIST}/batch/read", f"{LIST}/merge"])
+def test_a_broken_body_is_refused_not_a_server_error(http, path, body):
+    assert http("POST", path, body).status == 400
+
+
+def test_unknown_paths_and_methods_are_answered_in_json(http):
+    assert http("GET", "/crm/v3/objects/spaceships").json()["category"] == "OBJECT_NOT_FOUND"
+    assert http("PUT", f"{LIST}/1").status == 405
+
+
+class TestCommand:
+    @pytest.fixture
+    def port(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    def start(self, port):
+        command = [sys.executable, "manage.py", "crm_sandbox", "--port", str(port), "--contacts", "20"]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_says_when_it_is_ready_and_stops_at_once(self, port, number):
+        process = self.start(port)
+        try:
+            line = process.stdout.readline()
+            assert line == f"CRM sandbox ready on http://127.0.0.1:{port} with 20 contacts\n"
+            kept_open = urllib3.PoolManager().request("GET", f"http://127.0.0.1:{port}/_control/journal")
+            assert kept_open.status == 200
+            began = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(5) == 0
+            assert time.monotonic() - began < 1
+        finally:
+            process.kill()
+            process.communicate()
+
+    def test_a_taken_port_gives_one_sentence(self, port):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+            process = self.start(port)
+            out, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert out == ""
+        assert (
+            err == f"CommandError: Port {port} on 127.0.0.1 is already in use; choose another with --port.\n"
+        )
