@@ -8,7 +8,7 @@ import msgspec
 from django.db import DataError, connection, transaction
 from django.utils import timezone
 
-from crm import identity, log, normalise, partitions
+from crm import identity, log, normalise, partitions, traits
 
 MAX_EVENTS = 1000
 MAX_PROPERTIES_BYTES = 16_384
@@ -17,7 +17,6 @@ MAX_NAME_LENGTH = 100
 CLOCK_TOLERANCE = timedelta(minutes=5)
 OLDEST = timedelta(days=3650)
 LAST_SEEN_EVERY = timedelta(minutes=5)
-TRAITS = ("first_name", "last_name", "language", "timezone", "country", "city")
 
 
 class BadBatch(ValueError):
@@ -247,18 +246,8 @@ def _first_time(rows: list[_Row], now: datetime) -> list[_Row]:
         if row.id not in seen:
             seen.add(row.id)
             fresh.append(row)
-    undated = sorted({row.id for row in fresh if not row.dated})
-    if not undated:
-        return fresh
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO crm_undatedevent (id, received_at) SELECT unnest(%s::uuid[]), %s
-            ON CONFLICT DO NOTHING RETURNING id
-            """,
-            [undated, now],
-        )
-        new = {row[0] for row in cursor.fetchall()}
+    undated = {row.id for row in fresh if not row.dated}
+    new = log.first_time(undated, now) if undated else set()
     return [row for row in fresh if row.dated or row.id in new]
 
 
@@ -286,44 +275,14 @@ def _store(rows: list[_Row], source: str) -> tuple[int, list[Rejected]]:
 
 
 def _fill_gaps(rows: list[_Row]) -> None:
-    """Let an `identified` event's traits fill in what we do not know yet; they never overwrite.
-
-    The traits come from a browser, so what a CRM or a server told us is worth more.
-    """
-    patches = []
+    """Take the traits of `identified` events."""
+    found = []
     for row in rows:
         if row.event.name == "identified":
-            traits = json.loads(bytes(row.event.properties)).get("traits")
-            if isinstance(traits, dict):
-                known = {name: value for name in TRAITS if (value := _trait(name, traits.get(name)))}
-                if known:
-                    patches.append({"id": row.profile_id, **known})
-    if not patches:
-        return
-    columns = ", ".join(f"{name} = coalesce(p.{name}, r.{name})" for name in TRAITS)
-    fields = ", ".join(f"{name} text" for name in TRAITS)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE crm_profile p SET {columns}, updated_at = now() "
-            f"FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, {fields}) WHERE p.id = r.id "
-            f"AND ({' OR '.join(f'(p.{name} IS NULL AND r.{name} IS NOT NULL)' for name in TRAITS)})",
-            [json.dumps(patches)],
-        )
-
-
-def _trait(name: str, value: object) -> str | None:
-    """A trait in the form that profiles keep; None for one they would not take."""
-    try:
-        match name:
-            case "language":
-                return normalise.language(value)
-            case "country":
-                return normalise.country(value)
-            case "timezone":
-                return normalise.timezone(value)
-        return normalise.text(value, name)
-    except normalise.Rejection:
-        return None
+            given = json.loads(bytes(row.event.properties)).get("traits")
+            if isinstance(given, dict):
+                found.append((row.profile_id, traits.taken(given)))
+    traits.fill_gaps(found)
 
 
 def _touch(profile_ids: set[int], now: datetime) -> None:

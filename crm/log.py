@@ -104,6 +104,31 @@ def append(events: Sequence[NewEvent]) -> int:
     return stored
 
 
+def first_time(ids: Collection[uuid.UUID], now: datetime) -> set[uuid.UUID]:
+    """Claim ids whose events have no time of their own; return those that were not claimed before.
+
+    The log is unique on (id, occurred_at), so such an event would be stored twice under two times.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO crm_undatedevent (id, received_at) SELECT unnest(%s::uuid[]), %s
+            ON CONFLICT DO NOTHING RETURNING id
+            """,
+            [sorted(ids), now],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def append_once(events: Sequence[NewEvent], now: datetime) -> int:
+    """As `append`, but an id counts once whatever its time; for reports whose time a browser tells."""
+    if not events:
+        return 0
+    with transaction.atomic():
+        new = first_time({event.id for event in events}, now)
+        return append(list({event.id: event for event in events if event.id in new}.values()))
+
+
 def announce(names: Collection[str]) -> None:
     """Tell the layers above, after commit, that events called `names` were stored."""
     names = set(names)

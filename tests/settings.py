@@ -1,4 +1,7 @@
-"""The product's settings for tests: one embedded PostgreSQL server for the whole run, no broker, no demo.
+"""The product's settings for tests: an embedded PostgreSQL server for each xdist worker, no broker, no demo.
+
+The event log's readers wait for every transaction of the server, whatever its database: workers that shared
+one would hold each other up.
 
 pytest-django loads settings before it reads any conftest.py, so the environment is set here.
 """
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from config import embedded
 
-DATA = Path(__file__).resolve().parent.parent / "var" / "test"
+DATA = Path(__file__).resolve().parent.parent / "var" / "test" / os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 for _name in [name for name in os.environ if name.startswith("NUDGE_") and name != "NUDGE_TEST_RUN"]:
     del os.environ[_name]
@@ -26,3 +29,6 @@ os.environ |= {
 SOCKET_DIR = embedded.ensure_running(DATA, database="nudge", durable=False)
 
 from config.settings import *  # noqa: E402, F403
+
+# Fast instead of slow to guess: the tests log in often.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -5,41 +5,59 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('delivery', '0001_initial'),
+        ("delivery", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Engagement',
+            name="Engagement",
             fields=[
-                ('delivery', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='engagement', serialize=False, to='delivery.delivery')),
-                ('shown_at', models.DateTimeField(null=True, verbose_name='shown')),
-                ('opened_at', models.DateTimeField(null=True, verbose_name='opened')),
-                ('clicked_at', models.DateTimeField(null=True, verbose_name='clicked')),
-                ('dismissed_at', models.DateTimeField(null=True, verbose_name='dismissed')),
+                (
+                    "delivery",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="engagement",
+                        serialize=False,
+                        to="delivery.delivery",
+                    ),
+                ),
+                ("shown_at", models.DateTimeField(null=True, verbose_name="shown")),
+                ("opened_at", models.DateTimeField(null=True, verbose_name="opened")),
+                ("clicked_at", models.DateTimeField(null=True, verbose_name="clicked")),
+                ("dismissed_at", models.DateTimeField(null=True, verbose_name="dismissed")),
             ],
             options={
-                'verbose_name': 'engagement',
-                'verbose_name_plural': 'engagements',
+                "verbose_name": "engagement",
+                "verbose_name_plural": "engagements",
             },
         ),
         migrations.CreateModel(
-            name='Conversion',
+            name="Conversion",
             fields=[
-                ('event_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('value', models.DecimalField(decimal_places=4, max_digits=18, null=True, verbose_name='value')),
-                ('currency', models.TextField(blank=True, default='', verbose_name='currency')),
-                ('occurred_at', models.DateTimeField(verbose_name='happened')),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='conversions', to='delivery.delivery')),
+                ("event_id", models.UUIDField(primary_key=True, serialize=False)),
+                (
+                    "value",
+                    models.DecimalField(decimal_places=4, max_digits=18, null=True, verbose_name="value"),
+                ),
+                ("currency", models.TextField(blank=True, default="", verbose_name="currency")),
+                ("occurred_at", models.DateTimeField(verbose_name="happened")),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="conversions",
+                        to="delivery.delivery",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'conversion',
-                'verbose_name_plural': 'conversions',
-                'indexes': [models.Index(fields=['occurred_at'], name='conversion_by_time')],
+                "verbose_name": "conversion",
+                "verbose_name_plural": "conversions",
+                "indexes": [models.Index(fields=["occurred_at"], name="conversion_by_time")],
             },
         ),
     ]

@@ -9,7 +9,7 @@ from django.db import connection
 from campaigns.flows import program
 from campaigns.models import Enrollment
 from delivery.models import Delivery
-from delivery.policies import Verdict
+from delivery.policies import Verdict, suppress
 
 
 def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdict]:
@@ -26,7 +26,7 @@ def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verd
         return {}
     reasons = _ended(set(runs_by_cause.values()))
     return {
-        delivery.pk: Verdict.suppress(reasons[runs_by_cause[delivery.cause]])
+        delivery.pk: suppress(reasons[runs_by_cause[delivery.cause]])
         for delivery in deliveries
         if runs_by_cause.get(delivery.cause) in reasons
     }

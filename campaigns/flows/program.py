@@ -24,23 +24,23 @@ class Program(msgspec.Struct):
     nodes: dict[str, Node]
 
 
-def compile(definition: Definition) -> Program:
+def link(definition: Definition) -> Program:
     """Link the steps of `definition`; the last step of a branch leads to what follows its split."""
     nodes: dict[str, Node] = {}
 
-    def link(steps: list[Step], after: str | None) -> str | None:
+    def chain(steps: list[Step], after: str | None) -> str | None:
         following = after
         for step in reversed(steps):
             nodes[step.key] = Node(
-                step, following, [link(branch.steps, following) for branch in step.branches]
+                step, following, [chain(branch.steps, following) for branch in step.branches]
             )
             following = step.key
         return following
 
-    return Program(definition, link(definition.steps, None), nodes)
+    return Program(definition, chain(definition.steps, None), nodes)
 
 
 @lru_cache(maxsize=1000)
 def of_version(version_id: int) -> Program:
     """The program of a published version, which never changes."""
-    return compile(parse(FlowVersion.objects.values_list("definition", flat=True).get(pk=version_id)))
+    return link(parse(FlowVersion.objects.values_list("definition", flat=True).get(pk=version_id)))

@@ -44,8 +44,8 @@ def go_on(branch: int | None = None, **facts: Any) -> Outcome:
 
 
 def wait(until: datetime, **facts: Any) -> Outcome:
-    """Stay at this step and be asked again at `until`."""
-    return Outcome("wait", facts, until=until)
+    """Stay at this step and be asked again at `until`, with the facts as the person's `state`."""
+    return Outcome("wait", {"until": until.isoformat(), **facts}, until=until)
 
 
 def leave(**facts: Any) -> Outcome:

@@ -28,7 +28,9 @@ class MessageForm(forms.Form):
             ("", _("Choose a message")),
             *Message.objects.values_list("slug", "name"),
         ]
-        self.fields["channel"].choices = [(channel.kind, channel.label) for channel in channels.authored()]
+        self.fields["channel"].choices = [
+            (channel.kind, channel.label) for channel in channels.everything().values() if channel.listed
+        ]
 
 
 class SendMessage(StepKind):

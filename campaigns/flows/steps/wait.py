@@ -52,11 +52,11 @@ class Wait(StepKind):
         for person in people:
             until = person.state.get("until")
             if until is None:
-                outcomes[person.enrollment_id] = wait(now + length, until=(now + length).isoformat())
+                outcomes[person.enrollment_id] = wait(now + length)
             elif datetime.fromisoformat(until) <= now:
                 outcomes[person.enrollment_id] = go_on(waited_until=until)
             else:
-                outcomes[person.enrollment_id] = wait(datetime.fromisoformat(until), until=until)
+                outcomes[person.enrollment_id] = wait(datetime.fromisoformat(until))
         return outcomes
 
     def summary(self, step):

@@ -1,0 +1,70 @@
+"""Reports from people's devices: a push was shown, clicked or dismissed."""
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from crm import log
+from delivery import tokens
+from delivery.models import Delivery
+
+# A click on a push opens the page behind it, so it is both.
+NAMES = {
+    "shown": ("message_delivered",),
+    "clicked": ("message_opened", "message_clicked"),
+    "dismissed": ("message_dismissed",),
+}
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+class BadReport(ValueError):
+    """The report is not about one of our deliveries or does not say what happened."""
+
+
+def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:
+    """Store in the log what a device says happened to a push; return whether it is news.
+
+    Args:
+        token: as made by `delivery.tokens.make`; it came in the push.
+        kind: "shown", "clicked" or "dismissed".
+        at: the device's time; ignored where it can't be right.
+
+    Raises:
+        BadReport: the token is not ours, or the kind is unknown.
+    """
+    now = now or timezone.now()
+    if kind not in NAMES:
+        raise BadReport(f"kind is one of {', '.join(NAMES)}.")
+    try:
+        delivery_id = tokens.read(token)
+    except tokens.BadToken as error:
+        raise BadReport("The token is not one of ours.") from error
+    delivery = Delivery.objects.select_related("message").filter(pk=delivery_id).first()
+    if delivery is None:
+        return False
+    if (
+        at is None
+        or at.tzinfo is None
+        or at > now + CLOCK_TOLERANCE
+        or at < delivery.queued_at - CLOCK_TOLERANCE
+    ):
+        at = now
+    properties = {
+        "message": delivery.message.slug,
+        "delivery": delivery.pk,
+        "channel": delivery.channel,
+        "variant": delivery.variant,
+        "origin": {"type": delivery.origin_type, "id": delivery.origin_id, "step": delivery.origin_step},
+    }
+    events = [
+        log.NewEvent(
+            log.event_id("engagement", delivery.pk, name),
+            delivery.profile_id,
+            name,
+            min(at, now),
+            properties,
+            "device",
+        )
+        for name in NAMES[kind]
+    ]
+    return log.append_once(events, now) > 0

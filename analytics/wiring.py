@@ -1,0 +1,15 @@
+"""Connects the analytics layer to what the layers below announce."""
+
+
+def connect() -> None:
+    """Called once when Django is ready."""
+    from crm import signals
+
+    signals.events_recorded.connect(wake_reader, dispatch_uid="analytics.wake_reader")
+
+
+def wake_reader(names: set[str], **kwargs: object) -> None:
+    """Something was stored in the log: bring engagement and conversions up to date. Called after commit."""
+    from crm import wake
+
+    wake.on_commit("analytics.tasks.read_log", "reports")
