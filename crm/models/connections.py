@@ -1,5 +1,6 @@
 """Connected CRMs, their sync runs and what could not be taken."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -66,6 +67,10 @@ class SyncRun(models.Model):
     cursor_before = models.JSONField(_("position before"), default=dict)
     cursor_after = models.JSONField(_("position after"), default=dict)
     error = models.TextField(_("error"), blank=True, default="")
+    notes = models.TextField(_("worth knowing"), blank=True, default="")
+    requested_by = models.TextField(
+        _("requested by"), blank=True, default="", help_text=_("Empty: the schedule.")
+    )
 
     class Meta:
         verbose_name = _("sync run")
@@ -96,6 +101,10 @@ class SourceRecord(models.Model):
     record_id = models.TextField(_("record"))
     modified_at = models.DateTimeField(_("changed in the CRM"))
     content_hash = models.BinaryField(editable=False)
+    # Which mapped profile fields were empty: only what this record once filled may it clear.
+    empty = ArrayField(models.TextField(), default=list)
+    # The CRM's last answers to consent questions, to tell a changed answer from a repeated one.
+    consent = models.JSONField(default=dict)
     state = models.TextField(_("state"), choices=State, default=State.LIVE)
     synced_at = models.DateTimeField(_("taken"), db_default=Now())
 
