@@ -22,6 +22,7 @@ class RunningSandbox(Sandbox):
     """A sandbox that listens at `url`."""
 
     url: str
+    port: int
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def running_sandbox(
     try:
         started = asyncio.run_coroutine_threadsafe(sandbox.start(host, port), loop)
         runner, bound = started.result(START_SECONDS)
-        sandbox.url = f"http://{host}:{bound}"
+        sandbox.url, sandbox.port = f"http://{host}:{bound}", bound
         try:
             yield sandbox
         finally:
