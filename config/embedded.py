@@ -14,7 +14,7 @@ import pwd
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -90,6 +90,8 @@ def stop(data_dir: Path) -> bool:
     if pid is None:
         return False
     _run("pg_ctl", "-D", data_dir / "postgres", "stop", "-m", "fast", "-w", "-t", "60", timeout=90)
+    with suppress(OSError):
+        _socket_path(data_dir).rmdir()  # it may lie outside the data folder, where nothing should be left
     return True
 
 
@@ -119,12 +121,18 @@ def _exclusive(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _socket_dir(data_dir: Path) -> Path:
-    """A folder only the server's user may enter: that is what protects the password-less socket."""
+def _socket_path(data_dir: Path) -> Path:
+    """Where the socket's folder is; in /tmp when the data folder's path is too long for a socket."""
     path = data_dir / "socket"
     if len(os.fsencode(path / f".s.PGSQL.{PORT}.lock")) > SOCKET_PATH_LIMIT:
         identity = f"{data_dir}-{data_dir.stat().st_ino}"  # a folder made anew is another folder
         path = Path("/tmp") / f"nudge-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"  # noqa: S108 owner and mode are checked
+    return path
+
+
+def _socket_dir(data_dir: Path) -> Path:
+    """Make the folder that only the server's user may enter: that protects the password-less socket."""
+    path = _socket_path(data_dir)
     path.mkdir(mode=0o700, exist_ok=True)
     _give_to_server(path)
     found = path.lstat()

@@ -127,7 +127,7 @@ class Launch:
                 supervisor.say(f"✗ /healthz does not answer; see {self.data_dir}/logs/web.log")
                 return
             time.sleep(0.2)
-        supervisor.say(f"✓ web, workers and schedule are up ({time.monotonic() - started:.1f} s)")
+        supervisor.say(f"✓ web answers ({time.monotonic() - started:.1f} s)")
         if self.demo and any(BASE_DIR.glob("*/management/commands/nudge_demo.py")):
             try:
                 self._manage("nudge_demo", say=supervisor.say)

@@ -27,10 +27,13 @@ GRACE = 7.0  # seconds between asking a process to stop and killing it
 STEADY = 30.0  # seconds a process must run for its earlier deaths to be forgotten
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds before the first, second, ... restart in a row
 TICK = 0.2  # seconds between looks at the processes
+REPEAT = 60.0  # seconds for which the terminal does not show the same words again
+WIDTH = 300  # characters of a process's line on the terminal; the log has all of it
 LOG_SIZE = 20 * 1024 * 1024  # bytes, then the file is rotated
 
 _ALARM = re.compile(r"^[\[\d][^A-Za-z]*\[?(WARNING|ERROR|CRITICAL)\b")
 _EVERYDAY = re.compile(r"django\.request: (Not Found|Unauthorized|Bad Request|Forbidden)\b")
+_VARYING = re.compile(r"0x[0-9a-f]+|[\d.,:]+")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -42,20 +45,34 @@ def die_with_parent() -> None:
 
 
 class Noise:
-    """Tells which lines of a process the terminal should show: warnings, errors, ends of tracebacks."""
+    """Tells which lines of a process the terminal should show: warnings, errors, ends of tracebacks.
+
+    The same words again within a minute are not news.
+    """
 
     def __init__(self, show_all: bool) -> None:
         self._show_all = show_all
         self._in_traceback = False
+        self._shown: tuple[str, float] = ("", 0.0)  # the last line's words, and when (monotonic seconds)
 
     def shows(self, line: str) -> bool:
         """Whether this line is worth a look by somebody who has the log files for the rest."""
+        if self._show_all:
+            return True
+        if not self._alarms(line):
+            return False
+        words, now = _VARYING.sub("", line), time.monotonic()
+        repeated = words == self._shown[0] and now - self._shown[1] < REPEAT
+        self._shown = (words, now)
+        return not repeated
+
+    def _alarms(self, line: str) -> bool:
         if line.startswith("Traceback "):
             self._in_traceback = True
         elif self._in_traceback and line[:1] not in (" ", "\t", ""):
             self._in_traceback = False
             return True  # the last line of a traceback names the error
-        return self._show_all or bool(_ALARM.match(line) and not _EVERYDAY.search(line))
+        return bool(_ALARM.match(line) and not _EVERYDAY.search(line))
 
 
 @dataclass
@@ -188,7 +205,7 @@ class Supervisor:
             return
         service.log.info(line)
         if service.noise.shows(line) and not self._signals:
-            self._printer.write(Message("line", line, datetime.now(), service.name, service.colour))
+            self._printer.write(Message("line", line[:WIDTH], datetime.now(), service.name, service.colour))
 
     def _stop_all(self) -> None:
         running = [service for service in self.services if service.process]

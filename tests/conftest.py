@@ -1,6 +1,9 @@
 """Every test run, and every worker of it, has a database of its own on the one embedded server."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,6 +28,16 @@ def _drop_databases_of_dead_runs() -> None:
             pid = name.split("_")[2]
             if pid.isdecimal() and not processes.is_alive(int(pid)):
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="class")
+def data_root() -> Iterator[Path]:
+    """A folder for the data of servers that run under a user of their own, gone after the test class.
+
+    Not pytest's tmp_path: its parent is closed to others anew by every run of pytest that starts meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix="nudge-test-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -14,12 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def data_dir(tmp_path):
+def data_dir(data_root, request):
     """A data folder whose server, if a test starts one, is gone afterwards."""
-    yield tmp_path / "data"
-    embedded.release(tmp_path / "data")
-    if embedded.postmaster_pid(tmp_path / "data"):
-        embedded.stop(tmp_path / "data")
+    data_dir = data_root / request.node.name[:40]
+    yield data_dir
+    embedded.release(data_dir)
+    if embedded.postmaster_pid(data_dir):
+        embedded.stop(data_dir)
 
 
 def _query(socket_dir: Path, query: str, name: str = "postgres"):
@@ -84,14 +85,15 @@ class TestServer:
         embedded.ensure_running(data_dir, durable=False)
         assert embedded.postmaster_pid(data_dir) != os.getpid()
 
-    def test_a_long_path_gets_a_short_private_socket_folder(self, tmp_path):
-        data_dir = tmp_path / ("long" * 25)
+    def test_a_long_path_gets_a_short_private_socket_folder(self, data_root):
+        data_dir = data_root / ("long" * 25)
         try:
             socket_dir = embedded.ensure_running(data_dir, durable=False)
             assert len(str(socket_dir)) < 60
             assert socket_dir.stat().st_mode & 0o777 == 0o700
         finally:
             embedded.release(data_dir)
+        assert not socket_dir.exists()
 
     def test_a_start_that_was_interrupted_leaves_nothing_in_the_way(self, data_dir):
         (data_dir / "postgres.new").mkdir(parents=True)

@@ -68,8 +68,8 @@ class TestRefusals:
 
 
 @pytest.fixture(scope="class")
-def stack(tmp_path_factory):
-    stack = Stack(tmp_path_factory.mktemp("launch") / "data", free_ports(2))
+def stack(data_root):
+    stack = Stack(data_root / "data", free_ports(2))
     yield stack
     stack.end_all()
 

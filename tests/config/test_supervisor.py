@@ -34,6 +34,13 @@ class TestNoise:
         assert not Noise(False).shows(line)
         assert Noise(True).shows(line)
 
+    def test_the_same_again_is_not_news(self):
+        noise = Noise(False)
+
+        assert noise.shows("2026-11-21 20:55:14,812 ERROR x: lost 3 at 0x7f1")
+        assert not noise.shows("2026-11-21 20:55:15,100 ERROR x: lost 4 at 0x7f2")
+        assert noise.shows("2026-11-21 20:55:15,200 ERROR x: found")
+
     def test_of_a_traceback_the_line_that_names_the_error(self):
         noise = Noise(False)
         lines = [
