@@ -1,0 +1,68 @@
+"""A condition on what a profile says."""
+
+from typing import Any
+
+import msgspec
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from campaigns.segments import fields, operators, rows, words
+from campaigns.segments.conditions.base import Condition, Query
+from campaigns.segments.sql import Sql, sql
+
+
+class AttributeConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """`{"kind": "attribute", "field": "country", "op": "eq", "value": "PL"}`"""
+
+    kind: str
+    field: str
+    op: str
+    value: Any = msgspec.UNSET
+
+
+class Attribute(Condition):
+    """A profile field or attribute compared with a value."""
+
+    kind, label, icon, position = "attribute", gettext_lazy("Profile field"), "badge", 1
+    template = "admin/campaigns/segment/conditions/attribute.html"
+    Config = AttributeConfig
+
+    def check(self):
+        self.field = fields.field(self.config.field)
+        self.comparison = operators.check(self.config.op, self.config.value, self.field.type)
+
+    def predicate(self, query: Query) -> Sql:
+        return operators.predicate(self.field.operand, self.comparison, query.now)
+
+    def describe(self) -> str:
+        return words.comparison(self.field.label, self.comparison, self.field.name)
+
+    def fact(self, query: Query) -> Sql:
+        return sql("to_jsonb({})", self.field.operand.value)
+
+    def tell(self, fact: Any) -> str:
+        if fact is None:
+            return _("%s is empty") % self.field.label
+        return _("%(field)s is %(value)s") % {
+            "field": self.field.label,
+            "value": words.value(fact, self.field.name),
+        }
+
+    @classmethod
+    def blank(cls, suggest):
+        return {"kind": cls.kind, "field": "country", "op": "eq", "value": ""}
+
+    @classmethod
+    def read(cls, posted):
+        return {"kind": cls.kind, "field": rows.first(posted, "field"), **rows.read_comparison(posted)}
+
+    @classmethod
+    def row(cls, data, suggest):
+        name = str(data.get("field") or "")
+        return {
+            "fields": suggest.fields(),
+            "known": name in suggest.field_names(),
+            "name": name,
+            "label": name.removeprefix(fields.ATTRIBUTE_PREFIX),
+            **rows.comparison(data, suggest.type(name), suggest.values(name), name not in fields.COLUMNS),
+        }
