@@ -7,3 +7,8 @@ class DeliveryConfig(AppConfig):
 
     name = "delivery"
     verbose_name = _("Messages")
+
+    def ready(self):
+        from delivery import wiring
+
+        wiring.connect()

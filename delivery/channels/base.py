@@ -1,0 +1,108 @@
+"""What a channel is: one class that checks its content, finds people's addresses and sends a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+from django import forms
+
+from crm.models import Device
+from delivery.content import Compiled, ContentError, problems
+from delivery.models import Attempt, Delivery
+
+Outcome = Attempt.Outcome
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where one person can be reached: what suppression lists hold, and the device if it is one."""
+
+    value: str
+    device: Device | None = None
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """One composed message for one address; `number` is the attempt's id."""
+
+    number: int
+    delivery: Delivery
+    address: Address
+    payload: Any
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What the provider said about one parcel.
+
+    `detail` is for operators: no secrets. `retry_after` is the provider's wish, for RETRY. `group` names what a
+    CONFIGURATION problem concerns, such as the push service's origin.
+    """
+
+    number: int
+    outcome: Outcome
+    status_code: int | None = None
+    detail: str = ""
+    retry_after: timedelta | None = None
+    group: str = ""
+
+
+class ContentForm(forms.Form):
+    """Edits one channel's content; the fields are named like those of the channel's Config."""
+
+    channel: ClassVar[type["Channel"]]
+
+    def content(self) -> dict[str, Any]:
+        """The authored JSON as entered: empty fields are left out."""
+        return {name: value for name, value in self.cleaned_data.items() if value not in (None, "", [])}
+
+    def clean(self) -> dict[str, Any]:
+        """Show everything that is wrong with the content at its field."""
+        cleaned = super().clean() or self.cleaned_data
+        for problem in self.channel().problems(self.content()):
+            if problem.field in self.errors:
+                continue
+            self.add_error(problem.field if problem.field in self.fields else None, problem.message)
+        return cleaned
+
+
+class Channel(ABC):
+    """A way to reach people. A subclass in its own file with `@register` is all it takes.
+
+    `repeatable` tells that sending the same delivery twice shows it once, because the device replaces it or the
+    provider takes an idempotency key; only then an attempt with unknown outcome is tried again.
+    """
+
+    kind: ClassVar[str]
+    label: ClassVar[Any]
+    Config: ClassVar[type[msgspec.Struct]]
+    Form: ClassVar[type[ContentForm]]
+    repeatable: ClassVar[bool] = False
+    listed: ClassVar[bool] = True  # offered to marketers
+
+    @abstractmethod
+    def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
+        """Return the addresses of those who have one, in a fixed number of queries."""
+
+    @abstractmethod
+    def compose(self, delivery: Delivery, content: Any) -> Any:
+        """Return what `send` needs of one person's filled-in Config.
+
+        Raises:
+            ContentError: it can't be sent, e.g. because it is too long.
+        """
+
+    @abstractmethod
+    def send(self, parcels: Iterable[Parcel], now: datetime) -> Iterator[Result]:
+        """Send, and yield one Result for each parcel as it becomes known, in any order.
+
+        `parcels` is read as there is room; a parcel that was read may have been sent. Nothing is raised for a
+        single parcel.
+        """
+
+    def compile(self, content: dict[str, Any]) -> Compiled:
+        """Return authored JSON ready to be filled in; ContentError when it is not fit to be sent."""
+        return Compiled(self.Config, content)
+
+    def problems(self, content: dict[str, Any]) -> list[ContentError]:
+        """Return what is wrong with authored JSON, to be told when it is saved."""
+        return problems(self.Config, content)

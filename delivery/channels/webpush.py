@@ -1,0 +1,328 @@
+"""Web push: encrypted messages to browsers (RFC 8030, 8188, 8291, 8292)."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from django import forms
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from crm.models import Device
+from delivery import encryption, httpclient, pushhosts, tokens, vapid
+from delivery.channels import register
+from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
+from delivery.content import ContentError, Link
+from delivery.models import Delivery
+
+MAX_TTL = 28 * 24 * 3600  # seconds: four weeks, the most that FCM keeps a message
+PAUSE_AFTER = (
+    3  # refusals of our key, with nothing accepted, after which a service is left alone for the batch
+)
+
+# What an answer means. Sources: RFC 8030, autopush-rs docs, FCM, Apple and WNS documentation; 406 is how WNS
+# throttles. 401 and 403 speak of our key, never of the subscription.
+OUTCOMES = {
+    200: Outcome.ACCEPTED,
+    201: Outcome.ACCEPTED,
+    202: Outcome.ACCEPTED,
+    400: Outcome.REFUSED,
+    401: Outcome.CONFIGURATION,
+    403: Outcome.CONFIGURATION,
+    404: Outcome.GONE,
+    406: Outcome.RETRY,
+    408: Outcome.RETRY,
+    410: Outcome.GONE,
+    413: Outcome.REFUSED,
+    429: Outcome.RETRY,
+}
+
+Urgency = Literal["very-low", "low", "normal", "high"]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class PushAction(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A button of a notification. Browsers show at most two."""
+
+    title: Text
+    url: Link = ""
+
+
+class WebPushContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A notification. Links are https://… or paths of the site that subscribed the browser."""
+
+    title: Text
+    body: str = ""
+    url: Link = ""
+    icon: Link = ""
+    image: Link = ""
+    badge: Link = ""
+    tag: str = ""
+    urgency: Urgency = "normal"
+    ttl_hours: Annotated[int, msgspec.Meta(ge=0, le=672)] = 0
+    actions: Annotated[list[PushAction], msgspec.Meta(max_length=2)] = []
+    data: dict[str, str] = {}
+
+
+class Push(msgspec.Struct, frozen=True):
+    """A composed notification: the JSON to encrypt, and what the headers need."""
+
+    plaintext: bytes
+    topic: str
+    urgency: str
+    max_ttl: int  # seconds
+
+
+class WebPushForm(ContentForm):
+    title = forms.CharField(
+        label=gettext_lazy("Title"),
+        help_text=gettext_lazy("Phones show about 40 characters."),
+        widget=forms.TextInput(attrs={"data-count": "40"}),
+    )
+    body = forms.CharField(
+        label=gettext_lazy("Text"),
+        required=False,
+        help_text=gettext_lazy("About 120 characters stay visible without unfolding."),
+        widget=forms.Textarea(attrs={"rows": 3, "data-count": "120"}),
+    )
+    url = forms.CharField(
+        label=gettext_lazy("Opens"),
+        required=False,
+        help_text=gettext_lazy("Where a click leads: https://… or a path of your site such as /cart."),
+    )
+    icon = forms.CharField(
+        label=gettext_lazy("Icon"), required=False, help_text=gettext_lazy("Address of a square picture.")
+    )
+    image = forms.CharField(
+        label=gettext_lazy("Picture"),
+        required=False,
+        help_text=gettext_lazy("Address of a wide picture, 2:1. Some browsers leave it out."),
+    )
+    action_1_title = forms.CharField(label=gettext_lazy("First button"), required=False)
+    action_1_url = forms.CharField(label=gettext_lazy("First button opens"), required=False)
+    action_2_title = forms.CharField(label=gettext_lazy("Second button"), required=False)
+    action_2_url = forms.CharField(label=gettext_lazy("Second button opens"), required=False)
+    tag = forms.CharField(
+        label=gettext_lazy("Replaces"),
+        required=False,
+        help_text=gettext_lazy(
+            "A newer notification with the same word, such as cart, replaces the older one."
+        ),
+    )
+    urgency = forms.ChoiceField(
+        label=gettext_lazy("Urgency"),
+        required=False,
+        initial="normal",
+        choices=[
+            ("normal", gettext_lazy("normal")),
+            ("high", gettext_lazy("high: wakes a sleeping phone")),
+            ("low", gettext_lazy("low: may wait for Wi-Fi or power")),
+            ("very-low", gettext_lazy("very low: only when charging on Wi-Fi")),
+        ],
+    )
+    ttl_hours = forms.IntegerField(
+        label=gettext_lazy("Hours a sleeping device may take"),
+        required=False,
+        min_value=0,
+        max_value=672,
+        help_text=gettext_lazy("Empty: until the message itself is too late."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        initial = dict(kwargs.pop("initial", None) or {})
+        self._untouched = {name: initial[name] for name in ("badge", "data") if initial.get(name)}
+        for number, action in enumerate(initial.pop("actions", []), start=1):
+            initial |= {
+                f"action_{number}_title": action["title"],
+                f"action_{number}_url": action.get("url", ""),
+            }
+        super().__init__(*args, **kwargs, initial=initial)
+
+    def content(self) -> dict[str, Any]:
+        """The authored JSON; what the form doesn't show is kept."""
+        values = super().content()
+        actions = [
+            {"title": values.pop(f"action_{n}_title", ""), "url": values.pop(f"action_{n}_url", "")}
+            for n in (1, 2)
+        ]
+        actions = [action for action in actions if action["title"] or action["url"]]
+        return self._untouched | values | ({"actions": actions} if actions else {})
+
+
+@register
+class WebPush(Channel):
+    """Sends to every active browser of a person."""
+
+    kind = "webpush"
+    label = gettext_lazy("Web push")
+    Config = WebPushContent
+    Form = WebPushForm
+    repeatable = True  # the tag makes the device replace, the topic makes the push service replace
+
+    def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
+        """Return the browsers that subscribed with our present key and are still there."""
+        key = vapid.public_key()
+        found: dict[int, list[Address]] = {}
+        for device in Device.objects.filter(
+            profile_id__in=profile_ids,
+            kind=self.kind,
+            state=Device.State.ACTIVE,
+            application_key__in=["", key],
+        ).order_by("pk"):
+            found.setdefault(device.profile_id, []).append(Address(device.endpoint, device))
+        return found
+
+    def compose(self, delivery: Delivery, content: WebPushContent) -> Push:
+        """Return the JSON that the service worker understands, with its token for tracking.
+
+        Raises:
+            ContentError: it is larger than a push may be.
+        """
+        tag = content.tag or f"nudge-{delivery.pk}"
+        plaintext = _plaintext(content, tag, tokens.make(delivery.pk))
+        if len(plaintext) > encryption.MAX_PLAINTEXT:
+            raise ContentError("body", _too_big(len(plaintext)))
+        ttl = content.ttl_hours * 3600 or MAX_TTL
+        return Push(plaintext, _topic(tag), content.urgency, min(ttl, MAX_TTL))
+
+    def problems(self, content: dict[str, Any]) -> list[ContentError]:
+        """Return what is wrong with authored content, size included."""
+        found = super().problems(content)
+        if not found:
+            # Variables count with their source: what they stand for is seldom much longer.
+            authored = msgspec.convert(content, WebPushContent)
+            size = len(_plaintext(authored, authored.tag or "nudge-1000000000", tokens.make(1_000_000_000)))
+            if size > encryption.MAX_PLAINTEXT:
+                found.append(ContentError("body", _too_big(size)))
+        return found
+
+    def send(self, parcels: Iterable[Parcel], now: datetime) -> Iterator[Result]:
+        """Encrypt and post, up to 100 at once; a service that refuses our key is left alone."""
+        signer = vapid.signer(settings.NUDGE_PUSH_CONTACT)
+        unsent: list[Result] = []
+        refused: Counter[str] = Counter()
+        accepting: set[str] = set()
+
+        def requests() -> Iterator[httpclient.Request[Parcel]]:
+            for parcel in parcels:
+                origin = _origin(parcel.address.value)
+                if refused[origin] >= PAUSE_AFTER and origin not in accepting:
+                    unsent.append(
+                        Result(parcel.number, Outcome.CONFIGURATION, None, _NOT_TRIED, group=origin)
+                    )
+                elif not pushhosts.allowed(parcel.address.value):
+                    unsent.append(
+                        Result(parcel.number, Outcome.REFUSED, None, "not a push service we may call")
+                    )
+                else:
+                    request = _request(parcel, signer, origin, now)
+                    if isinstance(request, Result):
+                        unsent.append(request)
+                    else:
+                        yield request
+
+        for response in httpclient.client(pushhosts.public).post(requests()):
+            result = result_of(response, now)
+            if result.outcome == Outcome.CONFIGURATION:
+                refused[result.group] += 1
+            elif result.outcome == Outcome.ACCEPTED:
+                accepting.add(result.group)
+            yield result
+            while unsent:
+                yield unsent.pop()
+        yield from unsent
+
+
+WebPushForm.channel = WebPush
+_NOT_TRIED = "not tried: the push service has just refused our key"
+
+
+def result_of(response: httpclient.Response[Parcel], now: datetime) -> Result:
+    """Return what a push service's answer means for the parcel."""
+    number, origin = response.tag.number, _origin(response.tag.address.value)
+    if response.refused:
+        return Result(number, Outcome.REFUSED, None, response.error, group=origin)
+    if not response.status:
+        return Result(number, Outcome.RETRY, None, response.error, group=origin)
+    fallback = Outcome.RETRY if response.status >= 500 else Outcome.REFUSED
+    outcome = OUTCOMES.get(response.status, fallback)
+    detail = response.headers.get("x-wns-error-description") or response.body.decode("utf-8", "replace")
+    if outcome == Outcome.ACCEPTED:
+        detail = ""
+    wait = retry_after(response.headers.get("retry-after", ""), now) if outcome == Outcome.RETRY else None
+    return Result(number, outcome, response.status, detail, wait, origin)
+
+
+def retry_after(value: str, now: datetime) -> timedelta | None:
+    """Read a Retry-After header: seconds or an HTTP date (RFC 9110, section 10.2.3); None when it is neither."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return timedelta(seconds=min(int(value[:9]), MAX_TTL))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(at - now, timedelta()), timedelta(seconds=MAX_TTL))
+
+
+def _request(
+    parcel: Parcel, signer: vapid.Signer, origin: str, now: datetime
+) -> httpclient.Request[Parcel] | Result:
+    device, push = cast(Device, parcel.address.device), parcel.payload
+    try:
+        body = encryption.encrypt(push.plaintext, device.p256dh, device.auth)
+    except encryption.BadKeys as error:
+        return Result(parcel.number, Outcome.REFUSED, None, str(error), group=origin)
+    left = int((parcel.delivery.expires_at - now).total_seconds())
+    headers = [
+        # WNS takes a TTL of 0 for a contradiction, and others drop the message when the browser is not there.
+        f"TTL: {max(1, min(left, push.max_ttl))}",
+        f"Urgency: {push.urgency}",
+        f"Topic: {push.topic}",
+        "Content-Type: application/octet-stream",
+        "Content-Encoding: aes128gcm",
+        f"Authorization: {signer.authorization(origin)}",
+    ]
+    if (urlsplit(device.endpoint).hostname or "").endswith(".notify.windows.com"):
+        headers.append("X-WNS-Cache-Policy: cache")
+    return httpclient.Request(
+        parcel, device.endpoint, headers, body, trusted=pushhosts.trusted(device.endpoint)
+    )
+
+
+def _origin(endpoint: str) -> str:
+    url = urlsplit(endpoint)
+    return f"{url.scheme}://{url.netloc}"
+
+
+def _topic(tag: str) -> str:
+    """Return a Topic header: 32 characters of base64url, all that RFC 8030 allows and Apple takes."""
+    return vapid.b64url(hashlib.sha256(tag.encode()).digest()[:24])
+
+
+def _plaintext(content: WebPushContent, tag: str, token: str) -> bytes:
+    shown = {name: getattr(content, name) for name in ("title", "body", "icon", "image", "badge", "url")}
+    payload: dict[str, Any] = {name: value for name, value in shown.items() if value}
+    payload |= {"tag": tag, "token": token, "track": f"{settings.NUDGE_PUBLIC_URL}/t/push/"}
+    if content.actions:
+        payload["actions"] = [
+            {"action": str(number), "title": action.title, **({"url": action.url} if action.url else {})}
+            for number, action in enumerate(content.actions, start=1)
+        ]
+    if content.data:
+        payload["data"] = content.data
+    return msgspec.json.encode(payload)
+
+
+def _too_big(size: int) -> str:
+    return _("too big: %(size)d bytes, a push carries %(limit)d") % {
+        "size": size,
+        "limit": encryption.MAX_PLAINTEXT,
+    }

@@ -1,0 +1,7 @@
+"""Turning what a marketer wrote into what one person gets."""
+
+from delivery.content.compiled import Compiled, ContentError, Link, problems
+from delivery.content.locales import best as best_locale
+from delivery.content.people import data
+
+__all__ = ["Compiled", "ContentError", "Link", "best_locale", "data", "problems"]

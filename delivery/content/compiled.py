@@ -1,0 +1,162 @@
+"""Authored content of any channel: checked at save, filled in at sending."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from django.utils.translation import gettext as _
+
+from delivery.content import liquid
+
+Link = Annotated[str, msgspec.Meta(extra={"link": True})]
+"""A field of a channel's Config that holds an address; it may contain variables."""
+
+Path = tuple[str | int, ...]
+
+
+class ContentError(ValueError):
+    """Content that can't be sent. `field` is the top-level field of the channel's Config."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class Compiled:
+    """One channel's content with its templates parsed; `render` makes one person's copy.
+
+    Args:
+        config: the channel's msgspec struct; every text in it is a template.
+        content: the authored JSON.
+
+    Raises:
+        ContentError: the first thing wrong with it; `problems` lists them all.
+    """
+
+    def __init__(self, config: type[msgspec.Struct], content: Mapping[str, Any]):
+        self.config = config
+        try:
+            self._base = msgspec.to_builtins(msgspec.convert(content, config))
+        except msgspec.ValidationError as error:
+            raise _shape_error(error) from error
+        self._slots = []
+        for path, text, is_link in _texts(self._base, config):
+            if liquid.is_template(text):
+                try:
+                    self._slots.append((path, liquid.parse(text), is_link))
+                except liquid.TemplateError as error:
+                    raise ContentError(str(path[0]), str(error)) from error
+            elif is_link:
+                _check_link(path, text)
+
+    def render(self, data: Mapping[str, Any], missing: list[str] | None = None) -> Any:
+        """Return the struct filled in with `data`; names without value or default are appended to `missing`.
+
+        Raises:
+            ContentError: a text can't be rendered for this data, or a link is none.
+        """
+        if not self._slots:
+            return msgspec.convert(self._base, self.config)
+        filled = _copy(self._base)
+        for path, template, is_link in self._slots:
+            try:
+                text = liquid.render(template, data, missing)
+            except liquid.TemplateError as error:
+                raise ContentError(str(path[0]), str(error)) from error
+            if is_link:
+                text = text.strip()
+                _check_link(path, text)
+            holder = filled
+            for key in path[:-1]:
+                holder = holder[key]
+            holder[path[-1]] = text
+        try:
+            return msgspec.convert(filled, self.config)
+        except msgspec.ValidationError as error:
+            raise _shape_error(error) from error
+
+
+def problems(config: type[msgspec.Struct], content: Mapping[str, Any]) -> list[ContentError]:
+    """Return everything that is wrong with authored `content`, at most one problem per field."""
+    found: dict[str, ContentError] = {}
+    try:
+        Compiled(config, content)
+    except ContentError as error:
+        found[error.field] = error
+    for name, value in content.items():
+        if name in config.__struct_fields__ and name not in found:
+            for path, text, is_link in _texts({name: value}, config):
+                try:
+                    if liquid.is_template(text):
+                        liquid.parse(text)
+                    elif is_link:
+                        _check_link(path, text)
+                except liquid.TemplateError as error:
+                    found.setdefault(name, ContentError(name, str(error)))
+                except ContentError as error:
+                    found.setdefault(name, error)
+    return list(found.values())
+
+
+def _texts(content: Mapping[str, Any], config: type[msgspec.Struct]) -> Iterator[tuple[Path, str, bool]]:
+    """Yield (path, text, whether it is a link) for each text in `content`."""
+    hints = get_type_hints(config, include_extras=True)
+    for name, value in content.items():
+        yield from _walk((name,), value, hints.get(name))
+
+
+def _walk(path: Path, value: Any, hint: Any) -> Iterator[tuple[Path, str, bool]]:
+    metadata = getattr(hint, "__metadata__", ())
+    if metadata:
+        hint = hint.__origin__
+    if isinstance(value, str):
+        yield path, value, any((getattr(item, "extra", None) or {}).get("link") for item in metadata)
+    elif isinstance(value, dict):
+        struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
+        hints = get_type_hints(hint, include_extras=True) if struct else {}
+        for key, item in value.items():
+            yield from _walk((*path, key), item, hints.get(key))
+    elif isinstance(value, list):
+        [inner] = getattr(hint, "__args__", None) or [None]
+        for index, item in enumerate(value):
+            yield from _walk((*path, index), item, inner)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
+
+
+def _check_link(path: Path, text: str) -> None:
+    """Let through "" , http(s) addresses and paths of the own site; a browser must not read them otherwise."""
+    if not text:
+        return
+    try:
+        url = urlsplit(text)
+        fine = (
+            url.scheme in ("http", "https") and bool(url.hostname)
+            if url.scheme or text.startswith(("//", "\\"))
+            else text.startswith(("/", "?", "#"))
+        )
+    except ValueError:
+        fine = False
+    if not fine or "\\" in text or any(ord(character) < 0x21 for character in text):
+        raise ContentError(
+            str(path[0]), _("“%s” is not a link: it must begin with https://, http:// or /.") % text[:80]
+        )
+
+
+def _shape_error(error: msgspec.ValidationError) -> ContentError:
+    message, _sep, path = str(error).partition(" - at `$")
+    field = path.strip("`").lstrip(".").partition(".")[0].partition("[")[0]
+    if "missing required field" in message:
+        field = message.rpartition("`")[0].rpartition("`")[2]
+        message = _("This must not be empty.")
+    elif "length >= 1" in message:
+        message = _("This must not be empty.")
+    return ContentError(field, message)

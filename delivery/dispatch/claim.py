@@ -1,0 +1,188 @@
+"""Choosing what to send: lock due rows, apply the policies, fill in the texts, write the next states."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+
+from delivery import channels, content, policies
+from delivery.channels.base import Address, Channel, Parcel
+from delivery.dispatch import states
+from delivery.dispatch.lease import LEASE
+from delivery.models import Attempt, Delivery, Message, MessageContent
+from delivery.policies import Facts, Verdict
+
+logger = logging.getLogger(__name__)
+State = Delivery.State
+
+NO_CONTENT = "nothing written for this channel, variant and language"
+
+_BEGIN = """
+    INSERT INTO delivery_attempt (delivery_id, device_id, outcome, detail, started_at)
+    SELECT r.delivery_id, r.device_id, 'started', '', %s
+    FROM jsonb_to_recordset(%s::jsonb) AS r(delivery_id bigint, device_id bigint)
+    ORDER BY r.device_id  -- the foreign key locks devices; one order for all workers
+    RETURNING id, delivery_id, device_id
+"""
+
+
+class Claim(msgspec.Struct):
+    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel."""
+
+    looked_at: int
+    states: Counter[str]
+    parcels: dict[str, list[Parcel]]
+
+
+class _Composed(msgspec.Struct):
+    delivery: Delivery
+    locale: str
+    content: Any
+    payload: Any
+    targets: list[Address] = []
+
+
+@transaction.atomic
+def claim(now: datetime, limit: int) -> Claim:
+    """Take up to `limit` due deliveries and mark those that may go out `sending`, with a lease.
+
+    The number of queries depends on the channels and topics in the batch, not on its size.
+    """
+    deliveries = list(
+        Delivery.objects.select_for_update(of=("self",), skip_locked=True)
+        .filter(state__in=Delivery.WAITING, due_at__lte=now)
+        .order_by("due_at")[:limit]
+    )
+    if not deliveries:
+        return Claim(0, Counter(), {})
+    by_id = {delivery.pk: delivery for delivery in deliveries}
+    _load_messages(deliveries)
+    addresses, already_sent = _addresses(deliveries)
+    facts = Facts(addresses)
+    verdicts = policies.decide(deliveries, facts, now)
+    composed = _compose([delivery for delivery in deliveries if delivery.pk not in verdicts], verdicts)
+    changes = [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
+    sending = []
+    for item in composed:
+        item.targets = [
+            address
+            for address in facts.addresses[item.delivery.pk]
+            if address.device is None or address.device.pk not in already_sent.get(item.delivery.pk, ())
+        ]
+        if item.targets:
+            item.delivery.attempts += 1
+            sending.append(item)
+            changes.append(_sending_change(item, now))
+        else:  # earlier tries reached every browser that is left
+            changes.append(states.Change(id=item.delivery.pk, state=State.SENT, sent_at=now))
+    states.apply(changes, by_id, now)
+    return Claim(len(deliveries), Counter(change.state for change in changes), _begin_attempts(sending, now))
+
+
+def _load_messages(deliveries: Sequence[Delivery]) -> None:
+    messages = Message.objects.in_bulk({delivery.message_id for delivery in deliveries})
+    for delivery in deliveries:
+        delivery.message = messages[delivery.message_id]
+
+
+def _addresses(deliveries: Sequence[Delivery]) -> tuple[dict[int, list[Address]], dict[int, set[int]]]:
+    """Return the addresses by delivery id, and the device ids that have accepted it before."""
+    found: dict[int, list[Address]] = {}
+    for kind in {delivery.channel for delivery in deliveries} & channels.everything().keys():
+        group = [delivery for delivery in deliveries if delivery.channel == kind]
+        by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
+        found |= {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in group}
+    accepted: dict[int, set[int]] = {}
+    for delivery_id, device_id in Attempt.objects.filter(
+        delivery_id__in=[delivery.pk for delivery in deliveries if delivery.attempts],
+        device__isnull=False,
+        outcome=Attempt.Outcome.ACCEPTED,
+    ).values_list("delivery_id", "device_id"):
+        accepted.setdefault(delivery_id, set()).add(device_id)
+    return found, accepted
+
+
+def _compose(deliveries: Sequence[Delivery], verdicts: dict[int, Verdict]) -> list[_Composed]:
+    """Fill in each person's text; what can't be filled in gets a verdict of its own."""
+    if not deliveries:
+        return []
+    people = content.data({delivery.profile_id for delivery in deliveries})
+    authored: dict[tuple[int, str, str], dict[str, Any]] = {}
+    for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
+        authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
+    compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
+    composed = []
+    for delivery in deliveries:
+        try:
+            composed.append(_compose_one(delivery, people[delivery.profile_id], authored, compiled))
+        except content.ContentError as error:
+            verdicts[delivery.pk] = policies.fail(f"render: {error}")
+        except _NoContent:
+            verdicts[delivery.pk] = policies.fail(NO_CONTENT)
+        except Exception as error:  # one broken row must not hold up the batch
+            logger.exception("Delivery %d can't be composed", delivery.pk)
+            verdicts[delivery.pk] = policies.fail(f"render: {type(error).__name__}")
+    return composed
+
+
+class _NoContent(Exception):
+    """Nothing is written that this person could get."""
+
+
+def _compose_one(delivery: Delivery, person: dict[str, Any], authored: Any, compiled: Any) -> _Composed:
+    channel: Channel = channels.get(delivery.channel)
+    key = (delivery.message_id, delivery.channel, delivery.variant)
+    locale = content.best_locale(authored.get(key, {}), person.get("language"))
+    if locale is None:
+        raise _NoContent
+    if (*key, locale) not in compiled:
+        try:
+            compiled[*key, locale] = channel.compile(authored[key][locale])
+        except content.ContentError as error:
+            compiled[*key, locale] = error
+    template = compiled[*key, locale]
+    if isinstance(template, content.ContentError):
+        raise template
+    filled = template.render({**delivery.context, "profile": person})
+    return _Composed(delivery, locale, msgspec.to_builtins(filled), channel.compose(delivery, filled))
+
+
+def _verdict_change(delivery: Delivery, verdict: Verdict, now: datetime) -> states.Change:
+    due_at = None
+    if verdict.until is not None:
+        # Not before the next second: a verdict that names the past must not make the sweep spin.
+        due_at = min(max(verdict.until, now + timedelta(seconds=1)), delivery.expires_at)
+    return states.Change(id=delivery.pk, state=verdict.state, reason=verdict.reason, due_at=due_at)
+
+
+def _sending_change(item: _Composed, now: datetime) -> states.Change:
+    return states.Change(
+        id=item.delivery.pk,
+        state=State.SENDING,
+        attempts=item.delivery.attempts,
+        lease_until=now + LEASE,
+        locale=item.locale,
+        content=item.content,
+    )
+
+
+def _begin_attempts(sending: Sequence[_Composed], now: datetime) -> dict[str, list[Parcel]]:
+    """Write an attempt as `started` for each address and return the parcels by channel, in order of `sending`."""
+    wanted = {
+        (item.delivery.pk, address.device.pk if address.device else None): (item, address)
+        for item in sending
+        for address in item.targets
+    }
+    rows = [{"delivery_id": delivery_id, "device_id": device_id} for delivery_id, device_id in wanted]
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [now, msgspec.json.encode(rows).decode()])
+        numbers = {(delivery_id, device_id): number for number, delivery_id, device_id in cursor.fetchall()}
+    parcels: dict[str, list[Parcel]] = {}
+    for key, (item, address) in wanted.items():
+        parcel = Parcel(numbers[key], item.delivery, address, item.payload)
+        parcels.setdefault(item.delivery.channel, []).append(parcel)
+    return parcels

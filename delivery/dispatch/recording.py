@@ -1,0 +1,161 @@
+"""Writing what the providers answered."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+from django.db import connection, transaction
+
+from crm import alerts, subscriptions
+from crm.models import Device
+from delivery.channels.base import Channel, Outcome, Parcel, Result
+from delivery.dispatch import backoff, states
+from delivery.dispatch.lease import Lease
+from delivery.dispatch.recovery import UNKNOWN
+from delivery.models import Delivery
+
+State = Delivery.State
+
+CHUNK = 200  # deliveries recorded at once: what a crash may make us send again
+
+_FINISH = """
+    UPDATE delivery_attempt a
+    SET outcome = r.outcome, status_code = r.status_code, detail = r.detail, finished_at = %s
+    FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, outcome text, status_code int, detail text)
+    WHERE a.id = r.id
+"""
+
+
+class Recorder:
+    """Collects one channel's results and writes them in chunks, each in one transaction with its log events."""
+
+    def __init__(
+        self, channel: Channel, parcels: Sequence[Parcel], lease: Lease, clock: Callable[[], datetime]
+    ):
+        self.states: Counter[str] = Counter()
+        self._channel = channel
+        self._lease = lease
+        self._clock = clock
+        self._parcels = {parcel.number: parcel for parcel in parcels}
+        self._deliveries = {parcel.delivery.pk: parcel.delivery for parcel in parcels}
+        self._waiting = Counter(parcel.delivery.pk for parcel in parcels)
+        self._results: dict[int, list[Result]] = {}
+        self._done: list[int] = []
+        self._recorded: set[int] = set()
+        self._alerted: set[str] = set()
+
+    def add(self, result: Result) -> None:
+        """Take one result; a delivery is recorded when all its devices have answered."""
+        pk = self._parcels[result.number].delivery.pk
+        self._results.setdefault(pk, []).append(result)
+        self._waiting[pk] -= 1
+        if not self._waiting[pk]:
+            del self._waiting[pk]
+            self._done.append(pk)
+            if len(self._done) >= CHUNK:
+                self._flush()
+
+    def finish(self) -> None:
+        """Record the rest. A parcel that was begun and got no result has an unknown outcome.
+
+        What was never begun keeps its lease and is found by the sweep when that runs out.
+        """
+        answered = {result.number for results in self._results.values() for result in results}
+        answered |= self._recorded
+        for number in self._lease.begun - answered:
+            if self._channel.repeatable:
+                self.add(Result(number, Outcome.RETRY, None, UNKNOWN))
+            else:
+                self.add(Result(number, Outcome.REFUSED, None, UNKNOWN))
+        self._flush()
+
+    def _flush(self) -> None:
+        now = self._clock()
+        done, self._done = self._done, []
+        if not done:
+            return
+        results = {pk: self._results.pop(pk) for pk in done}
+        self._recorded |= {result.number for found in results.values() for result in found}
+        changes = [self._change(self._deliveries[pk], found, now) for pk, found in results.items()]
+        flat = [result for found in results.values() for result in found]
+        with transaction.atomic():
+            changed = states.apply(changes, self._deliveries, now)
+            self._finish_attempts(flat, now)
+            self._drop_gone_devices(flat, now)
+            self._alert(flat)
+            self._lease.renew([self._deliveries[pk] for pk in self._waiting], now)
+        self.states.update(change.state for change in changes if change.id in changed)
+
+    def _change(self, delivery: Delivery, results: Sequence[Result], now: datetime) -> states.Change:
+        """One browser reached is enough; otherwise whatever may still succeed is tried again."""
+        by_outcome = {result.outcome: result for result in results}
+        change = states.Change(id=delivery.pk, held=delivery.attempts, state=State.DEFERRED)
+        if Outcome.ACCEPTED in by_outcome:
+            change.state, change.sent_at = State.SENT, now
+        elif Outcome.RETRY in by_outcome:
+            wishes = [
+                r.retry_after for r in results if r.outcome == Outcome.RETRY and r.retry_after is not None
+            ]
+            change.reason = _reason(by_outcome[Outcome.RETRY])
+            change.due_at = backoff.next_try(
+                delivery.attempts, now, delivery.expires_at, max(wishes, default=None)
+            )
+        elif Outcome.CONFIGURATION in by_outcome:
+            change.reason = f"configuration: {_reason(by_outcome[Outcome.CONFIGURATION])}"
+            change.due_at = backoff.next_configuration_try(now, delivery.expires_at)
+        else:
+            change.state = State.FAILED
+            refused = by_outcome.get(Outcome.REFUSED)
+            change.reason = _reason(refused) if refused else "device gone"
+        return change
+
+    def _finish_attempts(self, results: Sequence[Result], now: datetime) -> None:
+        rows = [
+            {
+                "id": result.number,
+                "outcome": result.outcome.value,
+                "status_code": result.status_code,
+                "detail": states.clean(result.detail),
+            }
+            for result in results
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, [now, msgspec.json.encode(rows).decode()])
+
+    def _drop_gone_devices(self, results: Sequence[Result], now: datetime) -> None:
+        gone = {
+            address.device.pk: address.value
+            for result in results
+            if result.outcome == Outcome.GONE and (address := self._parcels[result.number].address).device
+        }
+        if not gone:
+            return
+        # The browser may have renewed its subscription since: what was said of the old address is not true of it.
+        same = [
+            device.pk
+            for device in Device.objects.filter(pk__in=gone).only("pk", "endpoint")
+            if device.endpoint == gone[device.pk]
+        ]
+        subscriptions.mark_gone(same, "the push service says that it is gone", now)
+
+    def _alert(self, results: Sequence[Result]) -> None:
+        refused = {
+            result.group: result
+            for result in results
+            if result.outcome == Outcome.CONFIGURATION and result.status_code is not None
+        }
+        for group in sorted(refused.keys() - self._alerted):
+            alerts.raise_alert(
+                f"{self._channel.kind}:configuration:{group}",
+                f"{group or self._channel.kind} refuses our messages",
+                f"It answered {_reason(refused[group])}. Messages to it wait and are tried again; nothing was "
+                "deleted. Check that the key pair is the one people subscribed with, that the contact address "
+                "(NUDGE_PUSH_CONTACT) is real, and that this machine's clock is right.",
+            )
+            self._alerted.add(group)
+
+
+def _reason(result: Result) -> str:
+    words = [str(result.status_code)] if result.status_code else []
+    return " ".join([*words, states.clean(result.detail)]).strip() or str(result.outcome.label)

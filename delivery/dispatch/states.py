@@ -1,0 +1,104 @@
+"""Writing what became of a batch: one statement for the states, one for the log."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import connection
+
+from crm import log
+from delivery.models import Delivery
+
+State = Delivery.State
+
+EVENTS = {
+    State.SENT: "message_sent",
+    State.SUPPRESSED: "message_suppressed",
+    State.FAILED: "message_failed",
+    State.EXPIRED: "message_failed",
+}
+MAX_REASON = 300  # characters
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """The next state of one delivery. None leaves a column as it is.
+
+    `held` is the attempt count under which this worker holds the row: if it is not `sending` with that count any
+    more, somebody else took over and the change is dropped. None: the caller's transaction has locked the row.
+    """
+
+    id: int
+    state: str
+    reason: str = ""
+    held: int | None = None
+    attempts: int | None = None
+    due_at: datetime | None = None
+    lease_until: datetime | None = None
+    sent_at: datetime | None = None
+    locale: str | None = None
+    content: Any = None
+
+
+_APPLY = """
+    UPDATE delivery_delivery d
+    SET state = r.state, reason = r.reason, lease_until = r.lease_until,
+        attempts = coalesce(r.attempts, d.attempts), due_at = coalesce(r.due_at, d.due_at),
+        sent_at = coalesce(r.sent_at, d.sent_at), locale = coalesce(r.locale, d.locale),
+        content = coalesce(nullif(r.content, 'null'), d.content)
+    FROM jsonb_to_recordset(%s::jsonb) AS r(
+        id bigint, state text, reason text, held int, attempts int, due_at timestamptz, lease_until timestamptz,
+        sent_at timestamptz, locale text, content jsonb)
+    WHERE d.id = r.id AND (r.held IS NULL OR (d.state = 'sending' AND d.attempts = r.held))
+    RETURNING d.id, d.profile_id
+"""
+
+
+def apply(changes: Sequence[Change], deliveries: dict[int, Delivery], now: datetime) -> set[int]:
+    """Write `changes` and log those that are final, in the caller's transaction; return the ids that changed.
+
+    Args:
+        deliveries: by id, with their message loaded.
+    """
+    if not changes:
+        return set()
+    for change in changes:
+        change.reason = clean(change.reason)
+    with connection.cursor() as cursor:
+        cursor.execute(_APPLY, [msgspec.json.encode(changes).decode()])
+        changed = dict(cursor.fetchall())
+    log.append(
+        [
+            _event(change, deliveries[change.id], changed[change.id], now)
+            for change in changes
+            if change.id in changed and change.state in EVENTS
+        ]
+    )
+    return set(changed)
+
+
+def clean(text: str) -> str:
+    """Make a provider's words fit to be stored and shown: one line, printable, not endless."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON]
+
+
+def _event(change: Change, delivery: Delivery, profile_id: int, now: datetime) -> log.NewEvent:
+    # The profile comes from the row: a merge may have moved the delivery since it was read.
+    name = EVENTS[State(change.state)]
+    properties = {
+        "message": delivery.message.slug,
+        "delivery": delivery.pk,
+        "channel": delivery.channel,
+        "variant": delivery.variant,
+        "origin": {"type": delivery.origin_type, "id": delivery.origin_id, "step": delivery.origin_step},
+    }
+    if change.reason:
+        properties["reason"] = change.reason
+    return log.NewEvent(
+        id=log.event_id(name, delivery.pk),
+        profile_id=profile_id,
+        name=name,
+        occurred_at=now,
+        properties=properties,
+        source="nudge",
+    )

@@ -1,0 +1,93 @@
+"""Putting messages to people into the outbox."""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+from django.utils import timezone
+
+logger = logging.getLogger(__name__)
+
+# ON CONFLICT takes the second of two equal causes in one call as a conflict too.
+_QUEUE = """
+    INSERT INTO delivery_delivery AS d
+        (cause, message_id, profile_id, channel, variant, state, due_at, expires_at, context,
+         origin_type, origin_id, origin_step, queued_at)
+    SELECT r.cause, r.message_id, r.profile_id, r.channel, r.variant, 'queued',
+           least(coalesce(r.due_at, %(now)s), expiry.at), expiry.at, r.context,
+           r.origin_type, r.origin_id, r.origin_step, %(now)s
+    FROM jsonb_to_recordset(%(requests)s::jsonb) AS r(
+        cause text, message_id bigint, profile_id bigint, channel text, variant text, due_at timestamptz,
+        expires_at timestamptz, context jsonb, origin_type text, origin_id bigint, origin_step text)
+    JOIN delivery_message m ON m.id = r.message_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(
+            r.expires_at,
+            coalesce(r.due_at, %(now)s) + make_interval(hours => m.expires_after_hours)
+        ) AS at
+    ) AS expiry
+    ON CONFLICT (cause) DO NOTHING
+    RETURNING d.due_at
+"""
+
+
+class DeliveryRequest(msgspec.Struct, kw_only=True):
+    """One message wanted for one person.
+
+    `cause` says what asks, such as "flow:<enrollment>:<step>:<pass>": the same cause makes one delivery however
+    often it is queued. `context` is plain data for the text, such as {"event": {...}}. Without `expires_at` the
+    message's own limit counts from `due_at`.
+    """
+
+    cause: str
+    message_id: int
+    profile_id: int
+    channel: str
+    origin_type: str
+    origin_id: int | None = None
+    origin_step: str = ""
+    context: dict[str, Any] = {}
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    variant: str = "a"
+
+
+def queue(requests: Sequence[DeliveryRequest], now: datetime | None = None) -> int:
+    """Store one delivery for each request whose cause is new and return how many that were.
+
+    One statement, in the caller's transaction if there is one; the dispatcher is woken after commit.
+    """
+    if not requests:
+        return 0
+    now = now or timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUE, {"requests": msgspec.json.encode(requests).decode(), "now": now})
+        due = [row[0] for row in cursor.fetchall()]
+    if due and min(due) <= now:
+        wake_on_commit()
+    return len(due)
+
+
+def wake_on_commit() -> None:
+    """Wake the dispatcher when the transaction commits, once however often this is called in it."""
+    open_savepoints = set(connection.savepoint_ids)
+    registered = any(
+        function is _wake and savepoints <= open_savepoints
+        for savepoints, function, *_ in connection.run_on_commit
+    )
+    if not registered:
+        transaction.on_commit(_wake)
+
+
+def _wake() -> None:
+    from delivery import tasks  # tasks import the dispatcher, which builds on this module
+
+    try:
+        tasks.dispatch.apply_async(queue=tasks.QUEUE)
+    except Exception:  # whatever the broker client raises: the rows are stored, the next sweep takes them
+        logger.warning(
+            "The dispatcher could not be woken; the next sweep will find the deliveries.", exc_info=True
+        )

@@ -1,0 +1,39 @@
+"""Whether a delivery may go out, decided at the moment of sending."""
+
+from datetime import datetime
+
+from delivery.models import Delivery
+from delivery.policies import consent, expiry, guards, reachability, suppression
+from delivery.policies.verdicts import Facts, Policy, Verdict, defer, expire, fail, suppress
+
+__all__ = [
+    "POLICIES",
+    "Facts",
+    "Policy",
+    "Verdict",
+    "decide",
+    "defer",
+    "expire",
+    "fail",
+    "guards",
+    "suppress",
+]
+
+# In this order; the first verdict counts.
+POLICIES: tuple[Policy, ...] = (
+    expiry.judge,
+    consent.judge,
+    suppression.judge,
+    reachability.judge,
+    guards.judge,
+)
+
+
+def decide(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
+    """Return a verdict for each delivery that may not be sent now."""
+    verdicts: dict[int, Verdict] = {}
+    for policy in POLICIES:
+        left = [delivery for delivery in deliveries if delivery.pk not in verdicts]
+        if left:
+            verdicts |= policy(left, facts, now)
+    return verdicts

@@ -1,0 +1,18 @@
+"""What the workers run. Each may run twice, late or never."""
+
+import time
+
+from celery import shared_task
+
+from delivery import dispatch as dispatcher
+
+QUEUE = "delivery"
+BUDGET = 20.0  # seconds; then the next sweep goes on, so that a restart never waits long
+
+
+@shared_task
+def dispatch() -> None:
+    """Send what is due until nothing is."""
+    end = time.monotonic() + BUDGET
+    while not dispatcher.run().idle and time.monotonic() < end:
+        pass
