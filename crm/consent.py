@@ -47,16 +47,21 @@ _RECORD = """
 
 
 @transaction.atomic
-def record(changes: Sequence[Change]) -> int:
+def record(changes: Sequence[Change], events: bool = True) -> int:
     """Store answers that are newer than what we have and differ from it; return how many.
 
     Each goes into the append-only ledger and, as `consent_changed`, into the event log.
+
+    Args:
+        events: False keeps an import of old answers out of the event log.
     """
     if not changes:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(_RECORD, [msgspec.json.encode(changes).decode()])
         rows = cursor.fetchall()
+    if not events:
+        return len(rows)
     log.append(
         [
             log.NewEvent(

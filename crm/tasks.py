@@ -1,0 +1,26 @@
+"""Waking the CRM layer's background work."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from crm import partitions
+from crm.sync import schedule
+
+
+@shared_task(queue="sync")
+def sync_due():
+    """Start a task for each connection that is due, so that none waits for another."""
+    for connection_id in schedule.due():
+        run_sync.delay(connection_id)
+
+
+@shared_task(queue="sync")
+def run_sync(connection_id: int):
+    """Sync one connection, if it is still due."""
+    schedule.run_due(connection_id)
+
+
+@shared_task(queue="ingest")
+def ensure_partitions():
+    """Create the event log's next months."""
+    partitions.ensure_ahead(timezone.now())
