@@ -36,6 +36,9 @@ NUDGE_PUBLIC_URL = env.str("NUDGE_PUBLIC_URL", f"http://localhost:{PORT}").rstri
 NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
 NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
 NUDGE_SANDBOX_URL = env.str("NUDGE_SANDBOX_URL", f"http://127.0.0.1:{PORT + 1}")
+if NUDGE_DEMO:
+    # The demo's make-believe subscribers have their push service in the sandbox.
+    NUDGE_PUSH_HOSTS = [*NUDGE_PUSH_HOSTS, urlsplit(NUDGE_SANDBOX_URL).netloc]
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 
 _public = urlsplit(NUDGE_PUBLIC_URL)

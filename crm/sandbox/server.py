@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crm.sandbox import control
+from crm.sandbox import control, push
 from crm.sandbox.control import Control
 from crm.sandbox.faults import Fault
 from crm.sandbox.hubspot import HubSpot
@@ -39,7 +39,7 @@ class Sandbox:
         app = web.Application(
             middlewares=[self._journal, self._misbehave, self._answer], client_max_size=BODY_LIMIT
         )
-        app.add_routes([*self.hubspot.routes(), *self.control.routes()])
+        app.add_routes([*self.hubspot.routes(), *self.control.routes(), *push.routes()])
         return app
 
     async def start(self, host: str, port: int) -> tuple[web.AppRunner, int]:

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from analytics.api import reports
+
+urlpatterns = [
+    path("reports/messages/", reports.MessageReports.as_view(), name="api_report_messages"),
+    path("reports/messages/<slug:slug>/", reports.MessageReport.as_view(), name="api_report_message"),
+    path("reports/flows/<slug:slug>/", reports.FlowReport.as_view(), name="api_report_flow"),
+    path("reports/overview/", reports.OverviewReport.as_view(), name="api_report_overview"),
+]

@@ -1,0 +1,10 @@
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from analytics import views
+
+# Exempt from CSRF: no cookie is looked at; the signed token or the secret endpoint is the proof.
+urlpatterns = [
+    path("push/", csrf_exempt(views.PushReport.as_view()), name="push_report"),
+    path("push/changed/", csrf_exempt(views.PushChanged.as_view()), name="push_changed"),
+]

@@ -1,0 +1,207 @@
+"""What the demo's marketers have built: messages, segments, flows and a broadcast that is ready to go."""
+
+from django.conf import settings
+from django.db import transaction
+from django.templatetags.static import static
+
+from campaigns.flows import publish
+from campaigns.models import Broadcast, Flow, Segment
+from campaigns.segments import grammar
+from delivery.models import Message, MessageContent
+
+WELCOME, CART = "welcome-series", "abandoned-cart"
+
+# Message -> name, topic, locale -> title and body. The link and picture are the same in every language.
+MESSAGES: dict[str, tuple[str, str, dict[str, tuple[str, str]], str, str]] = {
+    "welcome": (
+        "Welcome to Kahwa",
+        "offers",
+        {
+            "": (
+                "Welcome{% if profile.first_name %}, {{ profile.first_name }}{% endif %}!",
+                "Your first cup is on its way: see what we roasted this morning.",
+            ),
+            "ar": (
+                "أهلاً بك{% if profile.first_name %} يا {{ profile.first_name }}{% endif %}!",
+                "فنجانك الأول في الطريق: اكتشف ما حمّصناه هذا الصباح.",
+            ),
+            "pl": (
+                "Witaj{% if profile.first_name %}, {{ profile.first_name }}{% endif %}!",
+                "Pierwsza filiżanka już czeka: zobacz, co wypaliliśmy dziś rano.",
+            ),
+        },
+        "/demo/shop/",
+        "demo/hero.png",
+    ),
+    "first-order": (
+        "Ten per cent off the first order",
+        "offers",
+        {
+            "": ("10% off your first order", "Use FIRSTCUP at the checkout. It is good for three days."),
+            "ar": ("خصم ١٠٪ على طلبك الأول", "استخدم الرمز FIRSTCUP عند الدفع. صالح لثلاثة أيام."),
+            "pl": ("10% rabatu na pierwsze zamówienie", "Wpisz FIRSTCUP przy kasie. Ważne trzy dni."),
+        },
+        "/demo/shop/?category=coffee",
+        "demo/products/haraz-mocha.png",
+    ),
+    "cart-reminder": (
+        "Something is left in the cart",
+        "cart",
+        {
+            "": (
+                'Your {{ event.properties.items[0].name | default: "coffee" }} is waiting',
+                "We kept your cart. Order before five and we roast tonight.",
+            ),
+            "ar": (
+                'ما زال {{ event.properties.items[0].name | default: "طلبك" }} في انتظارك',
+                "احتفظنا بسلتك. اطلب قبل الخامسة لنحمّص الليلة.",
+            ),
+            "pl": (
+                'Czeka na Ciebie: {{ event.properties.items[0].name | default: "kawa" }}',
+                "Zachowaliśmy Twój koszyk. Zamów przed piątą, wypalimy jeszcze dziś.",
+            ),
+        },
+        "/demo/shop/cart/",
+        "demo/products/yirgacheffe.png",
+    ),
+}
+
+BOUGHT_LATELY = {"kind": "event", "name": "purchase", "within": {"last": {"days": 30}}}
+SEGMENTS: dict[str, tuple[str, str, dict]] = {
+    "bought-lately": ("Bought in the last 30 days", "At least one order.", {"all": [BOUGHT_LATELY]}),
+    "vip": (
+        "VIP customers",
+        "The plan says so, or 4,000 loyalty points do.",
+        {
+            "any": [
+                {"kind": "attribute", "field": "attributes.plan", "op": "eq", "value": "vip"},
+                {"kind": "attribute", "field": "attributes.loyalty_points", "op": "gte", "value": 4000},
+            ]
+        },
+    ),
+    "birthday-this-week": (
+        "Birthday this week",
+        "Today or in the next seven days.",
+        {"all": [{"kind": "attribute", "field": "birthday", "op": "anniversary_within", "value": 7}]},
+    ),
+    "lookers": (
+        "Looked, but has not bought",
+        "Viewed a product in the last two weeks without an order in that time.",
+        {
+            "all": [
+                {"kind": "event", "name": "product_viewed", "within": {"last": {"days": 14}}},
+                {
+                    "kind": "event",
+                    "name": "purchase",
+                    "within": {"last": {"days": 14}},
+                    "count": {"op": "eq", "value": 0},
+                },
+            ]
+        },
+    ),
+}
+
+FLOWS: dict[str, tuple[str, str, dict]] = {
+    WELCOME: (
+        "Welcome series",
+        "Greets new subscribers and offers those who have not ordered a reason to.",
+        {
+            "trigger": {"kind": "event", "name": "push_subscribed"},
+            "reentry": {"mode": "never"},
+            "exit_on": [],
+            "steps": [
+                {"key": "pause", "kind": "wait", "config": {"amount": 1, "unit": "minutes"}},
+                {"key": "hello", "kind": "message", "config": {"message": "welcome", "channel": "webpush"}},
+                {"key": "day", "kind": "wait", "config": {"amount": 1, "unit": "days"}},
+                {
+                    "key": "ordered",
+                    "kind": "split",
+                    "config": {"name": "Ordered already?"},
+                    "branches": [
+                        {
+                            "name": "Has ordered",
+                            "rule": {"kind": "event", "name": "purchase", "within": {"last": {"days": 2}}},
+                            "steps": [{"key": "done", "kind": "exit", "config": {"reason": "has ordered"}}],
+                        },
+                        {
+                            "name": "Not yet",
+                            "steps": [
+                                {
+                                    "key": "offer",
+                                    "kind": "message",
+                                    "config": {"message": "first-order", "channel": "webpush"},
+                                }
+                            ],
+                        },
+                    ],
+                },
+            ],
+        },
+    ),
+    CART: (
+        "Abandoned cart",
+        "Reminds of carts from €20, one run for each cart; an order ends it.",
+        {
+            "trigger": {
+                "kind": "event",
+                "name": "cart_updated",
+                "where": [{"property": "total", "op": "gte", "value": 20}],
+            },
+            "key": "properties.cart_id",
+            "reentry": {"mode": "never"},
+            "exit_on": [{"kind": "event", "name": "purchase"}],
+            "steps": [
+                {"key": "half-hour", "kind": "wait", "config": {"amount": 30, "unit": "minutes"}},
+                {
+                    "key": "remind",
+                    "kind": "message",
+                    "config": {"message": "cart-reminder", "channel": "webpush"},
+                },
+            ],
+        },
+    ),
+}
+
+
+@transaction.atomic
+def create() -> bool:
+    """Create what is missing; what somebody has changed or deleted by then stays so. Return whether it was new."""
+    if Message.objects.filter(slug="welcome").exists():
+        return False
+    for slug, (name, topic, texts, url, picture) in MESSAGES.items():
+        message = Message.objects.create(slug=slug, name=name, topic=topic)
+        MessageContent.objects.bulk_create(
+            MessageContent(
+                message=message,
+                channel="webpush",
+                locale=locale,
+                content={
+                    "title": title,
+                    "body": body,
+                    "url": settings.NUDGE_PUBLIC_URL + url,
+                    "icon": settings.NUDGE_PUBLIC_URL + static("demo/icon-192.png"),
+                    "badge": settings.NUDGE_PUBLIC_URL + static("demo/badge-96.png"),
+                    "image": settings.NUDGE_PUBLIC_URL + static(picture),
+                },
+            )
+            for locale, (title, body) in texts.items()
+        )
+    for slug, (name, description, rule) in SEGMENTS.items():
+        grammar.parse(rule)
+        Segment.objects.create(slug=slug, name=name, description=description, rule=rule)
+    for slug, (name, description, draft) in FLOWS.items():
+        flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
+        publish.publish(flow.pk)
+        publish.pause(flow.pk)  # until the history is in, so that nobody is greeted for last month
+    Broadcast.objects.create(
+        name="Winter roast is here",
+        message=Message.objects.get(slug="welcome"),
+        segment=Segment.objects.get(slug="bought-lately"),
+    )
+    return True
+
+
+def go_live() -> None:
+    """Let the flows begin, for what happens from now on."""
+    for flow in Flow.objects.filter(slug__in=FLOWS, state=Flow.State.PAUSED):
+        publish.resume(flow.pk)
