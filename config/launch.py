@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -28,7 +28,7 @@ from config.supervisor import Supervisor, die_with_parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MARKER = "NUDGE_LAUNCH"  # in the environment of every process started here; its value is the data folder
-HEALTH_TIMEOUT = 90  # seconds
+START_TIMEOUT = 90  # seconds for web, or the CRM sandbox, to answer
 
 
 class Launch:
@@ -122,14 +122,16 @@ class Launch:
     def _greet(self, supervisor: Supervisor) -> None:
         """In a thread: when the web process answers, fill the demo and say where to look."""
         started = time.monotonic()
-        while not _healthy(self.port):
-            if time.monotonic() - started > HEALTH_TIMEOUT:
-                supervisor.say(f"✗ /healthz does not answer; see {self.data_dir}/logs/web.log")
-                return
-            time.sleep(0.2)
+        if not _wait(lambda: _healthy(self.port)):
+            supervisor.say(f"✗ /healthz does not answer; see {self.data_dir}/logs/web.log")
+            return
         supervisor.say(f"✓ web answers ({time.monotonic() - started:.1f} s)")
-        if self.demo and any(BASE_DIR.glob("*/management/commands/nudge_demo.py")):
+        if self.demo:
             try:
+                if not _wait(lambda: _listens(self.port + 1)):
+                    raise ImproperlyConfigured(
+                        f"The CRM sandbox is silent; see {self.data_dir}/logs/sandbox.log"
+                    )
                 self._manage("nudge_demo", say=supervisor.say)
             except ImproperlyConfigured as error:
                 supervisor.say(f"✗ {error}")
@@ -172,7 +174,7 @@ class Launch:
                 for line in process.stdout or ():
                     file.write(line)
                     last = line.strip() or last
-                    if line.startswith(("✓", "✗", "·", " ")) and not line.startswith("  File "):
+                    if line.startswith(("✓", "✗", "·")):
                         say(line.rstrip())
             code = process.wait()
         finally:
@@ -251,6 +253,20 @@ def _require_free(port: int, web_port: int) -> None:
             raise ImproperlyConfigured(
                 f"Port {port}{use} is taken; choose another, for instance: make run PORT={web_port + 100}"
             ) from error
+
+
+def _wait(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _healthy(port: int) -> bool:

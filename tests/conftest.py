@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,6 +17,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if "NUDGE_TEST_RUN" not in os.environ:
         os.environ["NUDGE_TEST_RUN"] = str(os.getpid())
         _drop_databases_of_dead_runs()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a browser test that is skipped has failed: a missing browser must not pass for a working one."""
+    report = yield
+    if report.skipped and item.get_closest_marker("browser") and os.environ.get("CI"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"A browser test was skipped, which CI does not accept: {reason}"
+    return report
 
 
 def _drop_databases_of_dead_runs() -> None:

@@ -97,7 +97,7 @@ class Stack:
                 stderr=subprocess.STDOUT,
             )
         if ready:
-            self._until(lambda: "└" in self.said(), timeout, "ready")
+            self.until(lambda: "└" in self.said(), timeout, "ready")
         return time.monotonic() - started
 
     def stop(self, timeout: float = 30) -> int:
@@ -148,7 +148,7 @@ class Stack:
 
     def wait_for(self, name: str, other_than: int | None = None, timeout: float = 30) -> int:
         """Wait until the process runs, with another id than the given one. Returns its id."""
-        self._until(lambda: self.pid(name) not in (None, other_than), timeout, f"{name} running")
+        self.until(lambda: self.pid(name) not in (None, other_than), timeout, f"{name} running")
         return self.pid(name) or 0
 
     def restart(self, name: str) -> int:
@@ -165,7 +165,7 @@ class Stack:
 
     def wait_healthy(self, timeout: float = 60) -> None:
         """Wait until /healthz answers 200."""
-        self._until(self.healthy, timeout, "healthy")
+        self.until(self.healthy, timeout, "healthy")
 
     def manage(self, *arguments: str, timeout: float = 120) -> str:
         """Run a manage.py command of this stack and return what it printed.
@@ -203,7 +203,8 @@ class Stack:
             parts += [f"== {path.name}", *path.read_text(errors="replace").splitlines()[-lines:]]
         return "\n".join(parts)
 
-    def _until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Wait until the condition holds; `what` finishes the sentence 'the product was not ...'."""
         deadline = time.monotonic() + timeout
         while not condition():
             ended = self.process is not None and self.process.poll() is not None
