@@ -1,0 +1,61 @@
+"""Choosing a real person to look at a message as."""
+
+from typing import Any
+
+import msgspec
+from django.db.models import Q
+
+from crm import log
+from crm.models import Device, Event, Identifier, Profile
+from delivery import content
+
+SUGGESTIONS = 12
+
+
+def find(reference: str) -> Profile | None:
+    """Return the person called `reference`: an email, phone, customer number or our own number."""
+    reference = reference.replace("\x00", "").strip()
+    if not reference:
+        return None
+    named = Identifier.objects.filter(
+        Q(kind=Identifier.EMAIL, value=reference.lower())
+        | Q(kind__in=[Identifier.EXTERNAL_ID, Identifier.PHONE, Identifier.ANONYMOUS_ID], value=reference)
+    )
+    found = Profile.objects.filter(pk__in=named.values("profile_id")).first()
+    if found is None and reference.isascii() and reference.isdigit() and len(reference) < 19:
+        found = Profile.objects.filter(pk=int(reference)).first()
+    return found
+
+
+def suggestions() -> list[tuple[str, str]]:
+    """Return (reference, name) of some people, those with a browser first."""
+    reachable = (
+        Device.objects.filter(state=Device.State.ACTIVE).order_by("-pk").values_list("profile_id", flat=True)
+    )
+    ids = list(dict.fromkeys(reachable[:SUGGESTIONS]))
+    if len(ids) < SUGGESTIONS:
+        ids += (
+            Profile.objects.exclude(pk__in=ids)
+            .order_by("-pk")
+            .values_list("pk", flat=True)[: SUGGESTIONS - len(ids)]
+        )
+    people = Profile.objects.in_bulk(ids)
+    return [(people[pk].email or str(pk), people[pk].display_name) for pk in ids if pk in people]
+
+
+def data_for(profile: Profile) -> dict[str, Any]:
+    """Return what a message to `profile` could be filled in with: the person, and their latest own event."""
+    latest = (
+        Event.objects.filter(profile_id=profile.pk)
+        .exclude(name__in=log.RESERVED_NAMES)
+        .order_by("-occurred_at")
+        .first()
+    )
+    data: dict[str, Any] = {"profile": content.data([profile.pk])[profile.pk]}
+    if latest:
+        data["event"] = {
+            "name": latest.name,
+            "occurred_at": latest.occurred_at.isoformat(),
+            "properties": msgspec.to_builtins(latest.properties),
+        }
+    return data

@@ -1,0 +1,37 @@
+"""The dispatcher's reasons in plain words."""
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from delivery.dispatch.claim import NO_CONTENT
+from delivery.dispatch.recovery import UNKNOWN
+from delivery.policies import consent, guards, reachability, suppression
+
+WORDS = {
+    consent.NO_CONSENT: gettext_lazy(
+        "This person has not agreed to the channel, or has left the channel or the topic since."
+    ),
+    reachability.NO_DEVICE: gettext_lazy(
+        "This person has no browser or device that can be reached any more."
+    ),
+    suppression.SUPPRESSED: gettext_lazy("The address is on the list of those nobody may write to."),
+    guards.BROKEN: gettext_lazy("A rule could not be checked, so the message waits. See the alerts."),
+    NO_CONTENT: gettext_lazy("The message has no text for this channel in a language that fits this person."),
+    UNKNOWN: gettext_lazy("The sender stopped in the middle, and nobody knows whether it went out."),
+    "device gone": gettext_lazy("The browser or device has unsubscribed; it was removed."),
+    "expired": gettext_lazy("It could not go out before it was too late."),
+}
+_PREFIXES = {
+    "render: ": gettext_lazy("The text could not be filled in for this person: %s"),
+    "configuration: ": gettext_lazy("The push service refuses our key; it is tried again. It answered: %s"),
+}
+
+
+def explain(reason: str) -> str:
+    """Return `reason` as a sentence; what is not known is shown as it is."""
+    if reason in WORDS:
+        return str(WORDS[reason])
+    for prefix, sentence in _PREFIXES.items():
+        if reason.startswith(prefix):
+            return str(sentence) % reason.removeprefix(prefix)
+    return _("The provider answered: %s") % reason if reason else ""
