@@ -1,0 +1,446 @@
+/*
+ * Nudge for the web: one file, no build step, no global but `nudge`.
+ *
+ *   <script src="https://host/sdk/nudge.js" data-key="pk_..." data-api="https://host" async></script>
+ *
+ * or nudge.init({key, api, worker}). Calls made before it has loaded are kept by this stub:
+ *
+ *   window.nudge = window.nudge || {q: []};
+ *   ['init', 'identify', 'track', 'page', 'reset', 'on'].forEach((m) => {
+ *     nudge[m] = nudge[m] || ((...args) => { nudge.q.push([m, ...args]); });
+ *   });
+ *
+ * `worker` (data-worker): the path of a worker of the site's own that calls importScripts('/nudge-sw.js').
+ */
+(function () {
+  'use strict';
+  const stub = window.nudge || {};
+  if (stub.anonymousId) return; // the script tag is on the page twice
+
+  const ANONYMOUS = 'nudge.anonymous';
+  const REFERENCE = 'nudge.reference';
+  const EVENT = 'nudge.event.'; // one item per event: tabs do not rewrite each other's queue
+  const WAIT = 'nudge.wait'; // no request before this time (ms), shared by all tabs
+  const WANTED = 'nudge.push.wanted';
+  const POSTED = 'nudge.push.posted';
+  const GONE = 'nudge.push.gone';
+  const MAX_QUEUE = 1000;
+  const MAX_BATCH = 100;
+  const MAX_BODY = 60000; // bytes; browsers allow 64 KiB of keepalive requests
+  const MAX_WAIT = 3600e3;
+  const ADOPT = 3000; // age (ms) at which another page's event counts as left behind
+  const DAY = 864e5;
+
+  const config = {key: '', api: '', worker: '/nudge-sw.js'};
+  const listeners = {};
+  const memory = new Map();
+  const own = new Set(); // queue items made by this page
+  const inFlight = new Set();
+  let attempt = 0;
+  let count = 0;
+  let timer = 0;
+  let due = 0; // when the timer fires (ms)
+  let offline = false;
+  let renewed = false; // a lost subscription is renewed once per page
+  let flushing = null;
+  let syncing = Promise.resolve();
+
+  const warn = (...args) => console.warn('nudge:', ...args);
+  const bytes = (text) => new TextEncoder().encode(text).length;
+  const uuid = () => '10000000-1000-4000-8000-100000000000'.replace(/[018]/g, (c) =>
+    (c ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (c / 4)))).toString(16));
+
+  function emit(name, detail) {
+    (listeners[name] || []).slice().forEach((fn) => {
+      try { fn(detail); } catch (error) { warn(error); }
+    });
+  }
+
+  // Storage: localStorage, and memory where it is blocked or full.
+
+  let local = null;
+  try { local = window.localStorage; } catch (error) { /* blocked by the browser's settings */ }
+
+  const store = {
+    get: (key) => (memory.has(key) ? memory.get(key) : local && local.getItem(key)),
+    json: (key) => {
+      try { return JSON.parse(store.get(key)); } catch (error) { return null; }
+    },
+    set: (key, value) => {
+      try {
+        local.setItem(key, value);
+        memory.delete(key);
+      } catch (error) {
+        memory.set(key, value);
+      }
+    },
+    remove: (key) => {
+      memory.delete(key);
+      if (local) local.removeItem(key);
+    },
+    events: () => [...new Set([...memory.keys(), ...(local ? Object.keys(local) : [])])]
+      .filter((key) => key.startsWith(EVENT)).sort(),
+  };
+
+  // Identity
+
+  function setAnonymous(id) {
+    store.set(ANONYMOUS, id);
+    try { // a cookie carries the id to the next page where localStorage is blocked
+      if (!local) document.cookie = 'nudge_id=' + id + ';path=/;max-age=31536000;samesite=lax';
+    } catch (error) { /* then it lives as long as the page */ }
+    return id;
+  }
+
+  function anonymousId() {
+    let id = store.get(ANONYMOUS);
+    try {
+      if (!id && !local) id = (/(?:^|; )nudge_id=([\w-]+)/.exec(document.cookie) || [])[1];
+    } catch (error) { /* no cookies either */ }
+    return id || setAnonymous(uuid());
+  }
+
+  const profile = () => Object.assign({anonymous_id: anonymousId()}, store.json(REFERENCE));
+
+  function identify(reference, traits) {
+    const known = store.json(REFERENCE) || {};
+    const given = {};
+    ['external_id', 'email'].forEach((kind) => {
+      if (reference && reference[kind]) given[kind] = String(reference[kind]);
+    });
+    if (!given.external_id && !given.email) return warn('identify() needs an external_id or an email');
+    // Another person on the same device: a new anonymous id keeps the server from merging the two.
+    const shared = ['external_id', 'email'].find((kind) => known[kind] && given[kind]);
+    if (shared && known[shared] !== given[shared]) reset();
+    store.set(REFERENCE, JSON.stringify(Object.assign(store.json(REFERENCE) || {}, given)));
+    emit('identify', given);
+    track('identified', {traits: traits || {}});
+  }
+
+  function reset() {
+    store.remove(REFERENCE);
+    setAnonymous(uuid());
+    emit('reset');
+    schedule(300); // moves the push subscription to the new visitor
+  }
+
+  // Events
+
+  function track(name, properties) {
+    if (!name || typeof name !== 'string') return warn('track() needs a name');
+    const now = new Date();
+    const event = {id: uuid(), name, profile: profile(), occurred_at: now.toISOString(), properties: properties || {}};
+    let text;
+    try { text = JSON.stringify(event); } catch (error) { return warn(name + ' dropped: ' + error.message); }
+    const queued = store.events();
+    if (queued.length >= MAX_QUEUE) {
+      queued.slice(0, queued.length - MAX_QUEUE + 1).forEach(store.remove);
+      warn('the queue is full, the oldest event was dropped');
+    }
+    // Sorting by name gives the order in which events happened.
+    const key = EVENT + now.getTime() + '.' + String(1e6 + count++).slice(1) + '.' + event.id;
+    own.add(key);
+    store.set(key, text);
+    emit('track', event);
+    schedule(300);
+    return event.id;
+  }
+
+  const page = (properties) => track('page_viewed', Object.assign({
+    url: location.href.split('#')[0], path: location.pathname, title: document.title, referrer: document.referrer,
+  }, properties));
+
+  // Requests
+
+  async function request(method, path, body) {
+    const abort = new AbortController();
+    const limit = setTimeout(() => abort.abort(), 30000);
+    const headers = {Authorization: 'Bearer ' + config.key};
+    if (body) headers['Content-Type'] = 'application/json';
+    const failure = new Error(method + ' ' + path + ': no answer');
+    failure.status = 0;
+    failure.wait = Math.min(1000 * 2 ** attempt, 300e3) * (0.5 + Math.random() / 2);
+    try {
+      const response = await fetch(config.api + path, {
+        method, body, headers, credentials: 'omit', signal: abort.signal, keepalive: !!body && bytes(body) <= MAX_BODY,
+      });
+      const text = await response.text();
+      if (response.ok) return text ? JSON.parse(text) : null;
+      failure.status = response.status;
+      failure.message = method + ' ' + path + ': ' + response.status + ' ' + text.slice(0, 300);
+      const after = response.headers.get('Retry-After');
+      const asked = after ? (after - 0 || (Date.parse(after) - Date.now()) / 1000) * 1000 : 0;
+      if (asked > 0) failure.wait = Math.min(asked, MAX_WAIT);
+    } catch (error) {
+      failure.message += ' (' + error.message + ')';
+    } finally {
+      clearTimeout(limit);
+    }
+    failure.retry = !failure.status || failure.status === 408 || failure.status === 429 || failure.status >= 500;
+    throw failure;
+  }
+
+  const waiting = () => {
+    const left = store.get(WAIT) - Date.now();
+    return left > 0 && left <= MAX_WAIT ? left : 0;
+  };
+
+  function backOff(failure) {
+    attempt += 1;
+    offline = !failure.status;
+    store.set(WAIT, Date.now() + failure.wait);
+    emit('retry', {reason: failure.message, wait: failure.wait});
+    schedule(failure.wait);
+  }
+
+  function batch(keys) {
+    const taken = [];
+    const texts = [];
+    let size = 13;
+    for (const key of keys) {
+      const text = inFlight.has(key) ? null : store.get(key);
+      if (!text) continue;
+      size += bytes(text) + 1;
+      if (taken.length === MAX_BATCH || (taken.length && size > MAX_BODY)) break;
+      taken.push(key);
+      texts.push(text);
+    }
+    return {keys: taken, body: '{"events":[' + texts.join(',') + ']}'};
+  }
+
+  // True when the batch is done with: stored, or refused for good.
+  async function send({keys, body}) {
+    const done = () => keys.forEach((key) => { store.remove(key); own.delete(key); });
+    keys.forEach((key) => inFlight.add(key));
+    try {
+      const answer = await request('POST', '/api/v1/events/', body) || {};
+      done();
+      attempt = 0;
+      (answer.rejected || []).forEach((item) => {
+        warn('event refused:', item.code, item.field || '', item.detail || '');
+        emit('drop', {count: 1, reason: item.code});
+      });
+      emit('sent', {count: keys.length});
+      return true;
+    } catch (failure) {
+      if (failure.retry) {
+        backOff(failure);
+        return false;
+      }
+      done();
+      warn(keys.length + ' event(s) dropped, ' + failure.message);
+      emit('drop', {count: keys.length, reason: failure.message});
+      return true;
+    } finally {
+      keys.forEach((key) => inFlight.delete(key));
+    }
+  }
+
+  async function drain(adopt) {
+    const old = Date.now() - ADOPT;
+    const ours = (key) => own.has(key) || (adopt && parseInt(key.slice(EVENT.length), 10) < old);
+    for (;;) {
+      const next = batch(store.events().filter(ours));
+      if (waiting() || !next.keys.length || !(await send(next))) return;
+    }
+  }
+
+  // A page sends its own events and those an earlier page left. One tab sends at a time; a tab that had to wait takes
+  // no other's, for tabs hear of a removal a moment late.
+  async function flushNow() {
+    if (config.key) {
+      const locks = navigator.locks;
+      let busy = false;
+      if (!locks) await drain(true);
+      else await locks.request('nudge', {ifAvailable: true}, (lock) => (lock ? drain(true) : void (busy = true)));
+      if (busy) await locks.request('nudge', () => drain(false));
+      if (!waiting()) await sync(false).catch((failure) => warn(failure.message));
+    }
+  }
+
+  function flush() {
+    if (!flushing) {
+      flushing = flushNow().catch(warn).then(() => {
+        flushing = null;
+        const left = store.events();
+        if (waiting() || left.length) schedule(left.some((key) => own.has(key)) ? 300 : ADOPT);
+      });
+    }
+    return flushing;
+  }
+
+  function schedule(delay) {
+    const at = Date.now() + Math.max(delay, waiting());
+    if (!config.key || (timer && due <= at)) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(() => {
+      timer = 0;
+      flush();
+    }, at - Date.now());
+  }
+
+  // The page may never run again: send what it made now, without waiting for another tab.
+  function leave() {
+    const next = batch([...own]);
+    if (config.key && !waiting() && next.keys.length) send(next);
+  }
+
+  // Web push
+
+  const toKey = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
+  const fromKey = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer)))
+    .replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
+
+  async function registration() {
+    const url = new URL(config.worker, location.href);
+    if (new URL(config.api).origin !== location.origin) url.searchParams.set('api', config.api);
+    const found = await navigator.serviceWorker.register(url.href, {updateViaCache: 'none'});
+    const worker = found.installing || found.waiting;
+    if (!found.active && worker) {
+      await new Promise((resolve, reject) => worker.addEventListener('statechange', () => {
+        if (worker.state === 'activated') resolve();
+        if (worker.state === 'redundant') reject(new Error('the service worker could not be installed'));
+      }));
+    }
+    return found;
+  }
+
+  async function subscription() {
+    const found = await navigator.serviceWorker.getRegistration(config.worker);
+    return found ? found.pushManager.getSubscription() : null;
+  }
+
+  // A subscription made with the server's present key.
+  async function renew(current) {
+    const key = (await request('GET', '/api/v1/push/config/')).public_key.replace(/=+$/, '');
+    const used = current && current.options.applicationServerKey;
+    if (current && (!used || fromKey(used) === key)) return current;
+    if (current) await current.unsubscribe();
+    const options = {userVisibleOnly: true, applicationServerKey: toKey(key)};
+    return (await registration()).pushManager.subscribe(options);
+  }
+
+  // Tells the server what the person chose: until it answers, and again when key or person change.
+  async function syncNow(asked) {
+    const gone = store.get(GONE);
+    if (gone) {
+      try {
+        await request('DELETE', '/api/v1/subscriptions/', JSON.stringify({endpoint: gone}));
+      } catch (failure) {
+        if (failure.retry) return backOff(failure);
+        warn(failure.message);
+      }
+      store.remove(GONE);
+    }
+    const wanted = store.json(WANTED);
+    if (!wanted || push.permission() !== 'granted') return;
+    const posted = store.json(POSTED) || {};
+    let current = await subscription();
+    let body;
+    try {
+      if (asked || !(Date.now() - posted.checked < DAY) || (!current && !renewed)) {
+        renewed = true;
+        current = await renew(current);
+        posted.checked = Date.now();
+      }
+      if (!current) return;
+      body = JSON.stringify({
+        profile: profile(), subscription: current.toJSON(), language: navigator.language,
+        timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, topics: wanted.topics,
+      });
+      if (asked || body !== posted.body) await request('POST', '/api/v1/subscriptions/', body);
+    } catch (failure) {
+      if (asked && !(failure.retry && current)) { // the page must not say that it is on
+        store.remove(WANTED);
+        if (current) await current.unsubscribe();
+        throw failure;
+      }
+      if (failure.retry) return backOff(failure);
+      posted.checked = Date.now(); // refused: not repeated before tomorrow
+      warn(failure.message);
+    }
+    posted.body = body;
+    store.set(POSTED, JSON.stringify(posted));
+  }
+
+  function sync(asked) {
+    syncing = syncing.catch(() => {}).then(() => syncNow(asked));
+    return syncing;
+  }
+
+  const push = {
+    supported: () => window.isSecureContext && 'serviceWorker' in navigator && 'PushManager' in window &&
+      'Notification' in window,
+    permission: () => (push.supported() ? Notification.permission : 'unsupported'),
+
+    // 'unsupported', 'denied', 'unsubscribed' or 'subscribed'
+    async state() {
+      const permission = push.permission();
+      if (permission === 'unsupported' || permission === 'denied') return permission;
+      return (await subscription()) ? 'subscribed' : 'unsubscribed';
+    },
+
+    // For a click: nothing else here asks the person. Resolves to the state.
+    async subscribe(options) {
+      if (!push.supported()) throw new Error('this browser has no web push');
+      if (!config.key) throw new Error('nudge.init() comes first');
+      if (await Notification.requestPermission() === 'granted') {
+        store.remove(GONE);
+        store.set(WANTED, JSON.stringify({topics: (options || {}).topics}));
+        await sync(true);
+      }
+      const state = await push.state();
+      emit('push', state);
+      return state;
+    },
+
+    async unsubscribe() {
+      store.remove(WANTED);
+      store.remove(POSTED);
+      const current = push.supported() ? await subscription() : null;
+      if (current) {
+        store.set(GONE, current.endpoint);
+        await current.unsubscribe();
+        await sync(false);
+      }
+      const state = await push.state();
+      emit('push', state);
+      return state;
+    },
+  };
+
+  function init(options) {
+    Object.keys(config).forEach((name) => { if (options[name]) config[name] = options[name]; });
+    config.api = (config.api || location.origin).replace(/\/+$/, '');
+    if (!config.key) return warn('init() needs the browser key');
+    emit('ready');
+    schedule(0);
+  }
+
+  const nudge = {
+    init, identify, track, page, reset, anonymousId, flush, push,
+    // ready, identify, track, reset, sent, retry, drop, push; returns what stops listening.
+    on(name, fn) {
+      (listeners[name] = listeners[name] || []).push(fn);
+      if (name === 'ready' && config.key) fn();
+      return () => { listeners[name] = listeners[name].filter((one) => one !== fn); };
+    },
+  };
+  window.nudge = nudge;
+
+  window.addEventListener('pagehide', leave);
+  document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') leave(); });
+  window.addEventListener('online', () => {
+    if (offline) store.remove(WAIT); // a wait that the server asked for stays
+    schedule(0);
+  });
+
+  const call = ([name, ...args]) => nudge[name](...args);
+  const tag = document.currentScript;
+  if (tag && tag.dataset.key) {
+    init({key: tag.dataset.key, api: tag.dataset.api || new URL(tag.src).origin, worker: tag.dataset.worker});
+  }
+  (stub.q || []).forEach(call);
+  if (stub.q) stub.q.push = call; // for code that kept a reference to the stub
+})();
