@@ -1,0 +1,1 @@
+"""The demo: a small shop that uses the web SDK as any customer site would."""
