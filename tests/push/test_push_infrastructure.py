@@ -30,7 +30,7 @@ def subscription(firefox: Firefox, site: Site, sender: Sender) -> dict:
 
 
 class TestFirefox:
-    """In this order: the last test gives the permission back."""
+    """The last test takes the permission back; the others do not depend on each other."""
 
     def test_subscribes_at_the_local_service(self, subscription: dict, push_service: PushService) -> None:
         assert subscription["endpoint"].startswith(f"{push_service.origin}/wpush/v2/")
@@ -40,7 +40,7 @@ class TestFirefox:
         firefox.fill("#name", "Ada Löfgren")
         assert firefox.evaluate("document.querySelector('#name').value") == "Ada Löfgren"
 
-    def test_shows_a_push(
+    def test_shows_a_push_and_opens_its_link(
         self, firefox: Firefox, subscription: dict, push_service: PushService, sender: Sender, site: Site
     ) -> None:
         message = {"title": "Back in stock", "body": "Die Tasse für dich ☕", "icon": "/icon.png"}
@@ -53,7 +53,6 @@ class TestFirefox:
         version = answer.headers["Location"].rpartition("/")[2]
         assert push_service.acks.wait_for(lambda ack: ack.version == version).code == 100
 
-    def test_opens_the_link_on_click(self, firefox: Firefox, subscription: dict, site: Site) -> None:
         page = firefox.tab
         firefox.click_notification("Back in stock")
         report = site.reports.wait_for(lambda report: report["kind"] == "clicked")
@@ -69,7 +68,7 @@ class TestFirefox:
         firefox.dismiss_notification("Dismiss me")
         # By title: Firefox sends notificationclose after a click, too.
         assert site.reports.wait_for(lambda r: (r["kind"], r.get("title")) == ("dismissed", "Dismiss me"))
-        assert firefox.notifications() == []
+        assert "Dismiss me" not in [shown["title"] for shown in firefox.notifications()]
 
     def test_keeps_a_push_over_an_outage(
         self, firefox: Firefox, subscription: dict, push_service: PushService, sender: Sender
@@ -148,11 +147,13 @@ class TestChromium:
         assert site.reports.wait_for(lambda report: report.get("title") == "From DevTools")["kind"] == "shown"
 
     def test_worker_opens_the_link_and_closes_the_notification(self, chromium: Chromium, site: Site) -> None:
-        result = chromium.click_notification("From DevTools", action="buy")
+        chromium.deliver_push({"title": "Click me", "actions": [{"action": "buy", "title": "Buy"}]})
+        chromium.notification("Click me")
+        result = chromium.click_notification("Click me", action="buy")
         assert result == {"opened": [f"{site.origin}/landing"], "focused": [], "errors": []}
         report = site.reports.wait_for(lambda report: report.get("action") == "buy")
-        assert report["title"] == "From DevTools"
-        assert chromium.notifications() == []
+        assert report["title"] == "Click me"
+        assert "Click me" not in [shown["title"] for shown in chromium.notifications()]
 
     def test_worker_reports_dismissal(self, chromium: Chromium, site: Site) -> None:
         chromium.deliver_push({"title": "Close me"})

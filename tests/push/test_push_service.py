@@ -104,7 +104,7 @@ class TestStrictness:
             {"sub": None},
             {"sub": "push@example.com"},
         ],
-        ids=str,
+        ids=["aud-other", "aud-missing", "exp-past", "exp-far", "exp-text", "sub-missing", "sub-no-url"],
     )
     def test_bad_claims(
         self, subscription: BrowserlessSubscription, sender: Sender, claims: dict[str, Any]
