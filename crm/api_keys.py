@@ -24,8 +24,11 @@ def create(name: str, scopes: Collection[str], allowed_origins: Collection[str] 
         allowed_origins: sites a browser key may be used from, such as "https://shop.example.com".
 
     Raises:
-        ValueError: no scope, an unknown one, or "browser" together with another; no such site.
+        ValueError: no name, no scope, an unknown one, or "browser" together with another; no such site.
     """
+    name = name.strip()
+    if not name:
+        raise ValueError("Give the key a name.")
     scopes = sorted(set(scopes))
     unknown = set(scopes) - set(ApiKey.Scope.values)
     if not scopes or unknown:

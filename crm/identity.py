@@ -8,7 +8,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected
 
-from crm import log, normalise, signals
+from crm import log, normalise, signals, traits
 from crm.models import Identifier, Profile
 
 # From the surest to the weakest; an event goes to the profile that the surest known reference names.
@@ -283,16 +283,26 @@ class _Resolution:
 
 
 _PAIRS = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
+_FIRST_KNOWN = ", ".join(
+    f"(array_agg(l.{name} ORDER BY l.id) FILTER (WHERE l.{name} IS NOT NULL))[1] AS {name}"
+    for name in traits.TRAITS
+)
 _MERGE = (
-    # The winner's own data stays; the loser's fills the gaps.
+    # The winner's own data stays; the losers' fills the gaps, the oldest's first.
     f"""
     UPDATE crm_profile w SET
-        first_seen = least(w.first_seen, l.first_seen), last_seen = greatest(w.last_seen, l.last_seen),
-        first_name = coalesce(w.first_name, l.first_name), last_name = coalesce(w.last_name, l.last_name),
-        language = coalesce(w.language, l.language), timezone = coalesce(w.timezone, l.timezone),
-        country = coalesce(w.country, l.country), city = coalesce(w.city, l.city),
-        attributes = l.attributes || w.attributes, updated_at = now()
-    FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser WHERE w.id = m.winner
+        first_seen = least(w.first_seen, g.first_seen), last_seen = greatest(w.last_seen, g.last_seen),
+        {", ".join(f"{name} = coalesce(w.{name}, g.{name})" for name in traits.TRAITS)},
+        attributes = coalesce(
+            (SELECT jsonb_object_agg(a.key, a.value ORDER BY l.id DESC)
+             FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser CROSS JOIN jsonb_each(l.attributes) a
+             WHERE m.winner = w.id), '{{}}') || w.attributes,
+        updated_at = now()
+    FROM (
+        SELECT m.winner, min(l.first_seen) AS first_seen, max(l.last_seen) AS last_seen,
+            {_FIRST_KNOWN}
+        FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser GROUP BY m.winner
+    ) g WHERE w.id = g.winner
     """,
     f"UPDATE crm_event e SET profile_id = m.winner FROM {_PAIRS} WHERE e.profile_id = m.loser",
     f"UPDATE crm_identifier i SET profile_id = m.winner FROM {_PAIRS} WHERE i.profile_id = m.loser",

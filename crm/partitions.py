@@ -30,18 +30,17 @@ def ensure(times: Iterable[datetime]) -> None:
         return
     with transaction.atomic(), connection.cursor() as cursor:
         existing = _existing(cursor)
-        if missing - existing:
+        if missing - set(existing):
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             existing = _existing(cursor)
-        for month in sorted(missing - existing):
+        for month in sorted(missing - set(existing)):
             name = f"crm_event_y{month.year:04d}m{month.month:02d}"
             cursor.execute(f"CREATE TABLE {name} (LIKE crm_event INCLUDING DEFAULTS INCLUDING INDEXES)")
             cursor.execute(
                 f"ALTER TABLE crm_event ATTACH PARTITION {name} "
                 f"FOR VALUES FROM ('{month} 00:00:00+00') TO ('{_next(month)} 00:00:00+00')"
             )
-    # Only what others committed is remembered: our own may still be rolled back.
-    _known.update(missing & existing)
+    _known.update(month for month in missing if existing.get(month))
 
 
 def ensure_ahead(now: datetime) -> None:
@@ -59,7 +58,17 @@ def forget() -> None:
     _known.clear()
 
 
-def _existing(cursor) -> set[date]:
-    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'crm_event'::regclass")
-    names = [row[0].rpartition(".")[2].strip('"') for row in cursor.fetchall()]
-    return {date(int(name[11:15]), int(name[16:18]), 1) for name in names}
+def _existing(cursor) -> dict[date, bool]:
+    """The months there are, and whether each is there for good: our own may still be rolled back.
+
+    Rows that our transaction wrote bear its number or, from inside a savepoint, a later one.
+    """
+    cursor.execute(
+        """
+        SELECT inhrelid::regclass::text, pg_current_xact_id_if_assigned() IS NULL
+            OR age(c.xmin) > age(pg_current_xact_id_if_assigned()::xid)
+        FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'crm_event'::regclass
+        """
+    )
+    rows = [(row[0].rpartition(".")[2].strip('"'), row[1]) for row in cursor.fetchall()]
+    return {date(int(name[11:15]), int(name[16:18]), 1): settled for name, settled in rows}

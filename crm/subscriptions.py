@@ -2,17 +2,19 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import transaction
 from django.utils import timezone
 
-from crm import consent, identity, log
+from crm import consent, identity, log, traits
 from crm.models import Device
 
 WEBPUSH = "webpush"
+MAX_WORDING = 2000  # characters
 
 
 class SubscriptionError(ValueError):
@@ -37,13 +39,18 @@ class PushSubscription(msgspec.Struct):
 
 
 class Details(msgspec.Struct):
-    """What else is known about the browser."""
+    """What else is known about the browser and its person.
+
+    `topics` are those the person agreed to, `wording` is what they were asked.
+    """
 
     origin: str = ""
     user_agent: str = ""
     language: str = ""
     application_key: str = ""
     wording: str = ""
+    timezone: str = ""
+    topics: Sequence[str] = ()
 
 
 @transaction.atomic
@@ -57,6 +64,7 @@ def subscribe(
 ) -> tuple[Device, bool]:
     """Keep a browser's subscription and the person's consent; return the device and whether it is new.
 
+    Language and time zone go to the profile too, where it has none.
     An endpoint belongs to whom it was subscribed for last: two people share a computer, not a login.
 
     Args:
@@ -86,10 +94,16 @@ def subscribe(
     consent.record(
         [
             consent.Change(
-                profile_id, consent.CHANNEL, WEBPUSH, consent.SUBSCRIBED, source, now, details.wording[:2000]
+                profile_id, kind, key, consent.SUBSCRIBED, source, now, details.wording[:MAX_WORDING]
             )
+            for kind, key in [
+                (consent.CHANNEL, WEBPUSH),
+                *((consent.TOPIC, topic) for topic in details.topics),
+            ]
         ]
     )
+    known = traits.taken({"language": details.language, "timezone": details.timezone})
+    traits.fill_gaps([(profile_id, known)])
     if created or (existing and (existing.state, existing.profile_id) != (Device.State.ACTIVE, profile_id)):
         _record("push_subscribed", device, now)
     return device, created
@@ -158,16 +172,25 @@ def check(subscription: PushSubscription, allowed: Callable[[str], bool]) -> Non
         raise SubscriptionError(
             "subscription.endpoint", "The endpoint is not at a push service that this server may call."
         )
-    for name, size in (("p256dh", 65), ("auth", 16)):
-        if _decoded_length(getattr(subscription.keys, name)) != size:
-            raise SubscriptionError(f"subscription.keys.{name}", f"Must be {size} bytes in base64url.")
-
-
-def _decoded_length(text: str) -> int:
+    if len(_decoded(subscription.keys.auth)) != 16:
+        raise SubscriptionError("subscription.keys.auth", "Must be 16 bytes in base64url.")
+    point = _decoded(subscription.keys.p256dh)
     try:
-        return len(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if len(point) != 65:
+            raise ValueError("not an uncompressed point")
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError as error:
+        raise SubscriptionError(
+            "subscription.keys.p256dh", "Must be a public key on the curve P-256: 65 bytes in base64url."
+        ) from error
+
+
+def _decoded(text: str) -> bytes:
+    text = text.rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        return -1
+        return b""
 
 
 def _end(devices: list[Device], reason: str, now: datetime) -> None:

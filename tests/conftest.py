@@ -59,3 +59,16 @@ def django_db_modify_db_settings() -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     name = f"test_nudge_{os.environ['NUDGE_TEST_RUN']}_{worker}"
     connections.settings["default"]["TEST"]["NAME"] = name
+
+
+@pytest.fixture(autouse=True)
+def _no_events_left(request: pytest.FixtureRequest, django_db_blocker) -> Iterator[None]:
+    """Empty the event log after tests that commit: Django flushes only the tables it manages."""
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    commits = marker is not None and (marker.kwargs.get("transaction") or (marker.args and marker.args[0]))
+    if commits or {"transactional_db", "live_server"} & set(request.fixturenames):
+        from django.db import connection
+
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute("TRUNCATE crm_event")

@@ -1,0 +1,21 @@
+"""Which address leads where."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from config.health import healthz
+
+handler404 = "crm.api.errors.not_found"
+handler500 = "crm.api.errors.server_error"
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz, name="healthz"),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("api/v1/", include("crm.api.urls")),
+    path("api/v1/", include("delivery.api.urls")),
+    path("", include("config.sdk")),
+    path("demo/shop/", include("config.demo.shop")),
+]

@@ -1,0 +1,5 @@
+"""Admin pages of the audience: importing this registers them."""
+
+from crm.admin import alerts, api_keys, connections, consent, events, profiles, sync_runs
+
+__all__ = ["alerts", "api_keys", "connections", "consent", "events", "profiles", "sync_runs"]

@@ -1,0 +1,135 @@
+"""Keys of the REST API: made here, shown once, revoked."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from crm import api_keys
+from crm.admin.base import ReadOnly, leave_dialog
+from crm.models import ApiKey
+
+
+class NewKeyForm(forms.Form):
+    """A key to make; `create` makes it."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("What it is for, such as the shop's server."),
+    )
+    scopes = forms.MultipleChoiceField(
+        label=_("May"), choices=ApiKey.Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
+    )
+    allowed_origins = forms.CharField(
+        label=_("Websites"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=_(
+            "For a public key: the sites that may use it, one per line, such as https://shop.example.com."
+        ),
+    )
+    created: tuple[ApiKey, str] | None = None
+
+    def clean(self) -> dict[str, Any]:
+        """Make the key, since only that tells whether all of it fits together."""
+        data = super().clean()
+        if not self.errors:
+            try:
+                with transaction.atomic():
+                    self.created = api_keys.create(
+                        data["name"], data["scopes"], data["allowed_origins"].split()
+                    )
+            except ValueError as error:
+                self.add_error(None, str(error))
+            except IntegrityError:
+                self.add_error("name", _("There is a key of this name already."))
+        return data
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnly, ModelAdmin):
+    list_display = ["name", "begins", "may", "state", "created_at", "last_used_at"]
+    ordering = ["revoked_at", "name"]
+    sortable_by = ["name", "created_at", "last_used_at"]
+    actions = None
+    actions_row = ["revoke"]
+    actions_detail = ["revoke"]
+    fields = ["name", "begins", "may", "allowed_origins", "created_at", "last_used_at", "revoked_at"]
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever has the permission."""
+        return request.user.has_perm("crm.add_apikey")
+
+    @display(description=_("begins with"))
+    def begins(self, key: ApiKey) -> str:
+        """Enough to recognise it by."""
+        return f"{key.prefix}…"
+
+    @display(description=_("may"))
+    def may(self, key: ApiKey) -> str:
+        """Its scopes."""
+        return ", ".join(key.scopes)
+
+    @display(description=_("state"), label={"active": "success", "revoked": "danger"})
+    def state(self, key: ApiKey) -> tuple[str, Any]:
+        """A chip."""
+        return ("revoked", _("revoked")) if key.revoked_at else ("active", _("in force"))
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Make a key and show it in the answer itself: its text is kept nowhere, the session included."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = NewKeyForm(request.POST or None)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Add API key"),
+            "opts": self.opts,
+            "form": form,
+            "back": reverse("admin:crm_apikey_changelist"),
+        }
+        if request.method == "POST" and form.is_valid():
+            key, text = form.created
+            self.log_addition(request, key, [{"added": {}}])
+            context |= {"key": key, "text": text, "title": _("Copy the key now")}
+        response = TemplateResponse(request, "admin/crm/apikey/add.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @action(
+        description=_("Revoke"),
+        icon="block",
+        variant=ActionVariant.DANGER,
+        url_path="revoke",
+        permissions=["crm.change_apikey"],
+        dialog={
+            "title": _("Revoke this key?"),
+            "description": _("Whatever uses it stops working at once. This can't be undone."),
+            "form_class": BaseDialogForm,
+            "form_submit_text": _("Revoke"),
+        },
+    )
+    def revoke(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        """Put the key out of force."""
+        key = self.get_object(request, object_id)
+        if key and api_keys.revoke(key.name):
+            self.log_change(request, key, [{"changed": {"fields": ["revoked_at"]}}])
+            messages.success(request, _("Revoked %s.") % key.name)
+        return leave_dialog(request, reverse("admin:crm_apikey_changelist"))

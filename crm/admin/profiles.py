@@ -1,0 +1,265 @@
+"""The people: a list to find them in, and one page for each."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import TextFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from crm import normalise, profiles
+from crm.admin.base import BigTableAdmin, pretty
+from crm.models import Consent, Device, Identifier, Profile
+from crm.normalise import Rejection
+
+MIN_SEARCH = 3  # characters; fewer can't use the trigram indexes
+LEDGER_ROWS = 20
+EVENT_ROWS = 20
+EDITABLE = (
+    *("first_name", "last_name", "email", "phone", "external_id", "language", "timezone"),
+    *("country", "city", "birthday", "lifecycle_stage"),
+)
+_SOURCE = "admin"
+# User agents claim to be each other, so the order matters.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("Firefox", "Firefox"),
+    ("Chrome", "Chrome"),
+    ("Safari", "Safari"),
+)
+_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
+
+
+class CountryFilter(TextFilter):
+    title = _("country")
+    parameter_name = "country"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """Take a code or a country's name."""
+        if not self.value():
+            return queryset
+        try:
+            return queryset.filter(country=normalise.country(self.value()))
+        except Rejection:
+            return queryset.none()
+
+
+class LanguageFilter(TextFilter):
+    title = _("language")
+    parameter_name = "language"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """Take a tag or a language's name; pt finds pt-BR too."""
+        if not self.value():
+            return queryset
+        try:
+            tag = normalise.language(self.value())
+        except Rejection:
+            return queryset.none()
+        return queryset.filter(Q(language=tag) | Q(language__startswith=f"{tag}-"))
+
+
+class ProfileForm(forms.ModelForm):
+    """What a person may correct by hand; saved by the same service as what CRMs send."""
+
+    class Meta:
+        model = Profile
+        fields = EDITABLE
+
+    def clean(self) -> dict[str, Any]:
+        """Bring the values into normal form and save, since only saving tells whether a name is free."""
+        data = super().clean()
+        try:
+            changed = {
+                name: data[name].isoformat() if name == "birthday" and data[name] else data[name] or None
+                for name in self.changed_data
+                if name in data
+            }
+            patch = profiles.validate(changed)
+        except Rejection as rejection:
+            self._refuse(rejection.field, rejection.detail)
+            return data
+        self.outcome = None
+        if not self.errors:
+            kind, value = self._key(patch)
+            [self.outcome] = profiles.upsert([profiles.Row(kind, value, patch)], _SOURCE).outcomes
+            if self.outcome.state == profiles.REJECTED:
+                self._refuse(self.outcome.field, self.outcome.detail)
+        return data
+
+    def _key(self, patch: profiles.ProfilePatch) -> tuple[str, str]:
+        if self.instance.pk:
+            return profiles.ID, str(self.instance.pk)
+        for kind in profiles.NAMES:
+            if value := getattr(patch, kind) or None:
+                return kind, value
+        return profiles.ID, ""
+
+    def _refuse(self, field: str, detail: str) -> None:
+        self.add_error(field if field in self.fields else None, detail)
+
+
+@admin.register(Profile)
+class ProfileAdmin(BigTableAdmin):
+    list_display = ["person", "country", "language", "lifecycle_stage", "last_seen", "created_at"]
+    list_display_links = ["person"]
+    list_filter = [CountryFilter, LanguageFilter]
+    search_fields = ["email", "first_name", "last_name", "external_id"]
+    search_help_text = _("Name or email (3 letters or more), or a whole customer number, phone or id.")
+    ordering = ["-pk"]
+    sortable_by = ["person", "country"]
+    actions = None
+    form = ProfileForm
+    formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
+    fieldsets = [
+        (None, {"fields": [("first_name", "last_name"), ("email", "phone"), "external_id"]}),
+        (_("Where and when"), {"fields": [("country", "city"), ("language", "timezone")]}),
+        (_("About"), {"fields": [("birthday", "lifecycle_stage")]}),
+    ]
+
+    @display(description=_("Person"), header=True, ordering="email")
+    def person(self, profile: Profile) -> list[str]:
+        """Name, email below, initials in front."""
+        name = profile.display_name
+        return [name, profile.email if profile.email != name else "", initials(name)]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet, search_term: str
+    ) -> tuple[QuerySet, bool]:
+        """Every word in a name or the email, or the term as a whole one of the identifiers; all by indexes."""
+        term = search_term.replace("\x00", "").strip()
+        if not term:
+            return queryset, False
+        kinds = (Identifier.EXTERNAL_ID, Identifier.PHONE, Identifier.ANONYMOUS_ID, Identifier.EMAIL)
+        named = Identifier.objects.filter(kind__in=kinds, value__in={term, term.lower()})
+        ids = set(named.values_list("profile_id", flat=True))
+        if re.fullmatch(r"[0-9]{1,18}", term):
+            ids.add(int(term))
+        found = Q(pk__in=ids)
+        words = [word for word in term.split() if len(word) >= MIN_SEARCH]
+        if words:
+            every = Q()
+            for word in words:
+                every &= (
+                    Q(email__icontains=word) | Q(first_name__icontains=word) | Q(last_name__icontains=word)
+                )
+            found |= every
+        return queryset.filter(found), False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Profile | None = None) -> bool:
+        """Nobody: erasing a person is more than deleting a row."""
+        return False
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The person's page; with ?edit=1 the form."""
+        if request.method == "GET" and "edit" not in request.GET:
+            return self._page(request, object_id)
+        return super().change_view(request, object_id, form_url, extra_context)
+
+    def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
+        """The form saved it already; take over what came of it."""
+        obj.pk = form.outcome.profile_id
+        obj.refresh_from_db()
+
+    def response_change(self, request: HttpRequest, obj: Profile) -> HttpResponse:
+        """Back to the person's page."""
+        super().response_change(request, obj)
+        return HttpResponseRedirect(reverse("admin:crm_profile_change", args=[obj.pk]))
+
+    def _page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        profile = self.get_object(request, object_id)
+        if profile is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if not self.has_view_permission(request, profile):
+            raise PermissionDenied
+        timeline = _url("admin:profile_timeline", profile.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": profile.display_name,
+            "opts": self.opts,
+            "profile": profile,
+            "original": profile,
+            "initials": initials(profile.display_name),
+            "facts": _facts(profile),
+            "attributes": [(name, _shown(value)) for name, value in sorted(profile.attributes.items())],
+            "identifiers": profile.identifiers.order_by("kind", "value"),
+            "consents": profile.consents.order_by("kind", "key"),
+            "ledger": profile.consent_changes.order_by("-changed_at", "-pk")[:LEDGER_ROWS],
+            "devices": [
+                (device, browser_name(device)) for device in profile.devices.order_by("state", "-changed_at")
+            ],
+            "merges": profile.merges.order_by("-merged_at"),
+            "subscribed": Consent.State.SUBSCRIBED,
+            "active": Device.State.ACTIVE,
+            "timeline_url": timeline,
+            "segments_url": _url("admin:profile_segments", profile.pk),
+            "events": [] if timeline else profile.events.order_by("-occurred_at")[:EVENT_ROWS],
+            "edit_url": f"{reverse('admin:crm_profile_change', args=[profile.pk])}?edit=1"
+            if self.has_change_permission(request, profile)
+            else "",
+        }
+        return TemplateResponse(request, "admin/crm/profile/page.html", context)
+
+
+def initials(name: str) -> str:
+    """One or two letters for the round badge."""
+    words = [word for word in re.split(r"[\s@._+-]+", name) if word]
+    return "".join(word[0] for word in words[:2]).upper()
+
+
+def browser_name(device: Device) -> str:
+    """Such as "Firefox, Linux", as far as the user agent tells."""
+    agent = device.user_agent
+    names = [
+        next((name for mark, name in _BROWSERS if mark in agent), ""),
+        next((system for system in _SYSTEMS if system in agent), ""),
+    ]
+    return ", ".join(name for name in names if name) or str(_("Unknown browser"))
+
+
+def _facts(profile: Profile) -> list[tuple[str, Any]]:
+    """What is known, as (label, value)."""
+    names = (
+        *(
+            "email",
+            "phone",
+            "external_id",
+            "country",
+            "city",
+            "language",
+            "timezone",
+            "birthday",
+            "lifecycle_stage",
+        ),
+        *("first_seen", "last_seen", "created_at", "updated_at"),
+    )
+    rows = [(Profile._meta.get_field(name).verbose_name, getattr(profile, name)) for name in names]
+    return [(label, value) for label, value in rows if value not in (None, "")]
+
+
+def _shown(value: Any) -> Any:
+    return pretty(value) if isinstance(value, dict | list) else value
+
+
+def _url(name: str, profile_id: int) -> str:
+    """The address of a panel that a layer above adds to the page; empty if none does."""
+    try:
+        return reverse(name, args=[profile_id])
+    except NoReverseMatch:
+        return ""

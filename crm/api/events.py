@@ -1,0 +1,67 @@
+"""Events in."""
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from crm import ingest
+from crm.api import schemas
+from crm.api.auth import BROWSER, WRITE
+from crm.api.cors import BrowserAccess
+from crm.api.errors import ApiError
+from crm.api.views import ApiView, encoded
+
+_REQUEST = OpenApiExample(
+    "A visitor logs in and buys",
+    request_only=True,
+    value={
+        "events": [
+            {
+                "id": "0f5c9a52-3f1e-4f53-9f0e-6d1f4f3b8a11",
+                "name": "purchase",
+                "profile": {"email": "ada@example.com", "anonymous_id": "b0c7"},
+                "occurred_at": "2026-01-31T12:00:00Z",
+                "properties": {"total": 59.9, "currency": "EUR"},
+            }
+        ]
+    },
+)
+_ANSWER = OpenApiExample(
+    "One stored, one refused",
+    response_only=True,
+    status_codes=["202"],
+    value={
+        "accepted": 1,
+        "duplicates": 0,
+        "rejected": [
+            {"index": 1, "code": "invalid_time", "detail": "Write the time like …", "field": "occurred_at"}
+        ],
+    },
+)
+
+
+class EventsView(BrowserAccess, ApiView):
+    scopes = {"POST": {WRITE, BROWSER}}
+
+    @extend_schema(
+        operation_id="events_create",
+        tags=["events"],
+        summary="Record events",
+        description="Each event is judged alone: a bad one is listed in `rejected`, those beside it are stored. "
+        "Repeat a request that got no answer with the same ids and times: nothing is stored twice.",
+        request=schemas.Events,
+        responses={
+            202: OpenApiResponse(schemas.EventsResult, description="Taken; see `rejected` for what was not."),
+            **schemas.errors(*schemas.WRITE_ERRORS),
+        },
+        examples=[_REQUEST, _ANSWER],
+    )
+    def post(self, request: Request) -> Response | HttpResponse:
+        """Hand the body to `crm.ingest` as it is."""
+        public = BROWSER in request.auth.scopes
+        try:
+            result = ingest.ingest(self.raw(request), "sdk" if public else "api", by_id=not public)
+        except ingest.BadBatch as error:
+            raise ApiError(400, "invalid_batch", error.detail) from error
+        return encoded(result, status=202)

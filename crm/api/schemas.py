@@ -1,0 +1,167 @@
+"""The shapes of requests and answers, for the OpenAPI document. msgspec does the parsing."""
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from rest_framework import serializers
+
+MAX_ROWS = 1000
+
+_ERRORS = {
+    400: (_("The request can't be read, or a value in it can't be taken."), "invalid_value"),
+    401: (_("No key, or one that is unknown or revoked."), "not_authenticated"),
+    403: (_("The key lacks the scope, or may not be used from this site."), "scope_missing"),
+    404: (_("There is no such thing."), "not_found"),
+    409: (_("A name belongs to another profile."), "email_taken"),
+    413: (_("The body is larger than 5 MB."), "too_large"),
+    415: (_("The body is not application/json."), "unsupported_media_type"),
+}
+
+
+class ErrorDetail(serializers.Serializer):
+    """What is wrong. Programs look at `code`, people at `detail`."""
+
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    field = serializers.CharField(
+        required=False, help_text=_("The part of the request, such as profile.email.")
+    )
+
+
+class Error(serializers.Serializer):
+    """The body of every answer that is not a success."""
+
+    error = ErrorDetail()
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """The error answers of an endpoint, for extend_schema(responses=…)."""
+    return {
+        status: OpenApiResponse(
+            Error,
+            description=str(_ERRORS[status][0]),
+            examples=[
+                OpenApiExample(
+                    _ERRORS[status][1],
+                    value={"error": {"code": _ERRORS[status][1], "detail": str(_ERRORS[status][0])}},
+                )
+            ],
+        )
+        for status in statuses
+    }
+
+
+WRITE_ERRORS = (400, 401, 403, 413, 415)
+
+
+class Reference(serializers.Serializer):
+    """Names of one person; several at once say that they are one person."""
+
+    external_id = serializers.CharField(required=False, help_text=_("Your customer number."))
+    email = serializers.EmailField(required=False)
+    anonymous_id = serializers.CharField(
+        required=False,
+        help_text=_("A visitor's id, made by the SDK. Joined to the person once they are known."),
+    )
+    id = serializers.IntegerField(
+        required=False, help_text=_("Our number of the profile. Not for browser keys.")
+    )
+
+
+class RejectedRow(serializers.Serializer):
+    """One row that was not taken; those beside it were."""
+
+    index = serializers.IntegerField(help_text=_("The row's place in the request, from 0."))
+    code = serializers.CharField()
+    detail = serializers.CharField()
+    field = serializers.CharField(allow_blank=True)
+
+
+class Event(serializers.Serializer):
+    """One thing that a person did."""
+
+    id = serializers.UUIDField(required=False, help_text=_("Sending the same id again stores nothing twice."))
+    name = serializers.CharField(max_length=100)
+    profile = Reference()
+    occurred_at = serializers.DateTimeField(required=False, help_text=_("RFC 3339; now, unless told."))
+    properties = serializers.DictField(required=False, help_text=_("Any JSON object of up to 16 KB."))
+
+
+class Events(serializers.Serializer):
+    events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_ROWS)
+
+
+class EventsResult(serializers.Serializer):
+    accepted = serializers.IntegerField(help_text=_("Stored now."))
+    duplicates = serializers.IntegerField(help_text=_("Stored before."))
+    rejected = RejectedRow(many=True)
+
+
+class ConsentState(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=["channel", "topic"])
+    key = serializers.CharField()
+    state = serializers.CharField(help_text=_("subscribed or unsubscribed"))
+    changed_at = serializers.DateTimeField()
+
+
+class ProfileIdentifier(serializers.Serializer):
+    kind = serializers.CharField(
+        help_text=_("external_id, email, phone, anonymous_id or <connection>:<object>")
+    )
+    value = serializers.CharField()
+
+
+class ProfileFields(serializers.Serializer):
+    """Fields left out stay as they are; null clears one. Attributes are merged name by name."""
+
+    external_id = serializers.CharField(required=False, allow_null=True)
+    email = serializers.EmailField(required=False, allow_null=True)
+    phone = serializers.CharField(
+        required=False, allow_null=True, help_text=_("E.164, such as +48601234567.")
+    )
+    first_name = serializers.CharField(required=False, allow_null=True)
+    last_name = serializers.CharField(required=False, allow_null=True)
+    language = serializers.CharField(required=False, allow_null=True, help_text=_("BCP 47, such as pt-BR."))
+    timezone = serializers.CharField(
+        required=False, allow_null=True, help_text=_("IANA, such as Europe/Warsaw.")
+    )
+    country = serializers.CharField(required=False, allow_null=True, help_text=_("ISO 3166, such as PL."))
+    city = serializers.CharField(required=False, allow_null=True)
+    latitude = serializers.FloatField(required=False, allow_null=True, min_value=-90, max_value=90)
+    longitude = serializers.FloatField(required=False, allow_null=True, min_value=-180, max_value=180)
+    birthday = serializers.DateField(required=False, allow_null=True)
+    lifecycle_stage = serializers.CharField(required=False, allow_null=True)
+    attributes = serializers.DictField(required=False, help_text=_("Your own fields: any JSON values."))
+
+
+class ProfileInput(ProfileFields):
+    """One profile, found by external_id, else email, else phone, unless `id` is given."""
+
+    id = serializers.IntegerField(required=False)
+
+
+class ProfileOutput(ProfileFields):
+    id = serializers.IntegerField()
+    first_seen = serializers.DateTimeField(allow_null=True)
+    last_seen = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    identifiers = ProfileIdentifier(many=True)
+    consents = ConsentState(many=True)
+
+
+class Profiles(serializers.Serializer):
+    profiles = serializers.ListField(child=ProfileInput(), min_length=1, max_length=MAX_ROWS)
+
+
+class ProfilesResult(serializers.Serializer):
+    created = serializers.IntegerField()
+    updated = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    rejected = RejectedRow(many=True)
+
+
+class ProfilePage(serializers.Serializer):
+    profiles = ProfileOutput(many=True)
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text=_("Send it as `cursor`; null on the last page.")
+    )

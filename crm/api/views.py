@@ -1,0 +1,74 @@
+"""What all API views share."""
+
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from crm.api.errors import ApiError
+
+T = TypeVar("T")
+
+
+class ApiView(APIView):
+    """A JSON endpoint. `scopes` maps a method to the scopes of which the key needs one."""
+
+    scopes: ClassVar[dict[str, set[str]]] = {}
+    metadata_class = None  # OPTIONS is for browsers' preflights, not for documentation
+
+    def raw(self, request: Request) -> bytes:
+        """The body, which must be JSON in UTF-8 of at most 5 MB; it is not parsed."""
+        if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+            raise ApiError(415, "unsupported_media_type", _("Send the body without a content encoding."))
+        if request._request.content_type != "application/json":
+            raise ApiError(415, "unsupported_media_type", _("Send JSON with Content-Type: application/json."))
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise ApiError(413, "too_large", _("The body is larger than 5 MB."))
+        return request._request.body
+
+    def parsed(self, request: Request, kind: type[T]) -> T:
+        """The body as a `kind`, a msgspec struct or plain type.
+
+        Raises:
+            ApiError: 400, naming the field where there is one.
+        """
+        return decoded(self.raw(request), kind)
+
+    def parameter(self, request: Request, name: str) -> str:
+        """A query parameter's text, without NUL, which PostgreSQL can't compare with."""
+        value = request.GET.get(name, "").strip()
+        if "\x00" in value:
+            raise ApiError(400, "invalid_value", _("NUL is not allowed here."), field=name)
+        return value
+
+
+def decoded(raw: bytes, kind: Any) -> Any:
+    """JSON text as a `kind`.
+
+    Raises:
+        ApiError: 400.
+    """
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        detail, _separator, path = str(error).partition(" - at `$")
+        field = path.rstrip("`").lstrip(".")
+        if "missing required field" in detail:
+            field = ".".join(part for part in (field, detail.split("`")[1]) if part)
+            raise ApiError(
+                400, "missing_field", _("%(field)s is missing.") % {"field": field}, field=field
+            ) from error
+        raise ApiError(400, "invalid_value", f"{detail}.", **({"field": field} if field else {})) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        detail = str(error)[:200]
+        raise ApiError(400, "invalid_json", _("This is not JSON in UTF-8: %s.") % detail) from error
+
+
+def encoded(answer: Any, status: int = 200) -> HttpResponse:
+    """A JSON answer made of msgspec structs and plain values."""
+    return HttpResponse(msgspec.json.encode(answer), status=status, content_type="application/json")
