@@ -17,7 +17,7 @@ run:
 test:
 	@sh scripts/bootstrap.sh requirements-dev.txt
 	@sh scripts/browsers.sh
-	@exec .venv/bin/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	@exec .venv/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 lint:
 	@sh scripts/bootstrap.sh requirements-dev.txt

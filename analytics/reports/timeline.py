@@ -152,12 +152,13 @@ class _Reasons:
         flow = self.flows.get(delivery.origin_id or 0)
         broadcast = self.broadcasts.get(delivery.origin_id or 0)
         if delivery.origin_type == Delivery.Origin.FLOW and flow:
-            return [
-                sentence
-                for decision in self.path.get(int(delivery.cause.split(":")[1]), [])
-                if (decision.step != delivery.origin_step or decision.kind.startswith("message:"))
-                and (sentence := _decision_sentence(decision, flow.name))
-            ]
+            sentences = []
+            for decision in self.path.get(int(delivery.cause.split(":")[1]), []):
+                if sentence := _decision_sentence(decision, flow.name):
+                    sentences.append(sentence)
+                if decision.step == delivery.origin_step and decision.kind == "message:go_on":
+                    break  # what came after the message is no reason for it
+            return sentences
         if delivery.origin_type == Delivery.Origin.BROADCAST and broadcast:
             return [
                 _("They were in the segment “%(segment)s” when the broadcast “%(broadcast)s” was launched.")
@@ -237,4 +238,4 @@ def _fill(title: str, properties: dict) -> str:
 
 
 def _moment(at: datetime) -> str:
-    return formats.date_format(timezone.localtime(at), "SHORT_DATETIME_FORMAT")
+    return formats.date_format(timezone.localtime(at), "j F Y, H:i")

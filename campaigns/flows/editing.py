@@ -2,9 +2,10 @@
 
 import copy
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.flows.definition import parse
 from campaigns.models import Flow, FlowRevision
@@ -23,7 +24,7 @@ def empty() -> dict:
 
 def new_key(draft: dict) -> str:
     """A step key that the draft does not use."""
-    used = {step["key"] for step, _ in _walk(draft["steps"])}
+    used = {step["key"] for step, _siblings in walk(draft.get("steps", []))}
     while True:
         key = f"s{secrets.token_hex(3)}"
         if key not in used:
@@ -32,10 +33,28 @@ def new_key(draft: dict) -> str:
 
 def find(draft: dict, key: str) -> dict:
     """The step called `key`. Raises KeyError."""
-    for step, _ in _walk(draft["steps"]):
+    for step, _siblings in walk(draft.get("steps", [])):
         if step["key"] == key:
             return step
     raise KeyError(key)
+
+
+def locate(draft: dict, key: str) -> tuple[str, int, int]:
+    """Where a step is: its sequence as `insert` names it, its index there and how many steps that has. KeyError."""
+
+    def search(steps: list[dict], place: str) -> tuple[str, int, int] | None:
+        for index, step in enumerate(steps):
+            if step["key"] == key:
+                return place, index, len(steps)
+            for number, branch in enumerate(step.get("branches", [])):
+                if found := search(branch.get("steps", []), f"{step['key']}:{number}"):
+                    return found
+        return None
+
+    found = search(draft.get("steps", []), "")
+    if found is None:
+        raise KeyError(key)
+    return found
 
 
 def insert(draft: dict, sequence: str, index: int, step: dict) -> dict:
@@ -56,10 +75,12 @@ def update(draft: dict, key: str, **parts: object) -> dict:
 def remove(draft: dict, key: str) -> tuple[dict, int]:
     """The draft without a step and, if it is a split, what is in its branches; and how many steps that were."""
     changed = copy.deepcopy(draft)
-    for step, siblings in _walk(changed["steps"]):
+    for step, siblings in walk(changed.get("steps", [])):
         if step["key"] == key:
             siblings.remove(step)
-            return changed, 1 + sum(1 for branch in step.get("branches", []) for _ in _walk(branch["steps"]))
+            return changed, 1 + sum(
+                1 for branch in step.get("branches", []) for _step in walk(branch.get("steps", []))
+            )
     raise KeyError(key)
 
 
@@ -71,11 +92,13 @@ def move(draft: dict, key: str, sequence: str, index: int) -> dict:
         ValueError: a split can't go into its own branch.
     """
     step = copy.deepcopy(find(draft, key))
-    inside = {child["key"] for branch in step.get("branches", []) for child, _ in _walk(branch["steps"])} | {
-        key
-    }
+    inside = {
+        child["key"]
+        for branch in step.get("branches", [])
+        for child, _siblings in walk(branch.get("steps", []))
+    } | {key}
     if sequence.split(":")[0] in inside:
-        raise ValueError("A split can't be moved into itself.")
+        raise ValueError(_("A split can't be moved into itself."))
     return insert(remove(draft, key)[0], sequence, index, step)
 
 
@@ -110,7 +133,7 @@ def undo(flow_id: int, revision: int) -> Flow:
             raise StaleDraftError(StaleDraftError.__doc__)
         last = flow.revisions.order_by("-number").first()
         if last is None:
-            raise LookupError("There is nothing to undo.")
+            raise LookupError(_("There is nothing to undo."))
         flow.draft = last.definition
         flow.revision += 1
         last.delete()
@@ -118,18 +141,19 @@ def undo(flow_id: int, revision: int) -> Flow:
         return flow
 
 
-def _walk(steps: list[dict]):
+def walk(steps: list[dict]) -> Iterator[tuple[dict, list[dict]]]:
+    """Every step in reading order, with the sequence it is in."""
     for step in list(steps):
         yield step, steps
         for branch in step.get("branches", []):
-            yield from _walk(branch.setdefault("steps", []))
+            yield from walk(branch.setdefault("steps", []))
 
 
 def _sequence(draft: dict, place: str) -> list[dict]:
     if not place:
         return draft.setdefault("steps", [])
-    key, _, branch = place.partition(":")
-    try:
-        return find(draft, key)["branches"][int(branch)]["steps"]
-    except (IndexError, ValueError) as error:
-        raise KeyError(place) from error
+    key, _colon, branch = place.partition(":")
+    branches = find(draft, key).get("branches", [])
+    if not branch.isdecimal() or int(branch) >= len(branches):
+        raise KeyError(place)
+    return branches[int(branch)].setdefault("steps", [])

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, Max
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns.flows.definition import DefinitionError, check, parse
 from campaigns.models import Enrollment, Flow, FlowVersion
@@ -18,7 +19,7 @@ class StateError(ValueError):
 def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion:
     """Freeze the draft as a new version and make it live. Whoever is inside finishes the version they entered.
 
-    Only events received from now on start runs.
+    Only what happens from now on starts runs.
 
     Raises:
         DefinitionError: the draft can't run; it names every problem.
@@ -41,13 +42,13 @@ def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion
 @transaction.atomic
 def pause(flow_id: int) -> None:
     """Let nobody in and move nobody on; people hold their place."""
-    _change(flow_id, (Flow.State.LIVE,), Flow.State.PAUSED, "Only a live flow can be paused.")
+    _change(flow_id, (Flow.State.LIVE,), Flow.State.PAUSED, _("Only a live flow can be paused."))
 
 
 @transaction.atomic
 def resume(flow_id: int, now: datetime | None = None) -> None:
     """Go on after a pause. Events of the pause start nobody; waits that ended meanwhile end now."""
-    _change(flow_id, (Flow.State.PAUSED,), Flow.State.LIVE, "Only a paused flow can be resumed.")
+    _change(flow_id, (Flow.State.PAUSED,), Flow.State.LIVE, _("Only a paused flow can be resumed."))
     Flow.objects.filter(pk=flow_id).update(published_at=now or timezone.now())
 
 
@@ -58,7 +59,7 @@ def stop(flow_id: int, now: datetime | None = None) -> int:
         flow_id,
         (Flow.State.LIVE, Flow.State.PAUSED),
         Flow.State.STOPPED,
-        "Only a live or paused flow can be stopped.",
+        _("Only a live or paused flow can be stopped."),
     )
     return Enrollment.objects.filter(flow_id=flow_id, state=Enrollment.State.ACTIVE).update(
         state=Enrollment.State.EXITED, ended_at=now or timezone.now(), due_at=None, reason="flow stopped"

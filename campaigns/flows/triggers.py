@@ -42,10 +42,12 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
     names = {trigger.name for listener in listeners for trigger in _triggers(listener.definition)}
     with log.read(CURSOR, limit, names) as batch:
         for listener in listeners:
-            mine = [event for event in batch.events if event.received_at >= listener.published_at]
-            if mine:
-                _start(listener, mine, now)
-                _end(listener, mine, now)
+            # What came in late or by an import, but happened before the flow was live, starts nobody.
+            fresh = [event for event in batch.events if event.occurred_at >= listener.published_at]
+            if fresh:
+                _start(listener, fresh, now)
+            if batch.events:
+                _end(listener, batch.events, now)
     return len(batch.events), batch.full
 
 

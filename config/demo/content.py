@@ -163,11 +163,14 @@ FLOWS: dict[str, tuple[str, str, dict]] = {
 }
 
 
+def exists() -> bool:
+    """Whether the demo was filled before; what somebody has changed or deleted since stays so."""
+    return Message.objects.filter(slug="welcome").exists()
+
+
 @transaction.atomic
-def create() -> bool:
-    """Create what is missing; what somebody has changed or deleted by then stays so. Return whether it was new."""
-    if Message.objects.filter(slug="welcome").exists():
-        return False
+def create() -> None:
+    """Write messages, segments, a broadcast, and flows that are published but paused."""
     for slug, (name, topic, texts, url, picture) in MESSAGES.items():
         message = Message.objects.create(slug=slug, name=name, topic=topic)
         MessageContent.objects.bulk_create(
@@ -192,13 +195,12 @@ def create() -> bool:
     for slug, (name, description, draft) in FLOWS.items():
         flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
         publish.publish(flow.pk)
-        publish.pause(flow.pk)  # until the history is in, so that nobody is greeted for last month
+        publish.pause(flow.pk)  # until the history is in
     Broadcast.objects.create(
         name="Winter roast is here",
         message=Message.objects.get(slug="welcome"),
         segment=Segment.objects.get(slug="bought-lately"),
     )
-    return True
 
 
 def go_live() -> None:

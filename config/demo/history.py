@@ -41,7 +41,7 @@ class Month:
         moment = start + timedelta(days=int(day), hours=self.chance.triangular(7, 23, 18))
         return min(moment, self.now - timedelta(minutes=self.chance.uniform(3, 90)))
 
-    def happened(self, profile_id: int, name: str, at: datetime, source: str, **properties: object) -> None:
+    def happened(self, profile_id: int, name: str, at: datetime, source: str, /, **properties: object) -> None:
         """Note one event; nothing of this month lies in the future."""
         if at < self.now:
             number = len(self.events)
@@ -59,9 +59,9 @@ def needed() -> bool:
 def create(now: datetime) -> int:
     """Let some of the CRM's people have subscribed, read, clicked and bought; return how many."""
     people = list(
-        Profile.objects.filter(email__isnull=False, attributes__webpush_opt_in=True).order_by("pk")[
-            :SUBSCRIBERS
-        ]
+        Profile.objects.filter(
+            consents__kind=consent.CHANNEL, consents__key="webpush", consents__state=consent.SUBSCRIBED
+        ).order_by("pk")[:SUBSCRIBERS]
     )
     month = Month(now)
     flow = Flow.objects.select_related("live_version").get(slug=WELCOME)

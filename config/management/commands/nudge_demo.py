@@ -8,11 +8,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from config.demo import content, history
-from crm import api_keys, sync
-from crm.connectors import base as connectors
-from crm.models import ApiKey, Connection, Profile
+from crm import api_keys
+from crm.connectors.base import ConnectorError
+from crm.models import ApiKey, Connection, SyncRun
+from crm.sync import engine, setup
 
 SHOP_KEY = "Demo shop"
+CRM = "hubspot-demo"
+PATIENCE = 180  # seconds for the first sync, wherever it runs
 
 
 class Command(BaseCommand):
@@ -25,16 +28,40 @@ class Command(BaseCommand):
         if not settings.NUDGE_DEMO:
             raise CommandError("NUDGE_DEMO is off, so there is no demo to fill.")
         _shop_key()
-        connection, created = _connection()
-        if created or not Profile.objects.exists():
+        connection = _connection()
+        if not connection.runs.filter(state=SyncRun.State.SUCCEEDED).exists():
             with self._step("contacts arrived from the CRM sandbox"):
-                sync.run(connection)
-        with self._step("segments, messages and flows ready"):
-            content.create()
+                self._first_sync(connection)
+        if not content.exists():
+            with self._step("segments, messages and flows written"):
+                content.create()
         if history.needed():
             with self._step("a month of history written"):
                 history.create(timezone.now())
-        content.go_live()
+            content.go_live()  # only now, so that nobody is greeted for last month
+
+    def _first_sync(self, connection: Connection) -> None:
+        """Sync here, or watch the worker that was faster."""
+        try:
+            run = engine.run(connection, SyncRun.Mode.FULL, progress=self._tell)
+        except engine.AlreadyRunningError:
+            run = self._watch(connection)
+        if run.state != SyncRun.State.SUCCEEDED:
+            raise CommandError(run.error or "The first sync takes too long; look at Connections in the admin")
+
+    def _watch(self, connection: Connection) -> SyncRun:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            run = connection.runs.latest("queued_at")
+            self._tell(run)
+            if run.state in (SyncRun.State.SUCCEEDED, SyncRun.State.FAILED) or time.monotonic() > deadline:
+                return run
+            time.sleep(1)
+
+    def _tell(self, run: SyncRun) -> None:
+        if run.read and run.read % 1000 == 0:
+            self.stdout.write(f"· {run.read:,} of {run.expected or '?':,} contacts")
+            self.stdout.flush()
 
     @contextmanager
     def _step(self, label: str):
@@ -54,19 +81,19 @@ def _shop_key() -> None:
     path.write_text(text)
 
 
-def _connection() -> tuple[Connection, bool]:
+def _connection() -> Connection:
     """The sandbox as a HubSpot account, with the mapping that the connector itself suggests."""
-    connection, created = Connection.objects.get_or_create(
-        slug="hubspot-demo",
-        defaults={
-            "kind": "hubspot",
-            "name": "HubSpot (demo sandbox)",
-            "config": {"server": "sandbox"},
-            "credentials": {"access_token": "demo"},
-        },
-    )
-    if not connection.mapping:
-        connector = connectors.of(connection)
-        connection.mapping = connector.suggest(connector.fields()).as_mapping()
-        connection.save(update_fields=["mapping"])
-    return connection, created
+    found = Connection.objects.filter(slug=CRM).first()
+    if found:
+        return found
+    try:
+        return setup.create(
+            "hubspot",
+            "HubSpot (demo sandbox)",
+            CRM,
+            {"server": "sandbox"},
+            {"access_token": "demo"},
+            by="demo",
+        )
+    except ConnectorError as error:
+        raise CommandError(f"The CRM sandbox can't be read: {error}") from error

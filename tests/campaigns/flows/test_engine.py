@@ -9,6 +9,7 @@ from campaigns.flows.definition import DefinitionError
 from campaigns.models import Decision, Enrollment, Flow
 from crm.models import Alert, LogCursor
 from delivery.models import Delivery
+from tests.reading import settle
 
 WAIT = {"key": "w", "kind": "wait", "config": {"amount": 2, "unit": "hours"}}
 HELLO = {"key": "m", "kind": "message", "config": {"message": "hello", "channel": "webpush"}}
@@ -225,6 +226,7 @@ def test_a_batch_takes_as_many_queries_as_a_person(world):
     def queries(people: int, tag: str) -> int:
         for number in range(people):
             world.happens(world.person(f"{tag}{number}"), "signed_up")
+        settle()
         with CaptureQueriesContext(connection) as captured:
             triggers.read(world.now)
             engine.advance(world.now)
