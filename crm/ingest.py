@@ -3,6 +3,7 @@
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from django.db import DataError, connection, transaction
@@ -287,6 +288,11 @@ def _fill_gaps(rows: list[_Row]) -> None:
 
 def _touch(profile_ids: set[int], now: datetime) -> None:
     """Note that these people were seen; rows that another writer holds are noted by that one."""
+    values: dict[str, Any] = {
+        "now": now.astimezone(UTC),
+        "ids": sorted(profile_ids),
+        "every": LAST_SEEN_EVERY,
+    }
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -296,5 +302,5 @@ def _touch(profile_ids: set[int], now: datetime) -> None:
                 AND (last_seen IS NULL OR last_seen < %(now)s - %(every)s) FOR NO KEY UPDATE SKIP LOCKED
             )
             """,
-            {"now": now.astimezone(UTC), "ids": sorted(profile_ids), "every": LAST_SEEN_EVERY},
+            values,
         )

@@ -1,4 +1,4 @@
-"""Admin pages of the audience: importing this registers them."""
+"""Admin pages of the audience and of connected CRMs: importing this registers them."""
 
 from crm.admin import alerts, api_keys, connections, consent, events, profiles, sync_runs
 

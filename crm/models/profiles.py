@@ -35,6 +35,7 @@ class Profile(models.Model):
             models.Index(fields=["country"], name="profile_by_country"),
             models.Index(fields=["email"], name="profile_by_email"),
             models.Index(fields=["external_id"], name="profile_by_external_id"),
+            models.Index(fields=["updated_at", "id"], name="profile_by_change"),
             GinIndex(fields=["attributes"], opclasses=["jsonb_path_ops"], name="profile_by_attributes"),
             # Django's icontains compares UPPER(column), so that is what the trigram index has to hold.
             *(
