@@ -138,7 +138,7 @@ class MessageAdmin(ModelAdmin):
         description=_("Send a test"),
         icon="send",
         url_path="test",
-        permissions=["delivery.change_message"],
+        permissions=["change"],
         dialog={
             "title": _("Send a test"),
             "description": _(

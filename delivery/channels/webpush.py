@@ -142,7 +142,8 @@ class WebPushForm(ContentForm):
                 f"action_{number}_title": action["title"],
                 f"action_{number}_url": action.get("url", ""),
             }
-        super().__init__(*args, **kwargs, initial=initial)
+        kwargs["initial"] = initial
+        super().__init__(*args, **kwargs)
 
     def content(self) -> dict[str, Any]:
         """The authored JSON; what the form doesn't show is kept."""
