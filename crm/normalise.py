@@ -59,7 +59,7 @@ _MAIN_ZONES = {
 }
 
 
-class Rejection(Exception):  # noqa: N818 - the word for it everywhere in the product
+class Rejection(Exception):
     """A value that can't be taken: a stable `code`, the `field` it is about, and a sentence for people."""
 
     def __init__(self, code: str, field: str, detail: str):
@@ -238,7 +238,7 @@ def coordinate(value: Any, field: str) -> float | None:
         degrees = (
             float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
         )
-    except ValueError:
+    except (ValueError, OverflowError):
         degrees = None
     if degrees is None or not -limit <= degrees <= limit:
         raise Rejection(
@@ -308,8 +308,8 @@ def _folded(name: str) -> str:
 
 @cache
 def _country_codes() -> frozenset[str]:
-    territories = Locale("en").territories
-    return frozenset(code for code in territories if re.fullmatch(r"[A-Z]{2}", code)) - {
+    codes = (str(code) for code in Locale("en").territories)
+    return frozenset(code for code in codes if re.fullmatch(r"[A-Z]{2}", code)) - {
         "EU",
         "EZ",
         "QO",

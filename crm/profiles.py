@@ -49,7 +49,7 @@ _UPDATE = f"""
     FROM jsonb_populate_recordset(NULL::crm_profile, %s::jsonb) AS r
     WHERE p.id = r.id AND ({", ".join(f"p.{name}" for name in _COLUMNS)})
         IS DISTINCT FROM ({", ".join(f"r.{name}" for name in _COLUMNS)})
-"""  # noqa: S608 - the names are our own
+"""
 
 
 class Outcome(msgspec.Struct):
@@ -122,9 +122,10 @@ class _Profile:
 
     def held(self) -> dict[str, Any]:
         """The attributes, parsed."""
-        if isinstance(self.attributes, str):
-            self.attributes = json.loads(self.attributes)
-        return self.attributes
+        attributes = self.attributes
+        if isinstance(attributes, str):
+            attributes = self.attributes = json.loads(attributes)
+        return attributes
 
     def has_other(self, kind: str, value: str) -> str | None:
         """A value of this kind other than `value`."""
@@ -157,7 +158,7 @@ class _Batch:
             owners = {(kind, value): profile_id for kind, value, profile_id in cursor.fetchall()}
             # In the order of ids, so that two batches can't wait for each other.
             cursor.execute(
-                f"SELECT id, attributes, {_LISTED} FROM crm_profile "  # noqa: S608
+                f"SELECT id, attributes, {_LISTED} FROM crm_profile "
                 "WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
                 [list(ids | set(owners.values()))],
             )
@@ -232,7 +233,9 @@ class _Batch:
     def _check_names(self, profile: _Profile | None, wanted: dict[str, Any]) -> None:
         for name in (Identifier.EXTERNAL_ID, Identifier.EMAIL):
             value = wanted.get(name)
-            owner = self.owner.get((name, value)) if value else None
+            if not value:
+                continue
+            owner = self.owner.get((name, value))
             if owner is not None and owner is not profile:
                 raise _taken(name, value, owner)
 

@@ -3,6 +3,7 @@
 import pkgutil
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from crm.connectors.base import Connector
 from crm.models import Connection
@@ -31,4 +32,5 @@ def connector(connection: Connection) -> Connector:
         ConnectorError: its settings are incomplete.
         KeyError: no connector of its kind is installed.
     """
-    return kinds()[connection.kind](connection.config, connection.credentials)
+    credentials: Any = connection.credentials  # JSON, though its field is kept as text
+    return kinds()[connection.kind](connection.config, credentials)

@@ -14,6 +14,7 @@ from django import forms
 from django.utils.translation import gettext as _
 
 Mode = Literal["incremental", "full"]
+FieldKind = Literal["text", "choice", "number", "boolean", "date", "datetime", "list"]
 
 
 class ConnectorError(Exception):
@@ -36,7 +37,7 @@ class Field(msgspec.Struct, frozen=True):
 
     name: str
     label: str
-    kind: Literal["text", "choice", "number", "boolean", "date", "datetime", "list"]
+    kind: FieldKind
     custom: bool = False
 
 
@@ -90,6 +91,8 @@ class Connector:
     Credentials: ClassVar[type[msgspec.Struct]]
     Form: ClassVar[type[forms.Form]]  # its fields carry the names of Config's and Credentials' fields
     object: ClassVar[str]
+    config: Any
+    credentials: Any
 
     def __init__(self, config: dict[str, Any], credentials: dict[str, Any]):
         try:

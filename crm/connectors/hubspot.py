@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from crm.connectors import register
-from crm.connectors.base import Connector, ConnectorError, Field, Mode, Page, Record, Suggestion
+from crm.connectors.base import Connector, ConnectorError, Field, FieldKind, Mode, Page, Record, Suggestion
 from crm.connectors.hubspot_api import BATCH, CONTACTS, Api, Contact, Contacts
 
 State = dict[str, Any]
@@ -49,27 +49,27 @@ FIELDS = {
     "company": "attributes.company",
     "jobtitle": "attributes.job_title",
 }
-CONSENT = {
+CONSENT: dict[str, dict[str, Any]] = {
     "webpush_opt_in": {"kind": "channel", "key": "webpush"},
     "newsletter_opt_in": {"kind": "topic", "key": "newsletter"},
     "hs_email_optout": {"kind": "channel", "key": "email", "inverted": True},
 }
 
 
-class Config(msgspec.Struct, forbid_unknown_fields=True):
+class HubSpotConfig(msgspec.Struct, forbid_unknown_fields=True):
     """`server` is HubSpot itself or the sandbox of this installation; no other address can be reached."""
 
     server: Literal["hubspot", "sandbox"] = "hubspot"
     deletions_every_minutes: int = 60
 
 
-class Credentials(msgspec.Struct, forbid_unknown_fields=True):
+class HubSpotCredentials(msgspec.Struct, forbid_unknown_fields=True):
     """The token of a private app."""
 
     access_token: str
 
 
-class Form(forms.Form):
+class HubSpotForm(forms.Form):
     """What the operator enters."""
 
     server = forms.ChoiceField(
@@ -98,16 +98,18 @@ class HubSpot(Connector):
     """Contacts of one HubSpot account."""
 
     kind, label, object = "hubspot", "HubSpot", CONTACTS
-    Config, Credentials, Form = Config, Credentials, Form
+    Config, Credentials, Form = HubSpotConfig, HubSpotCredentials, HubSpotForm
+    config: HubSpotConfig
+    credentials: HubSpotCredentials
     backoff_seconds = 1.0  # doubled with every further attempt
 
     def __init__(self, config: dict[str, Any], credentials: dict[str, Any]):
         super().__init__(config, credentials)
-        self._api = self._connect(retries=5)
-        self._kinds: dict[str, str] = {}
+        self._api = self._connect()
+        self._kinds: dict[str, FieldKind] = {}
 
-    def _connect(self, retries: int) -> Api:
-        return Api(self.url, self.credentials.access_token, retries, self.backoff_seconds)
+    def _connect(self, retries: int = 5, patience: float = 60) -> Api:
+        return Api(self.url, self.credentials.access_token, retries, self.backoff_seconds, patience)
 
     @property
     def url(self) -> str:
@@ -118,7 +120,7 @@ class HubSpot(Connector):
 
     def test(self) -> str:
         """See Connector."""
-        total = _count(self._connect(retries=1))  # somebody is waiting for the answer
+        total = _count(self._connect(retries=1, patience=8))  # somebody is waiting for the answer
         return (
             ngettext(
                 "HubSpot answers: %d contact can be read.", "HubSpot answers: %d contacts can be read.", total
@@ -140,7 +142,7 @@ class HubSpot(Connector):
         """See Connector. Custom properties become attributes."""
         names = {field.name for field in fields}
         chosen = {name: target for name, target in FIELDS.items() if name in names}
-        consent = {name: rule for name, rule in CONSENT.items() if name in names}
+        consent = {name: dict(rule) for name, rule in CONSENT.items() if name in names}
         taken = set(chosen.values())
         for field in fields:
             if field.custom and field.name not in {*chosen, *consent, *taken}:
@@ -282,7 +284,7 @@ def _milliseconds(span: timedelta) -> int:
     return span // timedelta(milliseconds=1)
 
 
-def _typed(value: Any, kind: str) -> Any:
+def _typed(value: Any, kind: FieldKind) -> Any:
     """HubSpot sends every value as text; an empty one counts as none."""
     if value is None or value == "":
         return None

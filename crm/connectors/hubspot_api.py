@@ -19,12 +19,12 @@ from hubspot.crm.properties import ApiException as PropertiesError
 from urllib3.util.retry import Retry
 
 from crm import normalise
-from crm.connectors.base import ConnectorError
+from crm.connectors.base import ConnectorError, FieldKind
 
 T = TypeVar("T")
 
 CONTACTS = "contacts"
-TIMEOUT = (5, 60)  # seconds to connect, seconds between two bytes
+CONNECT_SECONDS = 5
 PAGE = 100
 BATCH = 100
 READ_ATTEMPTS = 3
@@ -66,12 +66,13 @@ class Property(msgspec.Struct, rename="camel"):
     hidden: bool = False
     hubspot_defined: bool = False
 
-    def kind(self) -> str:
+    def kind(self) -> FieldKind:
         if self.type == "bool" or self.field_type == "booleancheckbox":
             return "boolean"
         if self.type == "enumeration":
             return "list" if self.field_type == "checkbox" else "choice"
-        return self.type if self.type in ("number", "date", "datetime") else "text"
+        kinds: dict[str, FieldKind] = {"number": "number", "date": "date", "datetime": "datetime"}
+        return kinds.get(self.type, "text")
 
 
 class Properties(msgspec.Struct):
@@ -87,9 +88,10 @@ class Api:
         url: scheme and host of the API.
         retries: how often a failed call is repeated.
         backoff: seconds before the second repetition; doubled each time.
+        patience: seconds to wait for the next byte.
     """
 
-    def __init__(self, url: str, access_token: str, retries: int, backoff: float):
+    def __init__(self, url: str, access_token: str, retries: int, backoff: float, patience: float):
         retry = Retry(
             total=retries,
             status_forcelist=(429, 500, 502, 503, 504),
@@ -102,6 +104,7 @@ class Api:
         )
         client = HubSpot(access_token=access_token, host=url, retry=retry)
         self.url = url
+        self._timeout = (CONNECT_SECONDS, patience)
         self.server_time: datetime | None = None  # of the last answer, by HubSpot's clock
         self._list = client.crm.contacts.basic_api.get_page
         self._search = client.crm.contacts.search_api.do_search
@@ -139,7 +142,7 @@ class Api:
         """Call the client and read its answer as `reply`; a body that breaks off is asked for again."""
         for attempt in range(1, READ_ATTEMPTS + 1):
             try:
-                response = call(*args, **kwargs, _preload_content=False, _request_timeout=TIMEOUT)
+                response = call(*args, **kwargs, _preload_content=False, _request_timeout=self._timeout)
                 body = response.data
                 break
             except (ContactsError, PropertiesError) as error:

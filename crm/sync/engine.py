@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from crm import alerts, connectors
-from crm.connectors.base import Connector, ConnectorError, Page
+from crm.connectors.base import Connector, ConnectorError, Mode, Page
 from crm.models import Connection, SyncReject, SyncRun
 from crm.sync import mapping as mappings
 from crm.sync.apply import SupersededError, apply
@@ -137,9 +137,10 @@ class _Run:
         connector = self._connector()
         mapping = self._mapping(connector)
         names = mapping.names()
-        for page in connector.pages(self.connection.cursor, self.row.mode, names):
+        mode: Mode = "full" if self.row.mode == SyncRun.Mode.FULL else "incremental"
+        for page in connector.pages(self.connection.cursor, mode, names):
             self._store(page, mapping)
-        if self.row.mode == SyncRun.Mode.INCREMENTAL:
+        if mode == "incremental":
             self._retry_rejected(connector, mapping, names)
 
     def _connector(self) -> Connector:

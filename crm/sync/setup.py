@@ -6,12 +6,23 @@ import msgspec
 from django.db import transaction
 
 from crm import connectors
-from crm.models import Connection, SyncRun
+from crm.models import Connection, Identifier, SourceRecord, SyncReject, SyncRun
 from crm.sync import schedule
 
 
+def set_credentials(connection: Connection, credentials: dict[str, Any]) -> None:
+    """Put credentials on a connection that is yet to be saved; they are encrypted on the way out."""
+    connection.credentials = credentials  # type: ignore[assignment]
+
+
 def create(
-    kind: str, name: str, slug: str, config: dict[str, Any], credentials: dict[str, Any], by: str = ""
+    kind: str,
+    name: str,
+    slug: str,
+    config: dict[str, Any],
+    credentials: dict[str, Any],
+    by: str = "",
+    interval_minutes: int = 2,
 ) -> Connection:
     """Store a connection with the mapping its connector suggests, and queue its first, full run.
 
@@ -22,8 +33,26 @@ def create(
     connector = connectors.kinds()[kind](config, credentials)
     mapping = msgspec.to_builtins(connector.suggest(connector.fields()))
     with transaction.atomic():
-        connection = Connection.objects.create(
-            kind=kind, name=name, slug=slug, config=config, credentials=credentials, mapping=mapping
+        connection = Connection(
+            kind=kind,
+            name=name,
+            slug=slug,
+            config=config,
+            mapping=mapping,
+            interval_minutes=interval_minutes,
         )
+        set_credentials(connection, credentials)
+        connection.save()
         schedule.request_sync(connection, SyncRun.Mode.FULL, by)
     return connection
+
+
+@transaction.atomic
+def remove(connection: Connection) -> None:
+    """Disconnect a CRM: its records, runs and record ids are forgotten, the profiles stay."""
+    Identifier.objects.filter(kind__startswith=f"{connection.slug}:").delete()
+    for model in (SourceRecord, SyncReject, SyncRun):
+        # At once in SQL; the ORM would load every record to look for what depends on it.
+        rows = model.objects.filter(connection=connection)
+        rows._raw_delete(rows.db)
+    connection.delete()
