@@ -143,6 +143,7 @@ class ChannelAlone:
         """Compose one message for everybody."""
         from django.utils import timezone
 
+        from crm.models import Profile
         from delivery import channels
         from delivery.channels.base import Parcel
         from delivery.models import Delivery, Message
@@ -151,7 +152,7 @@ class ChannelAlone:
         self.channel = channels.get("webpush")
         message = Message.objects.get(slug="bench")
         content = self.channel.Config(title="Hello Ann", body=BODY, url="/cart")
-        addresses = self.channel.addresses(range(10**6))
+        addresses = self.channel.addresses(list(Profile.objects.values_list("pk", flat=True)))
         self.parcels = []
         for profile_id, [address] in addresses.items():
             delivery = Delivery(

@@ -1,8 +1,11 @@
 """Which push endpoints we may call. They come from visitors, who must not make us call anything else."""
 
 import ipaddress
-from urllib.parse import SplitResult, urlsplit
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
 
+import msgspec
 from django.conf import settings
 
 # Hosts, or with a leading dot all hosts below.
@@ -14,34 +17,58 @@ KNOWN = (
     ".notify.windows.com",
 )
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+_ORIGIN = re.compile(r"https?://[^/?#]+")
+_CONFUSING = re.compile(r"[\s\\]")  # read differently by different clients
+
+
+class Host(msgspec.Struct, frozen=True):
+    """Where an endpoint leads: its origin (scheme://host[:port]), whether we may call it, and whether the operator
+    named it, so that it may be private and without TLS."""
+
+    origin: str
+    allowed: bool
+    trusted: bool
+
+
+def look_at(endpoint: str) -> Host:
+    """Return what we know of the host of `endpoint`; of something that is no plain http(s) URL, that we may not."""
+    found = _ORIGIN.match(endpoint)
+    if found is None or not endpoint.isascii() or _CONFUSING.search(endpoint):
+        return Host("", allowed=False, trusted=False)
+    return _judge(found[0], tuple(settings.NUDGE_PUSH_HOSTS))
 
 
 def allowed(endpoint: str) -> bool:
     """Whether `endpoint` is a URL at a known push service, or at a host of NUDGE_PUSH_HOSTS."""
-    url = _split(endpoint)
-    if url is None:
-        return False
-    if trusted(endpoint):
-        return True
-    host = url.hostname or ""
-    return (
-        url.scheme == "https"
-        and url.port in (None, 443)
-        and any(host.endswith(known) if known.startswith(".") else host == known for known in KNOWN)
-    )
+    return look_at(endpoint).allowed
 
 
 def trusted(endpoint: str) -> bool:
     """Whether the operator named exactly this host and port in NUDGE_PUSH_HOSTS; only such may be private."""
-    url = _split(endpoint)
-    if url is None:
-        return False
-    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
-    port = url.port or _DEFAULT_PORTS[url.scheme]
-    names = {f"{host}:{port}"}
-    if port == _DEFAULT_PORTS[url.scheme]:
-        names.add(f"{host}")
-    return not names.isdisjoint(name.strip().lower() for name in settings.NUDGE_PUSH_HOSTS)
+    return look_at(endpoint).trusted
+
+
+@lru_cache(maxsize=1024)
+def _judge(origin: str, named: tuple[str, ...]) -> Host:
+    refused = Host(origin, allowed=False, trusted=False)
+    try:
+        url = urlsplit(origin)
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+    except ValueError:
+        return refused
+    host = url.hostname or ""
+    if not host or url.username is not None or url.password is not None:
+        return refused
+    bracketed = f"[{host}]" if ":" in host else host
+    names = {f"{bracketed}:{port}"} | ({bracketed} if port == _DEFAULT_PORTS[url.scheme] else set())
+    if not names.isdisjoint(name.strip().lower() for name in named):
+        return Host(origin, allowed=True, trusted=True)
+    known = (
+        url.scheme == "https"
+        and port == 443
+        and any(host.endswith(name) if name.startswith(".") else host == name for name in KNOWN)
+    )
+    return Host(origin, known, trusted=False)
 
 
 def public(address: str) -> bool:
@@ -69,22 +96,3 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 def _open(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return ip.is_global and not ip.is_multicast
-
-
-def _split(endpoint: str) -> SplitResult | None:
-    """Return the parts of a plain http(s) URL; None for anything that clients might read differently."""
-    if not endpoint.isascii() or any(c in endpoint for c in " \t\r\n\\"):
-        return None
-    try:
-        url = urlsplit(endpoint)
-        url.port  # noqa: B018 - raises for a port that is no number
-    except ValueError:
-        return None
-    if (
-        url.scheme not in _DEFAULT_PORTS
-        or not url.hostname
-        or url.username is not None
-        or url.password is not None
-    ):
-        return None
-    return url

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from django import forms
@@ -212,17 +211,17 @@ class WebPush(Channel):
 
         def requests() -> Iterator[httpclient.Request[Parcel]]:
             for parcel in parcels:
-                origin = _origin(parcel.address.value)
-                if refused[origin] >= PAUSE_AFTER and origin not in accepting:
+                host = pushhosts.look_at(parcel.address.value)
+                if refused[host.origin] >= PAUSE_AFTER and host.origin not in accepting:
                     unsent.append(
-                        Result(parcel.number, Outcome.CONFIGURATION, None, _NOT_TRIED, group=origin)
+                        Result(parcel.number, Outcome.CONFIGURATION, None, _NOT_TRIED, group=host.origin)
                     )
-                elif not pushhosts.allowed(parcel.address.value):
+                elif not host.allowed:
                     unsent.append(
                         Result(parcel.number, Outcome.REFUSED, None, "not a push service we may call")
                     )
                 else:
-                    request = _request(parcel, signer, origin, now)
+                    request = _request(parcel, signer, host, now)
                     if isinstance(request, Result):
                         unsent.append(request)
                     else:
@@ -246,7 +245,7 @@ _NOT_TRIED = "not tried: the push service has just refused our key"
 
 def result_of(response: httpclient.Response[Parcel], now: datetime) -> Result:
     """Return what a push service's answer means for the parcel."""
-    number, origin = response.tag.number, _origin(response.tag.address.value)
+    number, origin = response.tag.number, pushhosts.look_at(response.tag.address.value).origin
     if response.refused:
         return Result(number, Outcome.REFUSED, None, response.error, group=origin)
     if not response.status:
@@ -274,13 +273,13 @@ def retry_after(value: str, now: datetime) -> timedelta | None:
 
 
 def _request(
-    parcel: Parcel, signer: vapid.Signer, origin: str, now: datetime
+    parcel: Parcel, signer: vapid.Signer, host: pushhosts.Host, now: datetime
 ) -> httpclient.Request[Parcel] | Result:
     device, push = cast(Device, parcel.address.device), parcel.payload
     try:
         body = encryption.encrypt(push.plaintext, device.p256dh, device.auth)
     except encryption.BadKeys as error:
-        return Result(parcel.number, Outcome.REFUSED, None, str(error), group=origin)
+        return Result(parcel.number, Outcome.REFUSED, None, str(error), group=host.origin)
     left = int((parcel.delivery.expires_at - now).total_seconds())
     headers = [
         # WNS takes a TTL of 0 for a contradiction, and others drop the message when the browser is not there.
@@ -289,18 +288,11 @@ def _request(
         f"Topic: {push.topic}",
         "Content-Type: application/octet-stream",
         "Content-Encoding: aes128gcm",
-        f"Authorization: {signer.authorization(origin)}",
+        f"Authorization: {signer.authorization(host.origin)}",
     ]
-    if (urlsplit(device.endpoint).hostname or "").endswith(".notify.windows.com"):
+    if host.origin.endswith(".notify.windows.com"):
         headers.append("X-WNS-Cache-Policy: cache")
-    return httpclient.Request(
-        parcel, device.endpoint, headers, body, trusted=pushhosts.trusted(device.endpoint)
-    )
-
-
-def _origin(endpoint: str) -> str:
-    url = urlsplit(endpoint)
-    return f"{url.scheme}://{url.netloc}"
+    return httpclient.Request(parcel, device.endpoint, headers, body, trusted=host.trusted)
 
 
 def _topic(tag: str) -> str:
