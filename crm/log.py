@@ -182,10 +182,13 @@ def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
     count, txid, seq = found[0][:3]
     if not count:
         return [], None
-    rows = [
-        LoggedEvent(*row[3:10], msgspec.json.decode(row[10]), row[11]) for row in found if row[3] is not None
-    ]
+    rows = [_logged(*row[3:]) for row in found if row[3] is not None]
     return rows, (txid, seq, count)
+
+
+def _logged(id, seq, txid, profile_id, name, occurred_at, received_at, properties, source) -> LoggedEvent:
+    facts = msgspec.json.decode(properties)
+    return LoggedEvent(id, seq, txid, profile_id, name, occurred_at, received_at, facts, source)
 
 
 def start_at_end(cursor: str) -> None:

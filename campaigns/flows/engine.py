@@ -86,10 +86,12 @@ def _claim(now: datetime, limit: int) -> list[Run]:
             """,
             [now, limit],
         )
-        return [
-            Run(*row[:6], msgspec.json.decode(row[6]), msgspec.json.decode(row[7]), row[8], row[9])
-            for row in cursor.fetchall()
-        ]
+        return [_run(*row) for row in cursor.fetchall()]
+
+
+def _run(id, flow_id, flow, version_id, profile_id, step, step_state, context, entered_at, failing) -> Run:
+    state, facts = msgspec.json.decode(step_state), msgspec.json.decode(context)
+    return Run(id, flow_id, flow, version_id, profile_id, step, state, facts, entered_at, failing)
 
 
 def _one_step(runs: list[Run], decisions: list[DecisionRow], now: datetime) -> list[Run]:

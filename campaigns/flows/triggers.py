@@ -53,20 +53,19 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
 
 def _listeners() -> list[Listener]:
     found = []
-    for flow in Flow.objects.filter(state=Flow.State.LIVE, live_version__isnull=False).select_related(
-        "live_version"
-    ):
-        compiled = program.of_version(flow.live_version_id)
-        found.append(
-            Listener(
-                flow.pk,
-                flow.slug,
-                flow.live_version_id,
-                flow.published_at,
-                compiled.definition,
-                compiled.first,
+    for flow in Flow.objects.filter(state=Flow.State.LIVE):
+        if flow.live_version_id is not None and flow.published_at is not None:
+            compiled = program.of_version(flow.live_version_id)
+            found.append(
+                Listener(
+                    flow.pk,
+                    flow.slug,
+                    flow.live_version_id,
+                    flow.published_at,
+                    compiled.definition,
+                    compiled.first,
+                )
             )
-        )
     return found
 
 
@@ -105,7 +104,7 @@ def _start(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime)
         events = _entitled(listener, events, now)
     if events and definition.key is None and definition.reentry.mode != "never":
         events = _not_again_yet(listener, events, now)
-    wanted = {}
+    wanted: dict[tuple[int, str], log.LoggedEvent] = {}
     for candidate in events:
         run_key = _run_key(definition, candidate)
         if run_key is not None:
@@ -148,7 +147,7 @@ def _not_again_yet(listener: Listener, events, now: datetime):
             [listener.flow_id, [event.profile_id for event in events], since],
         )
         out = {row[0] for row in cursor.fetchall()}
-    first = {}
+    first: dict[int, log.LoggedEvent] = {}
     for event_ in events:
         if event_.profile_id not in out:
             first.setdefault(event_.profile_id, event_)

@@ -1,8 +1,11 @@
 """Message: put a message into people's outbox."""
 
+from typing import Any
+
 import msgspec
 from django import forms
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from campaigns.flows.steps.base import StepKind, go_on
@@ -19,16 +22,17 @@ class MessageConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class MessageForm(forms.Form):
-    message = forms.ChoiceField(label=_("Message"), widget=UnfoldAdminSelectWidget)
-    channel = forms.ChoiceField(label=_("Channel"), widget=UnfoldAdminSelectWidget)
+    message = forms.ChoiceField(label=gettext_lazy("Message"), widget=UnfoldAdminSelectWidget)
+    channel = forms.ChoiceField(label=gettext_lazy("Channel"), widget=UnfoldAdminSelectWidget)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["message"].choices = [
+        fields: dict[str, Any] = self.fields
+        fields["message"].choices = [
             ("", _("Choose a message")),
             *Message.objects.values_list("slug", "name"),
         ]
-        self.fields["channel"].choices = [
+        fields["channel"].choices = [
             (channel.kind, channel.label) for channel in channels.everything().values() if channel.listed
         ]
 
@@ -36,8 +40,8 @@ class MessageForm(forms.Form):
 class SendMessage(StepKind):
     """Queues one delivery for each run; whether it may go out is decided when it is about to."""
 
-    kind, label, icon = "message", _("Message"), "notifications"
-    help = _("Send a message.")
+    kind, label, icon = "message", gettext_lazy("Message"), "notifications"
+    help = gettext_lazy("Send a message.")
     Config, Form = MessageConfig, MessageForm
 
     def run(self, step, people, now):

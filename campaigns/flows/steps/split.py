@@ -2,7 +2,8 @@
 
 import msgspec
 from django import forms
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from campaigns.flows.steps.base import StepKind, go_on
@@ -18,10 +19,10 @@ class SplitConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 class SplitForm(forms.Form):
     name = forms.CharField(
-        label=_("Question"),
+        label=gettext_lazy("Question"),
         required=False,
         max_length=100,
-        help_text=_("Such as “Has bought already?”"),
+        help_text=gettext_lazy("Such as “Has bought already?”"),
         widget=UnfoldAdminTextInputWidget,
     )
 
@@ -29,8 +30,8 @@ class SplitForm(forms.Form):
 class Split(StepKind):
     """Everybody takes the first branch whose rule holds; the branch without a rule takes the others."""
 
-    kind, label, icon, branching = "split", _("Split"), "call_split", True
-    help = _("Send people different ways by what they are or did.")
+    kind, label, icon, branching = "split", gettext_lazy("Split"), "call_split", True
+    help = gettext_lazy("Send people different ways by what they are or did.")
     Config, Form = SplitConfig, SplitForm
 
     def run(self, step, people, now):

@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 
 import msgspec
 from django import forms
-from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from campaigns.flows.steps.base import StepKind, go_on, wait
 from campaigns.segments.errors import Problem
 
-UNITS = {"minutes": _("minutes"), "hours": _("hours"), "days": _("days")}
+UNITS = {"minutes": gettext_lazy("minutes"), "hours": gettext_lazy("hours"), "days": gettext_lazy("days")}
 LONGEST = timedelta(days=730)
 
 
@@ -28,12 +28,14 @@ class WaitConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
 class WaitForm(forms.Form):
     amount = forms.IntegerField(
-        label=_("Wait"), min_value=1, max_value=100_000, widget=UnfoldAdminIntegerFieldWidget
+        label=gettext_lazy("Wait"), min_value=1, max_value=100_000, widget=UnfoldAdminIntegerFieldWidget
     )
-    unit = forms.ChoiceField(label=_("Unit"), choices=list(UNITS.items()), widget=UnfoldAdminSelectWidget)
+    unit = forms.ChoiceField(
+        label=gettext_lazy("Unit"), choices=list(UNITS.items()), widget=UnfoldAdminSelectWidget
+    )
 
     def clean(self):
-        data = super().clean()
+        data = super().clean() or {}
         if "amount" in data and "unit" in data and WaitConfig(data["amount"], data["unit"]).length > LONGEST:
             self.add_error("amount", _("Wait for two years at most."))
         return data
@@ -42,8 +44,8 @@ class WaitForm(forms.Form):
 class Wait(StepKind):
     """Holds people for a set time from when they arrive."""
 
-    kind, label, icon = "wait", _("Wait"), "schedule"
-    help = _("Hold people for some minutes, hours or days.")
+    kind, label, icon = "wait", gettext_lazy("Wait"), "schedule"
+    help = gettext_lazy("Hold people for some minutes, hours or days.")
     Config, Form = WaitConfig, WaitForm
 
     def run(self, step, people, now):
