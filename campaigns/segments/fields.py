@@ -68,7 +68,7 @@ def field(name: str) -> Field:
 def json_path(dotted: str, error_path: str) -> tuple[str, ...]:
     """The keys of `a.b` as they nest in a JSON object. Raises RuleError at `error_path`."""
     keys = tuple(dotted.split("."))
-    unusable = any(not key or len(key) > 200 or "\x00" in key or not _encodable(key) for key in keys)
+    unusable = any(not key or len(key) > 200 or not _storable(key) for key in keys)
     if unusable or len(keys) > DEEPEST_PATH:
         raise RuleError(
             _("This is no name of a property. Nested ones are written like address.city."), error_path
@@ -84,8 +84,8 @@ def json_operand(root: str, path: tuple[str, ...]) -> Operand:
     return Operand(sql("({})", value), "json", root=Sql(root), path=path)
 
 
-def _encodable(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+def _storable(key: str) -> bool:
+    return not any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in key)
 
 
 def country_names() -> dict[str, str]:

@@ -6,7 +6,7 @@ then says what is wrong.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils.translation import gettext_lazy
@@ -17,7 +17,7 @@ from campaigns.segments.operators import EXISTENCE
 
 Posted = Mapping[str, list[str]]
 
-OTHER = "\x1f"  # the option “another one…” of a list; no name can hold this character
+OTHER = "\x1f"  # the option “another one…” of a list; no name of a property may hold this character
 OFFERED = {
     "text": ("eq", "ne", "in", "not_in", "contains", "not_contains", "starts_with", *EXISTENCE),
     "choice": ("eq", "ne", "in", "not_in", *EXISTENCE),
@@ -204,14 +204,16 @@ def read_within(posted: Posted) -> dict[str, Any]:
 
 
 def named(posted: Posted, name: str) -> str:
-    """A name chosen from a list, or typed after “another one…”."""
+    """A name chosen from a list, or typed after “another one…”; OTHER when nothing was typed yet."""
     chosen = first(posted, name)
-    return first(posted, f"{name}_other").strip() if chosen == OTHER else chosen
+    return first(posted, f"{name}_other").strip() or OTHER if chosen == OTHER else chosen
 
 
-def name_choice(name: str, known: list[str]) -> dict[str, Any]:
+def name_choice(name: str, known: Iterable[str]) -> dict[str, Any]:
     """What a list of names with “another one…” shows."""
-    return {"name": name, "names": known, "known": name in known, "OTHER": OTHER}
+    names = list(known)
+    typed = name not in names and (name != "" or not names)
+    return {"name": "" if name == OTHER else name, "names": names, "typed": typed, "OTHER": OTHER}
 
 
 def read_event(posted: Posted) -> dict[str, Any]:
@@ -226,7 +228,7 @@ def read_event(posted: Posted) -> dict[str, Any]:
         if not inner:
             continue
         path = named(inner, "property")
-        inner = {**inner, "field": [path]}
+        inner = {**inner, "field": inner.get("property", [""])}
         where.append({"property": path, **read_comparison(inner)})
     if where:
         data["where"] = where

@@ -50,19 +50,23 @@ class Attribute(Condition):
 
     @classmethod
     def blank(cls, suggest):
-        return {"kind": cls.kind, "field": "country", "op": "eq", "value": ""}
+        return {"kind": cls.kind, "field": "country", "op": "eq", "value": None}
 
     @classmethod
     def read(cls, posted):
-        return {"kind": cls.kind, "field": rows.first(posted, "field"), **rows.read_comparison(posted)}
+        name = rows.named(posted, "field")
+        typed = rows.first(posted, "field") == rows.OTHER and name != rows.OTHER
+        if typed and not name.startswith(fields.ATTRIBUTE_PREFIX):
+            name = fields.ATTRIBUTE_PREFIX + name
+        return {"kind": cls.kind, "field": name, **rows.read_comparison(posted)}
 
     @classmethod
     def row(cls, data, suggest):
         name = str(data.get("field") or "")
+        known = suggest.field_names()
         return {
+            **rows.name_choice(name, known),
             "fields": suggest.fields(),
-            "known": name in suggest.field_names(),
-            "name": name,
-            "label": name.removeprefix(fields.ATTRIBUTE_PREFIX),
+            "label": "" if name == rows.OTHER else name.removeprefix(fields.ATTRIBUTE_PREFIX),
             **rows.comparison(data, suggest.type(name), suggest.values(name), name not in fields.COLUMNS),
         }

@@ -57,6 +57,7 @@ class Condition:
     template: ClassVar[str]  # the row in the builder
     position: ClassVar[int] = 100
     Config: ClassVar[type[msgspec.Struct]]
+    do_not_call_in_templates: ClassVar[bool] = True  # the builder's menu lists the classes themselves
 
     def __init__(self, config: Any, path: str = ""):
         self.config, self.path = config, path

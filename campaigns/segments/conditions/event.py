@@ -230,7 +230,7 @@ class Event(Condition):
 
 def check_name(name: str, path: str) -> None:
     """Raises RuleError for a name no event can have."""
-    if not name or len(name) > LONGEST_NAME:
+    if not name or len(name) > LONGEST_NAME or any(letter < " " for letter in name):
         raise RuleError(_("Give the name of an event."), path)
     operators.check_json_scalar(name, path)
 

@@ -1,0 +1,266 @@
+"""Segments in the admin: the list, and the builder with its live count."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html_join
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from campaigns.models import Segment
+from campaigns.segments import builder, compiler, evaluate, grammar, usage
+from campaigns.segments.conditions import kinds
+from campaigns.segments.errors import RuleError
+from campaigns.segments.grammar import Rule
+from campaigns.segments.suggestions import Suggestions
+from crm import wake
+from crm.models import Identifier, Profile
+
+TEMPLATES = "admin/campaigns/segment"
+STATES = {Segment.State.NEW: "info", Segment.State.READY: "success", Segment.State.FAILED: "danger"}
+
+
+class SegmentForm(forms.ModelForm):
+    """What a segment is called."""
+
+    class Meta:
+        model = Segment
+        fields = ["name", "slug", "description"]
+        widgets = {
+            "name": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+            "slug": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "dir": "ltr"}),
+            "description": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        }
+        help_texts = {"slug": gettext_lazy("Rules and the API know the segment by this name.")}
+
+
+@admin.register(Segment)
+class SegmentAdmin(ModelAdmin):
+    """List and builder. Who may only look sees the builder without its buttons."""
+
+    list_display = ["title", "people", "shown_state", "evaluated_at", "used_by"]
+    list_filter = ["state"]
+    search_fields = ["name", "slug", "description"]
+    ordering = ["name"]
+    list_per_page = 50
+
+    # --- List ------------------------------------------------------------------------------------------
+    def get_changelist_instance(self, request):
+        changelist = super().get_changelist_instance(request)
+        uses = usage.uses()
+        for segment in changelist.result_list:
+            segment.uses = uses.get(segment.slug, [])
+        return changelist
+
+    def get_actions(self, request):
+        """No deleting by the dozen: each segment tells for itself why it can't go."""
+        return {
+            name: found for name, found in super().get_actions(request).items() if name != "delete_selected"
+        }
+
+    @display(description=gettext_lazy("segment"), ordering="name", header=True)
+    def title(self, segment):
+        return [segment.name, segment.description or segment.slug]
+
+    @display(description=gettext_lazy("people"), ordering="size")
+    def people(self, segment):
+        return intcomma(segment.size) if segment.evaluated_at else "–"
+
+    @display(description=gettext_lazy("state"), ordering="state", label=STATES)
+    def shown_state(self, segment):
+        return segment.state, segment.get_state_display()
+
+    @display(description=gettext_lazy("used by"))
+    def used_by(self, segment):
+        links = format_html_join(
+            ", ", '<a class="text-primary-600" href="{}">{}</a>', [(u.url, u.text) for u in segment.uses]
+        )
+        return links or _("nothing yet")
+
+    # --- Deleting --------------------------------------------------------------------------------------
+    def get_deleted_objects(self, objs, request):
+        """What uses a segment keeps it from being deleted; its memberships just go."""
+        uses = usage.uses()
+        protected = [
+            _("“%(segment)s” is used by %(use)s") % {"segment": segment, "use": use.text}
+            for segment in objs
+            for use in uses.get(segment.slug, [])
+        ]
+        names = [str(segment) for segment in objs]
+        return names, {self.opts.verbose_name_plural: len(names)}, set(), protected
+
+    # --- Pages -----------------------------------------------------------------------------------------
+    def get_urls(self):
+        pages = [
+            path("builder/edit/", self._endpoint(self.edit_view), name="campaigns_segment_edit"),
+            path("builder/preview/", self._endpoint(self.preview_view), name="campaigns_segment_preview"),
+            path("builder/explain/", self._endpoint(self.explain_view), name="campaigns_segment_explain"),
+        ]
+        return pages + super().get_urls()
+
+    def _endpoint(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        """A part of the builder: only POST, only for whoever may see segments; tells htmx to log in anew."""
+
+        @wraps(view)
+        def checked(request: HttpRequest) -> HttpResponse:
+            if not self.has_view_permission(request):
+                raise PermissionDenied
+            if request.method != "POST":
+                return HttpResponseNotAllowed(["POST"])
+            return view(request)
+
+        inside = self.admin_site.admin_view(checked)
+
+        @wraps(view)
+        def outside(request: HttpRequest) -> HttpResponse:
+            if request.headers.get("HX-Request") and not self.admin_site.has_permission(request):
+                return HttpResponse(headers={"HX-Redirect": reverse("admin:login")})
+            return inside(request)
+
+        return outside
+
+    def add_view(self, request, form_url="", extra_context=None):
+        return self.builder_view(request, None)
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        segment = self.get_object(request, object_id)
+        if segment is None:
+            raise Http404
+        return self.builder_view(request, segment)
+
+    def builder_view(self, request: HttpRequest, segment: Segment | None) -> HttpResponse:
+        """The whole page; a POST saves it."""
+        may_see = self.has_view_permission(request, segment) if segment else self.has_add_permission(request)
+        may_change = self.has_change_permission(request, segment) if segment else may_see
+        if not may_see or (request.method == "POST" and not may_change):
+            raise PermissionDenied
+        form = SegmentForm(request.POST if request.method == "POST" else None, instance=segment)
+        if request.method == "POST":
+            tree = builder.read(request.POST)
+            rule = self._checked(tree, segment.slug if segment else None)
+            if form.is_valid() and rule is not None:
+                return self._save(request, form, tree, new=segment is None)
+        else:
+            tree = builder.from_rule(segment.rule if segment else {"all": []})
+        context = {
+            **self.admin_site.each_context(request),
+            **self._tree_context(tree, may_change),
+            "title": segment.name if segment else _("New segment"),
+            "opts": self.opts,
+            "segment": segment,
+            "form": form,
+            "uses": usage.uses().get(segment.slug, []) if segment else [],
+            "has_problems": form.errors or any(node.problems for node in tree.walk()),
+            "may_delete": segment is not None and self.has_delete_permission(request, segment),
+            "may_ask": request.user.has_perm("crm.view_profile"),
+        }
+        return TemplateResponse(request, f"{TEMPLATES}/page.html", context)
+
+    def edit_view(self, request: HttpRequest) -> HttpResponse:
+        """Change the posted tree as one button asks, and draw it anew. Nothing is stored."""
+        tree = builder.read(request.POST)
+        before = {node.id for node in tree.walk()}
+        focus = builder.apply(tree, request.POST.get("op", ""), request.POST.get("target", ""), Suggestions())
+        response = TemplateResponse(request, f"{TEMPLATES}/tree.html", self._tree_context(tree, True))
+        events: dict[str, Any] = {"segment:changed": True}
+        if request.POST.get("op"):
+            events["segment:focus"] = {"id": focus, "added": focus not in before}
+        response["HX-Trigger-After-Settle"] = json.dumps(events)
+        return response
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """How many people the posted rule holds for now, ten of them, and the rule as a sentence."""
+        tree = builder.read(request.POST)
+        data, paths = builder.to_rule(tree)
+        context: dict[str, Any] = {"may_see_people": request.user.has_perm("crm.view_profile")}
+        try:
+            found = evaluate.preview(grammar.parse(data), with_counts=True)
+        except RuleError as error:
+            builder.mark(paths, error.problems)
+            conditions = [node for node in tree.walk() if node.kind != "group"]
+            unfinished = sum(bool(node.problems) for node in conditions)
+            context |= {"unfinished": max(unfinished, 1), "problem": error.message}
+        else:
+            context |= {
+                "preview": found,
+                "share": min(100.0, 100 * found.size / found.total) if found.total else 0.0,
+                "counts": {paths[path].id: number for path, number in found.counts.items() if path in paths},
+            }
+        return TemplateResponse(request, f"{TEMPLATES}/panel.html", context)
+
+    def explain_view(self, request: HttpRequest) -> HttpResponse:
+        """Whether one person is in, and why: each condition with the fact that decided it."""
+        if not request.user.has_perm("crm.view_profile"):
+            raise PermissionDenied
+        data, _paths = builder.to_rule(builder.read(request.POST))
+        who, context = request.POST.get("who", "").replace("\x00", "").strip(), {}
+        try:
+            rule = grammar.parse(data)
+            person = _person(who)
+            context["who"] = who
+            if person:
+                context |= {"person": person, "answer": evaluate.explain(rule, person.pk)}
+        except RuleError:
+            context["unfinished"] = True
+        except evaluate.TooSlow:
+            context["slow"] = True
+        return TemplateResponse(request, f"{TEMPLATES}/explain.html", context)
+
+    def _checked(self, tree: builder.Node, slug: str | None) -> Rule | None:
+        """The rule of the tree; None after its nodes were told what is wrong with them."""
+        data, paths = builder.to_rule(tree)
+        try:
+            rule = grammar.parse(data)
+            compiler.references(rule, own=slug)
+        except RuleError as error:
+            builder.mark(paths, error.problems)
+            return None
+        return rule
+
+    @transaction.atomic
+    def _save(self, request: HttpRequest, form: SegmentForm, tree: builder.Node, new: bool) -> HttpResponse:
+        segment = form.save(commit=False)
+        segment.rule = builder.to_rule(tree)[0]
+        segment.save()
+        if new:
+            self.log_addition(request, segment, [{"added": {}}])
+        else:
+            self.log_change(request, segment, [{"changed": {"fields": [*form.changed_data, "rule"]}}])
+        wake.on_commit("campaigns.tasks.refresh_segments", "segments")
+        messages.success(
+            request, _("“%s” is saved. Its members are being brought up to date.") % segment.name
+        )
+        return redirect("admin:campaigns_segment_change", segment.pk)
+
+    def _tree_context(self, tree: builder.Node, may_change: bool) -> dict[str, Any]:
+        return {
+            "tree": builder.shown(tree, Suggestions()),
+            "kinds": list(kinds().values()),
+            "may_change": may_change,
+            "edit_url": reverse("admin:campaigns_segment_edit"),
+            "deepest": grammar.DEEPEST,
+        }
+
+
+def _person(who: str) -> Profile | None:
+    """The profile with this number, email, phone or customer number."""
+    if not who:
+        return None
+    if who.startswith("#") and who[1:].isdecimal() and len(who) < 19:
+        return Profile.objects.filter(pk=int(who[1:])).first()
+    known = Identifier.objects.filter(value__in=[who, who.lower()]).select_related("profile").first()
+    return known.profile if known else Profile.objects.filter(email__iexact=who).first()
