@@ -186,9 +186,11 @@ def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
     return rows, (txid, seq, count)
 
 
-def _logged(id, seq, txid, profile_id, name, occurred_at, received_at, properties, source) -> LoggedEvent:
+def _logged(
+    event_id, seq, txid, profile_id, name, occurred_at, received_at, properties, source
+) -> LoggedEvent:
     facts = msgspec.json.decode(properties)
-    return LoggedEvent(id, seq, txid, profile_id, name, occurred_at, received_at, facts, source)
+    return LoggedEvent(event_id, seq, txid, profile_id, name, occurred_at, received_at, facts, source)
 
 
 def start_at_end(cursor: str) -> None:

@@ -89,9 +89,11 @@ def _claim(now: datetime, limit: int) -> list[Run]:
         return [_run(*row) for row in cursor.fetchall()]
 
 
-def _run(id, flow_id, flow, version_id, profile_id, step, step_state, context, entered_at, failing) -> Run:
+def _run(
+    run_id, flow_id, flow, version_id, profile_id, step, step_state, context, entered_at, failing
+) -> Run:
     state, facts = msgspec.json.decode(step_state), msgspec.json.decode(context)
-    return Run(id, flow_id, flow, version_id, profile_id, step, state, facts, entered_at, failing)
+    return Run(run_id, flow_id, flow, version_id, profile_id, step, state, facts, entered_at, failing)
 
 
 def _one_step(runs: list[Run], decisions: list[DecisionRow], now: datetime) -> list[Run]:

@@ -211,6 +211,7 @@ def test_a_crash_while_reading_starts_nobody_twice_or_never(world, monkeypatch):
     ann = world.person("ann")
     world.flow([WAIT])
     world.happens(ann, "signed_up")
+    settle()
     monkeypatch.setattr(triggers, "_end", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         triggers.read(world.now)
