@@ -54,13 +54,19 @@ class SettingsForm(BasicsForm):
     def __init__(self, connector: type[Connector], data: Any = None, instance: Connection | None = None):
         self.connector = connector
         self.secret = connector.Credentials.__struct_fields__
-        super().__init__(data, instance=instance)
+        super().__init__(data, instance=instance, initial={} if instance else self._proposal())
         if self.stored:
             del self.fields["slug"]
         for name, field in connector.Form().fields.items():
             self.fields[name] = self._dressed(name, field)
             if self.stored and name not in self.secret:
                 self.initial[name] = instance.config.get(name, field.initial)
+
+    def _proposal(self) -> dict[str, str]:
+        """A name for the first connection of a kind; further ones need names of their own."""
+        if Connection.objects.filter(slug=self.connector.kind).exists():
+            return {}
+        return {"name": str(self.connector.label), "slug": self.connector.kind}
 
     @property
     def stored(self) -> bool:

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
 from django.urls import path
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
@@ -100,7 +100,7 @@ class ConnectionAdmin(ModelAdmin):
     @display(description=gettext_lazy("last sync"), empty_value=gettext_lazy("never"))
     def last_run(self, connection: Connection) -> str | None:
         """How long ago."""
-        return _("%s ago") % timesince(connection.latest_at) if connection.latest_at else None
+        return naturaltime(connection.latest_at) if connection.latest_at else None
 
     @display(description=gettext_lazy("contacts"))
     def contacts(self, connection: Connection) -> int:

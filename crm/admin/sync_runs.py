@@ -32,7 +32,7 @@ class SyncRunAdmin(ReadOnly, BigTableAdmin):
     sortable_by = []
     actions = None
     fields = [
-        *("connection", "mode", "shown_state", "error", "notes", "requested_by"),
+        *("connection", "mode", "state", "error", "notes", "requested_by"),
         *("queued_at", "started_at", "finished_at", "duration", "expected", *COUNTS),
         *("position_before", "position_after"),
     ]
@@ -105,7 +105,7 @@ class SyncRejectAdmin(ReadOnly, BigTableAdmin):
     actions = ["try_again"]
     actions_detail = ["try_this_again"]
     fields = [
-        *("record", "shown_state", "detail", "field", "code", "attempts"),
+        *("connection", "object", "record_id", "detail", "field", "code", "attempts"),
         *("first_seen", "last_seen", "resolved_at", "source_run", "raw_record"),
     ]
     readonly_fields = fields

@@ -85,6 +85,7 @@ class Connector:
         ConnectorError: they do not fit the structs.
     """
 
+    do_not_call_in_templates = True  # Django's templates would try to make an instance of the class
     kind: ClassVar[str]
     label: ClassVar[Any]
     Config: ClassVar[type[msgspec.Struct]]

@@ -52,7 +52,9 @@ def login(client, *permissions):
 
 class TestConnecting:
     def test_the_form_comes_from_the_connector_and_makes_a_first_full_run(self, sandbox, admin_client):
-        assert "Access token" in admin_client.get(page("add")).content.decode()
+        text = admin_client.get(page("add")).content.decode()
+        assert "Access token" in text
+        assert 'name="kind" value="hubspot"' in text
         response = admin_client.post(page("add"), FORM)
         connection = Connection.objects.get()
         assert response.url == page("change", connection.pk)
