@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 from psycopg.errors import DeadlockDetected
 
 from crm import log, normalise, signals, traits
@@ -46,7 +47,7 @@ def normal(reference: Reference, field: str = "profile") -> Reference:
         Rejection: a name can't be one, or there is none.
     """
     if reference.id is not None and not 0 < reference.id <= _MAX_ID:
-        raise normalise.Rejection("unknown_profile", f"{field}.id", "There is no such profile.")
+        raise normalise.Rejection("unknown_profile", f"{field}.id", gettext("There is no such profile."))
     reference = msgspec.structs.replace(
         reference,
         external_id=normalise.identifier(reference.external_id, f"{field}.external_id"),
@@ -56,7 +57,7 @@ def normal(reference: Reference, field: str = "profile") -> Reference:
     )
     if reference.id is None and not reference.keys():
         raise normalise.Rejection(
-            "missing_field", field, "Name the profile by external_id, email, anonymous_id or id."
+            "missing_field", field, gettext("Name the profile by external_id, email, anonymous_id or id.")
         )
     return reference
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.urls import reverse
@@ -362,3 +363,13 @@ class TestPaginator:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE crm_event")
         assert _estimate("crm_event") == 2
+
+
+def test_searching_uses_indexes_only(ada):
+    """Each part of the OR needs one, or PostgreSQL reads the whole table."""
+    query, _ = site._registry[Profile].get_search_results(None, Profile.objects.order_by(), "ada byron")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = query.explain()
+    assert "Seq Scan" not in plan
+    assert plan.count("profile_search_") >= 3
