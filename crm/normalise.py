@@ -6,7 +6,7 @@ Every function takes the raw value and returns the normal form, or None for an e
 import json
 import re
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 from zoneinfo import available_timezones
@@ -152,10 +152,7 @@ def country(value: Any, field: str = "country") -> str | None:
     name = text(value, field)
     if name is None:
         return None
-    upper = name.upper()
-    if upper in _country_codes():
-        return upper
-    code = _country_names().get(_folded(name))
+    code = _country_code(name)
     if code is None:
         raise Rejection(
             "unknown_country", field, _("“%(value)s” is not a country.") % {"value": shortened(name)}
@@ -163,22 +160,33 @@ def country(value: Any, field: str = "country") -> str | None:
     return code
 
 
+@lru_cache(maxsize=4096)
+def _country_code(name: str) -> str | None:
+    upper = name.upper()
+    return upper if upper in _country_codes() else _country_names().get(_folded(name))
+
+
 def language(value: Any, field: str = "language") -> str | None:
     """BCP 47 normal form, such as pt-BR, of a tag or of a language's name."""
     tag = text(value, field)
     if tag is None:
         return None
-    match = _LANGUAGE.fullmatch(tag)
-    if match and match[1].lower() in Locale("en").languages:
-        script = match[2].title() if match[2] else None
-        region = match[3].upper() if match[3] else None
-        return "-".join(part for part in (match[1].lower(), script, region) if part)
-    code = _language_names().get(_folded(tag))
+    code = _language_tag(tag)
     if code is None:
         raise Rejection(
             "unknown_language", field, _("“%(value)s” is not a language.") % {"value": shortened(tag)}
         )
     return code
+
+
+@lru_cache(maxsize=4096)
+def _language_tag(tag: str) -> str | None:
+    match = _LANGUAGE.fullmatch(tag)
+    if match and match[1].lower() in Locale("en").languages:
+        script = match[2].title() if match[2] else None
+        region = match[3].upper() if match[3] else None
+        return "-".join(part for part in (match[1].lower(), script, region) if part)
+    return _language_names().get(_folded(tag))
 
 
 def timezone(value: Any, country: str | None = None) -> str | None:

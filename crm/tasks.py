@@ -7,20 +7,20 @@ from crm import partitions
 from crm.sync import schedule
 
 
-@shared_task(queue="sync")
+@shared_task
 def sync_due():
     """Start a task for each connection that is due, so that none waits for another."""
     for connection_id in schedule.due():
-        run_sync.delay(connection_id)
+        run_sync.apply_async([connection_id], queue="sync")
 
 
-@shared_task(queue="sync")
+@shared_task
 def run_sync(connection_id: int):
     """Sync one connection, if it is still due."""
     schedule.run_due(connection_id)
 
 
-@shared_task(queue="ingest")
+@shared_task
 def ensure_partitions():
     """Create the event log's next months."""
     partitions.ensure_ahead(timezone.now())
