@@ -127,8 +127,15 @@ def _inline(channel: Channel) -> type[admin.options.InlineModelAdmin]:
         {
             "channel": channel,
             "form": form,
-            "fields": ["locale", *fields],
-            "verbose_name": channel.label,
+            "fieldsets": [
+                (None, {"fields": ["locale", *channel.Form.main]}),
+                *(
+                    [(_("More"), {"fields": channel.Form.more, "classes": ["collapse"]})]
+                    if channel.Form.more
+                    else []
+                ),
+            ],
+            "verbose_name": _("language"),
             "verbose_name_plural": channel.label,
         },
     )

@@ -69,7 +69,7 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
     sortable_by = []
     actions = None
     fieldsets = [
-        (None, {"fields": ["chip", "explanation", "person", "message", "by", "asked_by"]}),
+        (None, {"fields": ["status", "explanation", "person", "message", "by", "asked_by"]}),
         (_("Content as sent"), {"fields": ["content_as_sent"]}),
         (_("Attempts"), {"fields": ["tried"]}),
         (
@@ -82,7 +82,7 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
         ),
     ]
     readonly_fields = [
-        *("chip", "explanation", "person", "message", "by", "asked_by", "content_as_sent", "tried", "data"),
+        *("status", "explanation", "person", "message", "by", "asked_by", "content_as_sent", "tried", "data"),
         *("queued_at", "due_at", "expires_at", "sent_at", "delivered_at", "lease_until"),
         *("id", "cause", "variant", "locale", "reason"),
     ]
@@ -103,6 +103,11 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
     def chip(self, delivery: Delivery) -> tuple[str, Any]:
         """The state as a chip."""
         return delivery.state, delivery.get_state_display()
+
+    @display(description=_("state"))
+    def status(self, delivery: Delivery) -> str:
+        """The state in words."""
+        return delivery.get_state_display()
 
     @display(description=_("person"))
     def person(self, delivery: Delivery) -> str:

@@ -47,9 +47,14 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class ContentForm(forms.Form):
-    """Edits one channel's content; the fields are named like those of the channel's Config."""
+    """Edits one channel's content; the fields are named like those of the channel's Config.
+
+    `main` and `more` lay them out: a tuple stands in one row, and `more` is folded away at first.
+    """
 
     channel: ClassVar[type["Channel"]]
+    main: ClassVar[tuple[str | tuple[str, ...], ...]]
+    more: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
 
     def content(self) -> dict[str, Any]:
         """The authored JSON as entered: empty fields are left out."""

@@ -20,6 +20,7 @@ class MemoryContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unk
 
 
 class MemoryForm(ContentForm):
+    main = ("text",)
     text = forms.CharField(label=_("Text"), widget=forms.Textarea)
 
 

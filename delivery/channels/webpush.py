@@ -79,6 +79,13 @@ class Push(msgspec.Struct, frozen=True):
 
 
 class WebPushForm(ContentForm):
+    main = ("title", "body", "url", ("icon", "image"))
+    more = (
+        ("action_1_title", "action_1_url"),
+        ("action_2_title", "action_2_url"),
+        ("tag", "urgency"),
+        "ttl_hours",
+    )
     title = forms.CharField(
         label=gettext_lazy("Title"),
         help_text=gettext_lazy("Phones show about 40 characters."),

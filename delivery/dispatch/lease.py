@@ -1,8 +1,8 @@
 """How long a worker may work on what it claimed."""
 
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 
 from django.db import connection
 
@@ -19,14 +19,14 @@ class Lease:
 
     def __init__(self, parcels: Sequence[Parcel]):
         self._parcels = parcels
-        self._ends = time.monotonic() + LEASE.total_seconds()
+        self._ends = monotonic() + LEASE.total_seconds()
         self._lost: set[int] = set()
         self.begun: set[int] = set()
 
     def parcels(self) -> Iterator[Parcel]:
         """Yield the parcels to send; `begun` holds the numbers of those that were taken."""
         for parcel in self._parcels:
-            if time.monotonic() > self._ends - MARGIN:
+            if monotonic() > self._ends - MARGIN:
                 return
             if parcel.delivery.pk not in self._lost:
                 self.begun.add(parcel.number)
@@ -34,7 +34,7 @@ class Lease:
 
     def renew(self, open_deliveries: Sequence[Delivery], now: datetime) -> None:
         """Extend the lease of what is still open when half of it has passed."""
-        if not open_deliveries or time.monotonic() < self._ends - LEASE.total_seconds() / 2:
+        if not open_deliveries or monotonic() < self._ends - LEASE.total_seconds() / 2:
             return
         with connection.cursor() as cursor:
             cursor.execute(
@@ -52,4 +52,4 @@ class Lease:
             )
             kept = {row[0] for row in cursor.fetchall()}
         self._lost |= {delivery.pk for delivery in open_deliveries} - kept
-        self._ends = time.monotonic() + LEASE.total_seconds()
+        self._ends = monotonic() + LEASE.total_seconds()

@@ -59,7 +59,8 @@ class Recorder:
     def finish(self) -> None:
         """Record the rest. A parcel that was begun and got no result has an unknown outcome.
 
-        What was never begun keeps its lease and is found by the sweep when that runs out.
+        What was never begun keeps its lease and is found by the sweep when that runs out; the browsers of the same
+        person that did answer are written down, so that they are not sent to again.
         """
         answered = {result.number for results in self._results.values() for result in results}
         answered |= self._recorded
@@ -69,6 +70,12 @@ class Recorder:
             else:
                 self.add(Result(number, Outcome.REFUSED, None, UNKNOWN))
         self._flush()
+        partial = [result for found in self._results.values() for result in found]
+        if partial:
+            now = self._clock()
+            with transaction.atomic():
+                self._finish_attempts(partial, now)
+                self._drop_gone_devices(partial, now)
 
     def _flush(self) -> None:
         now = self._clock()

@@ -84,7 +84,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.message_id} → {self.profile_id}"
+        return f"{self._meta.verbose_name} {self.pk}"
 
 
 class Attempt(models.Model):

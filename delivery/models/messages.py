@@ -66,4 +66,4 @@ class MessageContent(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.channel} {self.variant} {self.locale}".strip()
+        return self.locale or str(_("Everybody"))

@@ -69,6 +69,12 @@ class ChannelConformance:
         [problem] = self.channel.problems({**self.good, "no_such_field": 1})
         assert isinstance(problem, content.ContentError)
 
+    def test_the_form_lays_out_every_field(self) -> None:
+        form = self.channel.Form
+        rows = [row if isinstance(row, tuple) else (row,) for row in (*form.main, *form.more)]
+        laid_out = [name for row in rows for name in row]
+        assert sorted(laid_out) == sorted(form.base_fields)
+
     def test_the_form_gives_back_what_it_was_given(self) -> None:
         form = self.channel.Form(initial=self.good)
         data = {name: field.initial for name, field in form.fields.items()} | form.initial

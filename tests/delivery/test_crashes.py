@@ -15,6 +15,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from delivery import dispatch
+from delivery.dispatch import lease as lease_module
 from delivery.dispatch.lease import LEASE
 from delivery.models import Attempt, Delivery
 from tests.delivery import world
@@ -152,6 +153,26 @@ def test_a_device_that_accepted_before_is_not_sent_to_again(push: PushService) -
     assert dispatch.run().claimed == 1, "both have it: nothing is left to send"
     delivery.refresh_from_db()
     assert (delivery.state, len(push.journal)) == (State.SENT, 1)
+
+
+def test_a_worker_that_runs_out_of_time_leaves_the_rest_to_the_next(push: PushService, monkeypatch) -> None:
+    """Its lease ends between a person's two browsers: only the second one is left to send to."""
+    ann = world.person()
+    for _ in range(2):
+        world.browser(ann, client.subscribe(push))
+    world.queue(world.message(channel="webpush"), [ann], "webpush", now=timezone.now())
+    clock = iter([0.0, 0.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(lease_module, "monotonic", lambda: next(clock, 1000.0))
+        dispatch.run()
+    assert world.states() == {State.SENDING: 1}
+    assert sorted(Attempt.objects.values_list("outcome", flat=True)) == ["accepted", "started"]
+
+    assert dispatch.run(timezone.now() + LEASE + timedelta(seconds=1)).sent == 1
+
+    assert world.states() == {State.SENT: 1}
+    assert set(shown(push).values()) == {1}
+    assert len(shown(push)) == 2
 
 
 def test_many_dispatchers_at_once_send_everything_once(push: PushService) -> None:
