@@ -73,6 +73,8 @@ def read_comparison(posted: Posted) -> dict[str, Any]:
     found: dict[str, Any] = {"op": op}
     if op in EXISTENCE:
         return found
+    if "raw" in posted and op == first(posted, "was_op"):
+        return found | {"value": _decoded(first(posted, "raw")), "type": kind}
     if op in SPANS:
         number, unit = whole(first(posted, "value")), first(posted, "unit", "days")
         found["value"] = {unit if unit in words.UNITS else "days": number} if number is not None else None
@@ -150,9 +152,33 @@ def comparison(
         shown["value"] = _entered(value[0] if isinstance(value, list) and value else value)
     if shown["input"] == "date" and isinstance(shown.get("value"), str) and shown["value"]:
         shown["input"] = "date" if re.fullmatch(DAY_PATTERN, shown["value"]) else "text"
+    if op not in EXISTENCE and not _fits(shown, value):
+        shown |= {"widget": "raw", "raw": json.dumps(value, ensure_ascii=False)}
     if shown["widget"] == "choice" and shown.get("value") and shown["value"] not in dict(options):
         shown["options"] = [(shown["value"], shown["value"]), *options]
     return shown
+
+
+def _fits(shown: dict[str, Any], value: Any) -> bool:
+    """Whether the inputs can hold the value, so that it comes back as it was."""
+
+    def same(item: Any) -> bool:
+        back = scalar(str(_entered(item)), shown["type"])
+        return back == item and isinstance(back, bool) == isinstance(item, bool)
+
+    if value is None or shown["op"] in SPANS:
+        return True
+    if isinstance(value, list):
+        apart = shown["widget"] == "many" or not any("," in str(item) for item in value)
+        return apart and all(same(item) for item in value)
+    return same(value)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _widget(op: str, kind: str, options: list) -> str:
@@ -238,10 +264,7 @@ def read_event(posted: Posted) -> dict[str, Any]:
     data["count"] = {"op": "eq", "value": 0} if how == "never" else {"op": how, "value": number}
     if how != "never" and first(posted, "was_how") == "never" and number == 0:
         data["count"]["value"] = 1
-    try:
-        extra = json.loads(first(posted, "extra", "{}"))
-    except ValueError:
-        extra = {}
+    extra = _decoded(first(posted, "extra", "{}"))
     if isinstance(extra, dict):
         data |= {name: extra[name] for name in EXTRA if name in extra}
         if extra.get("aggregate") and extra.get("uncounted") and data["count"] == {"op": "gte", "value": 1}:

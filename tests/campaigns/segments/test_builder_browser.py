@@ -30,12 +30,18 @@ def page(live_server, settings):
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        context = browser.new_context(base_url=live_server.url, viewport={"width": 1440, "height": 900}, locale="en")
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+        context = browser.new_context(
+            base_url=live_server.url, viewport={"width": 1440, "height": 900}, locale="en"
+        )
+        context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
+        )
         page = context.new_page()
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.on("console", lambda message: page.errors.append(message.text) if "Refused" in message.text else None)
+        page.on(
+            "console", lambda message: page.errors.append(message.text) if "Refused" in message.text else None
+        )
         page.set_default_timeout(15_000)
         yield page
         browser.close()
@@ -83,7 +89,9 @@ def test_build_and_save_a_segment(page, people):
     event.get_by_label("How many").fill("30")
     expect(page.locator(".sg-figure")).to_have_text("1")
     expect(page.locator(".sg-people")).to_contain_text("Ola")
-    expect(page.locator(".sg-sentence")).to_contain_text("country is Poland and did “purchase” in the last 30 days")
+    expect(page.locator(".sg-sentence")).to_contain_text(
+        "country is Poland and did “purchase” in the last 30 days"
+    )
     expect(country.locator(".sg-count")).to_have_text("3")
     expect(event.locator(".sg-count")).to_have_text("2")
 

@@ -1,0 +1,263 @@
+"""The admin pages of segments: who may do what, and what is refused."""
+
+import json
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.core.cache import cache
+from django.http import QueryDict
+from django.urls import reverse
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from campaigns.models import Broadcast, Flow, Segment
+from campaigns.segments import builder, grammar
+from campaigns.segments.suggestions import Suggestions
+from crm.models import Profile
+from delivery.models import Message
+from tests.campaigns.segments import population
+
+pytestmark = pytest.mark.django_db
+
+COUNTRY = {"kind": "attribute", "field": "country", "op": "eq", "value": "PL"}
+ROW = {
+    "node": ["n0", "n1"],
+    "n0.kind": "group",
+    "n0.mode": "all",
+    "n1.kind": "attribute",
+    "n1.parent": "n0",
+    "n1.field": "country",
+    "n1.was_field": "country",
+    "n1.type": "choice",
+    "n1.op": "eq",
+    "n1.was_op": "eq",
+    "n1.value": "PL",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_suggestions():
+    cache.clear()
+
+
+@pytest.fixture
+def segment():
+    return Segment.objects.create(slug="poles", name="Poles", rule={"all": [COUNTRY]})
+
+
+def login(client, *permissions):
+    user = get_user_model().objects.create_user("kim", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client.force_login(user)
+    return user
+
+
+def page(segment):
+    return reverse("admin:campaigns_segment_change", args=[segment.pk])
+
+
+class TestRights:
+    def test_who_may_only_look_sees_the_rule_but_changes_nothing(self, client, segment):
+        Profile.objects.create(country="PL", first_name="Ola", email="ola@example.com")
+        login(client, "view_segment")
+        answer = client.get(page(segment))
+        assert answer.status_code == 200
+        assert "Save segment" not in answer.text
+        assert client.post(page(segment), {**ROW, "name": "x", "slug": "x"}).status_code == 403
+        assert client.get(reverse("admin:campaigns_segment_add")).status_code == 403
+        panel = client.post(reverse("admin:campaigns_segment_preview"), ROW).text
+        assert 'data-size="1"' in panel
+        assert "ola@example.com" not in panel
+        assert client.post(reverse("admin:campaigns_segment_explain"), ROW).status_code == 403
+
+    def test_people_are_shown_to_who_may_see_profiles(self, client):
+        Profile.objects.create(country="PL", first_name="Ola", email="ola@example.com")
+        login(client, "view_segment", "view_profile")
+        assert "ola@example.com" in client.post(reverse("admin:campaigns_segment_preview"), ROW).text
+        answer = client.post(
+            reverse("admin:campaigns_segment_explain"), {**ROW, "who": "ola@example.com"}
+        ).text
+        assert "Ola is in." in answer
+
+    @pytest.mark.parametrize("name", ["edit", "preview", "explain"])
+    def test_the_parts_of_the_builder_are_closed_to_others(self, client, name):
+        url = reverse(f"admin:campaigns_segment_{name}")
+        assert client.post(url, ROW).status_code == 302
+        assert client.post(url, ROW, headers={"HX-Request": "true"})["HX-Redirect"] == reverse("admin:login")
+        login(client)
+        assert client.post(url, ROW).status_code == 403
+
+    def test_a_get_changes_and_shows_nothing(self, client):
+        login(client, "view_segment")
+        assert client.get(reverse("admin:campaigns_segment_preview")).status_code == 405
+
+
+class TestSaving:
+    def test_a_rule_is_saved_as_built(self, admin_client):
+        answer = admin_client.post(
+            reverse("admin:campaigns_segment_add"), {**ROW, "name": "Poles", "slug": "poles"}
+        )
+        assert answer.status_code == 302
+        assert Segment.objects.get().rule == {"all": [COUNTRY]}
+
+    def test_mistakes_stand_beside_their_condition(self, admin_client, segment):
+        answer = admin_client.post(page(segment), {**ROW, "n1.value": "", "name": "Poles", "slug": "poles"})
+        assert answer.status_code == 200
+        assert "A value is missing." in answer.text
+        segment.refresh_from_db()
+        assert segment.rule == {"all": [COUNTRY]}
+
+    def test_a_segment_cannot_contain_itself(self, admin_client, segment):
+        row = {**ROW, "n1.kind": "segment", "n1.slug": "poles", "name": "Poles", "slug": "poles"}
+        answer = admin_client.post(page(segment), row)
+        assert "in a circle: poles → poles" in answer.text
+
+    def test_hostile_input_is_escaped(self, admin_client):
+        evil = '"><script>alert(1)</script>'
+        row = {
+            **ROW,
+            "n1.field": "city",
+            "n1.was_field": "city",
+            "n1.type": "text",
+            "n1.value": evil,
+            "name": evil,
+        }
+        Profile.objects.create(city=evil, first_name=evil, attributes={evil: evil})
+        for url in ("campaigns_segment_add", "campaigns_segment_preview", "campaigns_segment_edit"):
+            answer = admin_client.post(reverse(f"admin:{url}"), row)
+            assert answer.status_code == 200
+            assert "<script>alert" not in answer.text
+
+    @pytest.mark.parametrize(
+        "junk", [{"node": ["n0", "n9999999", "x", "n1"]}, {"n1.parent": "n1"}, {"n1.kind": "os"}]
+    )
+    def test_junk_is_left_out(self, admin_client, junk):
+        answer = admin_client.post(
+            reverse("admin:campaigns_segment_edit"), {**ROW, **junk, "op": "add-group", "target": "n0"}
+        )
+        assert answer.status_code == 200
+
+
+class TestDeleting:
+    def test_a_segment_in_use_stays(self, admin_client, segment):
+        Segment.objects.create(slug="other", name="Other", rule={"not": {"kind": "segment", "slug": "poles"}})
+        Flow.objects.create(slug="f", name="Welcome", draft={"entry": {"kind": "segment", "slug": "poles"}})
+        message = Message.objects.create(slug="m", name="m")
+        Broadcast.objects.create(name="Sale", message=message, segment=segment)
+        url = reverse("admin:campaigns_segment_delete", args=[segment.pk])
+        shown = admin_client.get(url).text
+        for use in ("the segment “Other”", "the flow “Welcome”", "the broadcast “Sale”"):
+            assert use in shown
+        assert admin_client.post(url, {"post": "yes"}).status_code == 200
+        assert Segment.objects.filter(pk=segment.pk).exists()
+
+    def test_an_unused_one_goes(self, admin_client, segment):
+        admin_client.post(reverse("admin:campaigns_segment_delete", args=[segment.pk]), {"post": "yes"})
+        assert not Segment.objects.exists()
+
+
+def test_the_list_costs_the_same_for_many(admin_client, segment, django_assert_max_num_queries):
+    for number in range(20):
+        Segment.objects.create(slug=f"s{number}", name="x", rule={"kind": "segment", "slug": "poles"})
+    with django_assert_max_num_queries(12):
+        assert "the segment “x”" in admin_client.get(reverse("admin:campaigns_segment_changelist")).text
+
+
+def test_buttons_change_the_tree(admin_client):
+    edit = reverse("admin:campaigns_segment_edit")
+    added = admin_client.post(edit, {**ROW, "op": "add-event", "target": "n0"})
+    assert 'name="n2.kind" value="event"' in added.text
+    assert json.loads(added["HX-Trigger-After-Settle"])["segment:focus"] == {"id": "n2", "added": True}
+    assert 'id="n1"' not in admin_client.post(edit, {**ROW, "op": "remove", "target": "n1"}).text
+    assert (
+        'name="n2.kind" value="attribute"'
+        in admin_client.post(edit, {**ROW, "op": "duplicate", "target": "n1"}).text
+    )
+    # Another field starts with an operator of its own type and without a value.
+    other = admin_client.post(edit, {**ROW, "n1.field": "birthday"}).text
+    assert 'value="before" selected' in other
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(st.lists(population.event_rules, min_size=1, max_size=3), st.sampled_from(["all", "any"]))
+def test_event_rules_survive_the_form(rules, mode):
+    """Shown in the form and read back, a rule means what it meant."""
+    from django.template.loader import render_to_string
+
+    before = {mode: rules}
+    root = builder.from_rule(before)
+    html = render_to_string(
+        "admin/campaigns/segment/tree.html",
+        {
+            "tree": builder.shown(root, Suggestions()),
+            "kinds": [],
+            "may_change": True,
+            "edit_url": "/",
+            "deepest": 4,
+        },
+    )
+    after, _paths = builder.to_rule(builder.read(posted(html)))
+    grammar.parse(after)
+    for old, new in zip(rules, after[mode], strict=True):
+        assert new["name"] == old["name"]
+        assert new.get("within") == old.get("within")
+        assert new.get("aggregate") == old.get("aggregate")
+        assert new.get("not_followed_by") == old.get("not_followed_by")
+        assert [plain(item) for item in new.get("where", [])] == [
+            plain(item) for item in old.get("where", [])
+        ]
+        default = None if "aggregate" in old else {"op": "gte", "value": 1}
+        zero = {("eq", 0), ("lt", 1), ("lte", 0)}
+        count = old.get("count", default)
+        if count and (count["op"], count["value"]) in zero and "aggregate" not in old:
+            count = {"op": "eq", "value": 0}
+        if "aggregate" not in old:
+            assert new.get("count") == count
+
+
+def plain(where):
+    """The condition with the two ways to write a number of days made one."""
+    value = where.get("value")
+    if where["op"] == "anniversary_within" and isinstance(value, int):
+        value = {"days": value}
+    return (
+        where["property"],
+        where["op"],
+        float(value) if type(value) in (int, float) else value,
+        type(value) is bool,
+    )
+
+
+def posted(html: str) -> QueryDict:
+    """What a browser would send for the form's inputs."""
+    from html.parser import HTMLParser
+
+    query = QueryDict(mutable=True)
+
+    class Reader(HTMLParser):
+        select, options = "", []
+
+        def handle_starttag(self, tag, attrs):
+            found = dict(attrs)
+            if tag == "input" and found.get("name"):
+                if found.get("type") not in ("radio", "checkbox") or "checked" in found:
+                    query.appendlist(found["name"], found.get("value") or "")
+            elif tag == "select":
+                self.select, self.options = found["name"], []
+            elif tag == "option" and self.select:
+                self.options.append((found.get("value", ""), "selected" in found))
+
+        def handle_endtag(self, tag):
+            if tag == "select":
+                chosen = [value for value, selected in self.options if selected] or [self.options[0][0]]
+                query.appendlist(self.select, chosen[-1])
+                self.select = ""
+
+    Reader().feed(html)
+    return query
