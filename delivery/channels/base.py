@@ -49,12 +49,12 @@ class Result(msgspec.Struct, frozen=True):
 class ContentForm(forms.Form):
     """Edits one channel's content; the fields are named like those of the channel's Config.
 
-    `main` and `more` lay them out: a tuple stands in one row, and `more` is folded away at first.
+    `main` and `more` list them in order; `more` is folded away at first.
     """
 
     channel: ClassVar[type["Channel"]]
-    main: ClassVar[tuple[str | tuple[str, ...], ...]]
-    more: ClassVar[tuple[str | tuple[str, ...], ...]] = ()
+    main: ClassVar[tuple[str, ...]]
+    more: ClassVar[tuple[str, ...]] = ()
 
     def content(self) -> dict[str, Any]:
         """The authored JSON as entered: empty fields are left out."""

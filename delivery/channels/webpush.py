@@ -79,12 +79,10 @@ class Push(msgspec.Struct, frozen=True):
 
 
 class WebPushForm(ContentForm):
-    main = ("title", "body", "url", ("icon", "image"))
+    main = ("title", "body", "url", "icon", "image")
     more = (
-        ("action_1_title", "action_1_url"),
-        ("action_2_title", "action_2_url"),
-        ("tag", "urgency"),
-        "ttl_hours",
+        *("action_1_title", "action_1_url", "action_2_title", "action_2_url"),
+        *("tag", "urgency", "ttl_hours"),
     )
     title = forms.CharField(
         label=gettext_lazy("Title"),

@@ -11,7 +11,8 @@
       out.setAttribute("aria-hidden", "true");
       field.insertAdjacentElement("afterend", out);
     }
-    const length = [...field.value].length; // characters as people count them, emoji as one
+    const shown = field.value.replace(/\{\{.*?\}\}|\{%.*?%\}/gs, ""); // what variables stand for is not known here
+    const length = [...shown].length; // an emoji is one character
     out.textContent = `${length} / ${limit}`;
     out.classList.toggle("is-over", length > limit);
   };
