@@ -1,4 +1,4 @@
-"""Waking background work after a commit, without flooding the broker."""
+"""Waking background work after a commit, without flooding the broker or holding up a request."""
 
 import logging
 import threading
@@ -13,38 +13,28 @@ QUIET_SECONDS = 0.05
 EXPIRES_SECONDS = 30
 
 _lock = threading.Lock()
-_next: dict[str, float] = {}
-_planned: set[str] = set()
+_free_at: dict[str, float] = {}
 
 
 def on_commit(task: str, queue: str) -> None:
     """Start Celery task `task` in `queue` after the present transaction commits.
 
-    Calls close together become one at the beginning and one at the end, since the task finds all that is
-    due. A broker that is down is only logged: the sweep that runs every few seconds finds the same work.
+    Calls close together become one now and one a moment later, since the task finds all that is due. A
+    broker that is down is only logged: the sweep that runs every few seconds finds the same work.
     """
-    transaction.on_commit(lambda: _wake(task, queue))
+    transaction.on_commit(lambda: _plan(task, queue))
 
 
-def _wake(task: str, queue: str) -> None:
+def _plan(task: str, queue: str) -> None:
     with _lock:
         now = time.monotonic()
-        if now < _next.get(task, 0.0):
-            if task not in _planned:
-                _planned.add(task)
-                timer = threading.Timer(_next[task] - now, _late, [task, queue])
-                timer.daemon = True
-                timer.start()
-            return
-        _next[task] = now + QUIET_SECONDS
-    _send(task, queue)
-
-
-def _late(task: str, queue: str) -> None:
-    with _lock:
-        _planned.discard(task)
-        _next[task] = time.monotonic() + QUIET_SECONDS
-    _send(task, queue)
+        free_at = _free_at.get(task, 0.0)
+        if free_at > now + QUIET_SECONDS:
+            return  # one that starts after this commit is on its way
+        start_at = max(now, free_at)
+        _free_at[task] = start_at + QUIET_SECONDS
+    # A thread, because the broker may be slow; not a daemon, so that a command that ends waits for it.
+    threading.Timer(start_at - now, _send, [task, queue]).start()
 
 
 def _send(task: str, queue: str) -> None:
