@@ -123,7 +123,7 @@ def explain(rule: Rule, profile_id: int, now: datetime | None = None) -> Explana
         ", ".join(column.text for column in columns), tuple(p for column in columns for p in column.params)
     )
     rows = _fetch(sql("SELECT {} FROM crm_profile p WHERE p.id = {}", listed, profile_id), PREVIEW_MS)
-    values = rows[0] if rows else (False, None) * len(leaves)
+    values: tuple[Any, ...] = rows[0] if rows else (False, None) * len(leaves)
     return _explained(rule, iter(zip(values[::2], map(_decoded, values[1::2]), strict=True)))
 
 

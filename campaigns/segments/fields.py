@@ -1,6 +1,6 @@
 """What a rule may ask about a profile."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from babel import Locale, UnknownLocaleError
 from django.utils.translation import get_language, to_locale
@@ -53,7 +53,8 @@ class Field(NamedTuple):
     def label(self) -> str:
         if self.path:
             return " ".join(self.path).replace("_", " ")
-        return str(Profile._meta.get_field(self.name).verbose_name)
+        column: Any = Profile._meta.get_field(self.name)
+        return str(column.verbose_name)
 
 
 def field(name: str) -> Field:

@@ -80,10 +80,12 @@ class _Reader:
                 self.wrong(path, _("A rule has at most %d parts.") % MOST_NODES)
             return None
         if not isinstance(data, dict):
-            return self.wrong(path, _("A rule is an object with “all”, “any”, “not” or “kind”."))
+            self.wrong(path, _("A rule is an object with “all”, “any”, “not” or “kind”."))
+            return None
         words = [word for word in ("all", "any", "not", "kind") if word in data]
         if len(words) != 1:
-            return self.wrong(path, _("A rule has exactly one of “all”, “any”, “not” and “kind”."))
+            self.wrong(path, _("A rule has exactly one of “all”, “any”, “not” and “kind”."))
+            return None
         if words[0] == "kind":
             return self.condition(data, path)
         for key in data:
@@ -97,9 +99,11 @@ class _Reader:
     def group(self, mode: str, items: Any, path: str, groups: int, nesting: int) -> Rule | None:
         here = join(path, mode)
         if groups > DEEPEST:
-            return self.wrong(path, _("Groups nest at most %d deep.") % DEEPEST)
+            self.wrong(path, _("Groups nest at most %d deep.") % DEEPEST)
+            return None
         if not isinstance(items, list):
-            return self.wrong(here, _("Give a list of rules."))
+            self.wrong(here, _("Give a list of rules."))
+            return None
         rules = [self.read(item, f"{here}[{index}]", groups, nesting + 1) for index, item in enumerate(items)]
         return Group(mode, [rule for rule in rules if rule], path)
 
@@ -107,7 +111,8 @@ class _Reader:
         kind = kinds().get(data["kind"]) if isinstance(data["kind"], str) else None
         if kind is None:
             shown = ", ".join(kinds())
-            return self.wrong(join(path, "kind"), _("The kind is one of: %s.") % shown)
+            self.wrong(join(path, "kind"), _("The kind is one of: %s.") % shown)
+            return None
         try:
             return kind(msgspec.convert(data, kind.Config), path)
         except msgspec.ValidationError as error:

@@ -174,6 +174,10 @@ def _fits(shown: dict[str, Any], value: Any) -> bool:
     return same(value)
 
 
+def _mapping(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}
+
+
 def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
@@ -201,9 +205,8 @@ def _entered(value: Any) -> Any:
 
 def within(data: dict[str, Any]) -> dict[str, Any]:
     """What the inputs of a time window show."""
-    window = data.get("within")
-    window = window if isinstance(window, dict) else {}
-    last = window.get("last") if isinstance(window.get("last"), dict) else {}
+    window = _mapping(data.get("within"))
+    last = _mapping(window.get("last"))
     unit = next((name for name in last if name in words.UNITS), "days")
     kind = "last" if "last" in window else "dates" if window else "ever"
     return {
@@ -276,7 +279,7 @@ def event(data: dict[str, Any], suggest: suggestions.Suggestions) -> dict[str, A
     """What the row of an event condition shows."""
     name = str(data.get("name") or "")
     seen = suggest.properties(name)
-    count = data.get("count") if isinstance(data.get("count"), dict) else {"op": "gte", "value": 1}
+    count = _mapping(data.get("count")) or {"op": "gte", "value": 1}
     never = (count.get("op"), count.get("value")) in (("eq", 0), ("lt", 1), ("lte", 0))
     offered = [*DIRECT_COUNTS, *([count["op"]] if count.get("op") not in DIRECT_COUNTS else [])]
     extra = {key: data[key] for key in EXTRA if data.get(key) is not None}

@@ -13,7 +13,8 @@ class Sql(NamedTuple):
 
 def sql(template: str, *args: Any) -> Sql:
     """Fill each {} of a constant template: with a piece of SQL, or with a parameter for any other value."""
-    parts, params = [], []
+    parts: list[str] = []
+    params: list[Any] = []
     for arg in args:
         if isinstance(arg, Sql):
             parts.append(arg.text)
