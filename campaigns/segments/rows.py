@@ -145,7 +145,7 @@ def comparison(
         shown |= {"low": low, "high": high}
     elif op in ("in", "not_in"):
         listed = value if isinstance(value, list) else [] if value is None else [value]
-        shown |= {"values": listed, "value": ", ".join(map(str, listed))}
+        shown |= {"values": listed, "value": ", ".join(str(_entered(item)) for item in listed)}
         shown["choices"] = [*options, *((item, str(item)) for item in listed if item not in dict(options))]
         shown["chosen"] = [name for item, name in shown["choices"] if item in listed]
     else:
