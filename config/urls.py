@@ -16,6 +16,8 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("api/v1/", include("crm.api.urls")),
     path("api/v1/", include("delivery.api.urls")),
+    path("api/v1/", include("analytics.api.urls")),
+    path("t/", include("analytics.urls")),
     path("", include("config.sdk")),
     path("demo/shop/", include("config.demo.shop")),
 ]

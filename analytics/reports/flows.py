@@ -1,11 +1,26 @@
 """How people get through a flow."""
 
+from datetime import datetime
+
 import msgspec
+from django.db.models import Count
+from django.utils.translation import gettext_lazy as _
 
 from analytics.reports import messages
 from campaigns.flows import definition, people
 from campaigns.flows.steps import registry
-from campaigns.models import Flow
+from campaigns.models import Enrollment, Flow
+
+DEFINITIONS = {
+    "entered": _("Runs through the flow, in all its versions: inside + completed + left early."),
+    "inside": _("Runs that are at one of the steps now."),
+    "completed": _("Runs that came to the end of the flow, or to an exit step."),
+    "exited": _("Runs that ended before: an exit event happened, or the flow was stopped."),
+    "reached": _("Runs that ever came to this step."),
+    "here": _("Runs that are at this step now."),
+    "share": _("Reached ÷ entered."),
+    "elsewhere": _("Runs that are at a step of an earlier version, which the flow no longer has."),
+}
 
 
 class StepLine(msgspec.Struct):
@@ -13,6 +28,7 @@ class StepLine(msgspec.Struct):
 
     key: str
     kind: str
+    icon: str
     label: str
     summary: str
     depth: int
@@ -24,32 +40,70 @@ class StepLine(msgspec.Struct):
 
 
 class Funnel(msgspec.Struct):
-    """A flow's people, by step of its live version (of its draft while it was never published)."""
+    """A flow's people, by step of its live version (of its draft while it was never published).
+
+    inside = the sum of the steps' `here` + `elsewhere`.
+    """
 
     totals: people.Totals
     steps: list[StepLine]
+    elsewhere: int = 0
+
+
+class Summary(msgspec.Struct):
+    """A flow in a list: its people, and what all its messages did."""
+
+    totals: people.Totals
+    messages: messages.Figures
 
 
 def funnel(flow: Flow) -> Funnel:
-    """Count who entered, where they are and what each message did."""
-    data = flow.live_version.definition if flow.live_version else flow.draft
+    """Count who entered, where they are and what each message did; a draft that can't be read has no steps."""
     totals, counts = people.totals(flow), people.step_counts(flow)
+    sent = messages.by_step(flow.pk)
+    try:
+        steps = definition.parse(flow.live_version.definition if flow.live_version else flow.draft).steps
+    except definition.DefinitionError:
+        steps = []
     lines = []
-    for step, depth in definition.walk(definition.parse(data).steps):
-        kind = registry[step.kind]
+    for step, depth in definition.walk(steps):
+        kind = registry.get(step.kind)
+        if kind is None:
+            continue
         count = counts.get(step.key, people.StepCount())
         lines.append(
             StepLine(
                 key=step.key,
                 kind=step.kind,
+                icon=kind.icon,
                 label=str(kind.label),
                 summary=str(kind.summary(step)),
                 depth=depth,
                 reached=count.reached,
                 here=count.here,
                 share=count.reached / totals.entered if totals.entered else None,
-                branches=count.branches,
-                message=messages.step_report(flow.pk, step.key) if step.kind == "message" else None,
+                branches={branch.name: count.branches.get(branch.name, 0) for branch in step.branches},
+                message=sent.get(step.key, messages.Figures()) if step.kind == "message" else None,
             )
         )
-    return Funnel(totals, lines)
+    # The counts were taken one after the other while the flow goes on.
+    return Funnel(totals, lines, max(0, totals.inside - sum(line.here for line in lines)))
+
+
+def summaries(since: datetime | None = None, until: datetime | None = None) -> dict[int, Summary]:
+    """For every flow, by its number: runs entered, and messages queued, in the period (default: ever)."""
+    runs = Enrollment.objects.all()
+    if since is not None:
+        runs = runs.filter(entered_at__gte=since)
+    if until is not None:
+        runs = runs.filter(entered_at__lt=until)
+    states: dict[int, dict[str, int]] = {}
+    for flow, state, number in runs.values_list("flow", "state").annotate(n=Count("pk")).order_by():
+        states.setdefault(flow, {})[state] = number
+    sent = messages.by_flow(since, until)
+    found = {}
+    for flow in states.keys() | sent.keys():
+        active, completed, exited = (states.get(flow, {}).get(state, 0) for state in Enrollment.State.values)
+        totals = people.Totals(active + completed + exited, active, completed, exited)
+        found[flow] = Summary(totals, sent.get(flow, messages.Figures()))
+    return found

@@ -2,13 +2,13 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import msgspec
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from analytics.reports.periods import last_days
 
 DEFINITIONS = {
     "sent": _("Messages accepted by push services and providers in these days."),
@@ -65,8 +65,12 @@ _TOTALS = """
             AND occurred_at >= %(since)s AND occurred_at < %(until)s),
         (SELECT count(*) FROM analytics_conversion WHERE occurred_at >= %(since)s AND occurred_at < %(until)s),
         (SELECT count(*) FROM crm_profile WHERE created_at >= %(since)s AND created_at < %(until)s),
-        (SELECT count(DISTINCT profile_id) FROM crm_consentchange WHERE kind = 'channel' AND state = 'unsubscribed'
-            AND changed_at >= %(since)s AND changed_at < %(until)s)
+        (SELECT count(DISTINCT c.profile_id) FROM crm_consentchange c
+            WHERE c.kind = 'channel' AND c.state = 'unsubscribed'
+            AND c.changed_at >= %(since)s AND c.changed_at < %(until)s
+            -- Somebody who said no from the first has not left.
+            AND EXISTS (SELECT FROM crm_consentchange b WHERE b.profile_id = c.profile_id AND b.kind = c.kind
+                AND b.key = c.key AND b.state = 'subscribed' AND b.changed_at < c.changed_at))
 """
 
 _SERIES = """
@@ -87,10 +91,7 @@ _SERIES = """
 
 def overview(now: datetime | None = None, days: int = 30) -> Overview:
     """Figures of the last `days` days, today included, and of as many days before."""
-    now = now or timezone.now()
-    zone = ZoneInfo(settings.TIME_ZONE)
-    today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    until, since = today + timedelta(days=1), today - timedelta(days=days - 1)
+    since, until = last_days(days, now)
     with connection.cursor() as cursor:
         cursor.execute(_SERIES, {"since": since, "until": until, "zone": settings.TIME_ZONE})
         found = {row[0]: row[1:] for row in cursor.fetchall()}

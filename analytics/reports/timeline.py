@@ -3,19 +3,22 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from analytics.written import money
 from campaigns.models import Broadcast, Decision, Flow, Segment
 from crm.models import Consent, Event
 from delivery.models import Delivery, Message
 
 PAGE = 50
+_DECISION, _EVENT = 0, 1  # of things at one moment, what happened comes before what we made of it
 
 # Event name -> icon and title. Everything else is something the person did, shown by its own name.
 OURS = {
@@ -37,6 +40,10 @@ OURS = {
     "consent_changed": ("how_to_reg", gettext_lazy("Consent for %(key)s: %(state)s")),
     "profile_merged": ("merge", gettext_lazy("Merged with visitor %(merged)s")),
 }
+
+
+# Of these the reasons are told.
+EXPLAINED = ("message_sent", "message_suppressed")
 
 
 class Entry(msgspec.Struct):
@@ -64,27 +71,63 @@ def timeline(profile_id: int, before: str | None = None, limit: int = PAGE) -> P
 
     Args:
         before: `Page.before` of the page above.
+
+    Raises:
+        ValueError: `before` is not one of ours.
     """
-    moment = datetime.fromisoformat(before) if before else None
     events = Event.objects.filter(profile_id=profile_id)
     decisions = Decision.objects.filter(profile_id=profile_id, kind__in=["not_entered", "error"])
-    if moment:
-        events, decisions = events.filter(occurred_at__lt=moment), decisions.filter(at__lt=moment)
-    found = list(events.order_by("-occurred_at", "-seq")[: limit + 1])
-    refused = list(decisions.select_related("flow").order_by("-at", "-pk")[:limit])
-    full = len(found) > limit
-    found = found[:limit]
-    if full:
-        refused = [decision for decision in refused if decision.at >= found[-1].occurred_at]
-    names = _Names(found)
-    reasons = _Reasons(
-        [event for event in found if event.name in ("message_sent", "message_suppressed")], profile_id
-    )
-    entries = [_entry(event, names, reasons) for event in found] + [
-        _refusal(decision) for decision in refused
+    if before:
+        last = _Place.read(before)
+        events = events.filter(last.after(_EVENT, "occurred_at", "seq"))
+        decisions = decisions.filter(last.after(_DECISION, "at", "pk"))
+    found: list[tuple[_Place, Event | Decision]] = [
+        *(
+            (_Place(event.occurred_at, _EVENT, event.seq), event)
+            for event in events.order_by("-occurred_at", "-seq")[: limit + 1]
+        ),
+        *(
+            (_Place(decision.at, _DECISION, decision.pk), decision)
+            for decision in decisions.select_related("flow").order_by("-at", "-pk")[: limit + 1]
+        ),
     ]
-    entries.sort(key=lambda entry: entry.at, reverse=True)
-    return Page(entries, found[-1].occurred_at.isoformat() if full else None)
+    found.sort(key=lambda row: row[0], reverse=True)
+    shown = found[:limit]
+    logged = [row for _place, row in shown if isinstance(row, Event)]
+    names = _Names(logged)
+    reasons = _Reasons([event for event in logged if event.name in EXPLAINED], profile_id)
+    entries = [
+        _entry(row, names, reasons) if isinstance(row, Event) else _refusal(row) for _place, row in shown
+    ]
+    return Page(entries, str(shown[-1][0]) if len(found) > limit else None)
+
+
+class _Place(NamedTuple):
+    """Where a row stands in the story: things of one moment are told apart by what they are and their number."""
+
+    at: datetime
+    kind: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()}~{self.kind}~{self.number}"
+
+    @classmethod
+    def read(cls, text: str) -> "_Place":
+        at, kind, number = text.split("~")
+        place = cls(datetime.fromisoformat(at), int(kind), int(number))
+        if place.at.tzinfo is None or not 0 <= place.number < 2**63:
+            raise ValueError(text)
+        return place
+
+    def after(self, kind: int, time: str, number: str) -> Q:
+        """Rows of `kind` that come after this place, going back in time."""
+        earlier = Q(**{f"{time}__lt": self.at})
+        if kind > self.kind:
+            return earlier
+        if kind < self.kind:
+            return Q(**{f"{time}__lte": self.at})
+        return earlier | Q(**{time: self.at, f"{number}__lt": self.number})
 
 
 class _Names:
@@ -119,7 +162,7 @@ class _Reasons:
         runs, flows, broadcasts = set(), set(), set()
         for delivery in self.deliveries.values():
             if delivery.origin_type == Delivery.Origin.FLOW:
-                runs.add(int(delivery.cause.split(":")[1]))
+                runs.add(_run_of(delivery))
                 flows.add(delivery.origin_id)
             elif delivery.origin_type == Delivery.Origin.BROADCAST:
                 broadcasts.add(delivery.origin_id)
@@ -153,7 +196,7 @@ class _Reasons:
         broadcast = self.broadcasts.get(delivery.origin_id or 0)
         if delivery.origin_type == Delivery.Origin.FLOW and flow:
             sentences = []
-            for decision in self.path.get(int(delivery.cause.split(":")[1]), []):
+            for decision in self.path.get(_run_of(delivery), []):
                 if sentence := _decision_sentence(decision, flow.name):
                     sentences.append(sentence)
                 if decision.step == delivery.origin_step and decision.kind == "message:go_on":
@@ -167,6 +210,13 @@ class _Reasons:
         if delivery.origin_type == Delivery.Origin.TEST:
             return [_("Somebody sent it as a test.")]
         return [_("It was asked for over the API.")]
+
+
+def _run_of(delivery: Delivery) -> int:
+    """The number of the enrollment that asked for a flow's delivery; its cause is "flow:<enrollment>:<step>"."""
+    _flow, _separator, rest = delivery.cause.partition(":")
+    number = rest.partition(":")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _decision_sentence(decision: Decision, flow: str) -> str:
@@ -194,7 +244,7 @@ def _entry(event: Event, names: _Names, reasons: _Reasons) -> Entry:
             event.occurred_at, "bolt", event.name, "person", event.name, facts=_facts(event.properties)
         )
     icon, title = known
-    why = reasons.of(event) if event.name in ("message_sent", "message_suppressed") else []
+    why = reasons.of(event) if event.name in EXPLAINED else []
     reason = event.properties.get("reason")
     if reason and not why:
         why = [_("Reason: %s.") % reason]
@@ -219,7 +269,7 @@ def _goal(event: Event) -> list[tuple[str, str]]:
     if event.name != "message_converted":
         return []
     value, currency = event.properties.get("value"), event.properties.get("currency", "")
-    return [(_("Amount"), f"{value} {currency}".strip())] if value is not None else []
+    return [(_("Amount"), money(value, currency))] if value is not None else []
 
 
 def _facts(properties: dict) -> list[tuple[str, str]]:

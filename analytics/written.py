@@ -1,0 +1,39 @@
+"""Numbers as people read them, in the language of the page."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from babel import Locale, UnknownLocaleError, numbers
+from django.utils.translation import get_language, to_locale
+
+
+def count(number: float | Decimal) -> str:
+    """A number with the separators of the reader's language."""
+    return numbers.format_decimal(number, format="#,##0.##", locale=_locale())
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as per cent; a dash where there is none."""
+    if share is None:
+        return "–"
+    pattern = "#,##0." + "#" * digits + "%" if digits else "#,##0%"
+    return numbers.format_percent(share, format=pattern, locale=_locale())
+
+
+def money(amount: Decimal | float, currency: str) -> str:
+    """An amount with its currency; what is no currency code is written as it came."""
+    if len(currency) == 3 and currency.isascii() and currency.isalpha():
+        return numbers.format_currency(amount, currency.upper(), locale=_locale())
+    return f"{numbers.format_decimal(amount, format='#,##0.00', locale=_locale())} {currency}".strip()
+
+
+def amounts(revenue: Mapping[str, Decimal]) -> list[str]:
+    """Each currency's sum, the largest first; nothing earned is an empty list."""
+    return [money(value, currency) for currency, value in sorted(revenue.items(), key=lambda row: -row[1])]
+
+
+def _locale() -> Locale:
+    try:
+        return Locale.parse(to_locale(get_language() or "en"))
+    except (UnknownLocaleError, ValueError):
+        return Locale("en")

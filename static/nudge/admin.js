@@ -1,0 +1,150 @@
+/* What all admin pages share: definitions, charts, and HTMX's manners. Loaded in <head>, before Alpine. */
+"use strict";
+
+/* --- Definitions: open by hover, focus or tap; Escape closes; they stay inside the window ------------------ */
+(() => {
+  const GAP = 8;
+  let open = null;
+
+  function hide() {
+    if (open) open.words.hidden = true;
+    open = null;
+  }
+
+  function show(name) {
+    const words = document.getElementById(name.getAttribute("aria-describedby"));
+    if (!words || open?.words === words) return;
+    hide();
+    words.hidden = false;
+    const at = name.getBoundingClientRect();
+    const size = words.getBoundingClientRect();
+    const left = Math.min(Math.max(at.left + at.width / 2 - size.width / 2, GAP), innerWidth - size.width - GAP);
+    const above = at.top - size.height - GAP;
+    words.style.left = `${Math.max(left, GAP)}px`;
+    words.style.top = `${above > GAP ? above : at.bottom + GAP}px`;
+    open = { name, words, shown: Date.now() };
+  }
+
+  const nameOf = (event) => event.target.closest?.(".nudge-def-name");
+  document.addEventListener("mouseover", (event) => {
+    const name = nameOf(event);
+    if (name) show(name);
+    // The words themselves may be pointed at, to read or copy them.
+    else if (open && !event.target.closest?.(".nudge-def") && document.activeElement !== open.name) hide();
+  });
+  document.addEventListener("focusin", (event) => (nameOf(event) ? show(nameOf(event)) : hide()));
+  document.addEventListener("click", (event) => {
+    const name = nameOf(event);
+    if (!name) return event.target.closest?.(".nudge-def") ? undefined : hide();
+    // A tap focuses first, which has just opened it; a second tap closes.
+    if (open?.name === name && Date.now() - open.shown > 350) hide();
+    else show(name);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && open) {
+      hide();
+      event.stopPropagation();
+    }
+  }, true);
+  document.addEventListener("scroll", hide, { capture: true, passive: true });
+  window.addEventListener("resize", hide);
+})();
+
+/* --- Charts: <canvas data-nudge-chart="id of a JSON script">, drawn again after swaps and theme changes ------ */
+(() => {
+  const DASHES = { opened: [6, 3], clicked: [2, 3], converted: [] };
+  const POINTS = { sent: "circle", opened: "triangle", clicked: "rect", converted: "rectRot" };
+  const quick = matchMedia("(prefers-reduced-motion: reduce)");
+
+  function draw(canvas, still) {
+    const source = document.getElementById(canvas.dataset.nudgeChart);
+    if (!source || !window.Chart) return;
+    const data = JSON.parse(source.textContent);
+    const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(`--nudge-${name}`).trim();
+    const text = colour("quiet");
+    Chart.getChart(canvas)?.destroy();
+    new Chart(canvas, {
+      type: "line",
+      data: {
+        labels: data.labels,
+        datasets: data.series.map((line) => ({
+          label: line.label,
+          data: line.values,
+          borderColor: colour(`chart-${line.key}`),
+          backgroundColor: colour(`chart-${line.key}`),
+          borderDash: DASHES[line.key] ?? [],
+          pointStyle: POINTS[line.key] ?? "circle",
+          borderWidth: 2,
+          pointRadius: data.labels.length > 31 ? 0 : 2.5,
+          pointHoverRadius: 5,
+          tension: 0.3,
+          cubicInterpolationMode: "monotone",
+        })),
+      },
+      options: {
+        responsive: true,
+        maintainAspectRatio: false,
+        animation: still || quick.matches ? false : { duration: 300 },
+        locale: document.documentElement.lang,
+        interaction: { mode: "index", intersect: false },
+        plugins: {
+          legend: { rtl: data.rtl, align: "end", labels: { color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" } } },
+          tooltip: { rtl: data.rtl, usePointStyle: true },
+        },
+        scales: {
+          x: { reverse: data.rtl, grid: { display: false }, border: { color: colour("line") }, ticks: { color: text, maxTicksLimit: 8, maxRotation: 0 } },
+          y: { position: data.rtl ? "right" : "left", beginAtZero: true, grid: { color: colour("line") }, border: { display: false }, ticks: { color: text, precision: 0, maxTicksLimit: 6 } },
+        },
+      },
+    });
+  }
+
+  function drawAll(root, still = false) {
+    root.querySelectorAll("canvas[data-nudge-chart]").forEach((canvas) => draw(canvas, still));
+  }
+
+  window.addEventListener("load", () => drawAll(document));
+  document.addEventListener("htmx:beforeCleanupElement", (event) => {
+    if (event.target.matches?.("canvas[data-nudge-chart]")) Chart.getChart(event.target)?.destroy();
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    document.querySelectorAll("canvas[data-nudge-chart]").forEach((canvas) => Chart.getChart(canvas) || draw(canvas, true));
+  });
+  let theme = "";
+  new MutationObserver(() => {
+    const now = document.documentElement.classList.contains("dark") ? "dark" : "light";
+    if (theme && theme !== now) drawAll(document, true);
+    theme = now;
+  }).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+})();
+
+/* --- HTMX ---------------------------------------------------------------------------------------------------- */
+(() => {
+  // Every request carries the page's CSRF token unless it brings one.
+  document.addEventListener("htmx:configRequest", (event) => {
+    const headers = event.detail.headers;
+    const token = document.querySelector("input[name=csrfmiddlewaretoken]")?.value;
+    if (token && !headers["X-CSRFToken"] && event.detail.verb !== "get") headers["X-CSRFToken"] = token;
+  });
+
+  // When the session is over, the answer is the login page: go there rather than put it into a panel.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const address = event.detail.xhr.responseURL;
+    if (!address) return;
+    const url = new URL(address, location.href);
+    if (url.origin === location.origin && /\/login\/$/.test(url.pathname)) {
+      event.detail.shouldSwap = false;
+      url.searchParams.set("next", location.pathname + location.search);
+      location.assign(url);
+    }
+  });
+
+  // Parts that refresh themselves leave their reader alone: not while hidden, focused, pointed at or unfolded.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const part = event.target;
+    if (!part.matches?.("[data-quiet-refresh]")) return;
+    const busy = document.hidden || part.contains(document.activeElement) || part.querySelector("details[open], .nudge-def-words:not([hidden])") || part.querySelector("canvas:hover");
+    if (busy) event.preventDefault();
+  });
+})();
