@@ -60,6 +60,7 @@ class StepKind:
     label: ClassVar[Any]
     icon: ClassVar[str]
     help: ClassVar[Any] = ""
+    position: ClassVar[int] = 50  # where it is offered among the kinds
     branching: ClassVar[bool] = False
     ends: ClassVar[bool] = False
     Config: ClassVar[type[msgspec.Struct]]

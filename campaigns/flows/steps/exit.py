@@ -27,7 +27,7 @@ class ExitForm(forms.Form):
 class Exit(StepKind):
     """Ends the run."""
 
-    kind, label, icon, ends = "exit", _("Exit"), "logout", True
+    kind, label, icon, position, ends = "exit", _("Exit"), "logout", 90, True
     help = _("Take people out of the flow here.")
     Config, Form = ExitConfig, ExitForm
 

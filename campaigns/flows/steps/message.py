@@ -40,7 +40,7 @@ class MessageForm(forms.Form):
 class SendMessage(StepKind):
     """Queues one delivery for each run; whether it may go out is decided when it is about to."""
 
-    kind, label, icon = "message", gettext_lazy("Message"), "notifications"
+    kind, label, icon, position = "message", gettext_lazy("Message"), "notifications", 10
     help = gettext_lazy("Send a message.")
     Config, Form = MessageConfig, MessageForm
 

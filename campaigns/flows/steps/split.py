@@ -30,7 +30,7 @@ class SplitForm(forms.Form):
 class Split(StepKind):
     """Everybody takes the first branch whose rule holds; the branch without a rule takes the others."""
 
-    kind, label, icon, branching = "split", gettext_lazy("Split"), "call_split", True
+    kind, label, icon, position, branching = "split", gettext_lazy("Split"), "call_split", 30, True
     help = gettext_lazy("Send people different ways by what they are or did.")
     Config, Form = SplitConfig, SplitForm
 

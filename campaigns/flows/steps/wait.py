@@ -44,7 +44,7 @@ class WaitForm(forms.Form):
 class Wait(StepKind):
     """Holds people for a set time from when they arrive."""
 
-    kind, label, icon = "wait", gettext_lazy("Wait"), "schedule"
+    kind, label, icon, position = "wait", gettext_lazy("Wait"), "schedule", 20
     help = gettext_lazy("Hold people for some minutes, hours or days.")
     Config, Form = WaitConfig, WaitForm
 

@@ -1,0 +1,58 @@
+"""What a panel shows on demand: who is at a step now, and what a message says."""
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from campaigns.admin.flows import pages
+from campaigns.flows import editing, steps
+from campaigns.models import Enrollment, Flow
+from delivery.models import Message
+
+PER_PAGE = 25
+
+
+def people(request: HttpRequest, flow: Flow, model_admin, key: str) -> HttpResponse:
+    """The people at the step `key`, those who move next first."""
+    runs = (
+        flow.enrollments.filter(state=Enrollment.State.ACTIVE, step=key)
+        .select_related("profile", "version")
+        .order_by("due_at", "pk")
+    )
+    page = Paginator(runs, PER_PAGE).get_page(request.GET.get("page"))
+    may_see = request.user.has_perm("crm.view_profile")
+    rows = [
+        (run, pages.optional_url("crm_profile_change", run.profile_id) if may_see else "")
+        for run in page.object_list
+    ]
+    values = pages.context(
+        request, flow, key=key, label=_label(flow, key), page=page, rows=rows, now=timezone.now()
+    )
+    return pages.fragment(request, "people", values)
+
+
+def _label(flow: Flow, key: str) -> str:
+    try:
+        kind = steps.registry.get(editing.find(flow.draft, key)["kind"])
+    except KeyError:
+        return ""
+    return str(kind.label) if kind else ""
+
+
+def message(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """What the message chosen in a step's form says, as it was written."""
+    chosen = Message.objects.filter(slug=request.GET.get("message", "")).first()
+    contents = (
+        list(chosen.contents.filter(channel=request.GET.get("channel", "")).order_by("locale", "variant"))
+        if chosen
+        else []
+    )
+    values = pages.context(
+        request,
+        flow,
+        chosen=chosen,
+        content=contents[0].content if contents else None,
+        languages=sorted({content.locale for content in contents if content.locale}),
+        edit_url=pages.optional_url("delivery_message_change", chosen.pk) if chosen else "",
+    )
+    return pages.fragment(request, "message_preview", values)

@@ -1,0 +1,168 @@
+"""The list of flows, and the way from it into the builder."""
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, Exists, IntegerField, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.text import slugify
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from campaigns.admin.flows import builder, inside, lifecycle, pages, tree
+from campaigns.flows import editing
+from campaigns.flows.definition import DefinitionError, parse
+from campaigns.models import Enrollment, Flow, FlowVersion
+
+STATES = {
+    Flow.State.DRAFT: "info",
+    Flow.State.LIVE: "success",
+    Flow.State.PAUSED: "warning",
+    Flow.State.STOPPED: "danger",
+}
+
+
+class NewFlowForm(forms.ModelForm):
+    """Asks for nothing but a name; the short name is made from it."""
+
+    class Meta:
+        model = Flow
+        fields = ["name"]
+        widgets = {"name": UnfoldAdminTextInputWidget(attrs={"autofocus": True, "autocomplete": "off"})}
+        help_texts = {"name": _("Such as “Welcome series” or “Abandoned cart”.")}
+
+    def save(self, commit=True):
+        self.instance.slug = free_slug(self.instance.name)
+        self.instance.draft = editing.empty()
+        return super().save(commit)
+
+
+def free_slug(name: str) -> str:
+    """A short name for `name` that no flow has yet."""
+    base = slugify(name)[:40] or "flow"
+    taken = set(Flow.objects.filter(slug__startswith=base).values_list("slug", flat=True))
+    number, slug = 1, base
+    while slug in taken:
+        number += 1
+        slug = f"{base}-{number}"
+    return slug
+
+
+@admin.register(Flow)
+class FlowAdmin(ModelAdmin):
+    """List, builder and life of flows. A click on a flow opens its builder."""
+
+    form = NewFlowForm
+    list_display = ["title", "state_chip", "trigger", "inside", "completed", "published_at", "trouble"]
+    list_filter = ["state"]
+    search_fields = ["name", "slug"]
+    list_select_related = ["live_version"]
+    list_per_page = 50
+    list_before_template = "admin/campaigns/flow/list_before.html"
+
+    def get_queryset(self, request: HttpRequest):
+        def runs(state: str):
+            counted = (
+                Enrollment.objects.filter(flow=OuterRef("pk"), state=state)
+                .order_by()
+                .values("flow")
+                .annotate(n=Count("pk"))
+                .values("n")
+            )
+            return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(people_inside=runs("active"), people_completed=runs("completed"))
+        )
+
+    def changelist_view(self, request, extra_context=None):
+        return super().changelist_view(
+            request, {**(extra_context or {}), "no_flows": not Flow.objects.exists()}
+        )
+
+    @display(description=_("flow"), ordering="name", header=True)
+    def title(self, flow):
+        return [flow.name, flow.description or flow.slug]
+
+    @display(description=_("state"), ordering="state", label=STATES)
+    def state_chip(self, flow):
+        return flow.state, flow.get_state_display()
+
+    @display(description=_("starts when somebody"))
+    def trigger(self, flow):
+        try:
+            definition = parse(flow.live_version.definition if flow.live_version else flow.draft)
+        except DefinitionError:
+            return "–"
+        return tree.trigger_words(definition) or "–"
+
+    @display(description=_("inside"), ordering="people_inside")
+    def inside(self, flow):
+        return flow.people_inside
+
+    @display(description=_("completed"), ordering="people_completed")
+    def completed(self, flow):
+        return flow.people_completed
+
+    @display(description=_("error"), ordering="error")
+    def trouble(self, flow):
+        return flow.error[:120] or "–"
+
+    def get_urls(self):
+        views = [
+            ("builder", "<int:pk>/builder/", builder.page, "view"),
+            ("tree", "<int:pk>/builder/tree/", builder.redraw, "view"),
+            ("counts", "<int:pk>/builder/counts/", builder.counts, "view"),
+            ("add_step", "<int:pk>/builder/add/", builder.add, "change"),
+            ("trigger", "<int:pk>/builder/trigger/", builder.trigger, "view"),
+            ("settings", "<int:pk>/builder/settings/", builder.settings, "view"),
+            ("message", "<int:pk>/builder/message/", inside.message, "view"),
+            ("undo", "<int:pk>/builder/undo/", builder.undo, "change"),
+            ("step", "<int:pk>/builder/step/<str:key>/", builder.step, "view"),
+            ("delete_step", "<int:pk>/builder/step/<str:key>/delete/", builder.delete, "change"),
+            ("move_step", "<int:pk>/builder/step/<str:key>/move/", builder.move, "change"),
+            ("people", "<int:pk>/builder/step/<str:key>/people/", inside.people, "view"),
+            ("publish", "<int:pk>/builder/publish/", lifecycle.publish, "view"),
+            ("pause", "<int:pk>/builder/pause/", lifecycle.pause, "publish"),
+            ("resume", "<int:pk>/builder/resume/", lifecycle.resume, "publish"),
+            ("stop", "<int:pk>/builder/stop/", lifecycle.stop, "publish"),
+        ]
+        return [
+            path(route, pages.guarded(self, view, need), name=f"campaigns_flow_{name}")
+            for name, route, view, need in views
+        ] + super().get_urls()
+
+    def change_view(self, request, object_id, form_url="", extra_context=None):
+        flow = self.get_object(request, object_id)
+        if flow is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        return HttpResponseRedirect(reverse("admin:campaigns_flow_builder", args=[flow.pk]))
+
+    def response_add(self, request, obj, post_url_continue=None):
+        return HttpResponseRedirect(reverse("admin:campaigns_flow_builder", args=[obj.pk]))
+
+    def has_delete_permission(self, request, obj=None):
+        """Only what never ran may go: everything else is history."""
+        if obj is not None and (obj.state != Flow.State.DRAFT or has_run(obj)):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def get_actions(self, request):
+        # Deleting many at once would not look at each flow's history.
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+
+def has_run(flow: Flow) -> bool:
+    """Whether the flow was ever published or anybody was in it."""
+    return Flow.objects.filter(
+        Exists(FlowVersion.objects.filter(flow=OuterRef("pk")))
+        | Exists(Enrollment.objects.filter(flow=OuterRef("pk"))),
+        pk=flow.pk,
+    ).exists()

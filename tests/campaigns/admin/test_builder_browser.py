@@ -1,0 +1,104 @@
+"""A marketer builds the welcome flow by clicking."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from campaigns.models import Flow
+from delivery.models import Message, MessageContent
+from tests.campaigns.admin.browser import opened
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+def admin(transactional_db, monkeypatch) -> User:
+    # Playwright keeps an event loop in this thread; the ORM is not used inside of it.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    for slug, name in (("welcome", "Welcome push"), ("reminder", "Here is 10 % off")):
+        message = Message.objects.create(slug=slug, name=name)
+        MessageContent.objects.create(
+            message=message, channel="webpush", content={"title": name, "body": "…"}
+        )
+    return User.objects.create_superuser("admin")
+
+
+def add(page, kind: str, plus) -> None:
+    plus.click()
+    page.get_by_test_id(f"pick-{kind}").click()
+    page.get_by_test_id("step-form").wait_for()
+
+
+def save(page) -> None:
+    page.get_by_test_id("save-step").click()
+    page.get_by_test_id("flow-panel").wait_for(state="hidden")
+
+
+def test_the_welcome_flow_is_built_by_clicking(admin, live_server):
+    with opened(live_server.url, admin) as page:
+        page.goto(live_server.url + reverse("admin:campaigns_flow_changelist"))
+        page.get_by_role("link", name="Make the first flow").click()
+        page.get_by_label("Name").fill("Welcome series")
+        page.get_by_role("button", name="Save", exact=True).click()
+        page.get_by_test_id("flow-tree").wait_for()
+
+        page.get_by_test_id("flow-trigger").click()
+        event = page.get_by_test_id("trigger-event")
+        event.wait_for()
+        assert event.evaluate("field => field === document.activeElement")
+        page.get_by_test_id("save-trigger").click()
+        page.get_by_text("Choose an event.").wait_for()
+        event.fill("push_subscribed")
+        page.get_by_test_id("save-trigger").click()
+        page.get_by_test_id("flow-panel").wait_for(state="hidden")
+        assert "push_subscribed" in page.get_by_test_id("flow-trigger").inner_text()
+        assert page.get_by_test_id("flow-trigger").evaluate("card => card === document.activeElement")
+
+        plus = page.get_by_test_id("add-step")
+        add(page, "wait", plus.last)
+        page.get_by_test_id("save-step").click()
+        page.get_by_text("This field is required.").wait_for()
+        page.get_by_label("Wait", exact=False).first.fill("1")
+        page.get_by_label("Unit").select_option("minutes")
+        save(page)
+
+        add(page, "message", plus.last)
+        page.get_by_label("Message").select_option("welcome")
+        page.get_by_test_id("message-preview").wait_for()
+        save(page)
+
+        add(page, "split", plus.last)
+        page.get_by_label("Question").fill("Has bought?")
+        branch = page.get_by_test_id("branch-form").first
+        branch.get_by_role("button", name="Event").click()
+        branch = page.get_by_test_id("branch-form").first
+        branch.get_by_label("Event", exact=True).first.fill("purchase")
+        branch.get_by_test_id("branch-name").fill("Bought")
+        save(page)
+
+        yes, no = (
+            page.get_by_role("group", name="Branch: Bought"),
+            page.get_by_role("group", name="Branch: Everybody else"),
+        )
+        add(page, "exit", yes.get_by_test_id("add-step"))
+        page.get_by_label("Reason").fill("has ordered")
+        save(page)
+        add(page, "message", no.get_by_test_id("add-step"))
+        page.get_by_label("Message").select_option("reminder")
+        save(page)
+
+        page.get_by_test_id("flow-publish").click()
+        page.get_by_test_id("confirm-publish").click()
+        page.get_by_text("Version 1 is live").wait_for()
+        assert "Live" in page.get_by_test_id("flow-state").inner_text()
+
+    flow = Flow.objects.get()
+    assert (flow.slug, flow.state) == ("welcome-series", "live")
+    wait, message, split = flow.live_version.definition["steps"]
+    assert wait["config"] == {"amount": 1, "unit": "minutes"}
+    assert message["config"] == {"message": "welcome", "channel": "webpush"}
+    bought, rest = split["branches"]
+    assert bought["rule"]["all"][0]["name"] == "purchase"
+    assert [step["kind"] for step in bought["steps"]] == ["exit"]
+    assert "rule" not in rest
+    assert rest["steps"][0]["config"]["message"] == "reminder"
