@@ -23,7 +23,7 @@ from campaigns.segments.errors import RuleError
 from crm.admin.base import leave_dialog
 from delivery import channels
 from delivery.admin.reasons import explain
-from delivery.models import MessageContent
+from delivery.models import Delivery, MessageContent
 
 TYPED_ABOVE = 1_000  # people; above this the launch wants the broadcast's name typed
 STATES = {Broadcast.State.DRAFT: "info", Broadcast.State.LAUNCHED: "success"}
@@ -215,7 +215,10 @@ class BroadcastAdmin(ModelAdmin):
         if broadcast and broadcast.state == Broadcast.State.LAUNCHED:
             found = audience.figures([broadcast])[broadcast.pk]
             values["figures"] = found
-            values["reasons"] = [(explain(reason), number) for _group, reason, number in found.reasons]
+            values["reasons"] = [
+                (Delivery.State(group).label, explain(reason), number)
+                for group, reason, number in found.reasons
+            ]
         return super().change_view(request, object_id, form_url, values)
 
     @action(

@@ -156,7 +156,9 @@ def trigger(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
 def settings(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """The flow's name and what it is for."""
     form = panels.SettingsForm(
-        request.POST or None, initial={"name": flow.name, "description": flow.description}
+        request.POST or None,
+        initial={"name": flow.name, "description": flow.description},
+        auto_id=panels.AUTO_ID,
     )
     if request.method == "POST":
         pages.require(request, "change")

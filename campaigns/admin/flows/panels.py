@@ -41,6 +41,10 @@ KNOWN_EVENTS = (
 )
 
 
+# The segment builder's script listens to ids of the admin's usual shape.
+AUTO_ID = "flow-field-%s"
+
+
 class SettingsForm(forms.Form):
     """What a flow is called."""
 
@@ -114,7 +118,9 @@ class StepPanel(Panel):
         if self.redraws and self.post is not None:
             initial = {name: self.post.get(name, "") for name in kind.Form.base_fields}
         self.form = kind.Form(
-            self.post if self.post is not None and not self.redraws else None, initial=initial
+            self.post if self.post is not None and not self.redraws else None,
+            initial=initial,
+            auto_id=AUTO_ID,
         )
         self.branches = Branches(self.post, (step or {}).get("branches", [])) if kind.branching else None
         if self.branches and self.redraws:
@@ -320,11 +326,12 @@ class TriggerPanel(Panel):
         self.exits = [trigger["name"] for trigger in draft.get("exit_on", [])]
         self.entry = rules.RuleEditor.of(draft.get("entry"))
         self.form = TriggerForm(
+            auto_id=AUTO_ID,
             initial={
                 "key": (draft.get("key") or "").removeprefix("properties."),
                 "mode": reentry.get("mode", "never"),
                 "days": reentry.get("days"),
-            }
+            },
         )
 
     def _read(self, post) -> None:
@@ -338,9 +345,11 @@ class TriggerPanel(Panel):
         self.exits = [text.strip()[:200] for text in post.getlist("exit")][:20]
         self.entry = rules.RuleEditor.posted(post)
         if not self.redraws:
-            self.form = TriggerForm(post)
+            self.form = TriggerForm(post, auto_id=AUTO_ID)
             return
-        self.form = TriggerForm(initial={name: post.get(name, "") for name in TriggerForm.base_fields})
+        self.form = TriggerForm(
+            initial={name: post.get(name, "") for name in TriggerForm.base_fields}, auto_id=AUTO_ID
+        )
         operation, target = self.operation
         if target == "trigger":
             self._edit_where(operation)

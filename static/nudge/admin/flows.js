@@ -19,12 +19,13 @@
       this.root.addEventListener("htmx:afterSettle", (event) => this.settled(event));
       this.root.addEventListener("htmx:beforeSwap", (event) => {
         // 409: somebody else changed the draft. The answer says so, in its place.
-        if (event.detail.xhr.status === 409) event.detail.shouldSwap = true;
+        if (event.detail.xhr.status !== 409) return;
+        event.detail.shouldSwap = true;
+        event.detail.isError = false;
+        this.dialog.close();
       });
       this.root.addEventListener("htmx:responseError", (event) => {
-        const status = event.detail.xhr.status;
-        if (status === 409) this.announceStale();
-        else if (status !== 401) this.toast(texts.moveFailed, true);
+        if (event.detail.xhr.status !== 401) this.toast(texts.moveFailed, true);
       });
       this.root.addEventListener("htmx:sendError", () => this.toast(texts.offline, true));
       // Triggered by the server; they bubble from whatever asked, which may be gone from the page by then.
@@ -113,11 +114,6 @@
         byId(focus)?.scrollIntoView({ block: "nearest", inline: "nearest" });
       }
       if (toast) this.toast(toast);
-    },
-
-    announceStale() {
-      if (this.dialog.open) this.dialog.close();
-      byId("flow-notice").scrollIntoView({ block: "nearest" });
     },
 
     toast(text, bad = false) {

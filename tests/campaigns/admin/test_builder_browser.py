@@ -4,6 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 
+from campaigns.flows import editing
 from campaigns.models import Flow
 from delivery.models import Message, MessageContent
 from tests.campaigns.admin.browser import opened
@@ -102,3 +103,61 @@ def test_the_welcome_flow_is_built_by_clicking(admin, live_server):
     assert [step["kind"] for step in bought["steps"]] == ["exit"]
     assert "rule" not in rest
     assert rest["steps"][0]["config"]["message"] == "reminder"
+
+
+def drag(page, grip, target) -> None:
+    """Drag by hand: in small steps, as the browser only then sees where it goes."""
+    grip.hover()
+    start, end = grip.bounding_box(), target.bounding_box()
+    page.mouse.move(start["x"] + 8, start["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(start["x"], start["y"] - 30, steps=5)
+    page.mouse.move(end["x"] + 60, end["y"] + 10, steps=15)
+    page.mouse.move(end["x"] + 60, end["y"] + 5, steps=5)
+    page.mouse.up()
+
+
+def test_keyboard_and_dragging(admin, live_server):
+    steps = [
+        {"key": "a", "kind": "wait", "config": {"amount": 1, "unit": "hours"}},
+        {"key": "b", "kind": "message", "config": {"message": "welcome"}},
+        {"key": "c", "kind": "wait", "config": {"amount": 3, "unit": "hours"}},
+    ]
+    flow = Flow.objects.create(slug="f", name="F", draft={**editing.empty(), "steps": steps})
+
+    def order() -> list[str]:
+        return [step["key"] for step in Flow.objects.get().draft["steps"]]
+
+    with opened(live_server.url, admin) as page:
+        page.goto(live_server.url + reverse("admin:campaigns_flow_builder", args=[flow.pk]))
+        focused = "document.activeElement.id"
+        page.locator("#flow-trigger").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(focused) == "step-b"
+        page.keyboard.press("Enter")
+        page.get_by_test_id("step-form").wait_for()
+        page.wait_for_function("document.activeElement.name === 'message'")
+        page.keyboard.press("Escape")
+        page.get_by_test_id("flow-panel").wait_for(state="hidden")
+        assert page.evaluate(focused) == "step-b"
+
+        page.locator("#step-b").click()
+        page.get_by_test_id("move-up").click()
+        page.get_by_text("Step moved").wait_for()
+        assert order() == ["b", "a", "c"]
+        page.wait_for_function("document.querySelector('[data-testid=move-up]').disabled")
+
+        page.keyboard.press("Escape")
+        drag(page, page.locator(".flow-node:has(#step-c) .flow-grip"), page.locator("#step-b"))
+        page.wait_for_function("document.querySelector('[data-testid=flow-tree]').dataset.revision === '2'")
+        assert order()[-1] != "c"
+
+        page.get_by_test_id("flow-undo").click()
+        page.get_by_text("Undone").wait_for()
+        assert order() == ["b", "a", "c"]
+
+        Flow.objects.filter(pk=flow.pk).update(revision=99)
+        page.get_by_test_id("flow-undo").click()
+        page.get_by_test_id("flow-stale").get_by_role("link").click()
+        page.wait_for_function("document.querySelector('[data-testid=flow-tree]')?.dataset.revision === '99'")
