@@ -1,15 +1,14 @@
 """Putting messages to people into the outbox."""
 
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
-logger = logging.getLogger(__name__)
+from crm import wake
 
 # ON CONFLICT takes the second of two equal causes in one call as a conflict too.
 _QUEUE = """
@@ -72,22 +71,5 @@ def queue(requests: Sequence[DeliveryRequest], now: datetime | None = None) -> i
 
 
 def wake_on_commit() -> None:
-    """Wake the dispatcher when the transaction commits, once however often this is called in it."""
-    open_savepoints = set(connection.savepoint_ids)
-    registered = any(
-        function is _wake and savepoints <= open_savepoints
-        for savepoints, function, *_ in connection.run_on_commit
-    )
-    if not registered:
-        transaction.on_commit(_wake)
-
-
-def _wake() -> None:
-    from delivery import tasks  # tasks import the dispatcher, which builds on this module
-
-    try:
-        tasks.dispatch.apply_async(queue=tasks.QUEUE)
-    except Exception:  # whatever the broker client raises: the rows are stored, the next sweep takes them
-        logger.warning(
-            "The dispatcher could not be woken; the next sweep will find the deliveries.", exc_info=True
-        )
+    """Wake the dispatcher when the transaction commits."""
+    wake.on_commit("delivery.tasks.dispatch", "delivery")

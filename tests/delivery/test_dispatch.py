@@ -61,36 +61,6 @@ def test_a_delivery_expires_by_its_messages_own_limit() -> None:
     assert delivery.expires_at == NOW + timedelta(hours=4)
 
 
-@pytest.mark.django_db(transaction=True)
-def test_one_wake_per_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    from django.db import transaction
-
-    from delivery import tasks
-
-    woken: list[int] = []
-    monkeypatch.setattr(tasks.dispatch, "apply_async", lambda queue: woken.append(1))
-    ann, message = world.person(), world.message()
-    with transaction.atomic():
-        for number in range(3):
-            outbox.queue([world.request(f"c{number}", message, ann)], NOW)
-        assert not woken
-    assert woken == [1]
-    outbox.queue([world.request("later", message, ann, due_at=NOW + timedelta(hours=1))], NOW)
-    assert woken == [1]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_broken_broker_does_not_lose_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
-    from delivery import tasks
-
-    def broken(queue: str) -> None:
-        raise ConnectionError("no broker")
-
-    monkeypatch.setattr(tasks.dispatch, "apply_async", broken)
-    assert outbox.queue([world.request("c", world.message(), world.person())], NOW) == 1
-    assert Delivery.objects.get().state == State.QUEUED
-
-
 def test_consent_withdrawn_after_queueing_stops_it(memory: Memory) -> None:
     ann, ben = world.person(1), world.person(2)
     deliveries = world.queue(world.message(), [ann, ben])

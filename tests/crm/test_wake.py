@@ -1,0 +1,67 @@
+import threading
+
+import pytest
+from django.db import transaction
+
+from crm import wake
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Broker:
+    """Stands in for Celery's; tells when it was called."""
+
+    def __init__(self, error: Exception | None = None):
+        self.calls: list[tuple[str, str]] = []
+        self.called = threading.Semaphore(0)
+        self.error = error
+
+    def send_task(self, task, queue, **options):
+        self.calls.append((task, queue))
+        self.called.release()
+        if self.error:
+            raise self.error
+
+    def waits_for(self, calls: int) -> bool:
+        return all(self.called.acquire(timeout=10) for _ in range(calls))
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    broker = Broker()
+    monkeypatch.setattr(wake, "current_app", broker)
+    monkeypatch.setattr(wake, "_free_at", {})
+    return broker
+
+
+def test_nothing_is_woken_before_the_commit_nor_after_a_rollback(broker):
+    with transaction.atomic():
+        wake.on_commit("a.task", "engine")
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        wake.on_commit("b.task", "engine")
+        assert not broker.calls
+    assert broker.waits_for(1)
+    assert broker.calls == [("b.task", "engine")]
+
+
+def test_a_burst_makes_one_call_now_and_one_after_it(broker, monkeypatch):
+    monkeypatch.setattr(wake, "QUIET_SECONDS", 0.3)
+    for _ in range(20):
+        wake.on_commit("a.task", "engine")
+    wake.on_commit("other.task", "reports")
+    assert broker.waits_for(3)
+    assert sorted(broker.calls) == [("a.task", "engine"), ("a.task", "engine"), ("other.task", "reports")]
+
+
+def test_a_broker_that_is_down_is_only_logged(monkeypatch, caplog):
+    broker = Broker(ConnectionError("down"))
+    monkeypatch.setattr(wake, "current_app", broker)
+    monkeypatch.setattr(wake, "_free_at", {})
+    with transaction.atomic():
+        wake.on_commit("a.task", "engine")
+    assert broker.waits_for(1)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(10)
+    assert "the next sweep will do its work" in caplog.text
