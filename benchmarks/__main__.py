@@ -15,7 +15,10 @@ def main(names: list[str]) -> int:
     """Run the named benchmarks; an unknown name is answered with the known ones."""
     unknown = set(names) - set(ALL)
     if unknown:
-        print(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}.", file=sys.stderr)
+        print(
+            f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}.",
+            file=sys.stderr,
+        )
         return 2
     rows: list[Row] = []
     for name in names or ALL:

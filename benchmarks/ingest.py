@@ -38,7 +38,13 @@ def rows() -> list[Row]:
         single = _single(served)
     rate = statistics.median(ours)
     return [
-        row(f"events over HTTP, batches of {BATCH}", rate, "events/s", "COPY into a bare table", statistics.median(limit)),
+        row(
+            f"events over HTTP, batches of {BATCH}",
+            rate,
+            "events/s",
+            "COPY into a bare table",
+            statistics.median(limit),
+        ),
         row(
             f"events over HTTP, batches of {BATCH}",
             rate,

@@ -27,9 +27,13 @@ def copy() -> float:
         cursor.execute("DROP TABLE IF EXISTS bench_event")
         cursor.execute("CREATE TABLE bench_event (LIKE crm_event INCLUDING DEFAULTS)")
         began = time.perf_counter()
-        with cursor.copy("COPY bench_event (id, profile_id, name, occurred_at, properties, source) FROM STDIN") as out:
+        with cursor.copy(
+            "COPY bench_event (id, profile_id, name, occurred_at, properties, source) FROM STDIN"
+        ) as out:
             for number in range(ROWS):
-                out.write_row([uuid.uuid4(), number % 5000, "purchase", "2026-05-01T00:00:00Z", properties, "api"])
+                out.write_row(
+                    [uuid.uuid4(), number % 5000, "purchase", "2026-05-01T00:00:00Z", properties, "api"]
+                )
         took = time.perf_counter() - began
         cursor.execute("DROP TABLE bench_event")
     return ROWS / took

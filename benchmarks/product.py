@@ -30,7 +30,12 @@ def product(folder: Path) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = os.environ | {"NUDGE_DATA": str(folder), "PORT": str(port), "NUDGE_DEMO": "0", "NUDGE_LOG_LEVEL": "ERROR"}
+    env = os.environ | {
+        "NUDGE_DATA": str(folder),
+        "PORT": str(port),
+        "NUDGE_DEMO": "0",
+        "NUDGE_LOG_LEVEL": "ERROR",
+    }
     manage = [sys.executable, "manage.py"]
     subprocess.run([*manage, "prepare"], cwd=ROOT, env=env, check=True, capture_output=True)
     key = subprocess.run(
@@ -51,7 +56,12 @@ def product(folder: Path) -> Iterator[Served]:
         server.terminate()
         server.wait()
         subprocess.run(
-            [sys.executable, "-c", "import sys, pathlib; from config import embedded; embedded.stop(pathlib.Path(sys.argv[1]))", str(folder)],
+            [
+                sys.executable,
+                "-c",
+                "import sys, pathlib; from config import embedded; embedded.stop(pathlib.Path(sys.argv[1]))",
+                str(folder),
+            ],
             cwd=ROOT,
             check=False,
         )

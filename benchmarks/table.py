@@ -21,7 +21,10 @@ def row(workload: str, ours: float, unit: str, peer_name: str, peer: float) -> R
 
 def show(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| workload | ours | unit | beside | theirs | ratio |", "| --- | ---: | --- | --- | ---: | ---: |"]
+    lines = [
+        "| workload | ours | unit | beside | theirs | ratio |",
+        "| --- | ---: | --- | --- | ---: | ---: |",
+    ]
     for item in rows:
         lines.append(
             f"| {item['workload']} | {item['ours']:,.0f} | {item['unit']} | {item['peer_name']} "

@@ -41,7 +41,9 @@ class Month:
         moment = start + timedelta(days=int(day), hours=self.chance.triangular(7, 23, 18))
         return min(moment, self.now - timedelta(minutes=self.chance.uniform(3, 90)))
 
-    def happened(self, profile_id: int, name: str, at: datetime, source: str, /, **properties: object) -> None:
+    def happened(
+        self, profile_id: int, name: str, at: datetime, source: str, /, **properties: object
+    ) -> None:
         """Note one event; nothing of this month lies in the future."""
         if at < self.now:
             number = len(self.events)
