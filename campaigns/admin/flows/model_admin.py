@@ -93,7 +93,7 @@ class FlowAdmin(ModelAdmin):
     def state_chip(self, flow):
         return flow.state, flow.get_state_display()
 
-    @display(description=_("starts when somebody"))
+    @display(description=_("starts"))
     def trigger(self, flow):
         try:
             definition = parse(flow.live_version.definition if flow.live_version else flow.draft)

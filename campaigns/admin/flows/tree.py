@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from campaigns.flows import people, steps
 from campaigns.flows.definition import Branch, Definition, DefinitionError, Step, check, parse, walk
 from campaigns.models import Flow
-from campaigns.segments import grammar, sentence, words
+from campaigns.segments import grammar, sentence
 from campaigns.segments.errors import Problem, RuleError
 
 
@@ -235,7 +235,7 @@ def trigger_words(definition: Definition) -> str:
         )
     except RuleError:
         return trigger.name
-    return words.capital(rule.describe())
+    return _("When somebody %s") % rule.describe()
 
 
 def trigger_notes(definition: Definition) -> list[str]:

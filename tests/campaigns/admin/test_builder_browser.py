@@ -1,7 +1,10 @@
 """A marketer builds the welcome flow by clicking."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.urls import reverse
 
 from campaigns.flows import editing
@@ -13,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-def admin(transactional_db, monkeypatch) -> User:
+def admin(transactional_db, monkeypatch) -> Iterator[User]:
     # Playwright keeps an event loop in this thread; the ORM is not used inside of it.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     for slug, name in (("welcome", "Welcome push"), ("reminder", "Here is 10 % off")):
@@ -21,7 +24,13 @@ def admin(transactional_db, monkeypatch) -> User:
         MessageContent.objects.create(
             message=message, channel="webpush", content={"title": name, "body": "…"}
         )
-    return User.objects.create_superuser("admin")
+    yield User.objects.create_superuser("admin")
+    # A thread of the server may still hold the page's last connection.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def add(page, kind: str, plus) -> None:
