@@ -3,18 +3,19 @@
 One reader, one cursor: what it writes and where it stands move in one transaction, so each event counts once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.utils import timezone
 
 from crm import log
 from delivery import receipts
 from delivery.models import Message
 
 CURSOR = "analytics"
+Key = tuple[UUID, datetime]  # id and time of an event: the log's unique key
 COLUMNS = {
     "message_delivered": "shown_at",
     "message_opened": "opened_at",
@@ -23,15 +24,16 @@ COLUMNS = {
 }
 
 
-def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
+def read(limit: int = 5000) -> tuple[int, bool]:
     """Handle the next events of the log; return how many mattered and whether more may be waiting."""
-    now = now or timezone.now()
     goals = set(Message.objects.exclude(goal_event="").values_list("goal_event", flat=True))
     with log.read(CURSOR, limit, {*COLUMNS, *goals}) as batch:
         engaged = [event for event in batch.events if event.name in COLUMNS]
         if engaged:
             _engage(engaged)
-        reached = [event for event in batch.events if event.name in goals]
+        reached = {(event.id, event.occurred_at) for event in batch.events if event.name in goals}
+        if clicked := [event for event in engaged if event.name == "message_clicked"]:
+            reached |= _reached_before(clicked)
         if reached:
             _credit(reached)
     return len(batch.events), batch.full
@@ -57,61 +59,89 @@ def _engage(events: Sequence[log.LoggedEvent]) -> None:
             [msgspec.json.encode(rows).decode()],
         )
     # Whatever a device reports, it has the message.
-    receipts.mark_delivered(
-        {row["delivery"]: event.occurred_at for row, event in reversed(list(zip(rows, events, strict=True)))}
-    )
+    first: dict[int, datetime] = {}
+    for event in sorted(events, key=lambda event: event.occurred_at):
+        if isinstance(number := event.properties.get("delivery"), int):
+            first.setdefault(number, event.occurred_at)
+    receipts.mark_delivered(first)
 
 
-def _credit(events: Sequence[log.LoggedEvent]) -> None:
-    """Credit each goal event to the person's last click within the message's window (last-click attribution)."""
+def _reached_before(clicked: Sequence[log.LoggedEvent]) -> set[Key]:
+    """Goal events in the windows of these clicks: a device that was offline tells of a click after the purchase."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO analytics_conversion (event_id, delivery_id, value, currency, occurred_at)
-            SELECT e.id, d.id,
-                CASE WHEN jsonb_typeof(d.amount) = 'number' AND abs((d.amount)::numeric) < 1e13
-                    THEN (d.amount)::numeric END,
-                left(coalesce(e.properties ->> 'currency', ''), 3), e.occurred_at
-            FROM unnest(%s::uuid[], %s::timestamptz[]) AS k(id, occurred_at)
-            JOIN crm_event e ON e.id = k.id AND e.occurred_at = k.occurred_at
-            CROSS JOIN LATERAL (
-                SELECT d.id, e.properties #> string_to_array(m.goal_value_property, '.') AS amount
-                FROM delivery_delivery d
-                JOIN delivery_message m ON m.id = d.message_id AND m.goal_event = e.name
-                JOIN analytics_engagement g ON g.delivery_id = d.id
-                WHERE d.profile_id = e.profile_id AND g.clicked_at <= e.occurred_at
-                  AND g.clicked_at > e.occurred_at - make_interval(hours => m.goal_window_hours)
-                ORDER BY g.clicked_at DESC LIMIT 1
-            ) d
-            ON CONFLICT DO NOTHING RETURNING event_id, delivery_id, value, currency
+            SELECT e.id, e.occurred_at FROM delivery_delivery d
+            JOIN delivery_message m ON m.id = d.message_id AND m.goal_event <> ''
+            JOIN analytics_engagement g ON g.delivery_id = d.id
+            JOIN crm_event e ON e.profile_id = d.profile_id AND e.name = m.goal_event
+                AND e.occurred_at >= g.clicked_at
+                AND e.occurred_at < g.clicked_at + make_interval(hours => m.goal_window_hours)
+            WHERE d.id = ANY(%s)
             """,
-            [[event.id for event in events], [event.occurred_at for event in events]],
+            [[number for event in clicked if isinstance(number := event.properties.get("delivery"), int)]],
+        )
+        return set(cursor.fetchall())
+
+
+def _credit(events: Collection[Key]) -> None:
+    """Credit each goal event to the person's last click within the message's window (last-click attribution).
+
+    A click that is told late may take over the credit. `message_converted` goes to the log once for each goal
+    event and names the message that had the credit first.
+    """
+    keys = sorted(events)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH credit AS (
+                SELECT DISTINCT ON (e.id) e.id AS event_id, e.profile_id, e.name, e.occurred_at,
+                    d.id AS delivery_id, d.slug,
+                    CASE WHEN jsonb_typeof(d.amount) = 'number' AND abs((d.amount)::numeric) < 1e13
+                        THEN (d.amount)::numeric END AS value,
+                    left(coalesce(e.properties ->> 'currency', ''), 3) AS currency
+                FROM unnest(%s::uuid[], %s::timestamptz[]) AS k(id, occurred_at)
+                JOIN crm_event e ON e.id = k.id AND e.occurred_at = k.occurred_at
+                CROSS JOIN LATERAL (
+                    SELECT d.id, m.slug, e.properties #> string_to_array(m.goal_value_property, '.') AS amount
+                    FROM delivery_delivery d
+                    JOIN delivery_message m ON m.id = d.message_id AND m.goal_event = e.name
+                    JOIN analytics_engagement g ON g.delivery_id = d.id
+                    WHERE d.profile_id = e.profile_id AND g.clicked_at <= e.occurred_at
+                      AND g.clicked_at > e.occurred_at - make_interval(hours => m.goal_window_hours)
+                    ORDER BY g.clicked_at DESC, d.id DESC LIMIT 1
+                ) d
+                ORDER BY e.id, e.occurred_at -- an id may come again with another time; it counts once
+            ), kept AS (
+                INSERT INTO analytics_conversion AS c (event_id, delivery_id, value, currency, occurred_at)
+                SELECT event_id, delivery_id, value, currency, occurred_at FROM credit
+                ON CONFLICT (event_id) DO UPDATE SET delivery_id = excluded.delivery_id,
+                        value = excluded.value, currency = excluded.currency
+                    WHERE c.delivery_id <> excluded.delivery_id AND c.occurred_at = excluded.occurred_at
+                RETURNING c.event_id
+            )
+            SELECT event_id, profile_id, name, occurred_at, slug, delivery_id, value, currency
+            FROM credit JOIN kept USING (event_id)
+            """,
+            [[key[0] for key in keys], [key[1] for key in keys]],
         )
         credited = cursor.fetchall()
-    if not credited:
-        return
-    slugs = dict(
-        Message.objects.filter(deliveries__in=[row[1] for row in credited]).values_list(
-            "deliveries__pk", "slug"
-        )
-    )
-    by_id = {event.id: event for event in events}
     log.append(
         [
             log.NewEvent(
                 log.event_id("converted", event_id),
-                by_id[event_id].profile_id,
+                profile_id,
                 "message_converted",
-                by_id[event_id].occurred_at,
+                occurred_at,
                 {
-                    "message": slugs[delivery_id],
+                    "message": slug,
                     "delivery": delivery_id,
-                    "goal": by_id[event_id].name,
+                    "goal": name,
                     "value": None if value is None else float(value),
                     "currency": currency,
                 },
                 "nudge",
             )
-            for event_id, delivery_id, value, currency in credited
+            for event_id, profile_id, name, occurred_at, slug, delivery_id, value, currency in credited
         ]
     )

@@ -37,7 +37,8 @@ class DeviceView(View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Parse, handle, answer 204; 400 names what is wrong."""
-        if int(request.headers.get("Content-Length") or 0) > MAX_BODY:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdecimal() or int(length) > MAX_BODY:
             return _refuse("The report is too large.", 413)
         try:
             self.handle(msgspec.json.decode(request.body, type=self.shape))
