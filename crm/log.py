@@ -7,9 +7,9 @@ in the transaction that moves its cursor, so each event is handled exactly once.
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from crm import partitions, signals
-from crm.models import LogCursor
+from crm.models import LogCursor, UndatedEvent
 
 RESERVED_NAMES = frozenset(
     {
@@ -40,6 +40,7 @@ RESERVED_NAMES = frozenset(
         "profile_merged",
     }
 )
+REMEMBERED = timedelta(days=90)  # a browser that was offline keeps its reports for a week
 _NAMESPACE = uuid.UUID("5f1d4c0e-9d43-4f0e-8d3c-6e7564676531")
 
 INSERT = """
@@ -76,11 +77,19 @@ class LoggedEvent(msgspec.Struct):
     source: str
 
 
+class Position(msgspec.Struct, frozen=True, order=True):
+    """A place in the log: everything up to and including this row was read."""
+
+    txid: int
+    seq: int
+
+
 class Batch(msgspec.Struct):
-    """What one `read` hands out. `full` tells that more may be waiting."""
+    """What one `read` hands out. `full` tells that more may be waiting; `start` is where the batch begins."""
 
     events: list[LoggedEvent]
     full: bool
+    start: Position | None = None
 
 
 def event_id(*parts: object) -> uuid.UUID:
@@ -120,6 +129,20 @@ def first_time(ids: Collection[uuid.UUID], now: datetime) -> set[uuid.UUID]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def came_undated(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of `ids` that were claimed by `first_time`."""
+    if not ids:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM crm_undatedevent WHERE id = ANY(%s)", [list(ids)])
+        return {row[0] for row in cursor.fetchall()}
+
+
+def forget_undated(now: datetime) -> int:
+    """Drop the ids that were claimed longer ago than anybody repeats a request; return how many."""
+    return UndatedEvent.objects.filter(received_at__lt=now - REMEMBERED).delete()[0]
+
+
 def append_once(events: Sequence[NewEvent], now: datetime) -> int:
     """As `append`, but an id counts once whatever its time; for reports whose time a browser tells."""
     if not events:
@@ -136,12 +159,15 @@ def announce(names: Collection[str]) -> None:
 
 
 @contextmanager
-def read(cursor: str, limit: int = 5000, names: Collection[str] | None = None) -> Iterator[Batch]:
+def read(
+    cursor: str, limit: int = 5000, names: Collection[str] | Callable[[], Collection[str]] | None = None
+) -> Iterator[Batch]:
     """Hand out the next events of reader `cursor`, in one transaction that also moves the cursor.
 
-    Of the next `limit` events only those called `names` are handed out (default: all). The batch is empty
-    when nothing new is safe to read or when another process is reading with the same cursor. If the block
-    raises, nothing is kept and the same events come again.
+    Of the next `limit` events only those called `names` are handed out (default: all); a function is asked once
+    the cursor is ours, see `hold`. The batch is empty when nothing new is safe to read or when another process
+    is reading with the same cursor; then `start` is None. If the block raises, nothing is kept and the same
+    events come again.
     """
     LogCursor.objects.bulk_create([LogCursor(name=cursor)], ignore_conflicts=True)
     with transaction.atomic():
@@ -149,13 +175,37 @@ def read(cursor: str, limit: int = 5000, names: Collection[str] | None = None) -
         if position is None:
             yield Batch([], full=False)
             return
-        rows, last = _next_rows(position, limit, names)
-        yield Batch(rows, full=last is not None and last[2] == limit)
+        partitions.hold()
+        wanted = names() if callable(names) else names
+        rows, last = _next_rows(position, limit, wanted)
+        yield Batch(rows, last is not None and last[2] == limit, Position(position.txid, position.seq))
         if last is not None:
             LogCursor.objects.filter(name=cursor).update(txid=last[0], seq=last[1], moved_at=Now())
 
 
-def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
+def hold(cursor: str) -> None:
+    """Keep reader `cursor` where it is until the caller's transaction ends.
+
+    Whoever changes what the reader looks for calls this first, so that no batch is read by half of each.
+    """
+    LogCursor.objects.bulk_create([LogCursor(name=cursor)], ignore_conflicts=True)
+    LogCursor.objects.select_for_update().get(name=cursor)
+
+
+def between(
+    after: Position, upto: Position, limit: int, names: Collection[str]
+) -> tuple[list[LoggedEvent], Position]:
+    """The events called `names` among the next `limit` after one position up to another that was read before.
+
+    Returns them with the position that was reached: `upto` when there is nothing left.
+    """
+    rows, last = _next_rows(after, limit, names, upto)
+    return rows, upto if last is None or last[2] < limit else Position(last[0], last[1])
+
+
+def _next_rows(
+    position: LogCursor | Position, limit: int, names: Collection[str] | None, upto: Position | None = None
+):
     """Return the wanted rows and (txid, seq, count) of the last row looked at, or None."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -165,6 +215,7 @@ def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
                 FROM crm_event
                 WHERE (txid, seq) > (%s, %s)
                   AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                  AND (%s::bigint IS NULL OR (txid, seq) <= (%s, %s))
                 ORDER BY txid, seq LIMIT %s
             ), edge AS (
                 SELECT count(*) AS n, (array_agg(txid ORDER BY txid DESC, seq DESC))[1] AS txid,
@@ -176,7 +227,12 @@ def _next_rows(position: LogCursor, limit: int, names: Collection[str] | None):
             FROM edge LEFT JOIN next ON %s::text[] IS NULL OR next.name = ANY(%s::text[])
             ORDER BY next.txid, next.seq
             """,
-            [position.txid, position.seq, limit, *2 * (list(names) if names is not None else None,)],
+            [
+                *(position.txid, position.seq),
+                *((upto.txid, upto.txid, upto.seq) if upto else (None, None, None)),
+                limit,
+                *2 * (list(names) if names is not None else None,),
+            ],
         )
         found = cursor.fetchall()
     count, txid, seq = found[0][:3]

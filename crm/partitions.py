@@ -43,6 +43,16 @@ def ensure(times: Iterable[datetime]) -> None:
     _known.update(month for month in missing if existing.get(month))
 
 
+def hold() -> None:
+    """Let no partition come into being until the present transaction ends.
+
+    A statement is planned before its snapshot is taken. A partition attached and filled in between would be
+    missing from the plan while its transaction counts as past: a log reader would step over its rows for good.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+
+
 def ensure_ahead(now: datetime) -> None:
     """Create the partitions of this month and the next two."""
     month = _month(now)

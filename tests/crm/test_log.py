@@ -181,6 +181,26 @@ class TestRead:
         drain("r")
         assert (log.lag("r"), log.lag("nobody")) == (0, 0)
 
+    def test_a_reader_waits_while_a_partition_is_in_the_making(self):
+        """Else it could be planned without the partition and yet take its transaction for past."""
+        taken = []
+
+        def read():
+            with log.read("r") as batch:
+                taken.append(len(batch.events))
+
+        LogCursor.objects.create(name="r")
+        partitions.forget()
+        with transaction.atomic():
+            log.append([log.NewEvent(uuid.uuid4(), 1, "old", NOW - timedelta(days=3000), {}, "t")])
+            reader = threading.Thread(target=lambda: (read(), connection.close()))
+            reader.start()
+            reader.join(0.5)
+            assert reader.is_alive()
+            transaction.set_rollback(True)
+        reader.join(10)
+        assert taken == [0]
+
     def test_nothing_is_lost_or_repeated_under_many_writers_and_readers(self):
         writers, rounds, readers = 8, 25, 3
         ids = [[[uuid.uuid4() for _ in range(3)] for _ in range(rounds)] for _ in range(writers)]
