@@ -23,6 +23,8 @@ os.environ |= {
     # Tasks only wake; the tests call what they would run. The real broker has tests of its own.
     "BROKER_URL": "memory://",
     "NUDGE_LOG_LEVEL": "WARNING",
+    # Playwright's blocking API keeps an event loop in the test's thread, where the database is used too.
+    "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
 }
 
 # The first process to start the server decides that it may forget: nothing in it is worth an fsync.
@@ -32,3 +34,6 @@ from config.settings import *  # noqa: E402, F403
 
 # Fast instead of slow to guess: the tests log in often.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# A live server's threads must not keep the database that is dropped after the tests.
+DATABASES["default"]["CONN_MAX_AGE"] = 0  # noqa: F405

@@ -1,10 +1,7 @@
 """A marketer builds the welcome flow by clicking."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.urls import reverse
 
 from campaigns.flows import editing
@@ -16,21 +13,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture
-def admin(transactional_db, monkeypatch) -> Iterator[User]:
-    # Playwright keeps an event loop in this thread; the ORM is not used inside of it.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+def admin(transactional_db) -> User:
     for slug, name in (("welcome", "Welcome push"), ("reminder", "Here is 10 % off")):
         message = Message.objects.create(slug=slug, name=name)
         MessageContent.objects.create(
             message=message, channel="webpush", content={"title": name, "body": "…"}
         )
-    yield User.objects.create_superuser("admin")
-    # A thread of the server may still hold the page's last connection.
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+    return User.objects.create_superuser("admin")
 
 
 def add(page, kind: str, plus) -> None:

@@ -1,6 +1,5 @@
 """A marketer builds a segment by clicking, in a real browser."""
 
-import os
 import uuid
 from datetime import timedelta
 
@@ -22,9 +21,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def page(live_server, settings):
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
     cache.clear()
-    # Playwright's event loop makes Django think that it runs in async code.
-    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("admin", "admin@example.com", "secret"))
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
@@ -45,8 +41,6 @@ def page(live_server, settings):
         page.set_default_timeout(15_000)
         yield page
         browser.close()
-    if before is None:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
