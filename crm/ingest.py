@@ -1,13 +1,16 @@
 """Taking events in: validated one by one, stored as one batch."""
 
 import json
+import re
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import DataError, connection, transaction
+from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 
 from crm import identity, log, normalise, partitions, traits
 
@@ -18,6 +21,9 @@ MAX_NAME_LENGTH = 100
 CLOCK_TOLERANCE = timedelta(minutes=5)
 OLDEST = timedelta(days=3650)
 LAST_SEEN_EVERY = timedelta(minutes=5)
+_TRIES = 5
+_LONG_NUMBER = re.compile(rb"\d{309}")  # digits; a double holds up to 1.8e308
+_HUGE = "Properties hold a number beyond what a double (IEEE 754) can."
 
 
 class BadBatch(ValueError):
@@ -101,23 +107,36 @@ def ingest(body: bytes, source: str, now: datetime | None = None, by_id: bool = 
             rejected.append(Rejected(index, refusal.code, refusal.detail, refusal.field))
     accepted = duplicates = 0
     if rows:
-        with transaction.atomic():
-            rows = _known_profiles_only(rows, rejected)
-            for row, profile_id in zip(
-                rows, identity.resolve([row.event.profile for row in rows], now), strict=True
-            ):
-                row.profile_id = profile_id
-            _fill_gaps(rows)
-            fresh = _first_time(rows, now)
-            duplicates = len(rows) - len(fresh)
-            stored, refused = _store(fresh, source)
-            rejected += refused
-            accepted = stored
-            duplicates += len(fresh) - stored - len(refused)
-            if stored:
-                _touch({row.profile_id for row in fresh}, now)
-                log.announce({row.event.name for row in fresh})
+        accepted, duplicates, refused = _write(rows, source, now)
+        rejected += refused
     return IngestResult(accepted, duplicates, sorted(rejected, key=lambda row: row.index))
+
+
+def _write(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list[Rejected]]:
+    """Store `rows` in one transaction; return how many were stored and how many known, and the refused."""
+    for _ in range(_TRIES):
+        try:
+            with transaction.atomic():
+                return _write_once(rows, source, now)
+        except OperationalError as error:
+            # Two requests with the same events in different order wait for each other; one of them ends here.
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+    raise RuntimeError("These events keep colliding with other writers.")
+
+
+def _write_once(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list[Rejected]]:
+    refused: list[Rejected] = []
+    rows = _known_profiles_only(rows, refused)
+    for row, profile_id in zip(rows, identity.resolve([row.event.profile for row in rows], now), strict=True):
+        row.profile_id = profile_id
+    _fill_gaps(rows)
+    fresh = _first_time(rows, now)
+    stored, unstorable = _store(fresh, source)
+    if stored:
+        _touch({row.profile_id for row in fresh}, now)
+        log.announce({row.event.name for row in fresh})
+    return stored, len(rows) - stored - len(unstorable), refused + unstorable
 
 
 def _split(body: bytes) -> list[msgspec.Raw]:
@@ -204,23 +223,32 @@ def _check_properties(raw: bytes) -> None:
             "properties",
         )
     try:
-        # Only a text with escapes or many brackets can hold what PostgreSQL's jsonb refuses.
         raw.decode()
-        if b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH:
-            _check_value(json.loads(raw), 1)
-    except UnicodeError as error:
+        # Whoever reads the log decodes them again: what that refuses would stop every reader for good.
+        value = msgspec.json.decode(raw)
+        # Only a text with escapes, many brackets or a very long number can hold anything else we refuse.
+        if b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(raw):
+            _check_value(value, 1)
+    except msgspec.ValidationError as error:
+        raise _Refused("invalid_properties", _HUGE, "properties") from error
+    except (UnicodeError, msgspec.DecodeError) as error:
         raise _Refused(
             "invalid_text", "Properties hold text that is not valid Unicode.", "properties"
         ) from error
+    except RecursionError as error:
+        raise _too_deep() from error
 
 
 def _check_value(value: object, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise _Refused("too_deep", f"Properties are nested at most {MAX_DEPTH} deep.", "properties")
+        raise _too_deep()
     if isinstance(value, str):
         value.encode()
         if "\x00" in value:
             raise _Refused("invalid_text", "Properties hold a NUL character.", "properties")
+    elif isinstance(value, int):
+        if abs(value) > sys.float_info.max:
+            raise _Refused("invalid_properties", _HUGE, "properties")
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_value(key, depth)
@@ -228,6 +256,10 @@ def _check_value(value: object, depth: int) -> None:
     elif isinstance(value, list):
         for item in value:
             _check_value(item, depth + 1)
+
+
+def _too_deep() -> _Refused:
+    return _Refused("too_deep", f"Properties are nested at most {MAX_DEPTH} deep.", "properties")
 
 
 def _known_profiles_only(rows: list[_Row], rejected: list[Rejected]) -> list[_Row]:
@@ -247,9 +279,11 @@ def _first_time(rows: list[_Row], now: datetime) -> list[_Row]:
         if row.id not in seen:
             seen.add(row.id)
             fresh.append(row)
+    # A time that was ahead of our clock when the event came first may be usable now that it comes again.
+    known = log.came_undated({row.id for row in fresh if row.dated and row.event.id})
     undated = {row.id for row in fresh if not row.dated}
     new = log.first_time(undated, now) if undated else set()
-    return [row for row in fresh if row.dated or row.id in new]
+    return [row for row in fresh if (row.id not in known if row.dated else row.id in new)]
 
 
 def _store(rows: list[_Row], source: str) -> tuple[int, list[Rejected]]:

@@ -5,6 +5,7 @@ Every function takes the raw value and returns the normal form, or None for an e
 
 import json
 import re
+import sys
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from importlib import resources
@@ -20,6 +21,7 @@ TEXT_LIMIT = 1_000  # characters of a name, city or stage
 IDENTIFIER_LIMIT = 512  # characters; far below what a unique index takes
 ATTRIBUTE_LIMIT = 16 * 1024  # bytes of one attribute's JSON
 ATTRIBUTE_NAME_LIMIT = 128  # characters
+ATTRIBUTE_DEPTH = 20  # lists and objects in one another
 EMAIL_LIMIT = 254  # characters, RFC 5321
 EARLIEST_BIRTHDAY = date(1880, 1, 1)
 
@@ -287,21 +289,27 @@ def attribute(name: str, value: Any) -> Any:
     return value
 
 
-def _json_storable(value: Any, field: str) -> None:
+def _json_storable(value: Any, field: str, depth: int = 0) -> None:
+    if depth > ATTRIBUTE_DEPTH:
+        raise Rejection(
+            "too_deep",
+            field,
+            _("%(field)s is nested more than %(limit)d deep.") % {"field": field, "limit": ATTRIBUTE_DEPTH},
+        )
     if isinstance(value, str):
         _storable(value, field)
-    elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
+    elif isinstance(value, int | float):
+        if not abs(value) <= sys.float_info.max:  # so that it can be compared and computed with
             raise Rejection(
                 "invalid_number", field, _("%(field)s holds no finite number.") % {"field": field}
             )
     elif isinstance(value, list):
         for item in value:
-            _json_storable(item, field)
+            _json_storable(item, field, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             _storable(key, field)
-            _json_storable(item, field)
+            _json_storable(item, field, depth + 1)
 
 
 def shortened(value: str, limit: int = 80) -> str:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from crm import partitions
+from crm import log, partitions
 from crm.sync import schedule
 
 
@@ -24,3 +24,9 @@ def run_sync(connection_id: int):
 def ensure_partitions():
     """Create the event log's next months."""
     partitions.ensure_ahead(timezone.now())
+
+
+@shared_task
+def forget_undated_events():
+    """Keep the memory of ids without a time of their own from growing for good."""
+    log.forget_undated(timezone.now())
