@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.utils import timezone
 
 from crm import log
@@ -21,6 +22,7 @@ class BadReport(ValueError):
     """The report is not about one of our deliveries or does not say what happened."""
 
 
+@transaction.atomic
 def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:
     """Store in the log what a device says happened to a push; return whether it is news.
 
@@ -39,7 +41,13 @@ def record(token: str, kind: str, at: datetime | None = None, now: datetime | No
         delivery_id = tokens.read(token)
     except tokens.BadToken as error:
         raise BadReport("The token is not one of ours.") from error
-    delivery = Delivery.objects.select_related("message").filter(pk=delivery_id).first()
+    # Locked, so that a merge of the profile waits and takes these events along.
+    delivery = (
+        Delivery.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("message")
+        .filter(pk=delivery_id)
+        .first()
+    )
     if delivery is None:
         return False
     if (

@@ -27,6 +27,11 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
     """Re-point enrollments, decisions and memberships of merged profiles; of two equal ones the winner's stays."""
     values = {"losers": [loser for loser, _ in pairs], "winners": [winner for _, winner in pairs]}
     pairs_sql = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
+    # Of several losers with equal rows the first row goes to the winner.
+    rivals = (
+        "o.profile_id = m.winner OR (o.id < t.id AND o.profile_id IN (SELECT r.loser FROM "
+        "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS r(loser, winner) WHERE r.winner = m.winner))"
+    )
     with connection.cursor() as cursor:
         for table, same in (
             ("campaigns_enrollment", "o.flow_id = t.flow_id AND o.run_key = t.run_key"),
@@ -34,7 +39,7 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
         ):
             cursor.execute(
                 f"UPDATE {table} t SET profile_id = m.winner FROM {pairs_sql} WHERE t.profile_id = m.loser "
-                f"AND NOT EXISTS (SELECT 1 FROM {table} o WHERE o.profile_id = m.winner AND {same})",
+                f"AND NOT EXISTS (SELECT 1 FROM {table} o WHERE {same} AND ({rivals}))",
                 values,
             )
         # What stays with the loser goes with it; its decisions remain as the winner's history.

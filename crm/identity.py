@@ -305,7 +305,6 @@ _MERGE = (
         FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser GROUP BY m.winner
     ) g WHERE w.id = g.winner
     """,
-    f"UPDATE crm_event e SET profile_id = m.winner FROM {_PAIRS} WHERE e.profile_id = m.loser",
     f"UPDATE crm_identifier i SET profile_id = m.winner FROM {_PAIRS} WHERE i.profile_id = m.loser",
     f"UPDATE crm_device d SET profile_id = m.winner FROM {_PAIRS} WHERE d.profile_id = m.loser",
     # Of two answers to one question the later one counts.
@@ -320,6 +319,10 @@ _MERGE = (
     f"UPDATE crm_consentchange c SET profile_id = m.winner FROM {_PAIRS} WHERE c.profile_id = m.loser",
     f"UPDATE crm_profilemerge p SET winner_id = m.winner FROM {_PAIRS} WHERE p.winner_id = m.loser",
 )
+
+# Last: who writes about a device or delivery locks its row, so by then such writers have ended and nobody
+# can begin to write about the loser.
+_MOVE_EVENTS = f"UPDATE crm_event e SET profile_id = m.winner FROM {_PAIRS} WHERE e.profile_id = m.loser"
 
 
 @transaction.atomic
@@ -352,6 +355,8 @@ def merge(pairs: Sequence[tuple[int, int]], reason: str, now: datetime | None = 
         for statement in _MERGE:
             cursor.execute(statement, _columns(pairs))
     signals.profiles_merging.send(sender=None, pairs=pairs)
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE_EVENTS, _columns(pairs))
     Profile.objects.filter(pk__in=[loser for loser, _ in pairs]).delete()
     log.append(
         [
