@@ -23,6 +23,7 @@ from delivery.models import Delivery, Message
 
 SUBSCRIBERS = 900
 DAYS = 30
+WRITTEN_IN = ("ar", "pl")  # besides the text for everybody
 
 
 class Month:
@@ -171,11 +172,13 @@ def _decide(month: Month, run: Enrollment, step: str, kind: str, at: datetime, *
 
 def _delivery(month: Month, run: Enrollment, message: Message, step: str, at: datetime) -> Delivery:
     failed = month.chance.random() < 0.03
+    language = (run.profile.language or "").split("-")[0]
     return Delivery(
         cause=f"flow:{run.pk}:{step}",
         message=message,
         profile_id=run.profile_id,
         channel="webpush",
+        locale=language if language in WRITTEN_IN else "",
         state=Delivery.State.SUPPRESSED if failed else Delivery.State.SENT,
         reason="no active device" if failed else "",
         due_at=at,
