@@ -1,6 +1,7 @@
 """Connects the campaigns layer to what the layers below announce."""
 
 from django.db import connection
+from django.utils import timezone
 
 
 def connect() -> None:
@@ -24,22 +25,34 @@ def wake_engine(names: set[str], **kwargs: object) -> None:
 
 
 def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
-    """Re-point enrollments, decisions and memberships of merged profiles; of two equal ones the winner's stays."""
-    values = {"losers": [loser for loser, _ in pairs], "winners": [winner for _, winner in pairs]}
+    """Re-point enrollments, decisions and memberships of merged profiles.
+
+    Of equal ones the winner's stays, else the oldest; what stays with a loser is deleted with it, and its messages
+    are not sent. Somebody who is inside an unkeyed flow twice by the merge goes on in the older run.
+    """
+    from campaigns.flows import exits
+    from campaigns.flows.engine import Run
+
+    now = timezone.now()
+    values = {
+        "losers": [loser for loser, _ in pairs],
+        "winners": [winner for _, winner in pairs],
+        "now": now,
+    }
     pairs_sql = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
-    # Of several losers with equal rows the first row goes to the winner.
-    rivals = (
-        "o.profile_id = m.winner OR (o.id < t.id AND o.profile_id IN (SELECT r.loser FROM "
-        "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS r(loser, winner) WHERE r.winner = m.winner))"
-    )
     with connection.cursor() as cursor:
         for table, same in (
-            ("campaigns_enrollment", "o.flow_id = t.flow_id AND o.run_key = t.run_key"),
-            ("campaigns_segmentmembership", "o.segment_id = t.segment_id"),
+            ("campaigns_enrollment", ("flow_id", "run_key")),
+            ("campaigns_segmentmembership", ("segment_id",)),
         ):
+            equal = " AND ".join(f"o.{column} = t.{column}" for column in same)
+            columns = ", ".join(f"t.{column}" for column in same)
             cursor.execute(
-                f"UPDATE {table} t SET profile_id = m.winner FROM {pairs_sql} WHERE t.profile_id = m.loser "
-                f"AND NOT EXISTS (SELECT 1 FROM {table} o WHERE {same} AND ({rivals}))",
+                f"UPDATE {table} u SET profile_id = pick.winner FROM ("
+                f" SELECT DISTINCT ON (m.winner, {columns}) t.id, m.winner"
+                f" FROM {pairs_sql} JOIN {table} t ON t.profile_id = m.loser"
+                f" WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.profile_id = m.winner AND {equal})"
+                f" ORDER BY m.winner, {columns}, t.entered_at, t.id) pick WHERE u.id = pick.id",
                 values,
             )
         # What stays with the loser goes with it; its decisions remain as the winner's history.
@@ -50,3 +63,30 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
             f"WHERE o.id = d.id AND d.profile_id = m.loser",
             values,
         )
+        cursor.execute(
+            """
+            UPDATE campaigns_enrollment e
+            SET state = 'exited', ended_at = %(now)s, due_at = NULL, reason = 'profile_merged'
+            FROM (
+                SELECT t.id, f.slug,
+                    row_number() OVER (PARTITION BY t.profile_id, t.flow_id ORDER BY t.entered_at, t.id)
+                FROM campaigns_enrollment t JOIN campaigns_flow f ON f.id = t.flow_id
+                JOIN campaigns_flowversion v ON v.id = t.version_id
+                WHERE t.profile_id = ANY(%(winners)s::bigint[]) AND t.state = 'active'
+                  AND v.definition ->> 'key' IS NULL
+            ) again
+            WHERE e.id = again.id AND again.row_number > 1
+            RETURNING e.id, e.flow_id, again.slug, e.version_id, e.profile_id, e.step, e.entered_at
+            """,
+            values,
+        )
+        ended = cursor.fetchall()
+    exits.record(
+        [
+            Run(
+                pk, flow_id, slug, version, profile, step, {}, {}, at, state="exited", reason="profile_merged"
+            )
+            for pk, flow_id, slug, version, profile, step, at in ended
+        ],
+        now,
+    )

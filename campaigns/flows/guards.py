@@ -1,63 +1,79 @@
 """Asked by the dispatcher at the moment of sending: may a flow's message still go out?"""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import connection
+from django.db import transaction
 
-from campaigns.flows import program
-from campaigns.models import Enrollment
+from campaigns.flows import exits, program
+from campaigns.models import Enrollment, Flow
+from crm import alerts
 from delivery.models import Delivery
-from delivery.policies import Verdict, suppress
+from delivery.policies import Verdict, defer, suppress
+
+logger = logging.getLogger(__name__)
+
+PAUSED = "flow paused"
+BROKEN = "the flow's exits could not be checked"
+LOOK_AGAIN = timedelta(minutes=1)
 
 
 def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdict]:
     """Suppress messages of runs that were ended, or whose exit event is in the log already.
 
     A run that completed after queueing its message is looked at too: an order that came while the message
-    was put off still stops it.
+    was put off still stops it. Messages of a paused flow wait. One query for each exit event of the flows in
+    the batch, and two.
     """
-    runs_by_cause: dict[str, int] = {}
-    for delivery in deliveries:
-        if delivery.origin_type == Delivery.Origin.FLOW:
-            runs_by_cause[delivery.cause] = int(delivery.cause.split(":")[1])
-    if not runs_by_cause:
-        return {}
-    reasons = _ended(set(runs_by_cause.values()))
-    return {
-        delivery.pk: suppress(reasons[runs_by_cause[delivery.cause]])
+    run_of = {
+        delivery.pk: _run_id(delivery)
         for delivery in deliveries
-        if runs_by_cause.get(delivery.cause) in reasons
+        if delivery.origin_type == Delivery.Origin.FLOW
     }
+    if not run_of:
+        return {}
+    runs = Enrollment.objects.select_related("flow").only(
+        *("state", "reason", "version_id", "flow__state", "flow__slug")
+    )
+    about = _verdicts(runs.in_bulk({run_id for run_id in run_of.values() if run_id is not None}), now)
+    gone = suppress("exit: run removed")  # merged into another run of the same person, or deleted
+    found = {pk: about.get(run_id, gone) for pk, run_id in run_of.items()}
+    return {pk: verdict for pk, verdict in found.items() if verdict is not None}
 
 
-def _ended(run_ids: set[int]) -> dict[int, str]:
-    """Run id to reason, for those that an exit event or rule took out."""
-    runs = list(Enrollment.objects.filter(pk__in=run_ids).only("state", "reason", "version_id", "profile_id"))
-    reasons = {
-        run.pk: f"exit: {run.reason}" for run in runs if run.state == Enrollment.State.EXITED and run.reason
-    }
-    names_by_version = defaultdict(list)
-    for run in runs:
-        if run.pk not in reasons:
-            names_by_version[run.version_id].append(run.pk)
-    asked: list[tuple[int, str]] = []
-    for version_id, ids in names_by_version.items():
-        plain = [t.name for t in program.of_version(version_id).definition.exit_on if not t.where]
-        asked += [(run_id, name) for run_id in ids for name in plain]
-    if asked:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT e.id, a.name FROM unnest(%s::bigint[], %s::text[]) AS a(id, name)
-                JOIN campaigns_enrollment e ON e.id = a.id
-                WHERE EXISTS (
-                    SELECT 1 FROM crm_event v WHERE v.profile_id = e.profile_id AND v.name = a.name
-                    AND v.occurred_at >= (e.context -> 'event' ->> 'occurred_at')::timestamptz
-                )
-                """,
-                [[run_id for run_id, _ in asked], [name for _, name in asked]],
+def _run_id(delivery: Delivery) -> int | None:
+    number = delivery.cause.split(":")[1:2]
+    return int(number[0]) if number and number[0].isdecimal() else None
+
+
+def _verdicts(runs: dict[int, Enrollment], now: datetime) -> dict[int | None, Verdict | None]:
+    """By run; None for those that may send."""
+    about: dict[int | None, Verdict | None] = {}
+    open_runs: dict[int, list[int]] = defaultdict(list)
+    for pk, run in runs.items():
+        about[pk] = None
+        if run.state == Enrollment.State.EXITED:
+            about[pk] = suppress(f"exit: {run.reason or 'ended'}")
+        elif run.flow.state == Flow.State.STOPPED:
+            about[pk] = suppress("exit: flow stopped")
+        else:
+            if run.flow.state == Flow.State.PAUSED:
+                about[pk] = defer(now + LOOK_AGAIN, PAUSED)
+            open_runs[run.version_id].append(pk)
+    for version_id, ids in open_runs.items():
+        flow = runs[ids[0]].flow
+        try:
+            with transaction.atomic():
+                reasons = exits.found(program.of_version(version_id).definition, ids, now)
+            about |= {pk: suppress(f"exit: {reason}") for pk, reason in reasons.items()}
+        except Exception as error:  # one flow's fault must not hold back what others send
+            logger.exception("The exits of flow %s can't be checked", flow.slug)
+            alerts.raise_alert(
+                f"flow:{flow.pk}:exits",
+                f"Messages of the flow “{flow.slug}” wait because its exits can't be checked",
+                f"They are tried again every minute until they expire. The reason: {error}",
             )
-            reasons |= {run_id: f"exit: {name}" for run_id, name in cursor.fetchall()}
-    return reasons
+            about |= dict.fromkeys(ids, defer(now + LOOK_AGAIN, BROKEN))
+    return about

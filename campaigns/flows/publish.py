@@ -8,7 +8,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.flows.definition import DefinitionError, check, parse
+from campaigns.flows.triggers import CURSOR, forget
 from campaigns.models import Enrollment, Flow, FlowVersion
+from crm import log
 
 
 class StateError(ValueError):
@@ -19,12 +21,13 @@ class StateError(ValueError):
 def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion:
     """Freeze the draft as a new version and make it live. Whoever is inside finishes the version they entered.
 
-    Only what happens from now on starts runs.
+    Only what happens from now on starts runs; a live flow that keeps its trigger listens on without a gap.
 
     Raises:
         DefinitionError: the draft can't run; it names every problem.
     """
     now = now or timezone.now()
+    log.hold(CURSOR)
     flow = Flow.objects.select_for_update().get(pk=flow_id)
     definition = parse(flow.draft)
     problems = check(definition)
@@ -34,14 +37,17 @@ def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion
     version = FlowVersion.objects.create(
         flow=flow, number=last + 1, definition=flow.draft, published_by=user, published_at=now
     )
+    before = flow.live_version.definition.get("trigger") if flow.live_version else None
+    if flow.state != Flow.State.LIVE or before != flow.draft.get("trigger"):
+        flow.listening_since = now
     flow.live_version, flow.state, flow.published_at = version, Flow.State.LIVE, now
-    flow.save(update_fields=["live_version", "state", "published_at", "updated_at"])
+    flow.save(update_fields=["live_version", "state", "published_at", "listening_since", "updated_at"])
     return version
 
 
 @transaction.atomic
 def pause(flow_id: int) -> None:
-    """Let nobody in and move nobody on; people hold their place."""
+    """Let nobody in and move nobody on; people hold their place, and messages wait until they expire."""
     _change(flow_id, (Flow.State.LIVE,), Flow.State.PAUSED, _("Only a live flow can be paused."))
 
 
@@ -49,7 +55,7 @@ def pause(flow_id: int) -> None:
 def resume(flow_id: int, now: datetime | None = None) -> None:
     """Go on after a pause. Events of the pause start nobody; waits that ended meanwhile end now."""
     _change(flow_id, (Flow.State.PAUSED,), Flow.State.LIVE, _("Only a paused flow can be resumed."))
-    Flow.objects.filter(pk=flow_id).update(published_at=now or timezone.now())
+    Flow.objects.filter(pk=flow_id).update(listening_since=now or timezone.now())
 
 
 @transaction.atomic
@@ -61,6 +67,7 @@ def stop(flow_id: int, now: datetime | None = None) -> int:
         Flow.State.STOPPED,
         _("Only a live or paused flow can be stopped."),
     )
+    forget(flow_id)
     return Enrollment.objects.filter(flow_id=flow_id, state=Enrollment.State.ACTIVE).update(
         state=Enrollment.State.EXITED, ended_at=now or timezone.now(), due_at=None, reason="flow stopped"
     )
@@ -72,6 +79,7 @@ def has_unpublished_changes(flow: Flow) -> bool:
 
 
 def _change(flow_id: int, expected: tuple[str, ...], to: str, otherwise: str) -> None:
+    log.hold(CURSOR)  # nobody enters by a batch that began while the flow was live
     changed = Flow.objects.filter(pk=flow_id, state__in=expected).update(state=to, updated_at=F("updated_at"))
     if not changed:
         raise StateError(otherwise)

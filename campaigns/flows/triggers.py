@@ -1,34 +1,65 @@
-"""Reads the event log for what starts and ends runs."""
+"""Reads the event log for what starts and ends runs.
 
+All flows read by one cursor. A flow that can't be asked (its rule names a segment that is gone, say) gets a
+cursor of its own at the place where that happened, harms nobody else, and catches up when it was mended.
+"""
+
+import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import program
-from campaigns.flows.definition import Definition, EventTrigger
-from campaigns.flows.engine import DecisionRow, Run, event, write_decisions
+from campaigns.flows import entries, exits, program
+from campaigns.flows.program import Program
 from campaigns.models import Flow
-from campaigns.segments import evaluate, grammar
-from campaigns.segments.conditions.event import Where, check_where, properties
-from campaigns.segments.sql import joined, sql
-from crm import log
+from crm import alerts, log
+from crm.models import LogCursor, ProfileMerge
+
+logger = logging.getLogger(__name__)
 
 CURSOR = "flows"
+RETRY_AFTER = timedelta(minutes=1)
+MAX_TURNS = 50  # of one person leaving and entering again within a batch
+ERROR = "trigger: "  # how Flow.error begins when the flow can't read the log
+
+_LISTENING = """
+    SELECT f.id, f.slug, f.state = 'live', f.listening_since, f.live_version_id, v.id
+    FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
+    WHERE f.state IN ('live', 'paused') AND f.listening_since IS NOT NULL AND (
+        v.id = f.live_version_id
+        OR EXISTS (SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active'))
+    ORDER BY f.id, v.id
+"""
 
 
 class Listener(msgspec.Struct):
-    """A live flow and what it listens for."""
+    """A flow that reads the log: what its live version starts by, what ends the runs of each version inside.
+
+    `behind` is set when it reads by a cursor of its own, since `tried_at` the last time in vain.
+    """
 
     flow_id: int
     slug: str
+    live: bool
+    since: datetime
     version_id: int
-    published_at: datetime
-    definition: Definition
-    first: str | None
+    programs: dict[int, Program]
+    broken: Exception | None = None
+    behind: log.Position | None = None
+    tried_at: datetime | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """The events that matter to it."""
+        found = {trigger.name for each in self.programs.values() for trigger in each.definition.exit_on}
+        own = self.programs.get(self.version_id)
+        if self.live and own and own.definition.trigger:
+            found.add(own.definition.trigger.name)
+        return found
 
 
 def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
@@ -38,259 +69,200 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
     transaction that moves the log cursor, so an event starts a run once or, after a crash, anew.
     """
     now = now or timezone.now()
-    listeners = _listeners()
-    names = {trigger.name for listener in listeners for trigger in _triggers(listener.definition)}
+    listeners: list[Listener] = []
+
+    def names() -> set[str]:
+        # Asked once the cursor is ours: who publishes or pauses holds it meanwhile.
+        listeners.extend(_listeners())
+        return {name for listener in listeners for name in listener.names}
+
     with log.read(CURSOR, limit, names) as batch:
-        for listener in listeners:
-            # What came in late or by an import, but happened before the flow was live, starts nobody.
-            fresh = [event for event in batch.events if event.occurred_at >= listener.published_at]
-            if fresh:
-                _start(listener, fresh, now)
-            if batch.events:
-                _end(listener, batch.events, now)
-    return len(batch.events), batch.full
+        more = False
+        if batch.start is not None:
+            for listener in listeners:
+                if listener.behind is not None and _due(listener, now):
+                    more |= _catch_up(listener, listener.behind, batch.start, limit, now)
+            by_name = _by_name(_of_people(batch.events))
+            for listener in listeners:
+                if listener.behind is None and not _attempt(listener, _relevant(listener, by_name), now):
+                    _fall_behind(listener, batch.start, now)
+    return len(batch.events), batch.full or more
+
+
+def forget(flow_id: int) -> None:
+    """Drop what a flow that ends had yet to read."""
+    LogCursor.objects.filter(name=_own_cursor(flow_id)).delete()
+
+
+def _own_cursor(flow_id: int) -> str:
+    return f"{CURSOR}:{flow_id}"
 
 
 def _listeners() -> list[Listener]:
-    found = []
-    for flow in Flow.objects.filter(state=Flow.State.LIVE):
-        if flow.live_version_id is not None and flow.published_at is not None:
-            compiled = program.of_version(flow.live_version_id)
-            found.append(
-                Listener(
-                    flow.pk,
-                    flow.slug,
-                    flow.live_version_id,
-                    flow.published_at,
-                    compiled.definition,
-                    compiled.first,
-                )
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTENING)
+        rows = cursor.fetchall()
+    own = {row.name: row for row in LogCursor.objects.filter(name__startswith=f"{CURSOR}:")}
+    found: dict[int, Listener] = {}
+    for flow_id, slug, live, since, live_version_id, version_id in rows:
+        listener = found.setdefault(flow_id, Listener(flow_id, slug, live, since, live_version_id, {}))
+        try:
+            listener.programs[version_id] = program.of_version(version_id)
+        except Exception as error:
+            listener.broken = error
+        if cursor_ := own.get(_own_cursor(flow_id)):
+            listener.behind = log.Position(cursor_.txid, cursor_.seq)
+            listener.tried_at = cursor_.moved_at
+    return list(found.values())
+
+
+def _due(listener: Listener, now: datetime) -> bool:
+    return listener.tried_at is None or not now - RETRY_AFTER < listener.tried_at <= now
+
+
+def _catch_up(listener: Listener, after: log.Position, upto: log.Position, limit: int, now: datetime) -> bool:
+    """Let a flow that fell behind read on; return whether it has more to read right away."""
+    events, reached = log.between(after, upto, limit, listener.names)
+    own = LogCursor.objects.filter(name=_own_cursor(listener.flow_id))
+    if not _attempt(listener, _of_people(events), now):
+        own.update(moved_at=now)
+        return False
+    if reached < upto:
+        own.update(txid=reached.txid, seq=reached.seq, moved_at=now - RETRY_AFTER)
+        return True
+    own.delete()
+    listener.behind = None
+    Flow.objects.filter(pk=listener.flow_id, error__startswith=ERROR).update(error="")
+    alerts.resolve(_alert_key(listener))
+    return False
+
+
+def _fall_behind(listener: Listener, start: log.Position, now: datetime) -> None:
+    LogCursor.objects.create(name=_own_cursor(listener.flow_id), txid=start.txid, seq=start.seq, moved_at=now)
+
+
+def _attempt(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> bool:
+    """Let one flow handle `events`, wholly or not at all; return whether it could."""
+    try:
+        if listener.broken is not None:
+            raise listener.broken
+        if events:
+            with transaction.atomic():
+                _handle(listener, events, now)
+        return True
+    except Exception as error:
+        logger.exception("The flow %s can't read the log", listener.slug)
+        Flow.objects.filter(pk=listener.flow_id).update(error=f"{ERROR}{error}"[:500])
+        alerts.raise_alert(
+            _alert_key(listener),
+            f"The flow “{listener.slug}” can't start or end runs",
+            "What happens meanwhile is kept for it, and it is tried again every minute. Mend what it refers to, "
+            f"or publish it anew. The reason: {error}",
+        )
+        return False
+
+
+def _alert_key(listener: Listener) -> str:
+    return f"flow:{listener.flow_id}:trigger"
+
+
+def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
+    own = listener.programs[listener.version_id]
+    starting: list[log.LoggedEvent] = []
+    if listener.live and own.first is not None and own.definition.trigger is not None:
+        # What came in late or by an import, but happened before the flow listened, starts nobody.
+        fresh = [event for event in events if event.occurred_at >= listener.since]
+        starting = exits.matching(own.definition.trigger, fresh, now)
+        starting = entries.entitled(listener.flow_id, own.definition, starting, now)
+    ending = {
+        version_id: _in_order(
+            event for trigger in each.definition.exit_on for event in exits.matching(trigger, events, now)
+        )
+        for version_id, each in listener.programs.items()
+    }
+    leaving = {(event.txid, event.seq) for found in ending.values() for event in found}
+    turn_of = _turns(events, {(event.txid, event.seq) for event in starting}, leaving)
+    for turn in range(max(turn_of.values(), default=0) + 1):
+        of_turn = [event for event in starting if turn_of[event.txid, event.seq] == turn]
+        if of_turn:
+            entries.start(
+                listener.flow_id,
+                listener.slug,
+                listener.version_id,
+                own.first or "",
+                own.definition,
+                of_turn,
+                now,
             )
+        for version_id, found in ending.items():
+            exits.end(
+                listener.flow_id,
+                listener.slug,
+                version_id,
+                listener.programs[version_id].definition,
+                [event for event in found if turn_of[event.txid, event.seq] == turn],
+                now,
+            )
+
+
+def _turns(
+    events: Iterable[log.LoggedEvent], starting: Collection[tuple], leaving: Collection[tuple]
+) -> dict[tuple, int]:
+    """When to handle each event: entering again comes after the event that made the person leave.
+
+    All that happens within one turn is handled at once, first who enters and then who leaves.
+    """
+    turns: dict[tuple, int] = {}
+    at: dict[int, int] = defaultdict(int)
+    left: set[int] = set()
+    for event in events:
+        place = (event.txid, event.seq)
+        if place in starting and event.profile_id in left and at[event.profile_id] < MAX_TURNS:
+            at[event.profile_id] += 1
+            left.discard(event.profile_id)
+        if place in leaving:
+            left.add(event.profile_id)
+        turns[place] = at[event.profile_id]
+    return turns
+
+
+def _by_name(events: Iterable[log.LoggedEvent]) -> dict[str, list[log.LoggedEvent]]:
+    found: dict[str, list[log.LoggedEvent]] = defaultdict(list)
+    for event in events:
+        found[event.name].append(event)
     return found
 
 
-def _triggers(definition: Definition) -> list[EventTrigger]:
-    return [*([definition.trigger] if definition.trigger else []), *definition.exit_on]
+def _relevant(listener: Listener, by_name: dict[str, list[log.LoggedEvent]]) -> list[log.LoggedEvent]:
+    return _in_order(event for name in listener.names for event in by_name.get(name, ()))
 
 
-def _matching(
-    trigger: EventTrigger, events: Sequence[log.LoggedEvent], now: datetime
-) -> list[log.LoggedEvent]:
-    named = [event for event in events if event.name == trigger.name]
-    if not named or not trigger.where:
-        return named
-    # Asked of PostgreSQL, so that a trigger and a segment mean the same by the same words.
-    where = check_where([msgspec.convert(item, Where) for item in trigger.where], "where")
-    times = [event.occurred_at for event in named]
-    query = sql(
-        "SELECT e.id FROM crm_event e WHERE e.id = ANY({}) AND e.occurred_at BETWEEN {} AND {} AND {}",
-        [event.id for event in named],
-        min(times),
-        max(times),
-        joined(" AND ", properties(where, "e.properties", now)),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query.text, query.params)
-        ids = {row[0] for row in cursor.fetchall()}
-    return [event for event in named if event.id in ids]
+def _in_order(events: Iterable[log.LoggedEvent]) -> list[log.LoggedEvent]:
+    """The events without repeats, as they stand in the log."""
+    by_place = {(event.txid, event.seq): event for event in events}
+    return [by_place[place] for place in sorted(by_place)]
 
 
-def _start(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
-    definition = listener.definition
-    if definition.trigger is None or listener.first is None:
-        return
-    events = _matching(definition.trigger, events, now)
-    if events and definition.entry is not None:
-        events = _entitled(listener, events, now)
-    if events and definition.key is None and definition.reentry.mode != "never":
-        events = _not_again_yet(listener, events, now)
-    wanted: dict[tuple[int, str], log.LoggedEvent] = {}
-    for candidate in events:
-        run_key = _run_key(definition, candidate)
-        if run_key is not None:
-            wanted.setdefault((candidate.profile_id, run_key), candidate)
-    if wanted:
-        _enroll(listener, wanted, now)
+def _of_people(events: Sequence[log.LoggedEvent]) -> list[log.LoggedEvent]:
+    """Leave out events of people who were removed, follow those who were merged, and hold all till the end."""
+    wanted = {event.profile_id for event in events}
+    there = _held(wanted)
+    into: dict[int, int] = {}
+    if wanted - there:
+        into = dict(
+            ProfileMerge.objects.filter(loser_id__in=wanted - there).values_list("loser_id", "winner_id")
+        )
+        there |= _held(set(into.values()) - there)
+    for event in events:
+        event.profile_id = into.get(event.profile_id, event.profile_id)
+    return [event for event in events if event.profile_id in there]
 
 
-def _entitled(listener: Listener, events, now: datetime):
-    rule = grammar.parse(listener.definition.entry)
-    allowed = evaluate.matching(rule, sorted({event.profile_id for event in events}), now)
-    write_decisions(
-        [
-            DecisionRow(
-                None,
-                listener.flow_id,
-                event.profile_id,
-                "",
-                "not_entered",
-                {"reason": "entry rule not met", "event": event.name, "event_id": str(event.id)},
-                now,
-            )
-            for event in events
-            if event.profile_id not in allowed
-        ]
-    )
-    return [event for event in events if event.profile_id in allowed]
-
-
-def _not_again_yet(listener: Listener, events, now: datetime):
-    """Drop people who are inside, or were within the days set; of each other person keep the first event."""
-    reentry = listener.definition.reentry
-    since = now - timedelta(days=reentry.days or 0) if reentry.mode == "after" else None
+def _held(profile_ids: Collection[int]) -> set[int]:
+    if not profile_ids:
+        return set()
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT DISTINCT profile_id FROM campaigns_enrollment
-            WHERE flow_id = %s AND profile_id = ANY(%s) AND (state = 'active' OR entered_at > %s)
-            """,
-            [listener.flow_id, [event.profile_id for event in events], since],
+            "SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [sorted(profile_ids)]
         )
-        out = {row[0] for row in cursor.fetchall()}
-    first: dict[int, log.LoggedEvent] = {}
-    for event_ in events:
-        if event_.profile_id not in out:
-            first.setdefault(event_.profile_id, event_)
-    return list(first.values())
-
-
-def _run_key(definition: Definition, event_: log.LoggedEvent) -> str | None:
-    """What tells this run apart; None if the event lacks the property that would."""
-    if definition.key is not None:
-        value = _property(event_.properties, definition.key)
-        return None if value is None else f"key:{value}"[:500]
-    return "once" if definition.reentry.mode == "never" else f"event:{event_.id}"
-
-
-def _property(properties: dict, path: str) -> object | None:
-    value: object = properties
-    for part in path.removeprefix("properties.").split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value if isinstance(value, str | int | float) else None
-
-
-def _enroll(listener: Listener, wanted: dict[tuple[int, str], log.LoggedEvent], now: datetime) -> None:
-    rows = [
-        {
-            "profile_id": profile_id,
-            "run_key": run_key,
-            "context": {
-                "event": {
-                    "id": str(trigger.id),
-                    "name": trigger.name,
-                    "occurred_at": trigger.occurred_at.isoformat(),
-                    "properties": trigger.properties,
-                }
-            },
-        }
-        for (profile_id, run_key), trigger in wanted.items()
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO campaigns_enrollment
-                (flow_id, version_id, profile_id, run_key, state, step, due_at, context, entered_at)
-            SELECT %s, %s, r.profile_id, r.run_key, 'active', %s, %s, r.context, %s
-            FROM jsonb_to_recordset(%s::jsonb) AS r(profile_id bigint, run_key text, context jsonb)
-            JOIN crm_profile p ON p.id = r.profile_id
-            ON CONFLICT DO NOTHING RETURNING id, profile_id, run_key
-            """,
-            [
-                listener.flow_id,
-                listener.version_id,
-                listener.first,
-                now,
-                now,
-                msgspec.json.encode(rows).decode(),
-            ],
-        )
-        entered = cursor.fetchall()
-    runs = [
-        Run(
-            run_id,
-            listener.flow_id,
-            listener.slug,
-            listener.version_id,
-            profile_id,
-            listener.first,
-            {},
-            {},
-            now,
-        )
-        for run_id, profile_id, _key in entered
-    ]
-    triggers = [wanted[profile_id, run_key] for _id, profile_id, run_key in entered]
-    write_decisions(
-        [
-            DecisionRow(
-                run.id,
-                run.flow_id,
-                run.profile_id,
-                "",
-                "entered",
-                {"event": trigger.name, "event_id": str(trigger.id)},
-                now,
-            )
-            for run, trigger in zip(runs, triggers, strict=True)
-        ]
-    )
-    log.append([event("entered", run, now) for run in runs])
-
-
-def _end(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
-    """End runs whose exit event happened after what started them; a keyed run by an event of its own key."""
-    latest: dict[tuple[int, str | None, str], datetime] = defaultdict(
-        lambda: datetime.min.replace(tzinfo=now.tzinfo)
-    )
-    for trigger in listener.definition.exit_on:
-        for event_ in _matching(trigger, events, now):
-            run_key = _run_key(listener.definition, event_) if listener.definition.key else None
-            place = (event_.profile_id, run_key, event_.name)
-            latest[place] = max(latest[place], event_.occurred_at)
-    if not latest:
-        return
-    rows = [
-        {"profile_id": profile_id, "run_key": run_key, "name": name, "at": at}
-        for (profile_id, run_key, name), at in latest.items()
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE campaigns_enrollment e
-            SET state = 'exited', ended_at = %s, due_at = NULL, reason = r.name
-            FROM jsonb_to_recordset(%s::jsonb) AS r(profile_id bigint, run_key text, name text, at timestamptz)
-            WHERE e.flow_id = %s AND e.profile_id = r.profile_id AND e.state = 'active'
-              AND (r.run_key IS NULL OR e.run_key = r.run_key)
-              AND (e.context -> 'event' ->> 'occurred_at')::timestamptz <= r.at
-            RETURNING e.id, e.version_id, e.profile_id, e.step, e.reason
-            """,
-            [now, msgspec.json.encode(rows).decode(), listener.flow_id],
-        )
-        ended = cursor.fetchall()
-    runs = [
-        Run(
-            run_id,
-            listener.flow_id,
-            listener.slug,
-            version_id,
-            profile_id,
-            step,
-            {},
-            {},
-            now,
-            False,
-            "exited",
-            None,
-            reason,
-        )
-        for run_id, version_id, profile_id, step, reason in ended
-    ]
-    write_decisions(
-        [
-            DecisionRow(
-                run.id, run.flow_id, run.profile_id, run.step or "", "exited", {"event": run.reason}, now
-            )
-            for run in runs
-        ]
-    )
-    log.append([event("exited", run, now) for run in runs])
+        return {row[0] for row in cursor.fetchall()}

@@ -33,6 +33,9 @@ class Flow(models.Model):
         verbose_name=_("live version"),
     )
     published_at = models.DateTimeField(_("published"), null=True, blank=True)
+    listening_since = models.DateTimeField(
+        null=True, editable=False, help_text=_("What happened before starts nobody.")
+    )
     error = models.TextField(_("error"), blank=True, default="")
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -113,7 +116,9 @@ class Enrollment(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["due_at"], condition=Q(state="active"), name="enrollment_due"),
+            models.Index(
+                fields=["version", "due_at"], condition=Q(state="active"), name="enrollment_due_by_version"
+            ),
             models.Index(fields=["flow", "state", "step"], name="enrollment_by_step"),
             models.Index(fields=["profile"], condition=Q(state="active"), name="enrollment_active"),
         ]
