@@ -25,13 +25,16 @@ class Change(msgspec.Struct):
     wording: str = ""
 
 
-_RECORD = """
+_CHANGES = """
     WITH changes AS (
         SELECT DISTINCT ON (profile_id, kind, key) *
         FROM jsonb_to_recordset(%s::jsonb) AS r(profile_id bigint, kind text, key text, state text,
             source text, wording text, changed_at timestamptz)
         ORDER BY profile_id, kind, key, changed_at DESC
-    ), applied AS (
+    ),
+"""
+_RECORD = f"""
+    {_CHANGES} applied AS (
         INSERT INTO crm_consent AS c (profile_id, kind, key, state, source, wording, changed_at)
         SELECT profile_id, kind, key, state, source, wording, changed_at FROM changes
         ON CONFLICT (profile_id, kind, key) DO UPDATE
@@ -44,13 +47,28 @@ _RECORD = """
     SELECT * FROM applied
     RETURNING profile_id, kind, key, state, source, changed_at
 """
+# The rows are locked by the statement before. A repetition without words leaves the words of the first answer.
+_RENEW = f"""
+    {_CHANGES} renewed AS (
+        UPDATE crm_consent c SET source = r.source, changed_at = r.changed_at,
+            wording = CASE WHEN r.wording = '' AND r.source = c.source THEN c.wording ELSE r.wording END
+        FROM changes r JOIN crm_consent held USING (profile_id, kind, key)
+        WHERE c.id = held.id AND c.state = r.state AND c.changed_at < r.changed_at
+        RETURNING c.profile_id, c.kind, c.key, c.state, c.source, c.wording, c.changed_at,
+            (c.source, c.wording) <> (held.source, held.wording) AS told
+    )
+    INSERT INTO crm_consentchange (profile_id, kind, key, state, source, wording, changed_at)
+    SELECT profile_id, kind, key, state, source, wording, changed_at FROM renewed WHERE told
+"""
 
 
 @transaction.atomic
 def record(changes: Sequence[Change], events: bool = True) -> int:
-    """Store answers that are newer than what we have and differ from it; return how many.
+    """Store answers that are newer than what we have; return how many differ from it.
 
-    Each goes into the append-only ledger and, as `consent_changed`, into the event log.
+    Each of those goes into the append-only ledger and, as `consent_changed`, into the event log. One that only
+    repeats what we have renews its time, so that an answer from in between that comes late does not count; it
+    goes into the ledger where source or wording are others.
 
     Args:
         events: False keeps an import of old answers out of the event log.
@@ -58,8 +76,11 @@ def record(changes: Sequence[Change], events: bool = True) -> int:
     if not changes:
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD, [msgspec.json.encode(changes).decode()])
+        given = msgspec.json.encode(changes).decode()
+        cursor.execute(_RECORD, [given])
         rows = cursor.fetchall()
+        if len(rows) < len(changes):
+            cursor.execute(_RENEW, [given])
     if not events:
         return len(rows)
     log.append(

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -41,7 +41,8 @@ class PushSubscription(msgspec.Struct):
 class Details(msgspec.Struct):
     """What else is known about the browser and its person.
 
-    `topics` are those the person agreed to, `wording` is what they were asked.
+    `topics` are those the person agreed to, `wording` is what they were asked, `agreed_seconds_ago` is when:
+    a browser tells of an old yes again, which must not outdo a no given since.
     """
 
     origin: str = ""
@@ -51,6 +52,7 @@ class Details(msgspec.Struct):
     wording: str = ""
     timezone: str = ""
     topics: Sequence[str] = ()
+    agreed_seconds_ago: float = 0
 
 
 @transaction.atomic
@@ -91,10 +93,11 @@ def subscribe(
         },
     }
     device, created = Device.objects.update_or_create(endpoint=subscription.endpoint, defaults=fields)
+    agreed_at = now - timedelta(seconds=details.agreed_seconds_ago)
     consent.record(
         [
             consent.Change(
-                profile_id, kind, key, consent.SUBSCRIBED, source, now, details.wording[:MAX_WORDING]
+                profile_id, kind, key, consent.SUBSCRIBED, source, agreed_at, details.wording[:MAX_WORDING]
             )
             for kind, key in [
                 (consent.CHANNEL, WEBPUSH),
@@ -147,7 +150,15 @@ def replace(
             _end([device], "the browser dropped it", now)
         return True
     check(subscription, allowed)
-    Device.objects.filter(endpoint=subscription.endpoint).exclude(pk=device.pk).delete()
+    told = (
+        Device.objects.select_for_update()
+        .filter(endpoint=subscription.endpoint)
+        .exclude(pk=device.pk)
+        .first()
+    )
+    if told is not None:
+        device.delete()  # the page was faster, and it knows who uses the browser now
+        device = told
     device.endpoint = subscription.endpoint
     device.p256dh, device.auth = subscription.keys.p256dh, subscription.keys.auth
     device.state, device.gone_reason, device.changed_at = Device.State.ACTIVE, "", now

@@ -213,7 +213,7 @@ class _PageWork:
         changed: list[consent.Change] = []
         for item, profile_id, name, answer in fresh:
             held = present.get((profile_id, name))
-            if answer and held and held.source != SOURCE:
+            if held and held.source != SOURCE and (answer or held.state == Consent.State.UNSUBSCRIBED):
                 continue
             kind, _colon, key = name.partition(":")
             known = item.known is not None and name in item.known.consent

@@ -1,5 +1,7 @@
 """Browsers' push subscriptions."""
 
+from typing import Annotated
+
 import msgspec
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
@@ -18,6 +20,7 @@ from delivery import pushhosts, vapid
 
 MAX_TOPICS = 50
 MAX_TOPIC = 100  # characters
+MAX_AGE = 10 * 366 * 86_400  # seconds
 
 
 class _Subscribe(msgspec.Struct):
@@ -27,6 +30,7 @@ class _Subscribe(msgspec.Struct):
     timezone: str | None = None
     topics: list[str] | None = None
     wording: str | None = None
+    agreed_seconds_ago: Annotated[float, msgspec.Meta(ge=0, le=MAX_AGE)] | None = None
 
 
 class _Unsubscribe(msgspec.Struct):
@@ -59,6 +63,12 @@ class SubscribeSchema(serializers.Serializer):
         required=False,
         max_length=subscriptions.MAX_WORDING,
         help_text=gettext_lazy("What the person was asked, as proof of consent."),
+    )
+    agreed_seconds_ago = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=MAX_AGE,
+        help_text=gettext_lazy("When the person said yes, if not just now: it does not outdo a later no."),
     )
 
 
@@ -119,11 +129,12 @@ class SubscriptionsView(BrowserAccess, ApiView):
             details = subscriptions.Details(
                 origin=request.META.get("HTTP_ORIGIN", ""),
                 user_agent=request.META.get("HTTP_USER_AGENT", ""),
-                language=wanted.language or "",
+                language=normalise.text(wanted.language, "language") or "",
                 application_key=vapid.public_key(),
                 wording=normalise.text(wanted.wording, "wording", subscriptions.MAX_WORDING) or "",
                 timezone=wanted.timezone or "",
                 topics=_topics(wanted.topics or []),
+                agreed_seconds_ago=wanted.agreed_seconds_ago or 0,
             )
             device, created = subscriptions.subscribe(
                 reference, wanted.subscription, details, "sdk" if public else "api", pushhosts.allowed

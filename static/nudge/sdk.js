@@ -349,7 +349,10 @@
         profile: profile(), subscription: current.toJSON(), language: navigator.language,
         timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, topics: wanted.topics,
       });
-      if (asked || body !== posted.body) await request('POST', '/api/v1/subscriptions/', body);
+      // How old the yes is, by one clock: told again, it must not outdo a no that was given elsewhere since.
+      const age = {agreed_seconds_ago: Math.max(0, (Date.now() - (wanted.at || Date.now())) / 1000)};
+      const told = JSON.stringify(Object.assign(JSON.parse(body), age));
+      if (asked || body !== posted.body) await request('POST', '/api/v1/subscriptions/', told);
     } catch (failure) {
       if (asked && !(failure.retry && current)) { // the page must not say that it is on
         store.remove(WANTED);
@@ -387,7 +390,7 @@
       if (!config.key) throw new Error('nudge.init() comes first');
       if (await Notification.requestPermission() === 'granted') {
         store.remove(GONE);
-        store.set(WANTED, JSON.stringify({topics: (options || {}).topics}));
+        store.set(WANTED, JSON.stringify({topics: (options || {}).topics, at: Date.now()}));
         await sync(true);
       }
       const state = await push.state();

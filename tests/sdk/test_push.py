@@ -6,6 +6,7 @@ import json
 import pytest
 from playwright.sync_api import BrowserContext, Error, Page
 
+from tests.push.loopthread import WAIT
 from tests.sdk.stub import VAPID_KEY, Answer, Stub
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group(__name__)]  # one browser for the module
@@ -69,7 +70,9 @@ def test_nothing_is_asked_or_registered_on_its_own(shop: Page, api: Stub) -> Non
 def test_subscribing(shop: Page, api: Stub) -> None:
     shop.evaluate("window.states = []; nudge.on('push', (state) => states.push(state)); 0")
     assert shop.evaluate("nudge.push.subscribe({topics: ['offers']})") == "subscribed"
-    assert api.sent(SUBSCRIPTIONS)[0].body == {
+    sent = dict(api.sent(SUBSCRIPTIONS)[0].body)
+    assert 0 <= sent.pop("agreed_seconds_ago") < WAIT
+    assert sent == {
         "profile": {"anonymous_id": shop.evaluate("nudge.anonymousId()")},
         "subscription": {"endpoint": "https://push.example/1", "keys": {"p256dh": "p", "auth": "a"}},
         "language": "pl-PL",
@@ -105,6 +108,17 @@ def test_the_subscription_follows_the_person(shop: Page, api: Stub) -> None:
     assert signed_out != first
 
 
+def test_an_old_yes_is_told_as_old(shop: Page, api: Stub) -> None:
+    shop.evaluate("nudge.push.subscribe()")
+    shop.evaluate("""(() => {
+      const wanted = JSON.parse(localStorage['nudge.push.wanted']);
+      localStorage['nudge.push.wanted'] = JSON.stringify({...wanted, at: wanted.at - 3600e3});
+    })()""")
+    shop.evaluate("nudge.identify({email: 'a@example.com'})")
+    api.wait(lambda: len(api.sent(SUBSCRIPTIONS)) == 2)
+    assert 3600 <= api.sent(SUBSCRIPTIONS)[1].body["agreed_seconds_ago"] < 3600 + WAIT
+
+
 def test_a_later_page_says_nothing_new(shop: Page, api: Stub) -> None:
     shop.evaluate("nudge.push.subscribe()")
     reload(shop)
@@ -137,7 +151,9 @@ def test_a_server_that_is_down_hears_of_it_later(shop: Page, api: Stub) -> None:
     assert shop.evaluate("nudge.push.subscribe()") == "subscribed"
     api.wait(lambda: len(api.sent(SUBSCRIPTIONS)) == 2)
     first, second = api.sent(SUBSCRIPTIONS)
+    ages = [request.body.pop("agreed_seconds_ago") for request in (first, second)]
     assert first.body == second.body
+    assert ages[0] < ages[1]
 
 
 def test_a_refused_subscription_is_undone(shop: Page, api: Stub) -> None:
