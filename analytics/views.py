@@ -42,7 +42,7 @@ class DeviceView(View):
             return _refuse("The report is too large.", 413)
         try:
             self.handle(msgspec.json.decode(request.body, type=self.shape))
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
             return _refuse(str(error))
         return _open(HttpResponse(status=204))
 
@@ -76,6 +76,8 @@ class PushChanged(DeviceView):
 
     def handle(self, body: Change) -> None:
         """See subscriptions.replace; an unknown endpoint is nothing to do."""
+        if "\x00" in body.old_endpoint:
+            return  # PostgreSQL can't even compare with it
         subscriptions.replace(body.old_endpoint, body.subscription, pushhosts.allowed)
 
 

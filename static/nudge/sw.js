@@ -32,17 +32,18 @@
     counting.onsuccess = () => { if (counting.result < MAX_STORED) reports.add(report); };
   });
 
-  // All stored reports, removed from the store: what fails again is put back.
-  const takeAll = () => stored('readwrite', (reports) => {
+  // All stored reports with their keys.
+  const kept = () => stored('readonly', (reports) => {
     const found = [];
     reports.openCursor().onsuccess = ({target: {result: cursor}}) => {
       if (!cursor) return;
-      found.push(cursor.value);
-      cursor.delete();
+      found.push([cursor.key, cursor.value]);
       cursor.continue();
     };
     return found;
   });
+
+  const drop = (key) => stored('readwrite', (reports) => { reports.delete(key); });
 
   // True when the server has answered for good, false when the report is worth another try.
   async function send({url, body}) {
@@ -65,9 +66,16 @@
     await keep(report);
   }
 
-  async function sendStored() {
-    for (const report of await takeAll()) {
-      if (Date.now() - report.at < KEEP && !(await send(report))) await keep(report);
+  // A worker may be stopped at any moment: a report goes when it has its answer. The server knows repeated ones.
+  let sending = null;
+  function sendStored() {
+    sending = sending || sendKept().finally(() => { sending = null; });
+    return sending;
+  }
+
+  async function sendKept() {
+    for (const [key, report] of await kept()) {
+      if (Date.now() - report.at >= KEEP || await send(report)) await drop(key);
     }
   }
 

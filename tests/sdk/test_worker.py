@@ -61,6 +61,26 @@ def show(worker: Chromium, api: Stub, title: str, **more: Any) -> None:
     api.wait(lambda: ("shown", f"token of {title}") in reports(api))
 
 
+def kept(worker: Chromium) -> int:
+    """How many reports wait in the worker's database."""
+    count: int = worker.evaluate("""() => new Promise((resolve) => {
+      const opening = indexedDB.open('nudge', 1);
+      opening.onsuccess = () => {
+        const counting = opening.result.transaction('reports').objectStore('reports').count();
+        counting.onsuccess = () => { opening.result.close(); resolve(counting.result); };
+      };
+    })""")
+    return count
+
+
+def until_kept(worker: Chromium, number: int) -> None:
+    """Return when so many reports wait."""
+    deadline = monotonic() + WAIT
+    while kept(worker) != number:
+        assert monotonic() < deadline
+        worker.page.wait_for_timeout(100)
+
+
 def test_a_push_is_shown_and_reported(worker: Chromium, api: Stub) -> None:
     parts = {"icon": "/icon.png", "image": "/image.png", "badge": "/badge.png", "tag": "offer"}
     actions = [{"action": "buy", "title": "Buy", "url": "/buy"}, {"title": "no action: left out"}]
@@ -160,20 +180,24 @@ def test_a_report_that_keeps_failing_is_sent_with_the_next_push(worker: Chromium
     api.answer(TRACK, *[Answer(503)] * 3)
     worker.deliver_push(payload(api, "Kept"))
     api.wait(lambda: len(api.sent(TRACK)) == 3)
-    stored = """() => new Promise((resolve) => {
-      const opening = indexedDB.open('nudge', 1);
-      opening.onsuccess = () => {
-        const counting = opening.result.transaction('reports').objectStore('reports').count();
-        counting.onsuccess = () => { opening.result.close(); resolve(counting.result); };
-      };
-    })"""
-    deadline = monotonic() + WAIT
-    while worker.evaluate(stored) != 1 and monotonic() < deadline:
-        worker.page.wait_for_timeout(100)
+    until_kept(worker, 1)
     worker.deliver_push(payload(api, "Next"))
     api.wait(lambda: len(api.sent(TRACK)) == 5)
     assert sorted(reports(api)[3:]) == [("shown", "token of Kept"), ("shown", "token of Next")]
-    assert worker.evaluate(stored) == 0
+    until_kept(worker, 0)
+
+
+def test_a_report_is_kept_until_it_has_its_answer(worker: Chromium, api: Stub) -> None:
+    api.answer(TRACK, *[Answer(503)] * 3)
+    worker.deliver_push(payload(api, "Slow"))
+    api.wait(lambda: len(api.sent(TRACK)) == 3)
+    until_kept(worker, 1)
+    api.delay = 1.5
+    worker.deliver_push("no report of its own")
+    api.wait(lambda: len(api.sent(TRACK)) == 4)
+    assert kept(worker) == 1  # a worker that is stopped here has lost nothing
+    api.delay = 0
+    until_kept(worker, 0)
 
 
 def test_a_refused_report_is_not_repeated(worker: Chromium, api: Stub) -> None:
