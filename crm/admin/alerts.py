@@ -24,7 +24,7 @@ class AlertAdmin(ReadOnly, ModelAdmin):
     actions = None
     actions_row = ["resolve"]
     actions_detail = ["resolve"]
-    fields = ["title", "detail", "state", "count", "first_at", "last_at", "resolved_at"]
+    fields = ["title", "detail", "status", "count", "first_at", "last_at", "resolved_at"]
     readonly_fields = fields
 
     @display(description=_("state"), label={"open": "danger", "resolved": "success"})
@@ -32,11 +32,20 @@ class AlertAdmin(ReadOnly, ModelAdmin):
         """A chip."""
         return ("resolved", _("resolved")) if alert.resolved_at else ("open", _("open"))
 
+    @display(description=_("state"))
+    def status(self, alert: Alert) -> Any:
+        """The state in words."""
+        return self.state(alert)[1]
+
+    def has_resolve_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whoever may change alerts."""
+        return request.user.has_perm("crm.change_alert")
+
     @action(
         description=_("Mark as resolved"),
         icon="check",
         url_path="resolve",
-        permissions=["crm.change_alert"],
+        permissions=["resolve"],
         dialog={
             "title": _("Is this resolved?"),
             "description": _("It opens again by itself if it happens again."),

@@ -74,6 +74,10 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
     fields = ["name", "begins", "may", "allowed_origins", "created_at", "last_used_at", "revoked_at"]
     readonly_fields = fields
 
+    def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whoever may change keys."""
+        return request.user.has_perm("crm.change_apikey")
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission."""
         return request.user.has_perm("crm.add_apikey")
@@ -118,7 +122,7 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
         icon="block",
         variant=ActionVariant.DANGER,
         url_path="revoke",
-        permissions=["crm.change_apikey"],
+        permissions=["revoke"],
         dialog={
             "title": _("Revoke this key?"),
             "description": _("Whatever uses it stops working at once. This can't be undone."),

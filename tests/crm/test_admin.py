@@ -373,3 +373,20 @@ def test_searching_uses_indexes_only(ada):
         plan = query.explain()
     assert "Seq Scan" not in plan
     assert plan.count("profile_search_") >= 3
+
+
+@pytest.mark.parametrize(
+    "model_admin",
+    [model_admin for model, model_admin in site._registry.items() if model._meta.app_label == "crm"],
+    ids=str,
+)
+def test_system_checks_need_no_database(model_admin):
+    """`manage.py migrate` runs them before there is a single table."""
+    assert model_admin.check() == []
+
+
+@pytest.mark.django_db
+def test_an_alerts_page_shows_its_state_in_words(admin_client):
+    alerts.raise_alert("a", "Push is refused", "Look at the keys.")
+    page = admin_client.get(reverse("admin:crm_alert_change", args=[Alert.objects.get().pk])).content.decode()
+    assert "(&#x27;open&#x27;" not in page
