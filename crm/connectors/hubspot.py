@@ -296,10 +296,9 @@ def _typed(value: Any, kind: FieldKind) -> Any:
         return [part for part in value.split(";") if part]
     if kind == "number":
         try:
-            number = float(value)
+            # Long whole numbers are ids: a float would round them.
+            number = int(value) if value.removeprefix("-").isdecimal() else float(value)
         except ValueError:
-            return value
-        # Long whole numbers are ids: a float would round them.
-        whole = value.removeprefix("-").isdecimal()
-        return int(value) if whole else number if math.isfinite(number) else value
+            return value  # no number, or longer than Python reads
+        return number if isinstance(number, int) or math.isfinite(number) else value
     return value

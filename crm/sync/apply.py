@@ -8,6 +8,7 @@ may know them too. Its record id is forgotten, and consents that only the CRM vo
 """
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -216,6 +217,10 @@ class _PageWork:
             if held and held.source != SOURCE and (answer or held.state == Consent.State.UNSUBSCRIBED):
                 continue
             kind, _colon, key = name.partition(":")
+            answered_at = item.record.modified_at
+            if held and held.source == SOURCE and item.known and item.known.state != SourceRecord.State.LIVE:
+                # Back from the recycle bin, which touches no time: what ended then is answered anew.
+                answered_at = max(answered_at, held.changed_at)
             known = item.known is not None and name in item.known.consent
             (changed if known else first).append(
                 consent.Change(
@@ -224,7 +229,7 @@ class _PageWork:
                     key=key,
                     state=consent.SUBSCRIBED if answer else consent.UNSUBSCRIBED,
                     source=SOURCE,
-                    changed_at=item.record.modified_at,
+                    changed_at=answered_at,
                 )
             )
         consent.record(first, events=False)
@@ -238,6 +243,7 @@ class _PageWork:
         identifiers = Identifier.objects.filter(kind=self.kind, value__in=list(when))
         people = dict(identifiers.values_list("profile_id", "value"))
         identifiers.delete()
+        elsewhere = self._vouched_elsewhere(list(people))
         vouched = Consent.objects.filter(
             profile_id__in=list(people), source=SOURCE, state=Consent.State.SUBSCRIBED
         )
@@ -252,6 +258,7 @@ class _PageWork:
                     changed_at=max(when[people[row.profile_id]], row.changed_at),
                 )
                 for row in vouched
+                if (row.profile_id, f"{row.kind}:{row.key}") not in elsewhere
             ]
         )
         with database.cursor() as cursor:
@@ -264,6 +271,23 @@ class _PageWork:
                 """,
                 [self.now, list(when), list(when.values()), self.connection.pk, self.page.object],
             )
+
+    @staticmethod
+    def _vouched_elsewhere(profile_ids: list[int]) -> set[tuple[int, str]]:
+        """(profile id, `ConsentRule.name`) of the yeses in the live CRM records that these profiles still have."""
+        with database.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT i.profile_id, answer.key FROM crm_identifier i
+                JOIN crm_connection c ON c.slug = split_part(i.kind, ':', 1)
+                JOIN crm_sourcerecord s ON s.connection_id = c.id AND s.state = 'live'
+                    AND s.object = substr(i.kind, length(c.slug) + 2) AND s.record_id = i.value
+                CROSS JOIN jsonb_each(s.consent) answer
+                WHERE i.profile_id = ANY(%s) AND answer.value = 'true'
+                """,
+                [profile_ids],
+            )
+            return set(cursor.fetchall())
 
     def _remember(
         self, record: Record, fingerprint: bytes, empty: list[str], answers: dict[str, bool]
@@ -324,7 +348,14 @@ class _PageWork:
 
 def _showable(value: Any) -> Any:
     """A value as jsonb can hold it, cut to what helps a person to see what is wrong."""
-    if not isinstance(value, str):
-        return value
-    text = value.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return normalise.shortened(text, RAW_LIMIT)
+    match value:
+        case str():
+            text = value.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+            return normalise.shortened(text, RAW_LIMIT)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case list():
+            return [_showable(item) for item in value]
+        case dict():
+            return {_showable(key): _showable(item) for key, item in value.items()}
+    return value
