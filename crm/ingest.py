@@ -118,6 +118,8 @@ def _write(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list
         try:
             with transaction.atomic():
                 return _write_once(rows, source, now)
+        except identity.UnknownProfile:
+            continue  # merged or erased since we looked; the next look tells which rows are meant
         except OperationalError as error:
             # Two requests with the same events in different order wait for each other; one of them ends here.
             if not isinstance(error.__cause__, DeadlockDetected):

@@ -63,3 +63,16 @@ def test_ids_are_remembered_longer_than_anybody_retries_and_not_for_good():
     log.forget_undated(NOW)
     assert [row.pk for row in UndatedEvent.objects.all()] == [young]
     assert forget_undated_events.name == "crm.tasks.forget_undated_events"
+
+
+@pytest.mark.django_db
+def test_a_profile_that_goes_between_looking_and_locking_costs_only_its_own_event(monkeypatch):
+    looks = []
+
+    def existing(ids):
+        looks.append(ids)
+        return set(ids) if len(looks) == 1 else set()
+
+    monkeypatch.setattr(ingest.identity, "existing_ids", existing)
+    result = send(row(uuid.uuid4(), NOW), row(uuid.uuid4(), NOW, profile={"id": 10**12}))
+    assert (result.accepted, [refused.code for refused in result.rejected]) == (1, ["unknown_profile"])
