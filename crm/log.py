@@ -275,3 +275,25 @@ def lag(cursor: str) -> int:
             [cursor],
         )
         return sql.fetchone()[0]
+
+
+@transaction.atomic
+def rebase() -> bool:
+    """Make the log of a database that was restored into another server readable; return whether it had to be.
+
+    Transaction numbers belong to a server. In a new one they begin again at a small number: what is stored
+    would seem to lie in the future, and what comes now would sort before every cursor, to be read by nobody.
+    Rows and cursors are moved together behind the present number, so each reader goes on where it was.
+    To be called before anything writes to the log.
+    """
+    with connection.cursor() as sql:
+        sql.execute(
+            "SELECT greatest((SELECT max(txid) FROM crm_event), (SELECT max(txid) FROM crm_logcursor))"
+        )
+        [last] = sql.fetchone()
+        sql.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        if last is None or last < sql.fetchone()[0]:
+            return False
+        sql.execute("UPDATE crm_event SET txid = txid - %s", [last + 1])
+        sql.execute("UPDATE crm_logcursor SET txid = txid - %s", [last + 1])
+    return True

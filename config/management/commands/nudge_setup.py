@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from crm import partitions
+from crm import log, partitions
 from delivery import vapid
 
 
@@ -17,6 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         """Create what is missing; what an administrator changed or switched off stays so."""
+        log.rebase()
         partitions.ensure_ahead(timezone.now())
         vapid.get_or_create()
         schedule_sweeps()
