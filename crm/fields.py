@@ -11,6 +11,10 @@ class DecryptionError(Exception):
     """A stored secret can't be read with the present encryption key. Restore the key or enter the secret anew."""
 
 
+class Unreadable(dict):
+    """A stored object that can't be read: it looks empty, so that it can be entered anew, and is never stored."""
+
+
 def _cipher() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.NUDGE_ENCRYPTION_KEYS])
 
@@ -21,6 +25,8 @@ class EncryptedJSONField(models.TextField):
     def get_prep_value(self, value):
         if value is None:
             return None
+        if isinstance(value, Unreadable):
+            raise DecryptionError(DecryptionError.__doc__)
         return _cipher().encrypt(json.dumps(value).encode()).decode()
 
     def from_db_value(self, value, expression, connection):
@@ -29,6 +35,8 @@ class EncryptedJSONField(models.TextField):
         try:
             return json.loads(_cipher().decrypt(value.encode()))
         except InvalidToken as error:
+            if self.default is dict:
+                return Unreadable()
             raise DecryptionError(DecryptionError.__doc__) from error
 
     def value_to_string(self, obj):
