@@ -194,6 +194,10 @@ class BroadcastAdmin(ModelAdmin):
         allowed = super().has_change_permission(request, obj)
         return allowed and (obj is None or obj.state == Broadcast.State.DRAFT)
 
+    def has_launch_permission(self, request, object_id=None):
+        """Launching is a right of its own: it writes to people."""
+        return request.user.has_perm("campaigns.launch_broadcast")
+
     def has_delete_permission(self, request, obj=None):
         allowed = super().has_delete_permission(request, obj)
         return allowed and (obj is None or obj.state == Broadcast.State.DRAFT)
@@ -226,7 +230,7 @@ class BroadcastAdmin(ModelAdmin):
         icon="rocket_launch",
         url_path="launch",
         variant=ActionVariant.PRIMARY,
-        permissions=["campaigns.launch_broadcast"],
+        permissions=["launch"],
         attrs={"data-testid": "broadcast-launch"},
         dialog={
             "title": gettext_lazy("Launch the broadcast?"),
