@@ -2,7 +2,8 @@
 
 The pages are ordinary Django: cart and sign-in live in the session, forms post and redirect. What Nudge should hear
 is handed to the page as a list of SDK calls (`later`), which `static/demo/shop.js` makes; a customer's shop would do
-the same.
+the same. A visitor may leave a page before its scripts have run, so calls are handed to every page until one of them
+says, in a cookie, that it has made them.
 """
 
 import secrets
@@ -29,7 +30,9 @@ from config.demo.catalogue import CATEGORIES, CURRENCY, PRODUCTS, Product
 app_name = "shop"
 
 MAX_QUANTITY = 20
+MAX_CALLS = 50  # kept for a visitor whose browser runs no scripts
 _SESSION = "kahwa"
+_MADE = "kahwa_made"  # the cookie with the id of the last call that a page has made
 _POLICY = {
     "script-src": [SELF],
     "style-src": [SELF],
@@ -118,9 +121,17 @@ def _total(lines: list[Line]) -> Decimal:
 
 
 def later(request: HttpRequest, *call: Any) -> None:
-    """Has the next page make `nudge[call[0]](*call[1:])`. The id lets the page make it once, reloads included."""
+    """Has the next page make `nudge[call[0]](*call[1:])`. The id lets the pages make it once, reloads included."""
     calls = [*_kept(request).get("calls", []), {"id": uuid.uuid4().hex, "call": list(call)}]
-    _keep(request, calls=calls)
+    _keep(request, calls=calls[-MAX_CALLS:])
+
+
+def _waiting(request: HttpRequest) -> list[dict[str, Any]]:
+    """The calls that no page has made yet."""
+    calls = _kept(request).get("calls", [])
+    ids = [call["id"] for call in calls]
+    made = request.COOKIES.get(_MADE)
+    return calls[ids.index(made) + 1 :] if made in ids else calls
 
 
 def _identify(request: HttpRequest, form: SignIn) -> None:
@@ -131,11 +142,11 @@ def _identify(request: HttpRequest, form: SignIn) -> None:
 
 def _page(request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:
     """Renders a page with what all of them need, and hands over the calls that wait."""
-    kept = _kept(request)
-    calls = [*kept.get("calls", []), *context.pop("calls", [])]
+    kept, waiting = _kept(request), _waiting(request)
+    calls = [*waiting, *context.pop("calls", [])]
     ask = bool(kept.get("ask"))
-    if kept.get("calls") or ask:
-        _keep(request, calls=[], ask=False)
+    if waiting != kept.get("calls", []) or ask:
+        _keep(request, calls=waiting, ask=False)
     lines = _lines(request)
     context = {
         "nudge_key": browser_key(),

@@ -6,7 +6,6 @@
   'use strict';
   const VIEWS = 'kahwa.views';
   const ANSWERED = 'kahwa.answered';
-  const MADE = 'kahwa.made';
   const TOAST_TIME = 6000; // ms
 
   // Keeps calls until the SDK, which loads in its own time, is there.
@@ -37,17 +36,24 @@
     try { window[area].setItem(key, value); } catch (error) { /* asked again on the next page */ }
   }
 
-  // A page that the browser restores or reloads repeats no call that has an id.
-  const made = JSON.parse(kept('sessionStorage', MADE) || '[]');
-  handover.calls.forEach(({id, call: [name, ...args]}) => {
-    if (id && made.includes(id)) return;
-    if (id) made.push(id);
+  // Every page is handed what none has made yet. The cookie says how far they came, to the server and to other tabs.
+  const cookie = (/(?:^|; )kahwa_made=(\w+)/.exec(document.cookie) || [])[1];
+  const ids = handover.calls.map(({id}) => id);
+  const made = ids.indexOf(cookie || ''); // calls without an id belong to this page alone
+  const calls = handover.calls.slice(made + 1);
+  calls.forEach(({call: [name, ...args]}) => {
     window.nudge[name](...args);
     if (name === 'track' && args[0] === 'product_viewed') {
       keep('localStorage', VIEWS, String(Number(kept('localStorage', VIEWS) || 0) + 1));
     }
   });
-  keep('sessionStorage', MADE, JSON.stringify(made.slice(-50)));
+  const last = calls.map(({id}) => id).filter(Boolean).pop();
+  // Only the SDK itself, once there, has them in safety: this comes after them in its queue.
+  if (last) {
+    window.nudge.on('ready', () => {
+      document.cookie = 'kahwa_made=' + last + ';path=' + document.body.dataset.path + ';max-age=31536000;samesite=lax';
+    });
+  }
 
   if (!bell) return; // no browser key yet
 

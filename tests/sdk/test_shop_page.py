@@ -135,3 +135,20 @@ def test_signing_in_and_out_by_keyboard(shop: str, page: Page) -> None:
     page.get_by_test_id("sign-out").click()
     expect(page.get_by_test_id("sign-in-open")).to_be_visible()
     page.wait_for_function("known => nudge.anonymousId && nudge.anonymousId() !== known", arg=known)
+
+
+def test_what_a_page_could_not_tell_the_next_one_tells(shop: str, page: Page) -> None:
+    page.goto(shop + "sign-in/")
+    page.route("**/nudge.js", lambda route: route.fulfill(body=""))  # as if left before it came
+    page.get_by_label("Email").fill("amal@example.com")
+    page.get_by_label("First name").fill("Amal")
+    page.get_by_test_id("sign-in").click()
+    expect(page.get_by_test_id("visitor")).to_contain_text("Amal")
+    page.unroute("**/nudge.js")
+    page.goto(shop + "huila/")
+    assert names(page, 2) == ["identified", "product_viewed"]
+    assert page.events[1]["profile"]["email"] == "amal@example.com"  # type: ignore[attr-defined]
+    with page.context.expect_page() as opened:
+        page.evaluate("open('/demo/shop/cezve/')")
+    expect(opened.value.get_by_test_id("bell")).to_have_attribute("data-state", "unsubscribed")
+    assert names(page, 3)[2:] == ["product_viewed"]  # the other tab says nothing twice
