@@ -8,6 +8,7 @@
   const component = () => ({
     zoom: 100,
     opener: null,
+    late: null,
     sorting: { delay: 200, delayOnTouchOnly: true, animation: 150, fallbackOnBody: true, swapThreshold: 0.6, invertSwap: true },
 
     init() {
@@ -15,7 +16,17 @@
       this.root = this.$root;
       Object.assign(this, { panel: this.$refs.panel, dialog: this.$refs.dialog, canvas: this.$refs.canvas, zoomed: this.$refs.zoom });
       const texts = this.root.dataset;
-      this.root.addEventListener("htmx:beforeRequest", (event) => this.remember(event.detail.elt));
+      this.root.addEventListener("htmx:beforeRequest", (event) => {
+        this.remember(event.detail.elt);
+        this.redrawing(event.detail);
+      });
+      this.panel.addEventListener("input", ({ target }) => this.late?.typed.set(target.name, target));
+      this.panel.addEventListener("submit", (event) => {
+        if (!this.late) return;
+        this.late.pressed = true;
+        event.preventDefault();
+        event.stopPropagation();
+      }, true);
       this.root.addEventListener("htmx:afterSettle", (event) => this.settled(event));
       this.root.addEventListener("htmx:beforeSwap", (event) => {
         // 409: somebody else changed the draft. The answer says so, in its place.
@@ -46,9 +57,31 @@
       }
     },
 
+    // The answer replaces the form, so what is typed or pressed while it is on its way goes into the new one.
+    redrawing({ elt, target }) {
+      const form = elt.closest?.("form");
+      if (target?.id === "panel-body" && form && form !== elt && this.panel.contains(form)) {
+        this.late = { typed: new Map(), pressed: false };
+        elt.addEventListener("htmx:afterRequest", ({ detail }) => { if (!detail.successful) this.late = null; }, { once: true });
+      }
+    },
+
+    catchUp() {
+      const { typed, pressed } = this.late, form = this.panel.querySelector("form");
+      this.late = null;
+      typed.forEach((old, name) => {
+        const field = form?.elements.namedItem(name);
+        if (field?.type !== old.type) return;
+        if (old.type === "checkbox") field.checked = old.checked;
+        else field.value = old.value;
+      });
+      if (pressed) form?.requestSubmit();
+    },
+
     settled(event) {
       const target = event.detail.target;
       if (target?.id === "panel-body") {
+        if (this.late) this.catchUp();
         if (this.panel.hidden) this.openPanel();
         else this.focusPanel();
       } else if (target?.id === "dialog-body" && !this.dialog.open) this.dialog.showModal();

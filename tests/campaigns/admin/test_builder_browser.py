@@ -159,3 +159,21 @@ def test_keyboard_and_dragging(admin, live_server):
         page.get_by_test_id("flow-undo").click()
         page.get_by_test_id("flow-stale").get_by_role("link").click()
         page.wait_for_function("document.querySelector('[data-testid=flow-tree]')?.dataset.revision === '99'")
+
+
+def test_what_is_typed_and_pressed_during_a_redraw_is_not_lost(admin, live_server):
+    flow = Flow.objects.create(slug="f", name="F", draft=editing.empty())
+    with opened(live_server.url, admin) as page:
+        page.goto(live_server.url + reverse("admin:campaigns_flow_builder", args=[flow.pk]))
+        add(page, "split", page.get_by_test_id("add-step").last)
+        held = []
+        page.route("**/*redraw=1*", lambda route: held.append(route))
+        with page.expect_request("**/*redraw=1*"):
+            page.get_by_test_id("branch-form").get_by_role("button", name="Profile field").click()
+        page.get_by_label("Question").fill("From Poland?")
+        page.get_by_test_id("branch-name").fill("Yes")
+        page.get_by_test_id("save-step").click()
+        held.pop().continue_()
+        page.get_by_test_id("branch-form").get_by_role("alert").first.wait_for()  # the condition has no value yet
+        assert page.get_by_label("Question").input_value() == "From Poland?"
+        assert page.get_by_test_id("branch-name").input_value() == "Yes"
