@@ -3,8 +3,11 @@
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
 from crm import signals
+
+ALREADY = "the same person gets it already"
 
 
 def connect() -> None:
@@ -13,7 +16,11 @@ def connect() -> None:
 
 
 def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
-    """Give merged profiles' deliveries to the profiles they were merged into, in the merge's transaction."""
+    """Give merged profiles' deliveries to the profiles they were merged into, in the merge's transaction.
+
+    Of one broadcast to both, the copy that still waits is not sent.
+    """
+    losers, winners = [loser for loser, _winner in pairs], [winner for _loser, winner in pairs]
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -21,5 +28,39 @@ def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
             FROM unnest(%s::bigint[], %s::bigint[]) AS merged(loser, winner)
             WHERE d.profile_id = merged.loser
             """,
-            [[loser for loser, _winner in pairs], [winner for _loser, winner in pairs]],
+            [losers, winners],
         )
+        if not cursor.rowcount:
+            return
+        cursor.execute(
+            """
+            SELECT id FROM (
+                SELECT d.id, d.state, row_number() OVER (
+                    PARTITION BY d.profile_id, d.origin_id, d.message_id, d.channel
+                    ORDER BY d.state IN ('queued', 'deferred'), d.id) AS copy
+                FROM delivery_delivery d
+                WHERE d.profile_id = ANY(%s) AND d.origin_type = 'broadcast'
+                  AND d.state NOT IN ('suppressed', 'failed', 'expired')
+            ) AS sent WHERE copy > 1 AND state IN ('queued', 'deferred')
+            """,
+            [winners],
+        )
+        copies = [row[0] for row in cursor.fetchall()]
+    _suppress(copies)
+
+
+def _suppress(delivery_ids: list[int]) -> None:
+    from delivery.dispatch import states
+    from delivery.models import Delivery
+
+    waiting = (
+        Delivery.objects.select_for_update(of=("self",))
+        .select_related("message")
+        .filter(pk__in=delivery_ids, state__in=Delivery.WAITING)
+    )
+    copies = {delivery.pk: delivery for delivery in waiting}
+    states.apply(
+        [states.Change(id=pk, state=Delivery.State.SUPPRESSED, reason=ALREADY) for pk in copies],
+        copies,
+        timezone.now(),
+    )

@@ -5,15 +5,16 @@ Any number of these run at once. What a killed one left behind is taken over whe
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
 from django.utils import timezone
 
+from crm import alerts
 from delivery import channels
-from delivery.channels.base import Parcel
-from delivery.dispatch.claim import claim
+from delivery.channels.base import Channel, Parcel, Result
+from delivery.dispatch.claim import alert_key, channel_failed, claim
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recording import Recorder
 from delivery.dispatch.recovery import recover
@@ -51,7 +52,7 @@ def run(now: datetime | None = None, limit: int = 1000) -> DispatchResult:
     claimed = claim(clock(), limit)
     states = Counter(claimed.states)
     for kind, parcels in claimed.parcels.items():
-        states += _send(kind, parcels, clock)
+        states += _send(kind, parcels, claimed.leased_at, clock)
     return DispatchResult(
         recovered,
         claimed.looked_at,
@@ -62,20 +63,32 @@ def run(now: datetime | None = None, limit: int = 1000) -> DispatchResult:
     )
 
 
-def _send(kind: str, parcels: Sequence[Parcel], clock: Callable[[], datetime]) -> Counter[str]:
+def _send(
+    kind: str, parcels: Sequence[Parcel], leased_at: float, clock: Callable[[], datetime]
+) -> Counter[str]:
     """Send one channel's part of a batch and record it; return the states reached."""
     channel = channels.get(kind)
-    lease = Lease(parcels)
+    lease = Lease(parcels, leased_at)
     recorder = Recorder(channel, parcels, lease, clock)
-    results = channel.send(lease.parcels(), clock())
+    failure = None
+    results = _results(channel, lease, clock())
     while True:
         try:
             result = next(results, None)
-        except Exception:  # a channel's fault must not cost the results we have, nor stop the other channels
+        except Exception as error:  # a channel's fault must not cost the results we have, nor stop the others
             logger.exception("The channel %s failed", kind)
+            failure = error
             break
         if result is None:
             break
         recorder.add(result)
-    recorder.finish()
+    if failure is not None:
+        channel_failed(kind, failure)
+    else:
+        alerts.resolve(alert_key(kind))
+    recorder.finish(failure)
     return recorder.states
+
+
+def _results(channel: Channel, lease: Lease, now: datetime) -> Iterator[Result]:
+    yield from channel.send(lease.parcels(), now)

@@ -4,11 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import msgspec
 from django.db import connection, transaction
 
+from crm import alerts
 from delivery import channels, content, policies
 from delivery.channels.base import Address, Channel, Parcel
 from delivery.dispatch import states
@@ -19,6 +21,9 @@ from delivery.policies import Facts, Verdict
 logger = logging.getLogger(__name__)
 State = Delivery.State
 
+PATIENCE = 5.0  # seconds for filling in a batch's texts
+RETRY = timedelta(minutes=1)
+NO_ADDRESSES = "the channel could not tell addresses"
 NO_CONTENT = "nothing written for this channel, variant and language"
 
 _BEGIN = """
@@ -31,11 +36,15 @@ _BEGIN = """
 
 
 class Claim(msgspec.Struct):
-    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel."""
+    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel.
+
+    `leased_at` is when the leases began, by the monotonic clock.
+    """
 
     looked_at: int
     states: Counter[str]
     parcels: dict[str, list[Parcel]]
+    leased_at: float = 0.0
 
 
 class _Composed(msgspec.Struct):
@@ -50,8 +59,10 @@ class _Composed(msgspec.Struct):
 def claim(now: datetime, limit: int) -> Claim:
     """Take up to `limit` due deliveries and mark those that may go out `sending`, with a lease.
 
-    The number of queries depends on the channels and topics in the batch, not on its size.
+    The number of queries depends on the channels and topics in the batch, not on its size. What there is no time
+    to fill in stays as it was, for the next batch.
     """
+    began = monotonic()
     deliveries = list(
         Delivery.objects.select_for_update(of=("self",), skip_locked=True)
         .filter(state__in=Delivery.WAITING, due_at__lte=now)
@@ -61,10 +72,21 @@ def claim(now: datetime, limit: int) -> Claim:
         return Claim(0, Counter(), {})
     by_id = {delivery.pk: delivery for delivery in deliveries}
     _load_messages(deliveries)
-    addresses, already_sent = _addresses(deliveries)
+    addresses, already_sent, broken = _addresses(deliveries)
     facts = Facts(addresses)
-    verdicts = policies.decide(deliveries, facts, now)
-    composed = _compose([delivery for delivery in deliveries if delivery.pk not in verdicts], verdicts)
+    verdicts = {
+        delivery.pk: policies.expire()
+        if delivery.expires_at <= now
+        else policies.defer(now + RETRY, NO_ADDRESSES)
+        for delivery in deliveries
+        if delivery.channel in broken
+    }
+    verdicts |= policies.decide([d for d in deliveries if d.pk not in verdicts], facts, now)
+    composed, left = _compose(
+        [delivery for delivery in deliveries if delivery.pk not in verdicts], verdicts, began + PATIENCE
+    )
+    leased_at = monotonic()
+    lease_until = now + timedelta(seconds=leased_at - began) + LEASE
     changes = [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
     sending = []
     for item in composed:
@@ -76,11 +98,12 @@ def claim(now: datetime, limit: int) -> Claim:
         if item.targets:
             item.delivery.attempts += 1
             sending.append(item)
-            changes.append(_sending_change(item, now))
+            changes.append(_sending_change(item, lease_until))
         else:  # earlier tries reached every browser that is left
             changes.append(states.Change(id=item.delivery.pk, state=State.SENT, sent_at=now))
     states.apply(changes, by_id, now)
-    return Claim(len(deliveries), Counter(change.state for change in changes), _begin_attempts(sending, now))
+    reached = Counter(change.state for change in changes)
+    return Claim(len(deliveries) - left, reached, _begin_attempts(sending, now), leased_at)
 
 
 def _load_messages(deliveries: Sequence[Delivery]) -> None:
@@ -89,12 +112,23 @@ def _load_messages(deliveries: Sequence[Delivery]) -> None:
         delivery.message = messages[delivery.message_id]
 
 
-def _addresses(deliveries: Sequence[Delivery]) -> tuple[dict[int, list[Address]], dict[int, set[int]]]:
-    """Return the addresses by delivery id, and the device ids that have accepted it before."""
+def _addresses(
+    deliveries: Sequence[Delivery],
+) -> tuple[dict[int, list[Address]], dict[int, set[int]], set[str]]:
+    """Return the addresses by delivery id, the device ids that have accepted it before, and the channels that
+    could not say."""
     found: dict[int, list[Address]] = {}
+    broken: set[str] = set()
     for kind in {delivery.channel for delivery in deliveries} & channels.everything().keys():
         group = [delivery for delivery in deliveries if delivery.channel == kind]
-        by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
+        try:
+            with transaction.atomic():
+                by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
+        except Exception as error:  # one channel's fault must not hold up the others
+            logger.exception("The channel %s can't tell addresses", kind)
+            channel_failed(kind, error)
+            broken.add(kind)
+            continue
         found |= {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in group}
     accepted: dict[int, set[int]] = {}
     for delivery_id, device_id in Attempt.objects.filter(
@@ -103,20 +137,43 @@ def _addresses(deliveries: Sequence[Delivery]) -> tuple[dict[int, list[Address]]
         outcome=Attempt.Outcome.ACCEPTED,
     ).values_list("delivery_id", "device_id"):
         accepted.setdefault(delivery_id, set()).add(device_id)
-    return found, accepted
+    return found, accepted, broken
 
 
-def _compose(deliveries: Sequence[Delivery], verdicts: dict[int, Verdict]) -> list[_Composed]:
-    """Fill in each person's text; what can't be filled in gets a verdict of its own."""
+def channel_failed(kind: str, error: Exception) -> None:
+    """Tell the operators that a channel, not its provider, is broken."""
+    alerts.raise_alert(
+        alert_key(kind),
+        f"The channel {kind} fails",
+        f"Its messages wait and are tried again until they expire. It failed with {type(error).__name__}; the log "
+        "has the details.",
+    )
+
+
+def alert_key(kind: str) -> str:
+    """What alerts about a broken channel are kept under."""
+    return f"delivery:channel:{kind}"
+
+
+def _compose(
+    deliveries: Sequence[Delivery], verdicts: dict[int, Verdict], until: float
+) -> tuple[list[_Composed], int]:
+    """Fill in each person's text; what can't be filled in gets a verdict of its own.
+
+    Nothing is begun after `until` but the first, since rows stay locked and the event log waits for us meanwhile.
+    Returns also how many were left.
+    """
     if not deliveries:
-        return []
+        return [], 0
     people = content.data({delivery.profile_id for delivery in deliveries})
     authored: dict[tuple[int, str, str], dict[str, Any]] = {}
     for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
         authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
     compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
-    composed = []
-    for delivery in deliveries:
+    composed: list[_Composed] = []
+    for place, delivery in enumerate(deliveries):
+        if place and monotonic() >= until:
+            return composed, len(deliveries) - place
         try:
             composed.append(_compose_one(delivery, people[delivery.profile_id], authored, compiled))
         except content.ContentError as error:
@@ -126,7 +183,7 @@ def _compose(deliveries: Sequence[Delivery], verdicts: dict[int, Verdict]) -> li
         except Exception as error:  # one broken row must not hold up the batch
             logger.exception("Delivery %d can't be composed", delivery.pk)
             verdicts[delivery.pk] = policies.fail(f"render: {type(error).__name__}")
-    return composed
+    return composed, 0
 
 
 class _NoContent(Exception):
@@ -159,12 +216,12 @@ def _verdict_change(delivery: Delivery, verdict: Verdict, now: datetime) -> stat
     return states.Change(id=delivery.pk, state=verdict.state, reason=verdict.reason, due_at=due_at)
 
 
-def _sending_change(item: _Composed, now: datetime) -> states.Change:
+def _sending_change(item: _Composed, lease_until: datetime) -> states.Change:
     return states.Change(
         id=item.delivery.pk,
         state=State.SENDING,
         attempts=item.delivery.attempts,
-        lease_until=now + LEASE,
+        lease_until=lease_until,
         locale=item.locale,
         content=item.content,
     )

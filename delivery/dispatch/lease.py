@@ -17,9 +17,10 @@ MARGIN = 45.0
 class Lease:
     """The claim on a batch. Nothing is handed out for sending once it may have passed to somebody else."""
 
-    def __init__(self, parcels: Sequence[Parcel]):
+    def __init__(self, parcels: Sequence[Parcel], since: float):
+        """Args: since: when the lease began, by the monotonic clock; other channels may have been sent first."""
         self._parcels = parcels
-        self._ends = monotonic() + LEASE.total_seconds()
+        self._ends = since + LEASE.total_seconds()
         self._lost: set[int] = set()
         self.begun: set[int] = set()
 

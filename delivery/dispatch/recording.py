@@ -13,7 +13,7 @@ from delivery.channels.base import Channel, Outcome, Parcel, Result
 from delivery.dispatch import backoff, states
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recovery import UNKNOWN
-from delivery.models import Delivery
+from delivery.models import Attempt, Delivery
 
 State = Delivery.State
 
@@ -56,11 +56,11 @@ class Recorder:
             if len(self._done) >= CHUNK:
                 self._flush()
 
-    def finish(self) -> None:
+    def finish(self, failure: Exception | None = None) -> None:
         """Record the rest. A parcel that was begun and got no result has an unknown outcome.
 
-        What was never begun keeps its lease and is found by the sweep when that runs out; the browsers of the same
-        person that did answer are written down, so that they are not sent to again.
+        What was never begun was certainly not sent: it goes back to the queue, or is put off when the channel
+        failed. The browsers of the same person that did answer are written down, so that they are not sent to again.
         """
         answered = {result.number for results in self._results.values() for result in results}
         answered |= self._recorded
@@ -70,12 +70,39 @@ class Recorder:
             else:
                 self.add(Result(number, Outcome.REFUSED, None, UNKNOWN))
         self._flush()
+        if self._waiting:
+            self._give_back(failure)
+
+    def _give_back(self, failure: Exception | None) -> None:
+        now = self._clock()
+        changes = [self._undone(self._deliveries[pk], failure, now) for pk in self._waiting]
         partial = [result for found in self._results.values() for result in found]
-        if partial:
-            now = self._clock()
-            with transaction.atomic():
-                self._finish_attempts(partial, now)
-                self._drop_gone_devices(partial, now)
+        unused = [
+            number
+            for number, parcel in self._parcels.items()
+            if parcel.delivery.pk in self._waiting and number not in self._lease.begun
+        ]
+        with transaction.atomic():
+            changed = states.apply(changes, self._deliveries, now)
+            self._finish_attempts(partial, now)
+            self._drop_gone_devices(partial, now)
+            Attempt.objects.filter(pk__in=unused).delete()
+        self.states.update(change.state for change in changes if change.id in changed)
+
+    def _undone(self, delivery: Delivery, failure: Exception | None, now: datetime) -> states.Change:
+        """What becomes of a delivery that was not tried everywhere."""
+        results = self._results.get(delivery.pk)
+        if results and not self._channel.repeatable:
+            return self._change(delivery, results, now)  # part of it may have arrived: never again
+        if failure is None:
+            return states.Change(id=delivery.pk, held=delivery.attempts, state=State.QUEUED, due_at=now)
+        return states.Change(
+            id=delivery.pk,
+            held=delivery.attempts,
+            state=State.DEFERRED,
+            reason=f"the channel failed: {type(failure).__name__}",
+            due_at=backoff.next_try(delivery.attempts, now, delivery.expires_at),
+        )
 
     def _flush(self) -> None:
         now = self._clock()
