@@ -27,30 +27,28 @@ def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verd
     was put off still stops it. Messages of a paused flow wait. One query for each exit event of the flows in
     the batch, and two.
     """
-    run_of = {
-        delivery.pk: _run_id(delivery)
-        for delivery in deliveries
-        if delivery.origin_type == Delivery.Origin.FLOW
-    }
+    run_of = {delivery.pk: run_id for delivery in deliveries if (run_id := _run_id(delivery)) is not None}
     if not run_of:
         return {}
     runs = Enrollment.objects.select_related("flow").only(
         *("state", "reason", "version_id", "flow__state", "flow__slug")
     )
-    about = _verdicts(runs.in_bulk({run_id for run_id in run_of.values() if run_id is not None}), now)
+    about = _verdicts(runs.in_bulk(set(run_of.values())), now)
     gone = suppress("exit: run removed")  # merged into another run of the same person, or deleted
     found = {pk: about.get(run_id, gone) for pk, run_id in run_of.items()}
     return {pk: verdict for pk, verdict in found.items() if verdict is not None}
 
 
 def _run_id(delivery: Delivery) -> int | None:
-    number = delivery.cause.split(":")[1:2]
-    return int(number[0]) if number and number[0].isdecimal() else None
+    """The run whose step asked for a delivery (see steps.message.cause); None if it was something else."""
+    origin, _colon, rest = delivery.cause.partition(":")
+    number = rest.partition(":")[0]
+    return int(number) if origin == Delivery.Origin.FLOW and number.isdecimal() else None
 
 
-def _verdicts(runs: dict[int, Enrollment], now: datetime) -> dict[int | None, Verdict | None]:
+def _verdicts(runs: dict[int, Enrollment], now: datetime) -> dict[int, Verdict | None]:
     """By run; None for those that may send."""
-    about: dict[int | None, Verdict | None] = {}
+    about: dict[int, Verdict | None] = {}
     open_runs: dict[int, list[int]] = defaultdict(list)
     for pk, run in runs.items():
         about[pk] = None
