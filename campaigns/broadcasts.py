@@ -44,7 +44,8 @@ def launch(broadcast_id: int, user=None, now: datetime | None = None) -> int:
                 expires_at, origin_type, origin_id, queued_at)
             SELECT 'broadcast:{broadcast.pk}:' || audience.id, {broadcast.message_id}, audience.id, %s, 'a',
                 'queued', %s, %s + {expiry}, 'broadcast', {broadcast.pk}, %s
-            FROM ({audience.text}) AS audience
+            FROM ({audience.text}) AS audience JOIN crm_profile p ON p.id = audience.id
+            ORDER BY p.id FOR KEY SHARE OF p  -- whoever is merged or removed meanwhile must not undo the launch
             """,
             [broadcast.channel, now, now, now, *audience.params],
         )

@@ -33,6 +33,7 @@ _LOCK = 0x53454731  # first half of the advisory lock; the segment's id is the s
 _ENTER = """
     INSERT INTO campaigns_segmentmembership (segment_id, profile_id, entered_at)
     SELECT %s, p.id, %s FROM crm_profile p WHERE p.id = ANY(%s::bigint[])
+    ORDER BY p.id FOR KEY SHARE  -- they must not be merged or removed before this is stored
     ON CONFLICT DO NOTHING RETURNING profile_id
 """
 _LEAVE = """
@@ -70,9 +71,11 @@ def refresh(segment: Segment, now: datetime | None = None) -> Refreshed:
             rule = grammar.parse(segment.rule)
             compiler.references(rule, own=segment.slug)
             entered, left = _difference(segment, compiler.ids(rule, compiler.query(rule, moment)))
+            done = Refreshed(_enter(segment, entered, moment), _leave(segment, left, moment))
+        except Segment.DoesNotExist:
+            return Refreshed()  # deleted a moment ago
         except (RuleError, DatabaseError, evaluate.TooSlow) as error:
             return _failed(segment, error, moment)
-        done = Refreshed(_enter(segment, entered, moment), _leave(segment, left, moment))
         size = SegmentMembership.objects.filter(segment=segment).count()
         _record(
             segment,
