@@ -22,6 +22,7 @@ def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion
     """Freeze the draft as a new version and make it live. Whoever is inside finishes the version they entered.
 
     Only what happens from now on starts runs; a live flow that keeps its trigger listens on without a gap.
+    What is live already stays as it is.
 
     Raises:
         DefinitionError: the draft can't run; it names every problem.
@@ -33,6 +34,8 @@ def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion
     problems = check(definition)
     if problems:
         raise DefinitionError(problems)
+    if flow.state == Flow.State.LIVE and not has_unpublished_changes(flow):
+        return flow.live_version  # a second click
     last = flow.versions.aggregate(last=Max("number"))["last"] or 0
     version = FlowVersion.objects.create(
         flow=flow, number=last + 1, definition=flow.draft, published_by=user, published_at=now

@@ -44,6 +44,11 @@ class TestLife:
         assert response.status_code == 409
         assert latest(flow).live_version is None
 
+    def test_a_second_click_makes_no_second_version(self, flow, publisher):
+        post(publisher, url("publish", flow), flow)
+        post(publisher, url("publish", flow), flow)
+        assert flow.versions.count() == 1
+
     def test_pause_resume_and_stop_say_how_many(self, flow, publisher):
         publish.publish(flow.pk)
         inside(latest(flow), 2)
