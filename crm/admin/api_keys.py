@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
@@ -35,7 +36,7 @@ class NewKeyForm(forms.Form):
         help_text=_("What it is for, such as the shop's server."),
     )
     scopes = forms.MultipleChoiceField(
-        label=_("May"), choices=ApiKey.Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
+        label=_("Permissions"), choices=ApiKey.Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget
     )
     allowed_origins = forms.CharField(
         label=_("Websites"),
@@ -66,6 +67,10 @@ class NewKeyForm(forms.Form):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnly, ModelAdmin):
     list_display = ["name", "begins", "may", "state", "created_at", "last_used_at"]
+    list_empty = _(
+        "A website needs a public key for the SDK; your servers need one to send events and "
+        "profiles and to read reports."
+    )
     ordering = ["revoked_at", "name"]
     sortable_by = ["name", "created_at", "last_used_at"]
     actions = None
@@ -87,7 +92,7 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
         """Enough to recognise it by."""
         return f"{key.prefix}…"
 
-    @display(description=_("may"))
+    @display(description=_("permissions"))
     def may(self, key: ApiKey) -> str:
         """Its scopes."""
         return ", ".join(key.scopes)
@@ -112,7 +117,13 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
         if request.method == "POST" and form.is_valid():
             key, text = form.created
             self.log_addition(request, key, [{"added": {}}])
-            context |= {"key": key, "text": text, "title": _("Copy the key now")}
+            context |= {
+                "key": key,
+                "text": text,
+                "for_websites": ApiKey.Scope.BROWSER in key.scopes,
+                "public_url": settings.NUDGE_PUBLIC_URL,
+                "title": _("Copy the key now"),
+            }
         response = TemplateResponse(request, "admin/crm/apikey/add.html", context)
         response["Cache-Control"] = "no-store"
         return response

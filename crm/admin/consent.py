@@ -7,9 +7,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from crm.admin.base import BigTableAdmin, ReadOnly
+from crm.admin.connection_forms import CHANNELS
 from crm.models import Consent, ConsentChange, Suppression
 
 
@@ -30,14 +31,12 @@ admin.site.register([Consent, ConsentChange], AnswersAdmin)
 
 
 class SuppressionForm(forms.ModelForm):
+    channel = forms.ChoiceField(label=_("Channel"), choices=CHANNELS.items(), widget=UnfoldAdminSelectWidget)
+
     def clean_address(self) -> str:
         """Compared as profiles keep addresses: emails in lower case."""
         address = self.cleaned_data["address"].strip()
         return address.lower() if "@" in address else address
-
-    def clean_channel(self) -> str:
-        """The channel's name is lower case."""
-        return self.cleaned_data["channel"].strip().lower()
 
 
 @admin.register(Suppression)
@@ -46,6 +45,9 @@ class SuppressionAdmin(ModelAdmin):
     list_display = ["address", "channel", "reason", "created_at"]
     search_fields = ["address__istartswith"]
     ordering = ["-pk"]
+    list_empty = _(
+        "Addresses that complained or must never be written to; no flow or broadcast reaches them."
+    )
     fields = ["channel", "address", "reason"]
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
 

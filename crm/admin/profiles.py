@@ -92,6 +92,9 @@ class ProfileForm(forms.ModelForm):
         self.outcome = None
         if not self.errors:
             kind, value = self._key(patch)
+            if not value:
+                self._refuse("", _("Give an email, a phone or a customer number, to know this person by."))
+                return data
             [self.outcome] = profiles.upsert([profiles.Row(kind, value, patch)], _SOURCE).outcomes
             if self.outcome.state == profiles.REJECTED:
                 self._refuse(self.outcome.field, self.outcome.detail)
@@ -116,6 +119,10 @@ class ProfileAdmin(BigTableAdmin):
     list_filter = [CountryFilter, LanguageFilter]
     search_fields = ["email", "first_name", "last_name", "external_id"]
     search_help_text = _("Name or email (3 letters or more), or a whole customer number, phone or id.")
+    list_empty = _(
+        "People come from a CRM connection, from your website by the SDK, or from the API; you "
+        "can also add one by hand."
+    )
     ordering = ["-pk"]
     sortable_by = ["person", "country"]
     actions = None

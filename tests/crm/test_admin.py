@@ -313,7 +313,7 @@ class TestSuppressions:
     def test_added_in_normal_form_then_removed(self, admin_client):
         admin_client.post(
             reverse("admin:crm_suppression_add"),
-            {"channel": "Email", "address": " No@Example.com", "reason": "asked"},
+            {"channel": "email", "address": " No@Example.com", "reason": "asked"},
         )
         row = Suppression.objects.get()
         assert (row.channel, row.address) == ("email", "no@example.com")
@@ -344,6 +344,52 @@ class TestOtherPages:
         url = reverse("admin:crm_alert_changelist")
         admin_client.post(reverse("set_language"), {"language": "ar", "next": url})
         assert 'dir="rtl"' in admin_client.get(url).content.decode()
+
+
+class TestTitlesAndEmptyLists:
+    @pytest.mark.parametrize(
+        ("page", "path"),
+        [
+            ("campaigns_segment", ["Audience", "Segments"]),
+            ("delivery_message", ["Messages", "Templates"]),
+            ("crm_apikey", ["Settings", "API keys"]),
+            ("auth_group", ["Settings", "Roles"]),
+        ],
+    )
+    def test_a_page_is_named_as_in_the_menu(self, admin_client, page, path):
+        text = admin_client.get(reverse(f"admin:{page}_changelist")).content.decode()
+        heading = re.sub(r"<[^>]*>", "\n", re.search(r"<h1.*?</h1>", text, re.S)[0])
+        assert [word for word in heading.split() if word != "chevron_right"] == " ".join(path).split()
+
+    def test_an_empty_list_tells_what_to_do_and_a_filtered_one_how_to_see_all(self, admin_client):
+        text = admin_client.get(reverse("admin:crm_apikey_changelist")).content.decode()
+        assert "No API keys yet" in text
+        assert "A website needs a public key" in text
+        text = admin_client.get(reverse("admin:crm_profile_changelist"), {"q": "nobody"}).content.decode()
+        assert "Nothing matches" in text
+        assert "0 results" in text
+
+    def test_a_person_needs_something_to_be_known_by(self, admin_client):
+        answer = admin_client.post(reverse("admin:crm_profile_add"), {"first_name": "Ada"})
+        assert "Give an email, a phone or a customer number" in answer.content.decode()
+        assert not Profile.objects.exists()
+
+    def test_a_suppression_needs_a_channel_that_exists(self, admin_client):
+        data = {"channel": "telepathy", "address": "a@example.com", "reason": "asked"}
+        assert admin_client.post(reverse("admin:crm_suppression_add"), data).status_code == 200
+        assert not Suppression.objects.exists()
+
+    def test_a_public_key_comes_with_the_snippet(self, admin_client, settings):
+        settings.NUDGE_PUBLIC_URL = "https://nudge.example.com"
+        data = {"name": "shop", "scopes": ["browser"], "allowed_origins": "https://shop.example.com"}
+        text = admin_client.post(reverse("admin:crm_apikey_add"), data).content.decode()
+        assert re.search(r'src="https://nudge.example.com/sdk/nudge.js" data-key="pk_[\w-]+"', text)
+
+    @pytest.mark.parametrize(("path", "status"), [("/nowhere", 404), ("/admin/crm/event/add/", 403)])
+    def test_an_error_is_a_page_that_leads_home(self, admin_client, path, status):
+        answer = admin_client.get(path)
+        assert answer.status_code == status
+        assert '<a href="/">' in answer.content.decode()
 
 
 class TestPaginator:
