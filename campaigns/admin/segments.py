@@ -55,6 +55,10 @@ class SegmentAdmin(ModelAdmin):
     list_display = ["title", "people", "shown_state", "evaluated_at", "used_by"]
     list_filter = ["state"]
     search_fields = ["name", "slug", "description"]
+    list_empty = gettext_lazy(
+        "A segment is a question, such as who bought in the last 30 days; flows and broadcasts go"
+        " to whoever answers it."
+    )
     ordering = ["name"]
     list_per_page = 50
 

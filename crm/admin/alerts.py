@@ -19,6 +19,10 @@ from crm.models import Alert
 @admin.register(Alert)
 class AlertAdmin(ReadOnly, ModelAdmin):
     list_display = ["title", "state", "count", "first_at", "last_at"]
+    list_empty = _(
+        "Nothing needs you. When a push service refuses our key or a CRM its token, it is said "
+        "here and on the home page."
+    )
     ordering = [F("resolved_at").desc(nulls_first=True), "-last_at"]
     sortable_by = []
     actions = None

@@ -65,7 +65,10 @@ class ConnectionAdmin(ModelAdmin):
     ordering = ["name"]
     sortable_by = ["title"]
     actions = None
-    list_before_template = f"{TEMPLATES}/list_intro.html"
+    list_empty = gettext_lazy(
+        "Connect a CRM, and its contacts become profiles that segments and flows can use; changes"
+        " follow every few minutes."
+    )
 
     # --- List ------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> Any:

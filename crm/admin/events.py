@@ -28,6 +28,9 @@ class EventAdmin(ReadOnly, BigTableAdmin):
     list_display = ["name", "person", "occurred_at", "source", "summary"]
     list_filter = [NameFilter, ("occurred_at", DayRangeFilter)]
     list_select_related = ["profile"]
+    list_empty = _(
+        "Whatever people do is written here. Put the SDK on your website, or send events to the API."
+    )
     ordering = ["-txid", "-seq"]
     sortable_by = []
     actions = None

@@ -27,7 +27,7 @@ class SyncRunAdmin(ReadOnly, BigTableAdmin):
     list_display = ["title", "shown_state", "started_at", "duration", *COUNTS]
     list_filter = [("connection", RelatedDropdownFilter), ("state", ChoicesDropdownFilter)]
     list_select_related = ["connection"]
-    list_before_template = "admin/crm/connection/runs_intro.html"
+    list_empty = _("Connect a CRM, or press “Sync now” on a connection's page.")
     ordering = ["-pk"]
     sortable_by = []
     actions = None
@@ -99,6 +99,7 @@ class SyncRejectAdmin(ReadOnly, BigTableAdmin):
     list_filter = [OpenFilter, ("connection", RelatedDropdownFilter)]
     list_select_related = ["connection"]
     list_before_template = "admin/crm/connection/rejects_intro.html"
+    list_empty = _("Everything the CRM sent could be taken.")
     search_fields = ["record_id__exact", "code__exact"]
     ordering = ["-last_seen", "-pk"]
     sortable_by = []

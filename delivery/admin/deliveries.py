@@ -65,6 +65,9 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
     list_select_related = ["profile", "message"]
     search_fields = ["profile__email"]
     search_help_text = _("A person's whole email, phone or customer number.")
+    list_empty = _(
+        "Every message to every person is listed here once a flow is live or a broadcast is launched."
+    )
     ordering = ["-pk"]
     sortable_by = []
     actions = None
@@ -173,4 +176,4 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
 
 
 def _at(moment: datetime) -> str:
-    return date_format(localtime(moment), "SHORT_DATETIME_FORMAT")
+    return date_format(localtime(moment), "DATETIME_FORMAT")

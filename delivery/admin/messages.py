@@ -59,6 +59,9 @@ class MessageAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     warn_unsaved_form = True
+    list_empty = _(
+        "Write what people get, in as many languages as they speak; flows and broadcasts then send it."
+    )
     prepopulated_fields = {"slug": ["name"]}
     change_form_template = "admin/delivery/message/change_form.html"
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}

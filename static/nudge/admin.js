@@ -148,3 +148,21 @@
     if (busy) event.preventDefault();
   });
 })();
+
+/* --- Forms: a second click while the first is on its way does nothing ------------------------------------------ */
+(() => {
+  const WAIT = 10000; // ms after which an answer is taken for lost
+  let sent = new WeakMap();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== "post" || (form.target && form.target !== "_self")) return;
+    if (Date.now() - (sent.get(form) ?? -WAIT) < WAIT) return event.preventDefault();
+    sent.set(form, Date.now());
+    form.setAttribute("aria-busy", "true");
+  });
+  // The back button may bring the page back as it was left.
+  window.addEventListener("pageshow", () => {
+    sent = new WeakMap();
+    document.querySelectorAll("form[aria-busy]").forEach((form) => form.removeAttribute("aria-busy"));
+  });
+})();

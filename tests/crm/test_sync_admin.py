@@ -129,7 +129,7 @@ class TestWatching:
         assert str(SourceRecord.objects.count()) in text
 
     def test_an_empty_list_says_what_to_do(self, admin_client):
-        assert "No CRM is connected yet" in admin_client.get(page("changelist")).content.decode()
+        assert "No CRM connections yet" in admin_client.get(page("changelist")).content.decode()
 
     def test_progress_is_a_progressbar(self, connection, admin_client):
         SyncRun.objects.update(state="running", read=50, expected=200)
