@@ -1,5 +1,7 @@
 """Connects the campaigns layer to what the layers below announce."""
 
+from typing import Any
+
 from django.db import connection
 from django.utils import timezone
 
@@ -34,7 +36,7 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
     from campaigns.flows.engine import Run
 
     now = timezone.now()
-    values = {
+    values: dict[str, Any] = {
         "losers": [loser for loser, _ in pairs],
         "winners": [winner for _, winner in pairs],
         "now": now,

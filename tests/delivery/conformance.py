@@ -1,5 +1,6 @@
 """What every channel must do. A channel's test class inherits these and says how to reach a person through it."""
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -119,7 +120,7 @@ class ChannelConformance:
 
         [delivery] = self.queue(self.people(1))
         claim(NOW, 10)  # and the worker dies
-        later = NOW + LEASE
+        later = NOW + LEASE + timedelta(seconds=30)  # it began when the texts were ready
         assert dispatch.run(NOW).idle, "the lease holds"
         assert dispatch.run(later).recovered == 1
         delivery.refresh_from_db()
