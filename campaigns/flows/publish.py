@@ -34,7 +34,7 @@ def publish(flow_id: int, user=None, now: datetime | None = None) -> FlowVersion
     problems = check(definition)
     if problems:
         raise DefinitionError(problems)
-    if flow.state == Flow.State.LIVE and not has_unpublished_changes(flow):
+    if flow.live_version and flow.state == Flow.State.LIVE and not has_unpublished_changes(flow):
         return flow.live_version  # a second click
     last = flow.versions.aggregate(last=Max("number"))["last"] or 0
     version = FlowVersion.objects.create(
