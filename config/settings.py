@@ -321,5 +321,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("NUDGE_LOG_LEVEL", "INFO")},
-    "loggers": {"pgmq": {"level": "WARNING"}, "hubspot": {"level": "WARNING"}},
+    "loggers": {
+        "pgmq": {"level": "WARNING"},
+        "hubspot": {"level": "WARNING"},
+        "py.warnings": {"level": "ERROR"},  # libraries' words to their own developers
+    },
 }

@@ -74,7 +74,19 @@ def create(now: datetime) -> int:
     consent.record(month.answers)
     log.append(sorted(month.events, key=lambda event: event.occurred_at))
     Decision.objects.bulk_create(month.decisions, batch_size=5000)
+    _seen(month, people)
     return len(people)
+
+
+def _seen(month: Month, people: list[Profile]) -> None:
+    """Note when each was on the site first and last, as taking in their events one by one would have."""
+    visits: dict[int, list[datetime]] = {}
+    for event in month.events:
+        if event.source == "sdk" or event.name == "push_subscribed":
+            visits.setdefault(event.profile_id, []).append(event.occurred_at)
+    for person in people:
+        person.first_seen, person.last_seen = min(visits[person.pk]), max(visits[person.pk])
+    Profile.objects.bulk_update(people, ["first_seen", "last_seen"], batch_size=500)
 
 
 def _subscribe(month: Month, people: list[Profile], flow: Flow) -> list[Enrollment]:

@@ -6,6 +6,7 @@ from django import template
 from django.conf import settings
 from django.db.models.options import Options
 from django.template import RequestContext
+from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 from unfold.templatetags.unfold import header_title
 
@@ -31,9 +32,7 @@ def menu_title(context: RequestContext) -> str:
     if shown and not isinstance(shown, str):
         change = reverse(f"admin:{model.app_label}_{model.model_name}_change", args=[shown.pk])
         parts.append({"title": shown, "link": change})
-    return template.loader.render_to_string(
-        "unfold/helpers/header_title.html", {"parts": parts}, request=context.request
-    )
+    return render_to_string("unfold/helpers/header_title.html", {"parts": parts}, request=context.request)
 
 
 def _model(context: RequestContext) -> Options | None:
@@ -49,7 +48,8 @@ def _model(context: RequestContext) -> Options | None:
 
 def _place(link: str) -> tuple[Any, Any]:
     """Titles of the menu's group and item that lead to `link`, or nothing."""
-    for group in settings.UNFOLD["SIDEBAR"]["navigation"]:
+    theme: dict[str, Any] = settings.UNFOLD
+    for group in theme["SIDEBAR"]["navigation"]:
         for item in group["items"]:
             if str(item["link"]) == link:
                 return group.get("title"), item["title"]
