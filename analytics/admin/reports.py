@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from analytics.admin import charts, periods
 from analytics.admin.figures import Figure, figure
@@ -171,7 +172,11 @@ def message_figures(figures: message_reports.Figures) -> list[Figure]:
         if rate and figures.sent:
             note = _("%s of those sent") % percent(figures.rate(key))
         if key == "converted" and figures.sent:
-            note = _("%(people)s people, %(rate)s of those sent") % {
+            note = ngettext(
+                "%(people)s person, %(rate)s of those sent",
+                "%(people)s people, %(rate)s of those sent",
+                figures.people_converted,
+            ) % {
                 "people": count(figures.people_converted),
                 "rate": percent(figures.rate("people_converted")),
             }
