@@ -28,9 +28,7 @@ class Product:
 
     def api(self, method: str, path: str, body: object = None) -> tuple[int, dict]:
         """Call the REST API; gives status and JSON."""
-        return call(
-            method, f"{self.url}/api/v1/{path}", body, {"Authorization": f"Bearer {self.key}"}
-        )
+        return call(method, f"{self.url}/api/v1/{path}", body, {"Authorization": f"Bearer {self.key}"})
 
     def sandbox(self, method: str, path: str, body: object = None) -> tuple[int, dict]:
         """Call the control API of the CRM sandbox; gives status and JSON."""

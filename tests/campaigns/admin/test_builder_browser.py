@@ -174,6 +174,8 @@ def test_what_is_typed_and_pressed_during_a_redraw_is_not_lost(admin, live_serve
         page.get_by_test_id("branch-name").fill("Yes")
         page.get_by_test_id("save-step").click()
         held.pop().continue_()
-        page.get_by_test_id("branch-form").get_by_role("alert").first.wait_for()  # the condition has no value yet
+        page.get_by_test_id("branch-form").get_by_role(
+            "alert"
+        ).first.wait_for()  # the condition has no value yet
         assert page.get_by_label("Question").input_value() == "From Poland?"
         assert page.get_by_test_id("branch-name").input_value() == "Yes"
