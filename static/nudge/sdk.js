@@ -1,14 +1,5 @@
 /*
- * Nudge for the web: one file, no build step, no global but `nudge`.
- *
- *   <script src="https://host/sdk/nudge.js" data-key="pk_..." data-api="https://host" async></script>
- *
- * or nudge.init({key, api, worker}). Calls made before it has loaded are kept by this stub:
- *
- *   window.nudge = window.nudge || {q: []};
- *   ['init', 'identify', 'track', 'page', 'reset', 'on'].forEach((m) => {
- *     nudge[m] = nudge[m] || ((...args) => { nudge.q.push([m, ...args]); });
- *   });
+ * Nudge for the web: one file, no build step, no global but `nudge`. The README shows its use.
  *
  * `worker` (data-worker): the path of a worker of the site's own that calls importScripts('/nudge-sw.js').
  */

@@ -193,7 +193,7 @@ class TestMessageReports:
         parts = ("sent", "waiting", "suppressed", "failed", "expired")
         assert term_of(text, "audience") == sum(term_of(text, name) for name in parts) == 6
         assert "has not agreed" in text, "reasons in words"
-        assert "1 people, 50% of those sent" in text
+        assert "1 person, 50% of those sent" in text
 
     @pytest.mark.parametrize("period", ["7", "30", "90", "all", "", "nonsense"])
     def test_periods(self, marketer, campaign, period):

@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -146,10 +147,10 @@ class TestLife:
         stack.process.kill()
         stack.process.wait()
 
-        deadline = time.monotonic() + 15
-        while any(map(processes.is_alive, children)) and time.monotonic() < deadline:
+        deadline = time.monotonic() + 30
+        while (left := list(filter(processes.is_alive, children))) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert not any(map(processes.is_alive, children))
+        assert not [Path(f"/proc/{pid}/cmdline").read_text() for pid in left], stack.logs()
 
     def test_and_the_next_start_recovers_from_the_death_of_all(self, stack):
         stack.start()
