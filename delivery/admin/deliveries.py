@@ -16,11 +16,10 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateFilter,
 )
 from unfold.decorators import display
 
-from crm.admin.base import BigTableAdmin, ReadOnly, pretty
+from crm.admin.base import BigTableAdmin, DayRangeFilter, ReadOnly, pretty
 from delivery import channels
 from delivery.admin import people
 from delivery.admin.reasons import explain
@@ -60,7 +59,7 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
         ("state", ChoicesDropdownFilter),
         ("message", AutocompleteSelectFilter),
         ChannelFilter,
-        ("queued_at", RangeDateFilter),
+        ("queued_at", DayRangeFilter),
     ]
     list_select_related = ["profile", "message"]
     search_fields = ["profile__email"]
