@@ -76,7 +76,6 @@ def stack(data_root):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("launch")
 class TestLife:
     """One data folder through its starts and ends, in this order."""
 

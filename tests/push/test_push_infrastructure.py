@@ -15,7 +15,7 @@ from tests.push.sender import Sender
 from tests.push.service import PushService
 from tests.push.site import Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("push-infrastructure")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Error, Page
 from tests.push.loopthread import WAIT
 from tests.sdk.stub import VAPID_KEY, Answer, Stub
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group(__name__)]  # one browser for the module
+pytestmark = pytest.mark.browser
 CONFIG = "/api/v1/push/config/"
 SUBSCRIPTIONS = "/api/v1/subscriptions/"
 OTHER_KEY = (

@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.sdk.stub import FOLDER, KEY, Answer, Stub
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group(__name__)]  # one browser for the module
+pytestmark = pytest.mark.browser
 EVENTS = "/api/v1/events/"
 QUEUED = "Object.keys(localStorage).filter((key) => key.startsWith('nudge.event.')).length"
 TRACK_MANY = "count => { for (let i = 0; i < count; i++) nudge.track('step', {i}); }"

@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from django.core.handlers.wsgi import WSGIHandler
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group(__name__)]  # one browser for the module
+pytestmark = pytest.mark.browser
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -12,7 +12,7 @@ from tests.push.loopthread import WAIT
 from tests.push.requirements import require
 from tests.sdk.stub import Answer, Stub
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group(__name__)]  # one browser for the module
+pytestmark = pytest.mark.browser
 TRACK = "/t/push/"
 
 
