@@ -8,6 +8,7 @@ no companies.
 from __future__ import annotations
 
 import json
+import random
 import re
 import uuid
 from collections import deque
@@ -25,12 +26,14 @@ from crm.sandbox.hubspot_schema import (
     RETURNED_BY_DEFAULT,
     UNIQUE_PROPERTIES,
     Schema,
+    as_text,
     contact_values,
     value_of,
 )
 from crm.sandbox.hubspot_search import SearchError, search
 from crm.sandbox.people import people
-from crm.sandbox.store import Clock, ConflictError, Record, Store, iso
+from crm.sandbox.store import Clock, ConflictError, Record, Store, iso, parse_stamp
+from crm.sandbox.vendor import Task
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -45,9 +48,12 @@ class HubSpot:
     """One HubSpot portal: its contacts, its property definitions, the events it was sent."""
 
     name = "hubspot"
+    prefixes = ("/crm/v3/", "/crm/v4/", "/crm-object-schemas/", "/oauth/v1/", "/events/", "/account-info/")
 
     def __init__(self, clock: Clock, contacts: int, seed: int) -> None:
         self.clock = clock
+        self.accepts: set[str] | None = None
+        self.lag_seconds = 0.0
         self.schema = Schema()
         self.contacts = Store(clock, unique="email")
         self.events: list[dict[str, Any]] = []
@@ -80,9 +86,65 @@ class HubSpot:
         guarded = [web.route(method, path, self._guarded(handler)) for method, path, handler in table]
         return [*guarded, web.post("/oauth/v1/token", self._answering(self.issue_token))]
 
-    def error_body(self, status: int, path: str) -> dict[str, Any]:
-        """The body of an error that no handler made: a scripted fault, an unknown path."""
-        return replies.error_body(status, path)
+    def tasks(self) -> list[Task]:
+        """Nothing runs beside the server."""
+        return []
+
+    def error_response(self, status: int, path: str) -> web.Response:
+        """The answer to an error that no handler made: a scripted fault, an unknown path."""
+        return reply(replies.error_body(status, path), status)
+
+    def create(self, kind: str, properties: dict[str, Any]) -> dict[str, Any]:
+        """A new record; its values are not validated."""
+        return self._shown(self._store(kind).create(_texts(properties)))
+
+    def edit(self, kind: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Change a record from outside; see `Vendor.edit`."""
+        store = self._store(kind)
+        record = self._record(store, key)
+        values, stamp = body.get("properties") or {}, body.get("modified")
+        modified = None if stamp is None else parse_stamp(str(stamp))
+        if values or modified is not None:
+            store.update(record, _texts(values), modified)
+        if body.get("merge") is not None:
+            store.merge(record, self._record(store, str(body["merge"])))
+        if body.get("archived") is True:
+            store.archive(record)
+        elif body.get("archived") is False:
+            store.restore(record)
+        if body.get("erased") is True:
+            store.erase(record)
+            return {"id": key, "erased": True}
+        return self._shown(record)
+
+    def random_write(self, rng: random.Random) -> str:
+        """Change one contact's loyalty points."""
+        record = rng.choice([*self.contacts.live()])
+        self.contacts.update(record, {"loyalty_points": str(rng.randrange(5000))})
+        return f"updated contact {record.id}"
+
+    def expire_tokens(self) -> int:
+        """Tokens of this portal never end."""
+        return 0
+
+    def change_schema(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Add or remove a property."""
+        self._store(kind)
+        if "add" in body:
+            return self.schema.add(body["add"], self.clock.now())
+        definition = self.schema.definitions[body["remove"]]
+        definition["archived"] = True
+        return definition
+
+    def _store(self, kind: str) -> Store:
+        if kind != "contacts":
+            raise KeyError(kind)
+        return self.contacts
+
+    def _record(self, store: Store, key: str) -> Record:
+        if not key.isdecimal() or int(key) not in store.records:
+            raise KeyError(key)
+        return store.records[int(key)]
 
     def dump(self, kind: str) -> Iterator[dict[str, Any]] | None:
         """What the store holds of `contacts` or `events`, or None if there is no such thing."""
@@ -90,18 +152,18 @@ class HubSpot:
             return iter(self.events)
         if kind != "contacts":
             return None
-        return (
-            {
-                "id": str(record.id),
-                "archived": record.archived,
-                "created": iso(record.created),
-                "modified": iso(record.modified),
-                "archived_at": iso(record.archived_at) if record.archived_at else None,
-                "merged_ids": [str(loser) for loser in record.merged],
-                "properties": record.properties,
-            }
-            for record in self.contacts.records.values()
-        )
+        return map(self._shown, self.contacts.records.values())
+
+    def _shown(self, record: Record) -> dict[str, Any]:
+        return {
+            "id": str(record.id),
+            "archived": record.archived,
+            "created": iso(record.created),
+            "modified": iso(record.modified),
+            "archived_at": iso(record.archived_at) if record.archived_at else None,
+            "merged_ids": [str(loser) for loser in record.merged],
+            "properties": record.properties,
+        }
 
     # Requests
 
@@ -349,6 +411,10 @@ class HubSpot:
                 "token_type": "bearer",
             }
         )
+
+
+def _texts(properties: dict[str, Any]) -> dict[str, str | None]:
+    return {name: None if value is None else as_text(value) for name, value in properties.items()}
 
 
 def _already_exists(error: ConflictError) -> ApiError:

@@ -4,13 +4,14 @@ with running_sandbox(contacts=200) as sandbox:
     HubSpot(access_token="any", host=sandbox.url)
     sandbox.hubspot.contacts.records      # the store itself
     sandbox.control.faults, .journal      # what /_control shows
+    sandbox.writer.set_rate(20)           # records keep changing from now on; 0 stops that
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from crm.sandbox.server import Sandbox
@@ -27,10 +28,17 @@ class RunningSandbox(Sandbox):
 
 @contextmanager
 def running_sandbox(
-    contacts: int = 5000, seed: int = 1, host: str = "127.0.0.1", port: int = 0
+    contacts: int = 5000,
+    seed: int = 1,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    vendors: Iterable[str] | None = None,
 ) -> Iterator[RunningSandbox]:
-    """Serve on a free port (or `port`) until the block ends; OSError if the port is taken."""
-    sandbox = RunningSandbox(contacts, seed)
+    """Serve on a free port (or `port`) until the block ends; OSError if the port is taken.
+
+    `vendors` names the CRMs to serve; all by default.
+    """
+    sandbox = RunningSandbox(contacts, seed, vendors)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="crm-sandbox", daemon=True)
     thread.start()

@@ -5,7 +5,9 @@ import errno
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext as _
 
-from crm.sandbox.server import serve
+from crm.sandbox.server import VENDORS, serve
+
+MOST_WRITES = 10_000
 
 
 class Command(BaseCommand):
@@ -22,12 +24,31 @@ class Command(BaseCommand):
         parser.add_argument(
             "--seed", type=int, default=1, help="the same seed gives the same people (default 1)"
         )
+        parser.add_argument(
+            "--writes-per-second",
+            type=float,
+            default=0,
+            help="how many records to change a second while it runs (default 0)",
+        )
+        parser.add_argument(
+            "--vendors", nargs="+", choices=list(VENDORS), help="which CRMs to serve (default all)"
+        )
 
-    def handle(self, *args, host, port, contacts, seed, **options):
+    def handle(self, *args, host, port, contacts, seed, writes_per_second, vendors, **options):
         if contacts < 0:
             raise CommandError(_("--contacts must not be negative."))
+        if not 0 <= writes_per_second <= MOST_WRITES:
+            raise CommandError(_("--writes-per-second must be from 0 to %(most)d.") % {"most": MOST_WRITES})
         try:
-            serve(host, port, contacts, seed, ready=self.announce)
+            serve(
+                host,
+                port,
+                contacts,
+                seed,
+                vendors=vendors,
+                writes_per_second=writes_per_second,
+                ready=self.announce,
+            )
         except (OSError, OverflowError) as error:
             raise CommandError(self.explain(error, host, port)) from error
 
