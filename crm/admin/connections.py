@@ -310,17 +310,19 @@ class ConnectionAdmin(ModelAdmin):
         connection = self._connection(request, pk)
         error = ""
         try:
-            fields = connectors.connector(connection).fields()
+            connector = connectors.connector(connection)
+            name = connector.objects[0].name
+            fields = connector.fields(name)
         except (ConnectorError, KeyError) as failure:
-            fields, error = [], str(failure)
+            name, fields, error = "", [], str(failure)
         try:
-            held = mappings.parse(connection.mapping)
+            held = mappings.parse(connection.mapping.get(name))
         except MappingError as failure:
             held, error = mappings.Mapping(), str(failure)
         form = MappingForm(fields, held, request.POST if request.method == "POST" else None)
         if request.method == "POST" and not form.error and not error:
             if form.mapping != held:
-                connection.mapping = msgspec.to_builtins(form.mapping)
+                connection.mapping = {**connection.mapping, name: msgspec.to_builtins(form.mapping)}
                 connection.save(update_fields=["mapping"])
                 self.log_change(request, connection, [{"changed": {"fields": ["mapping"]}}])
                 schedule.request_sync(connection, SyncRun.Mode.FULL, request.user.get_username())

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from crm.connectors.base import Connector
+from crm.connectors.tokens import StoredTokens
 from crm.models import Connection
 
 _kinds: dict[str, type[Connector]] = {}
@@ -33,4 +34,4 @@ def connector(connection: Connection) -> Connector:
         KeyError: no connector of its kind is installed.
     """
     credentials: Any = connection.credentials  # JSON, though its field is kept as text
-    return kinds()[connection.kind](connection.config, credentials)
+    return kinds()[connection.kind](connection.config, credentials, StoredTokens(connection.pk))

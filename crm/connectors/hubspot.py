@@ -23,8 +23,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from crm.connectors import register
-from crm.connectors.base import Connector, ConnectorError, Field, FieldKind, Mode, Page, Record, Suggestion
+from crm.connectors.base import (
+    Connector,
+    ConnectorError,
+    Field,
+    FieldKind,
+    Mode,
+    ObjectType,
+    Page,
+    Record,
+    Suggestion,
+)
 from crm.connectors.hubspot_api import BATCH, CONTACTS, Api, Contact, Contacts
+from crm.connectors.tokens import Tokens
 
 State = dict[str, Any]
 
@@ -97,14 +108,15 @@ class HubSpotForm(forms.Form):
 class HubSpot(Connector):
     """Contacts of one HubSpot account."""
 
-    kind, label, object = "hubspot", "HubSpot", CONTACTS
+    kind, label = "hubspot", "HubSpot"
+    objects = (ObjectType(CONTACTS, gettext_lazy("Contacts"), "person", chosen=True),)
     Config, Credentials, Form = HubSpotConfig, HubSpotCredentials, HubSpotForm
     config: HubSpotConfig
     credentials: HubSpotCredentials
     backoff_seconds = 1.0  # doubled with every further attempt
 
-    def __init__(self, config: dict[str, Any], credentials: dict[str, Any]):
-        super().__init__(config, credentials)
+    def __init__(self, config: dict[str, Any], credentials: dict[str, Any], tokens: Tokens | None = None):
+        super().__init__(config, credentials, tokens)
         self._api = self._connect()
         self._kinds: dict[str, FieldKind] = {}
 
@@ -128,7 +140,7 @@ class HubSpot(Connector):
             % total
         )
 
-    def fields(self) -> list[Field]:
+    def fields(self, object_name: str) -> list[Field]:
         """See Connector."""
         properties = self._api.properties()
         self._kinds = {found.name: found.kind() for found in properties}
@@ -138,7 +150,7 @@ class HubSpot(Connector):
             if not found.hidden
         ]
 
-    def suggest(self, fields: Sequence[Field]) -> Suggestion:
+    def suggest(self, object_name: str, fields: Sequence[Field]) -> Suggestion:
         """See Connector. Custom properties become attributes."""
         names = {field.name for field in fields}
         chosen = {name: target for name, target in FIELDS.items() if name in names}
@@ -149,12 +161,14 @@ class HubSpot(Connector):
                 chosen[field.name] = f"attributes.{field.name}"
         return Suggestion(chosen, consent)
 
-    def pages(self, cursor: dict[str, Any], mode: Mode, names: Sequence[str]) -> Iterator[Page]:
+    def pages(
+        self, object_name: str, cursor: dict[str, Any], mode: Mode, names: Sequence[str]
+    ) -> Iterator[Page]:
         """See Connector. The cursor says how far each way of reading is, in ms of HubSpot's clock."""
         if not self._kinds:
-            self.fields()
+            self.fields(CONTACTS)
         now = self._now()
-        state = dict(cursor.get(CONTACTS) or {})
+        state = dict(cursor)
         looked = state.get("deleted_until")
         if mode == "full" or not state:
             state = {"list": {"after": None, "started": now}, "deleted_until": looked or now}
@@ -167,10 +181,10 @@ class HubSpot(Connector):
         if "deleted" in state or now - state["deleted_until"] >= self.config.deletions_every_minutes * 60_000:
             yield from self._deletions(state, now)
 
-    def read(self, ids: Sequence[str], names: Sequence[str]) -> list[Record]:
+    def read(self, object_name: str, ids: Sequence[str], names: Sequence[str]) -> list[Record]:
         """See Connector. A merged-away id gives the record it went into, under that record's id."""
         if not self._kinds:
-            self.fields()
+            self.fields(CONTACTS)
         return [
             self._record(contact, names)
             for start in range(0, len(ids), BATCH)
@@ -186,11 +200,11 @@ class HubSpot(Connector):
             found, records = self._listed(after, names)
             if found.after:
                 state = {**state, "list": {**state["list"], "after": found.after}}
-                yield Page(CONTACTS, records, {CONTACTS: state}, expected, current=True)
+                yield Page(CONTACTS, records, state, expected, current=True)
                 continue
             state = {**state, "until": state["list"]["started"]}
             del state["list"]
-            yield Page(CONTACTS, records, {CONTACTS: state}, expected, current=True)
+            yield Page(CONTACTS, records, state, expected, current=True)
             return state
 
     def _listed(self, after: str | None, names: Sequence[str]) -> tuple[Contacts, list[Record]]:
@@ -198,7 +212,7 @@ class HubSpot(Connector):
             found = self._api.page(after, list(names) or ["email"], archived=False)
             return found, [self._record(contact, names) for contact in found.results]
         found = self._api.page(after, ["email"], archived=False)
-        return found, self.read([contact.id for contact in found.results], names)
+        return found, self.read(CONTACTS, [contact.id for contact in found.results], names)
 
     def _changes(self, state: State, now: int, names: Sequence[str]) -> Generator[Page, None, State]:
         window = state.get("search") or {
@@ -217,11 +231,11 @@ class HubSpot(Connector):
             if len(ids) == SEARCH_PAGE:
                 window = {**window, "last": str(ids[-1])}
                 state = {**state, "search": window}
-                yield Page(CONTACTS, records, {CONTACTS: state}, expected)
+                yield Page(CONTACTS, records, state, expected)
                 continue
             state = {**state, "until": window["to"]}
             state.pop("search", None)
-            yield Page(CONTACTS, records, {CONTACTS: state}, expected)
+            yield Page(CONTACTS, records, state, expected)
             return state
 
     def _deletions(self, state: State, now: int) -> Generator[Page, None, State]:
@@ -237,11 +251,11 @@ class HubSpot(Connector):
             if found.after:
                 place = {**place, "after": found.after}
                 state = {**state, "deleted": place}
-                yield Page(CONTACTS, records, {CONTACTS: state}, current=True)
+                yield Page(CONTACTS, records, state, current=True)
                 continue
             state = {**state, "deleted_until": place["started"]}
             state.pop("deleted", None)
-            yield Page(CONTACTS, records, {CONTACTS: state}, current=True)
+            yield Page(CONTACTS, records, state, current=True)
             return state
 
     def _now(self) -> int:

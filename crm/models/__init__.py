@@ -1,26 +1,41 @@
 from crm.models.alerts import Alert
 from crm.models.api_keys import ApiKey
-from crm.models.connections import Connection, SourceRecord, SyncReject, SyncRun
+from crm.models.connections import (
+    AccessToken,
+    Connection,
+    CrmPurchase,
+    SourceRecord,
+    SyncHint,
+    SyncReject,
+    SyncRun,
+    WrittenRecord,
+)
 from crm.models.consent import Consent, ConsentChange, Suppression
 from crm.models.devices import Device
 from crm.models.events import Event, LogCursor, UndatedEvent
+from crm.models.products import Product
 from crm.models.profiles import Identifier, Profile, ProfileMerge
 
 __all__ = [
+    "AccessToken",
     "Alert",
     "ApiKey",
     "Connection",
     "Consent",
     "ConsentChange",
+    "CrmPurchase",
     "Device",
     "Event",
     "Identifier",
     "LogCursor",
+    "Product",
     "Profile",
     "ProfileMerge",
     "SourceRecord",
     "Suppression",
+    "SyncHint",
     "SyncReject",
     "SyncRun",
     "UndatedEvent",
+    "WrittenRecord",
 ]

@@ -20,11 +20,27 @@ class Connection(models.Model):
     slug = models.SlugField(_("short name"), unique=True)
     config = models.JSONField(_("settings"), default=dict, blank=True)
     credentials = EncryptedJSONField(_("credentials"), default=dict, blank=True)
+    # By object: crm.sync.mapping.Mapping. The objects named here are the ones that are read.
     mapping = models.JSONField(_("field mapping"), default=dict, blank=True)
+    # By object: its connector's cursor.
     cursor = models.JSONField(_("position"), default=dict, blank=True, editable=False)
+    # By object: the fields that the CRM had at the last run, to tell what came, went or changed its type.
+    schema = models.JSONField(default=dict, blank=True, editable=False)
+    # What the connector remembers of its subscription to calls from the CRM.
+    watch = models.JSONField(default=dict, blank=True, editable=False)
     state = models.TextField(_("state"), choices=State, default=State.ACTIVE)
     interval_minutes = models.PositiveIntegerField(_("minutes between syncs"), default=2)
     next_sync_at = models.DateTimeField(_("next sync"), null=True, blank=True, editable=False)
+    # Everything that the CRM knew at this time, by its clock, is here.
+    synced_until = models.DateTimeField(_("complete up to"), null=True, blank=True, editable=False)
+    swept_at = models.DateTimeField(_("last complete comparison"), null=True, blank=True, editable=False)
+    sweep_every_days = models.PositiveIntegerField(
+        _("days between complete comparisons"),
+        default=7,
+        help_text=_("Compares all record ids with the CRM's, to find deletions that it never reported."),
+    )
+    # Until then a person has agreed that many records may be deleted here at once.
+    deletions_allowed_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
 
     class Meta:
@@ -33,6 +49,32 @@ class Connection(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class AccessToken(models.Model):
+    """The present access token of a connection whose CRM gives tokens that expire."""
+
+    connection = models.OneToOneField(Connection, models.CASCADE, primary_key=True, related_name="+")
+    token = EncryptedJSONField(default=dict)  # crm.connectors.tokens.Token
+
+
+class SyncHint(models.Model):
+    """A record that the CRM told us to look at; the next run reads it by its id and forgets this."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="hints")
+    object = models.TextField()
+    record_id = models.TextField()
+    kind = models.TextField()  # crm.connectors.base.Hint
+    received_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("hint of a CRM")
+        verbose_name_plural = _("hints of CRMs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id"], name="one_hint_per_crm_record"
+            )
+        ]
 
 
 class SyncRun(models.Model):
@@ -63,7 +105,15 @@ class SyncRun(models.Model):
     updated = models.IntegerField(_("updated"), default=0)
     unchanged = models.IntegerField(_("unchanged"), default=0)
     rejected = models.IntegerField(_("rejected"), default=0)
+    merged = models.IntegerField(_("merged"), default=0)
     deleted = models.IntegerField(_("deleted"), default=0)
+    held = models.IntegerField(_("deletions held back"), default=0)
+    written = models.IntegerField(_("written back"), default=0)
+    sweep = models.BooleanField(_("with a complete comparison"), default=False)
+    calls = models.IntegerField(_("calls to the CRM"), default=0)
+    budget_used = models.IntegerField(_("calls counted by the CRM"), null=True)
+    budget_limit = models.IntegerField(_("calls allowed by the CRM"), null=True)
+    lag_seconds = models.FloatField(_("lag in seconds"), null=True)
     cursor_before = models.JSONField(_("position before"), default=dict)
     cursor_after = models.JSONField(_("position after"), default=dict)
     error = models.TextField(_("error"), blank=True, default="")
@@ -94,6 +144,8 @@ class SourceRecord(models.Model):
     class State(models.TextChoices):
         LIVE = "live", _("live")
         DELETED = "deleted", _("deleted")
+        MISSING = "missing", _("no longer visible")
+        MERGED = "merged", _("merged into another")
         ERASED = "erased", _("erased for privacy")
 
     connection = models.ForeignKey(Connection, models.CASCADE, related_name="records")
@@ -106,6 +158,11 @@ class SourceRecord(models.Model):
     # The CRM's last answers to consent questions, to tell a changed answer from a repeated one.
     consent = models.JSONField(default=dict)
     state = models.TextField(_("state"), choices=State, default=State.LIVE)
+    merged_into = models.TextField(
+        _("merged into"), default="", db_default="", blank=True
+    )  # the winner's record id
+    # What it became here where no Identifier tells: a product's number.
+    local = models.TextField(default="", db_default="", blank=True)
     synced_at = models.DateTimeField(_("taken"), db_default=Now())
 
     class Meta:
@@ -149,3 +206,47 @@ class SyncReject(models.Model):
 
     def __str__(self):
         return f"{self.object} {self.record_id}"
+
+
+class WrittenRecord(models.Model):
+    """What was last written back into one CRM record, so that only differences are sent."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="+")
+    object = models.TextField()
+    record_id = models.TextField()
+    profile_id = models.BigIntegerField(db_index=True)
+    values = models.JSONField(default=dict)  # CRM field -> value as sent
+    error = models.TextField(default="", blank=True)
+    written_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("record written back")
+        verbose_name_plural = _("records written back")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id"], name="one_written_row_per_crm_record"
+            )
+        ]
+
+
+class CrmPurchase(models.Model):
+    """The purchase that a CRM's deal, opportunity or order was recorded as, to correct or cancel it later."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="+")
+    object = models.TextField()
+    record_id = models.TextField()
+    profile_id = models.BigIntegerField()
+    event_id = models.UUIDField()
+    occurred_at = models.DateTimeField()
+    properties = models.JSONField(default=dict)  # as the log has them, corrections included
+    cancelled = models.BooleanField(default=False)
+    corrections = models.IntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("purchase of a CRM")
+        verbose_name_plural = _("purchases of CRMs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id"], name="one_purchase_per_crm_record"
+            )
+        ]

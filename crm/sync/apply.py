@@ -64,6 +64,7 @@ class Counts(msgspec.Struct):
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+    merged: int = 0
     deleted: int = 0
 
 
@@ -87,12 +88,16 @@ def apply(run: SyncRun, page: Page, mapping: Mapping, now: datetime) -> Counts:
         moved = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.RUNNING).update(
             beat_at=now,
             expected=page.expected if run.expected is None else run.expected,
-            cursor_after=page.cursor,
+            cursor_after={**run.cursor_after, page.object: page.cursor},
             **{name: F(name) + number for name, number in msgspec.structs.asdict(counts).items()},
         )
         if not moved:
             raise SupersededError
-        Connection.objects.filter(pk=run.connection_id).update(cursor=page.cursor)
+        Connection.objects.filter(pk=run.connection_id).update(
+            cursor={**run.connection.cursor, page.object: page.cursor}
+        )
+    run.connection.cursor = {**run.connection.cursor, page.object: page.cursor}
+    run.cursor_after = {**run.cursor_after, page.object: page.cursor}
     return counts
 
 

@@ -135,13 +135,14 @@ class _Run:
 
     def _read(self) -> None:
         connector = self._connector()
-        mapping = self._mapping(connector)
-        names = mapping.names()
         mode: Mode = "full" if self.row.mode == SyncRun.Mode.FULL else "incremental"
-        for page in connector.pages(self.connection.cursor, mode, names):
-            self._store(page, mapping)
-        if mode == "incremental":
-            self._retry_rejected(connector, mapping, names)
+        for name, wanted in mappings.parse_all(self.connection.mapping, type(connector)).items():
+            mapping = self._mapping(connector, name, wanted)
+            names = mapping.names()
+            for page in connector.pages(name, self.connection.cursor.get(name) or {}, mode, names):
+                self._store(page, mapping)
+            if mode == "incremental":
+                self._retry_rejected(connector, name, mapping, names)
 
     def _connector(self) -> Connector:
         try:
@@ -151,10 +152,9 @@ class _Run:
                 _("There is no connector for “%s” in this version.") % self.connection.kind
             ) from None
 
-    def _mapping(self, connector: Connector) -> Mapping:
+    def _mapping(self, connector: Connector, name: str, mapping: Mapping) -> Mapping:
         """The mapping without fields that the CRM no longer has; those are noted, and the rest goes on."""
-        mapping = mappings.parse(self.connection.mapping)
-        known = {field.name for field in connector.fields()}
+        known = {field.name for field in connector.fields(name)}
         missing = sorted(set(mapping.names()) - known)
         if missing:
             self.row.notes = ngettext(
@@ -167,23 +167,22 @@ class _Run:
 
     def _store(self, page: Page, mapping: Mapping) -> None:
         apply(self.row, page, mapping, self.clock())
-        self.connection.cursor = page.cursor
         self.row.refresh_from_db()
         self.row.connection = self.connection
         self.progress(self.row)
 
-    def _retry_rejected(self, connector: Connector, mapping: Mapping, names: list[str]) -> None:
+    def _retry_rejected(self, connector: Connector, name: str, mapping: Mapping, names: list[str]) -> None:
         waiting = SyncReject.objects.filter(
             connection=self.connection,
-            object=connector.object,
+            object=name,
             resolved_at=None,
             last_seen__lt=self.row.started_at,
         )
         ids = list(waiting.order_by("last_seen").values_list("record_id", flat=True)[:RETRIED])
         if not ids:
             return
-        records = connector.read(ids, names)
-        self._store(Page(connector.object, records, self.connection.cursor, current=True), mapping)
+        records = connector.read(name, ids, names)
+        self._store(Page(name, records, self.connection.cursor[name], current=True), mapping)
         there = {record.id for record in records}
         waiting.filter(record_id__in=[record_id for record_id in ids if record_id not in there]).update(
             resolved_at=self.clock()

@@ -1,9 +1,14 @@
 """Which CRM field becomes what here, and turning a record into a patch by it.
 
-The JSON kept on a Connection:
+The JSON kept on a Connection, by object; the objects named in it are the ones that are read:
 
-    {"fields": {"firstname": "first_name", "plan": "attributes.plan", …},
-     "consent": {"webpush_opt_in": {"kind": "channel", "key": "webpush", "inverted": false}, …}}
+    {"contacts": {"fields": {"firstname": "first_name", "plan": "attributes.plan", …},
+                  "consent": {"webpush_opt_in": {"kind": "channel", "key": "webpush", "inverted": false}, …},
+                  "ours": ["first_name"],
+                  "write": {"nudge_opens": "opens", …}, "activities": ["message_opened", …]},
+     "deals": {"fields": {"amount": "value", "closedate": "occurred_at", …},
+               "won": {"field": "dealstage", "equals": "closedwon"}},
+     "products": {"fields": {"hs_sku": "sku", …}}}
 """
 
 import hashlib
@@ -14,7 +19,7 @@ from django.utils.translation import gettext as _
 from msgspec import UNSET
 
 from crm import normalise
-from crm.connectors.base import Record
+from crm.connectors.base import Connector, Record, Role
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ProfilePatch, validate
 
@@ -43,30 +48,78 @@ class ConsentRule(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.kind}:{self.key}"
 
 
-class Mapping(msgspec.Struct, frozen=True):
-    """See the module. `fields` maps to a profile field or to attributes.<name>."""
+class Won(msgspec.Struct, frozen=True):
+    """When a deal counts as a purchase: its field has one of these values."""
+
+    field: str
+    equals: bool | str | list[str]
+
+    def holds(self, value: Any) -> bool:
+        """Whether a record whose field has this value is a purchase."""
+        return value in self.equals if isinstance(self.equals, list) else value == self.equals
+
+
+class Mapping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object's; see the module.
+
+    Args:
+        fields: CRM field -> target; `targets` lists those of a role.
+        consent: CRM field -> its question.
+        ours: targets where our value counts: the CRM only fills what is empty here.
+        won: for purchases.
+        write: CRM field -> name of a value of `crm.sync.writeback`.
+        activities: names of events that go to the CRM's timeline.
+    """
 
     fields: dict[str, str] = {}
     consent: dict[str, ConsentRule] = {}
+    ours: list[str] = []
+    won: Won | None = None
+    write: dict[str, str] = {}
+    activities: list[str] = []
 
     def names(self) -> list[str]:
         """The CRM fields it needs."""
-        return list(dict.fromkeys((*self.fields, *self.consent)))
+        condition = (self.won.field,) if self.won else ()
+        return list(dict.fromkeys((*self.fields, *self.consent, *condition)))
 
     def only(self, known: set[str]) -> "Mapping":
         """Without the CRM fields that are not `known`."""
-        return Mapping(
-            {name: target for name, target in self.fields.items() if name in known},
-            {name: rule for name, rule in self.consent.items() if name in known},
+        return msgspec.structs.replace(
+            self,
+            fields={name: target for name, target in self.fields.items() if name in known},
+            consent={name: rule for name, rule in self.consent.items() if name in known},
+            won=self.won if self.won and self.won.field in known else None,
         )
 
     def digest(self) -> bytes:
-        """Changes whenever the mapping does."""
-        return hashlib.blake2b(msgspec.json.encode(self, order="sorted"), digest_size=8).digest()
+        """Changes whenever the way in does; what is written back makes no record news."""
+        taken = msgspec.structs.replace(self, write={}, activities=[])
+        return hashlib.blake2b(msgspec.json.encode(taken, order="sorted"), digest_size=8).digest()
 
 
-def parse(data: Any) -> Mapping:
-    """The mapping from its JSON.
+_ATTRIBUTE_OF: dict[Role, str] = {
+    "person": ATTRIBUTE,
+    "purchase": "properties.",
+    "product": ATTRIBUTE,
+}
+_TARGETS: dict[Role, tuple[str, ...]] = {
+    "person": FIELDS,
+    "purchase": ("value", "currency", "occurred_at"),
+    "product": (
+        *("sku", "name", "price", "currency", "stock"),
+        *("category", "description", "url", "image_url", "active"),
+    ),
+}
+
+
+def targets(role: Role) -> tuple[tuple[str, ...], str]:
+    """What the fields of an object with this role can become: fixed names, and the prefix of free ones."""
+    return _TARGETS[role], _ATTRIBUTE_OF[role]
+
+
+def parse(data: Any, role: Role = "person") -> Mapping:
+    """One object's mapping from its JSON.
 
     Raises:
         MappingError: a target does not exist, or two fields go to the same one.
@@ -75,12 +128,12 @@ def parse(data: Any) -> Mapping:
         mapping = msgspec.convert(data or {}, Mapping)
     except msgspec.ValidationError as error:
         raise MappingError(str(error)) from None
+    fixed, prefix = targets(role)
     taken: dict[str, str] = {}
     for name, target in mapping.fields.items():
-        if target not in FIELDS and not (target.startswith(ATTRIBUTE) and target != ATTRIBUTE):
+        if target not in fixed and not (target.startswith(prefix) and target != prefix):
             raise MappingError(
-                _("“%(target)s”, the target of %(name)s, is no profile field.")
-                % {"target": target, "name": name}
+                _("“%(target)s”, the target of %(name)s, does not exist.") % {"target": target, "name": name}
             )
         if target in taken:
             raise MappingError(
@@ -89,6 +142,22 @@ def parse(data: Any) -> Mapping:
             )
         taken[target] = name
     return mapping
+
+
+def parse_all(data: Any, connector: type[Connector]) -> dict[str, Mapping]:
+    """A connection's mapping from its JSON: the chosen objects in the connector's order.
+
+    Raises:
+        MappingError: the connector has no such object, or a mapping can't be used.
+    """
+    if not isinstance(data, dict):
+        raise MappingError(_("The field mapping is no JSON object."))
+    unknown = set(data) - {found.name for found in connector.objects}
+    if unknown:
+        raise MappingError(_("%s is nothing that this CRM has.") % min(unknown))
+    return {
+        found.name: parse(data[found.name], found.role) for found in connector.objects if found.name in data
+    }
 
 
 def content_hash(record: Record, mapping: Mapping, digest: bytes) -> bytes:

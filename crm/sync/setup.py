@@ -6,7 +6,17 @@ import msgspec
 from django.db import transaction
 
 from crm import connectors
-from crm.models import Connection, Identifier, SourceRecord, SyncReject, SyncRun
+from crm.connectors.base import Connector
+from crm.models import (
+    Connection,
+    CrmPurchase,
+    Identifier,
+    SourceRecord,
+    SyncHint,
+    SyncReject,
+    SyncRun,
+    WrittenRecord,
+)
 from crm.sync import schedule
 
 
@@ -31,7 +41,7 @@ def create(
         KeyError: there is no such kind.
     """
     connector = connectors.kinds()[kind](config, credentials)
-    mapping = msgspec.to_builtins(connector.suggest(connector.fields()))
+    mapping = {found.name: suggested(connector, found.name) for found in connector.objects if found.chosen}
     with transaction.atomic():
         connection = Connection(
             kind=kind,
@@ -47,11 +57,21 @@ def create(
     return connection
 
 
+def suggested(connector: Connector, object_name: str) -> dict[str, Any]:
+    """The mapping JSON that the connector proposes for one object.
+
+    Raises:
+        ConnectorError: the CRM can't be read.
+    """
+    proposal = msgspec.to_builtins(connector.suggest(object_name, connector.fields(object_name)))
+    return {name: part for name, part in proposal.items() if part}
+
+
 @transaction.atomic
 def remove(connection: Connection) -> None:
     """Disconnect a CRM: its records, runs and record ids are forgotten, the profiles stay."""
     Identifier.objects.filter(kind__startswith=f"{connection.slug}:").delete()
-    for model in (SourceRecord, SyncReject, SyncRun):
+    for model in (SourceRecord, SyncReject, SyncRun, SyncHint, WrittenRecord, CrmPurchase):
         # At once in SQL; the ORM would load every record to look for what depends on it.
         rows = model.objects.filter(connection=connection)
         rows._raw_delete(rows.db)

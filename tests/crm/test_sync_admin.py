@@ -60,7 +60,7 @@ class TestConnecting:
         assert response.url == page("change", connection.pk)
         assert (connection.slug, connection.interval_minutes) == ("main", 5)
         assert connection.config == {"server": "sandbox", "deletions_every_minutes": 30}
-        assert connection.mapping["fields"]["email"] == "email"
+        assert connection.mapping["contacts"]["fields"]["email"] == "email"
         assert SyncRun.objects.get().mode == "full"
 
     def test_credentials_are_encrypted_and_never_shown(self, sandbox, admin_client, django_db_blocker):
@@ -184,7 +184,7 @@ class TestMapping:
         data["map-newsletter_opt_in"] = "consent:channel:email:"
         assert admin_client.post(url, data).status_code == 302
         connection.refresh_from_db()
-        assert connection.mapping == {
+        assert connection.mapping["contacts"] == {
             "fields": {"email": "email", "jobtitle": "attributes.jobtitle"},
             "consent": {"newsletter_opt_in": {"kind": "channel", "key": "email"}},
         }
@@ -195,7 +195,7 @@ class TestMapping:
         ("data", "words"),
         [
             ({"map-firstname": "city", "map-lastname": "city"}, "both go to city"),
-            ({"map-firstname": "is_staff"}, "no profile field"),
+            ({"map-firstname": "is_staff"}, "does not exist"),
             ({"map-webpush_opt_in": "consent:nonsense"}, "Choose one"),
         ],
     )

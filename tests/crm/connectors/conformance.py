@@ -8,32 +8,37 @@ class TestAcme(Conformance):
 
 import json
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
-from crm.connectors.base import Connector, ConnectorError
-from crm.patches import FIELDS
+from crm.connectors.base import Change, Connector, ConnectorError, HookRefused, HookRequest
 from crm.sync import mapping as mappings
 
 
 class Crm(Protocol):
-    """A CRM with at least 450 live records, and hands on its data."""
+    """A CRM with at least 450 live records of its first object, people, and hands on its data."""
 
     def connector(self) -> Connector:
         """A connector with good credentials, as in a fresh process."""
 
     def ids(self) -> set[str]:
-        """Ids of the live records."""
+        """Ids of the live people."""
 
     def add(self) -> str:
-        """A new record; its id."""
+        """A new person; the record's id."""
 
     def change(self, record_id: str) -> None:
         """Change something that the suggested mapping takes."""
 
     def delete(self, record_id: str) -> None:
-        """Delete a record."""
+        """Delete a person, into the recycle bin if the CRM has one."""
+
+    def merge(self, winner: str, loser: str) -> None:
+        """Merge two people."""
+
+    def value(self, record_id: str, field: str) -> Any:
+        """What the CRM's store holds."""
 
     def wait(self) -> None:
         """Let the CRM's clock run until changes are visible."""
@@ -51,16 +56,28 @@ class Crm(Protocol):
 class Conformance:
     """Tests for any connector."""
 
-    def names(self, connector):
-        return mappings.parse(self.suggestion(connector)).names()
+    def person(self, crm):
+        """The object that most tests read."""
+        found = crm.connector().objects[0]
+        assert found.role == "person"
+        return found.name
 
-    def suggestion(self, connector):
-        suggested = connector.suggest(connector.fields())
-        return {"fields": suggested.fields, "consent": suggested.consent}
+    def names(self, connector, name):
+        return self.mapping(connector, name).names()
+
+    def mapping(self, connector, name):
+        suggested = connector.suggest(name, connector.fields(name))
+        data = {
+            "fields": suggested.fields,
+            "consent": suggested.consent,
+            "won": suggested.won,
+            "write": suggested.write,
+        }
+        return mappings.parse(data, connector.object_type(name).role)
 
     def all_pages(self, crm, cursor, mode="incremental"):
-        connector = crm.connector()
-        return list(connector.pages(cursor, mode, self.names(connector)))
+        connector, name = crm.connector(), self.person(crm)
+        return list(connector.pages(name, cursor, mode, self.names(connector, name)))
 
     def imported(self, crm):
         """The cursor after a first import."""
@@ -73,27 +90,52 @@ class Conformance:
         parts = {*connector.Config.__struct_fields__, *connector.Credentials.__struct_fields__}
         assert set(connector.Form().fields) <= parts
         assert set(connector.Credentials.__struct_fields__) <= set(connector.Form().fields)
+        assert len({found.name for found in connector.objects}) == len(connector.objects)
+        assert any(found.chosen for found in connector.objects)
 
     def test_testing_says_what_was_found(self, crm):
         assert crm.connector().test().endswith(".")
 
-    def test_its_suggestion_is_a_mapping_of_existing_fields(self, crm):
+    def test_its_suggestions_are_mappings_of_existing_fields(self, crm):
         connector = crm.connector()
-        mapping = mappings.parse(self.suggestion(connector))
-        assert set(mapping.names()) <= {field.name for field in connector.fields()}
-        assert {"email", "first_name"} <= set(mapping.fields.values())
-        assert all(target in FIELDS or target.startswith("attributes.") for target in mapping.fields.values())
+        for found in connector.objects:
+            fields = {field.name: field for field in connector.fields(found.name)}
+            mapping = self.mapping(connector, found.name)
+            assert set(mapping.names()) <= set(fields)
+            assert all(fields[name].writable for name in mapping.write)
+            if found.role == "person":
+                assert {"email", "first_name"} <= set(mapping.fields.values())
+            if found.role == "purchase":
+                assert mapping.won
+                assert {"value", "occurred_at"} <= set(mapping.fields.values())
+            if found.role == "product":
+                assert {"name", "price"} <= set(mapping.fields.values())
+
+    def test_every_object_is_read_to_its_end(self, crm):
+        connector = crm.connector()
+        for found in connector.objects:
+            names = self.names(connector, found.name)
+            pages = list(connector.pages(found.name, {}, "full", names))
+            assert {page.object for page in pages} == {found.name}
+            assert pages[-1].until
+            assert pages[-1].until.tzinfo
+            live = {record.id for page in pages for record in page.records if not record.deleted}
+            assert live == {record_id for batch in connector.ids(found.name) for record_id in batch}
+            if found.role == "purchase":
+                assert [record for page in pages for record in page.records if record.people]
+        assert connector.calls > 0
 
     def test_a_first_import_brings_every_record(self, crm):
         pages = self.all_pages(crm, {})
         assert {record.id for page in pages for record in page.records} == crm.ids()
         assert len(pages) > 1
         assert pages[0].expected == len(crm.ids())
+        assert {one for batch in crm.connector().ids(self.person(crm)) for one in batch} == crm.ids()
 
     def test_records_are_complete_and_dated(self, crm):
-        connector = crm.connector()
-        names = self.names(connector)
-        for record in next(iter(connector.pages({}, "incremental", names))).records:
+        connector, name = crm.connector(), self.person(crm)
+        names = self.names(connector, name)
+        for record in next(iter(connector.pages(name, {}, "incremental", names))).records:
             assert set(record.fields) == set(names)
             assert isinstance(record.modified_at, datetime)
             assert record.modified_at.tzinfo
@@ -130,8 +172,8 @@ class Conformance:
             assert done | rest == crm.ids()
 
     def test_a_change_during_the_import_is_not_lost(self, crm):
-        connector = crm.connector()
-        pages = connector.pages({}, "incremental", self.names(connector))
+        connector, name = crm.connector(), self.person(crm)
+        pages = connector.pages(name, {}, "incremental", self.names(connector, name))
         first = next(pages)
         crm.change(first.records[0].id)
         cursor = list(pages)[-1].cursor
@@ -150,24 +192,66 @@ class Conformance:
         assert {record.id for record in full if record.deleted} == {victim}
         assert {record.id for record in full if not record.deleted} == crm.ids()
 
+    def test_a_merge_arrives(self, crm):
+        cursor = self.imported(crm)
+        winner, loser = sorted(crm.ids())[5:7]
+        crm.merge(winner, loser)
+        crm.wait()
+        records = [record for page in self.all_pages(crm, cursor) for record in page.records]
+        told_by_loser = {(record.merged_into, record.id) for record in records if record.merged_into}
+        told_by_winner = {(record.id, lost) for record in records for lost in record.absorbed}
+        gone = {record.id for record in records if record.deleted}
+        assert (winner, loser) in told_by_loser | told_by_winner or loser in gone
+        assert {one for batch in crm.connector().ids(self.person(crm)) for one in batch} == crm.ids()
+
     def test_records_are_read_by_id(self, crm):
-        connector = crm.connector()
+        connector, name = crm.connector(), self.person(crm)
         wanted = sorted(crm.ids())[:150]
         crm.delete(wanted[0])
-        found = connector.read([*wanted, "987654321987"], self.names(connector))
-        assert {record.id for record in found} == set(wanted[1:])
+        crm.merge(wanted[1], wanted[2])
+        found = connector.read(name, [*wanted, "987654321987"], self.names(connector, name))
+        live = {record.id for record in found if not record.deleted}
+        assert live == {wanted[1], *wanted[3:]}
+
+    def test_values_are_written_back_and_twice_does_no_harm(self, crm):
+        connector, name = crm.connector(), self.person(crm)
+        assert connector.write_batch >= 1
+        field = next(one for one, value in self.mapping(connector, name).write.items() if value == "opens")
+        first, second = sorted(crm.ids())[:2]
+        changes = [Change(first, {field: 3}), Change("987654321987", {field: 4}), Change(second, {field: 5})]
+        for _ in range(2):
+            one, missing, two = connector.write(name, changes)
+            assert (one, two) == (None, None)
+            assert missing
+            assert float(crm.value(first, field)) == 3
+            assert float(crm.value(second, field)) == 5
+        assert connector.write(name, [Change(first, {field: None})]) == [None]
+        assert crm.value(first, field) in (None, "")
+
+    def test_a_call_from_a_stranger_is_refused(self, crm):
+        connector = crm.connector()
+        now = datetime.fromisoformat("2026-11-01T12:00:00+00:00")
+        for body in (b"", b"[]", b"{}", b"<xml/>", b"\xff"):
+            request = HookRequest("POST", "https://nudge.example/hooks/crm/shop/", {}, body, now)
+            with pytest.raises(HookRefused):
+                connector.hook(request)
 
     def test_refused_credentials_and_garbage_are_told_plainly(self, crm):
+        name = self.person(crm)
         connector = crm.connector()
         crm.refuse()
         said = []
-        for attempt in (connector.test, connector.fields, lambda: connector.read(["1"], ["email"])):
+        for attempt in (
+            connector.test,
+            lambda: connector.fields(name),
+            lambda: connector.read(name, ["1"], ["email"]),
+        ):
             with pytest.raises(ConnectorError) as caught:
                 attempt()
             said.append(str(caught.value))
         crm.break_down()
         with pytest.raises(ConnectorError) as caught:
-            list(connector.pages({}, "incremental", ["email"]))
+            list(connector.pages(name, {}, "incremental", ["email"]))
         said.append(str(caught.value))
         assert all(text.endswith((".", "?")) for text in said)
         assert not [text for text in said for secret in crm.secrets() if secret in text]
