@@ -2,9 +2,6 @@
 
 Everything about a page happens in one transaction, so a run that dies anywhere has either stored a page
 and its cursor, or neither.
-
-A deleted record leaves its profile: what the person did here is still true, and another CRM or the website
-may know them too. Its record id is forgotten, and consents that only the CRM vouched for end.
 """
 
 import json
@@ -20,12 +17,13 @@ from django.db.models import F
 
 from crm import consent, normalise, profiles
 from crm.connectors.base import Page, Record
-from crm.models import Connection, Consent, Identifier, SourceRecord, SyncReject, SyncRun
+from crm.models import Connection, Consent, SourceRecord, SyncReject, SyncRun
 from crm.normalise import Rejection
 from crm.patches import Row
+from crm.sync import gone
+from crm.sync.gone import SOURCE
 from crm.sync.mapping import Mapping, Translation, content_hash, translate
 
-SOURCE = "crm"  # of consents
 RAW_LIMIT = 1_000  # characters of one value kept for a rejected record
 
 _SAVE = """
@@ -121,16 +119,17 @@ class _PageWork:
                 newest[record.id] = record
         self.counts.unchanged += len(self.page.records) - len(newest)
         known = {row.record_id: row for row in self._records().filter(record_id__in=list(newest))}
-        gone: list[Record] = []
+        removed: list[Record] = []
         taken: list[_Taken] = []
         digest = self.mapping.digest()
         for record in newest.values():
             if record.deleted:
-                self._sort_deleted(record, known.get(record.id), gone)
+                self._sort_deleted(record, known.get(record.id), removed)
             else:
                 self._sort_live(record, known.get(record.id), digest, taken)
         self._store_profiles(taken)
-        self._delete(gone)
+        self.counts.deleted += len(removed)
+        gone.delete(self.connection, self.page.object, self.kind, removed, self.now)
         self._save_records()
         self._save_rejects()
         self._resolve([record_id for record_id in newest if record_id not in self.rejected])
@@ -139,9 +138,9 @@ class _PageWork:
     def _records(self) -> Any:
         return SourceRecord.objects.filter(connection=self.connection, object=self.page.object)
 
-    def _sort_deleted(self, record: Record, known: SourceRecord | None, gone: list[Record]) -> None:
+    def _sort_deleted(self, record: Record, known: SourceRecord | None, removed: list[Record]) -> None:
         if known and known.state == SourceRecord.State.LIVE:
-            gone.append(record)
+            removed.append(record)
         else:
             self.counts.unchanged += 1
 
@@ -239,60 +238,6 @@ class _PageWork:
             )
         consent.record(first, events=False)
         consent.record(changed)
-
-    def _delete(self, gone: list[Record]) -> None:
-        if not gone:
-            return
-        self.counts.deleted += len(gone)
-        when = {record.id: record.modified_at for record in gone}
-        identifiers = Identifier.objects.filter(kind=self.kind, value__in=list(when))
-        people = dict(identifiers.values_list("profile_id", "value"))
-        identifiers.delete()
-        elsewhere = self._vouched_elsewhere(list(people))
-        vouched = Consent.objects.filter(
-            profile_id__in=list(people), source=SOURCE, state=Consent.State.SUBSCRIBED
-        )
-        consent.record(
-            [
-                consent.Change(
-                    profile_id=row.profile_id,
-                    kind=row.kind,
-                    key=row.key,
-                    state=consent.UNSUBSCRIBED,
-                    source=SOURCE,
-                    changed_at=max(when[people[row.profile_id]], row.changed_at),
-                )
-                for row in vouched
-                if (row.profile_id, f"{row.kind}:{row.key}") not in elsewhere
-            ]
-        )
-        with database.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE crm_sourcerecord s SET state = 'deleted', synced_at = %s,
-                    modified_at = greatest(s.modified_at, r.at), consent = '{}', empty = '{}'
-                FROM unnest(%s::text[], %s::timestamptz[]) AS r(record_id, at)
-                WHERE s.connection_id = %s AND s.object = %s AND s.record_id = r.record_id
-                """,
-                [self.now, list(when), list(when.values()), self.connection.pk, self.page.object],
-            )
-
-    @staticmethod
-    def _vouched_elsewhere(profile_ids: list[int]) -> set[tuple[int, str]]:
-        """(profile id, `ConsentRule.name`) of the yeses in the live CRM records that these profiles still have."""
-        with database.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT i.profile_id, answer.key FROM crm_identifier i
-                JOIN crm_connection c ON c.slug = split_part(i.kind, ':', 1)
-                JOIN crm_sourcerecord s ON s.connection_id = c.id AND s.state = 'live'
-                    AND s.object = substr(i.kind, length(c.slug) + 2) AND s.record_id = i.value
-                CROSS JOIN jsonb_each(s.consent) answer
-                WHERE i.profile_id = ANY(%s) AND answer.value = 'true'
-                """,
-                [profile_ids],
-            )
-            return set(cursor.fetchall())
 
     def _remember(
         self, record: Record, fingerprint: bytes, empty: list[str], answers: dict[str, bool]
