@@ -39,6 +39,8 @@ class Connection(models.Model):
         default=7,
         help_text=_("Compares all record ids with the CRM's, to find deletions that it never reported."),
     )
+    # Changes of profiles up to here were looked at for writing back.
+    written_until = models.DateTimeField(null=True, editable=False)
     # Until then a person has agreed that many records may be deleted here at once.
     deletions_allowed_until = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
@@ -216,15 +218,47 @@ class WrittenRecord(models.Model):
     record_id = models.TextField()
     profile_id = models.BigIntegerField(db_index=True)
     values = models.JSONField(default=dict)  # CRM field -> value as sent
-    error = models.TextField(default="", blank=True)
+    error = models.TextField(_("why it was refused"), default="", blank=True)
+    due_at = models.DateTimeField(null=True)  # something may have changed; None: up to date
     written_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name = _("record written back")
         verbose_name_plural = _("records written back")
+        indexes = [
+            models.Index(
+                fields=["connection", "object", "due_at"],
+                condition=models.Q(due_at__isnull=False),
+                name="written_record_due",
+            )
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["connection", "object", "record_id"], name="one_written_row_per_crm_record"
+            )
+        ]
+
+
+class OutgoingActivity(models.Model):
+    """One event that waits to be put on a CRM record's timeline."""
+
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="+")
+    object = models.TextField()
+    record_id = models.TextField()
+    event_id = models.UUIDField()
+    name = models.TextField()
+    occurred_at = models.DateTimeField()
+    properties = models.JSONField(default=dict)
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(_("why it was refused"), default="", blank=True)
+
+    class Meta:
+        verbose_name = _("event for a CRM")
+        verbose_name_plural = _("events for CRMs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["connection", "object", "record_id", "event_id"],
+                name="one_activity_per_event_and_record",
             )
         ]
 
