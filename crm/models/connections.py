@@ -12,6 +12,7 @@ class Connection(models.Model):
     """One connected CRM account."""
 
     class State(models.TextChoices):
+        DRAFT = "draft", _("not started yet")  # crm.sync.drafts; nothing reads it before it is started
         ACTIVE = "active", _("active")
         PAUSED = "paused", _("paused")
 
