@@ -195,6 +195,8 @@ class Connector:
     objects: ClassVar[tuple[ObjectType, ...]]
     write_batch: ClassVar[int] = 0  # records that `write` takes at once; 0: nothing can be written back
     takes_activities: ClassVar[bool] = False
+    # Fields of Config that say which account it is; with another one its records are others.
+    identity_fields: ClassVar[tuple[str, ...]] = ()
     hook_help: ClassVar[Any] = ""  # how to set up calls from the CRM; empty: it makes none
     config: Any
     credentials: Any
