@@ -74,6 +74,7 @@ class Record(msgspec.Struct):
         merged_into: the record's id that it was merged into, where the CRM tells it on the loser. Implies `deleted`.
         absorbed: ids of the records that were merged into this one, where the CRM tells it on the winner.
         people: whom a purchase belongs to, the likeliest first: (object, record id) of person records.
+        problem: why it can't be taken at all, as a sentence; the record is rejected with it.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Record(msgspec.Struct):
     merged_into: str | None = None
     absorbed: Sequence[str] = ()
     people: Sequence[tuple[str, str]] = ()
+    problem: str = ""
 
 
 class Page(msgspec.Struct):
@@ -197,6 +199,7 @@ class Connector:
     takes_activities: ClassVar[bool] = False
     # Fields of Config that say which account it is; with another one its records are others.
     identity_fields: ClassVar[tuple[str, ...]] = ()
+    complete: ClassVar[bool] = True  # a record that it doesn't list is gone; a file says nothing about others
     hook_help: ClassVar[Any] = ""  # how to set up calls from the CRM; empty: it makes none
     config: Any
     credentials: Any
