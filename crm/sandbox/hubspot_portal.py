@@ -1,4 +1,4 @@
-"""HubSpot around the contacts: property definitions, associations, custom events, account details."""
+"""HubSpot around the records: owners, custom events, account details."""
 
 from __future__ import annotations
 
@@ -7,97 +7,85 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crm.sandbox import hubspot_replies as replies
 from crm.sandbox.hubspot_replies import ApiError, reply
-from crm.sandbox.hubspot_schema import PORTAL_ID, DefinitionError
+from crm.sandbox.hubspot_schema import PORTAL_ID
+from crm.sandbox.hubspot_seed import OWNERS
 from crm.sandbox.store import iso
 
 if TYPE_CHECKING:
     from crm.sandbox.hubspot import HubSpot
 
-PROPERTIES = "/crm/v3/properties/{object:contacts|contact|0-1}"
-NO_ASSOCIATIONS = "crm.associations.NO_ASSOCIATIONS_FOUND"
+OWNER_NAMES = (("Ola", "Nowak"), ("Tom", "Berg"), ("Ines", "Silva"))
+OWNED_SINCE = "2022-01-01T00:00:00.000Z"
+MAX_EVENTS = 500
 
 
 class Portal:
-    """The handlers, on top of the portal's schema."""
+    """The handlers, and the custom events that the portal was sent."""
 
     def __init__(self, hubspot: HubSpot) -> None:
         self.hubspot = hubspot
-        self.schema, self.clock = hubspot.schema, hubspot.clock
+        self.clock = hubspot.clock
+        self.events: list[dict[str, Any]] = []
+        self._event_ids: set[str] = set()
 
     def routes(self) -> list[tuple[str, str, Callable]]:
         """(method, path, handler) of each operation."""
         return [
-            ("GET", PROPERTIES, self.list_properties),
-            ("POST", PROPERTIES, self.create_property),
-            ("GET", PROPERTIES + "/{name}", self.get_property),
-            ("DELETE", PROPERTIES + "/{name}", self.archive_property),
-            ("POST", "/crm/v4/associations/{from}/{to}/batch/read", self.read_associations),
+            ("GET", "/crm/v3/owners", self.list_owners),
+            ("GET", "/crm/v3/owners/", self.list_owners),
+            ("GET", "/crm/v3/owners/{id}", self.get_owner),
             ("POST", "/events/v3/send", self.send_event),
+            ("POST", "/events/v3/send/batch", self.send_events),
             ("GET", "/account-info/v3/details", self.account_details),
         ]
 
-    async def list_properties(self, request: web.Request) -> web.Response:
-        """Every definition, or with `archived=true` the archived ones."""
-        archived = self.hubspot.flag(request, "archived")
-        return reply(
-            {"results": [item for item in self.schema.definitions.values() if item["archived"] == archived]}
-        )
+    async def list_owners(self, request: web.Request) -> web.Response:
+        """Everyone who can own a record, or the one with the `email` asked for."""
+        email = request.query.get("email")
+        owners = [_owner(number) for number in range(1, OWNERS + 1)]
+        return reply({"results": [owner for owner in owners if email in (None, "", owner["email"])]})
 
-    async def create_property(self, request: web.Request) -> web.Response:
-        """201 with the definition; 409 if the name is taken."""
-        body = await self.hubspot.json(request)
-        absent = [key for key in ("fieldType", "groupName", "label", "name", "type") if not body.get(key)]
-        if absent:
-            raise ApiError(400, f"Invalid input JSON: some required fields were not set: {absent}")
-        try:
-            return reply(self.schema.add(body, self.clock.now()), 201)
-        except DefinitionError as error:
-            raise ApiError(400, str(error)) from None
-        except KeyError:
-            message = f"A property named '{body['name']}' already exists."
-            raise ApiError(409, message, category="OBJECT_ALREADY_EXISTS") from None
-
-    async def get_property(self, request: web.Request) -> web.Response:
-        """One definition."""
-        return reply(self._definition(request))
-
-    async def archive_property(self, request: web.Request) -> web.Response:
-        """Archive a custom property: its values are no longer shown."""
-        definition = self._definition(request)
-        if not definition["modificationMetadata"]["archivable"]:
-            raise ApiError(
-                400, f"Property {definition['name']} is defined by HubSpot and cannot be archived."
-            )
-        definition |= {"archived": True, "archivedAt": iso(self.clock.now())}
-        return web.Response(status=204)
-
-    def _definition(self, request: web.Request) -> dict[str, Any]:
-        definition = self.schema.active(request.match_info["name"])
-        if definition is None:
-            raise ApiError(404, f"Property {request.match_info['name']} does not exist")
-        return definition
-
-    async def read_associations(self, request: web.Request) -> web.Response:
-        """Nothing is associated with anything: HubSpot reports one error for each record asked about."""
-        rows = (await self.hubspot.json(request)).get("inputs") or []
-        mine, theirs = request.match_info["from"], request.match_info["to"]
-        errors = []
-        for row in rows:
-            key = str(row.get("id"))
-            error = ApiError(404, f"No {theirs} is associated with {mine} {key}.")
-            context = {"fromObjectId": [key], "fromObjectType": [mine], "toObjectType": [theirs]}
-            errors.append({**error.standard(**context), "subCategory": NO_ASSOCIATIONS})
-        return replies.batch(self.clock, [], errors)
+    async def get_owner(self, request: web.Request) -> web.Response:
+        """One owner by id or, with `idProperty=userId`, by user id."""
+        key = request.match_info["id"]
+        field = "userId" if request.query.get("idProperty") == "userId" else "id"
+        for number in range(1, OWNERS + 1):
+            if str(_owner(number)[field]) == key:
+                return reply(_owner(number))
+        raise ApiError(404, f"No owner with id {key}")
 
     async def send_event(self, request: web.Request) -> web.Response:
         """Keep a custom behavioural event; the control API lists them."""
         body = await self.hubspot.json(request)
-        if not body.get("eventName"):
-            raise ApiError(400, "Invalid input JSON: some required fields were not set: [eventName]")
-        self.hubspot.events.append({**body, "receivedAt": iso(self.clock.now())})
+        self._check_event(body)
+        self._keep(body)
         return web.Response(status=204)
+
+    async def send_events(self, request: web.Request) -> web.Response:
+        """Keep several, or none if one is refused."""
+        rows = (await self.hubspot.json(request)).get("inputs")
+        if not isinstance(rows, list) or not 0 < len(rows) <= MAX_EVENTS:
+            raise ApiError(400, f"Invalid input JSON: 'inputs' must have 1 to {MAX_EVENTS} events.")
+        for row in rows:
+            self._check_event(row)
+        for row in rows:
+            self._keep(row)
+        return web.Response(status=204)
+
+    def _check_event(self, event: Any) -> None:
+        if not isinstance(event, dict) or not event.get("eventName"):
+            raise ApiError(400, "Invalid input JSON: some required fields were not set: [eventName]")
+        if not any(event.get(key) for key in ("objectId", "email", "utk")):
+            raise ApiError(400, "An event needs one of objectId, email and utk.")
+
+    def _keep(self, event: dict[str, Any]) -> None:
+        """Keep an event unless it is known by its `uuid`: sending one twice does not count it twice."""
+        key = event.get("uuid")
+        if key is None or key not in self._event_ids:
+            self.events.append({**event, "receivedAt": iso(self.clock.now())})
+            if key is not None:
+                self._event_ids.add(key)
 
     async def account_details(self, request: web.Request) -> web.Response:
         """Which portal the token belongs to."""
@@ -114,3 +102,19 @@ class Portal:
                 "dataHostingLocation": "eu1",
             }
         )
+
+
+def _owner(number: int) -> dict[str, Any]:
+    first, last = OWNER_NAMES[(number - 1) % len(OWNER_NAMES)]
+    return {
+        "id": str(number),
+        "email": f"{first}.{last}@shop.example".lower(),
+        "firstName": first,
+        "lastName": last,
+        "type": "PERSON",
+        "userId": 1000 + number,
+        "userIdIncludingInactive": 1000 + number,
+        "createdAt": OWNED_SINCE,
+        "updatedAt": OWNED_SINCE,
+        "archived": False,
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crm.sandbox.hubspot_schema import ALWAYS_RETURNED, Schema, value_of
+from crm.sandbox.hubspot_schema import Schema
 from crm.sandbox.store import Clock, Record, iso
 
 CATEGORIES = {
@@ -34,7 +34,11 @@ NO_CREDENTIALS = (
 
 
 class ApiError(Exception):
-    """A request that HubSpot refuses: status, what it says, and the details beside it."""
+    """A request that HubSpot refuses: status, what it says, and the details beside it.
+
+    `status_word` is the body's `status`; `policy` is the exceeded limit of a 429, one of RATE_LIMITS, and
+    `retry_after` the seconds of its Retry-After header, if it has one.
+    """
 
     def __init__(
         self,
@@ -44,16 +48,22 @@ class ApiError(Exception):
         category: str | None = None,
         context: dict[str, list[str]] | None = None,
         errors: list[dict[str, Any]] | None = None,
+        status_word: str = "error",
+        policy: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message = status, message
+        self.status_word, self.policy, self.retry_after = status_word, policy, retry_after
         self.category = category or CATEGORIES.get(status, "INTERNAL_ERROR")
         self.context, self.errors = context, errors
 
     def body(self) -> dict[str, Any]:
         """The error as a reply's body."""
+        if self.policy:
+            return rate_limit_body(self.policy)
         body: dict[str, Any] = {
-            "status": "error",
+            "status": self.status_word,
             "message": self.message,
             "correlationId": str(uuid.uuid4()),
             "category": self.category,
@@ -63,6 +73,13 @@ class ApiError(Exception):
         if self.errors:
             body["errors"] = self.errors
         return body
+
+    def response(self) -> web.Response:
+        """The error as a reply."""
+        answer = reply(self.body(), self.status)
+        if self.retry_after is not None:
+            answer.headers["Retry-After"] = str(self.retry_after)
+        return answer
 
     def standard(self, **context: list[str]) -> dict[str, Any]:
         """The error as one row of a batch reply."""
@@ -103,29 +120,27 @@ def reply(body: Any, status: int = 200) -> web.Response:
     )
 
 
-def contact(
-    schema: Schema, record: Record, names: Iterable[str], history: Iterable[str] = ()
-) -> dict[str, Any]:
-    """A record with the named properties: null where empty, left out where unknown."""
-    shown = [name for name in dict.fromkeys((*ALWAYS_RETURNED, *names)) if schema.active(name)]
+def record(schema: Schema, row: Record, shown: Iterable[str], history: Iterable[str] = ()) -> dict[str, Any]:
+    """A record with the properties in `shown`, all of which exist: null where empty."""
+    value_of = schema.value_of
     body: dict[str, Any] = {
-        "id": str(record.id),
-        "properties": {name: value_of(record, name) for name in sorted(shown)},
-        "createdAt": iso(record.created),
-        "updatedAt": iso(record.modified),
-        "archived": record.archived,
+        "id": str(row.id),
+        "properties": {name: value_of(row, name) for name in shown},
+        "createdAt": iso(row.created),
+        "updatedAt": iso(row.modified),
+        "archived": row.archived,
     }
-    if record.archived_at is not None:
-        body["archivedAt"] = iso(record.archived_at)
+    if row.archived_at is not None:
+        body["archivedAt"] = iso(row.archived_at)
     past = [name for name in dict.fromkeys(history) if schema.active(name)]
     if past:
-        body["propertiesWithHistory"] = {name: _history(record, name) for name in past}
+        body["propertiesWithHistory"] = {name: _history(schema, row, name) for name in past}
     return body
 
 
-def _history(record: Record, name: str) -> list[dict[str, str]]:
-    value = value_of(record, name)
-    versions = record.history.get(name) or ([(value, record.created)] if value is not None else [])
+def _history(schema: Schema, row: Record, name: str) -> list[dict[str, str]]:
+    value = schema.value_of(row, name)
+    versions = row.history.get(name) or ([(value, row.created)] if value is not None else [])
     return [{"value": value, "timestamp": iso(at), "sourceType": "API"} for value, at in versions]
 
 

@@ -1,4 +1,4 @@
-"""HubSpot contact properties: definitions, what a write may put into them, how search compares them.
+"""HubSpot's properties: what a definition is, what a write may put into it, how search compares values.
 
 Shapes follow the `ModelProperty` model of HubSpot's client library; the codes of refused values
 (PROPERTY_DOESNT_EXIST, INVALID_EMAIL, …) are those HubSpot puts into its 400 messages.
@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import available_timezones
 
-from crm.sandbox.people import CATEGORIES, LIFECYCLE_STAGES, PLANS, Person
-from crm.sandbox.places import COUNTRIES
 from crm.sandbox.store import Record, iso, parse_stamp
 
 PORTAL_ID = 1234567
-UNIQUE_PROPERTIES = ("email", "hs_object_id")
-# Always in a record's `properties`; the second list only if the caller names no property.
-ALWAYS_RETURNED = ("createdate", "hs_object_id", "lastmodifieddate")
-RETURNED_BY_DEFAULT = ("email", "firstname", "lastname")
+RECORD_ID = "hs_object_id"
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}\Z")
 PROPERTY_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}\Z")
 VALUE_LIMIT = 65_536
@@ -33,7 +27,7 @@ TYPES = {
     "enumeration": {"select", "radio", "checkbox", "booleancheckbox", "calculation_equation"},
     "bool": {"booleancheckbox", "calculation_equation"},
 }
-KNOWN_ZONES = available_timezones()
+SHOP_GROUP = "shop"
 DEFINED_AT = "2022-01-01T00:00:00.000Z"
 
 
@@ -41,41 +35,42 @@ class DefinitionError(ValueError):
     """A property definition that HubSpot refuses; the message says why."""
 
 
-def hubspot_timezone(name: str) -> str:
-    """HubSpot's option for an IANA time zone: `Africa/Porto-Novo` is `africa_slash_porto_hyphen_novo`."""
-    return name.lower().replace("/", "_slash_").replace("-", "_hyphen_")
-
-
-def _options(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+def options(pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The options of an enumeration from (value, label) pairs."""
     return [
         {"label": label, "value": value, "description": "", "displayOrder": order, "hidden": False}
         for order, (value, label) in enumerate(pairs)
     ]
 
 
-def _property(
+def define(
     name: str,
     label: str,
     kind: str = "string",
     field: str = "text",
     *,
-    options=(),
+    group: str = "",
+    choices: Iterable[tuple[str, str]] = (),
     own: bool = True,
     read_only: bool = False,
     unique: bool = False,
+    calculated: bool = False,
     description: str = "",
 ) -> dict[str, Any]:
-    """One definition; `own` tells HubSpot's standard properties from the portal's custom ones."""
+    """One definition; `own` tells HubSpot's standard properties from the portal's custom ones.
+
+    `choices` are the (value, label) pairs of an enumeration.
+    """
     definition = {
         "name": name,
         "label": label,
         "type": kind,
         "fieldType": field,
         "description": description,
-        "groupName": "contactinformation" if own else "shop",
-        "options": _options(options),
+        "groupName": group or SHOP_GROUP,
+        "options": options(choices),
         "displayOrder": -1,
-        "calculated": False,
+        "calculated": calculated,
         "externalOptions": False,
         "hasUniqueValue": unique,
         "hidden": False,
@@ -95,137 +90,58 @@ def _property(
     return definition
 
 
-def _titles(values: Iterable[str]) -> list[tuple[str, str]]:
-    return [(value, value.capitalize()) for value in values]
-
-
-YES_NO = (("true", "Yes"), ("false", "No"))
-
-
-def standard_properties() -> dict[str, dict[str, Any]]:
-    """The definitions a fresh portal has: HubSpot's own (those a sync meets), then the shop's custom ones."""
-    languages = sorted({country.language for country in COUNTRIES} | {"en", "ar", "pt", "es", "fr", "zh-cn"})
-    definitions = [
-        _property("email", "Email", unique=True),
-        _property("firstname", "First Name"),
-        _property("lastname", "Last Name"),
-        _property("phone", "Phone Number"),
-        _property("company", "Company Name"),
-        _property("jobtitle", "Job Title"),
-        _property("city", "City"),
-        _property("country", "Country/Region"),
-        _property(
-            "hs_country_region_code",
-            "Country/Region Code",
-            "enumeration",
-            "select",
-            options=[(country.code, country.name) for country in COUNTRIES],
-        ),
-        _property(
-            "hs_language",
-            "Preferred language",
-            "enumeration",
-            "select",
-            options=[(code, code) for code in languages],
-        ),
-        _property(
-            "hs_timezone",
-            "Time Zone",
-            "enumeration",
-            "select",
-            options=[(hubspot_timezone(zone), zone) for zone in sorted(KNOWN_ZONES)],
-        ),
-        _property("date_of_birth", "Date of birth"),
-        _property(
-            "lifecyclestage", "Lifecycle Stage", "enumeration", "radio", options=_titles(LIFECYCLE_STAGES)
-        ),
-        _property(
-            "hs_additional_emails", "Additional email addresses", "enumeration", "checkbox", read_only=True
-        ),
-        _property("hs_merged_object_ids", "Merged record IDs", "enumeration", "checkbox", read_only=True),
-        _property(
-            "hs_calculated_merged_vids",
-            "Merged vids with timestamps of a contact",
-            "enumeration",
-            "checkbox",
-            read_only=True,
-        ),
-        _property("hs_object_id", "Record ID", "number", "number", read_only=True, unique=True),
-        _property("createdate", "Create Date", "datetime", "date", read_only=True),
-        _property("lastmodifieddate", "Last Modified Date", "datetime", "date", read_only=True),
-        # Filled for every object except contacts: a sync that filters contacts by it finds nothing.
-        _property(
-            "hs_lastmodifieddate", "Object last modified date/time", "datetime", "date", read_only=True
-        ),
-        _property(
-            "timezone", "Time zone as the shop's sign-up form sent it", own=False, description="IANA name"
-        ),
-        _property("plan", "Plan", "enumeration", "select", options=_titles(PLANS), own=False),
-        _property("loyalty_points", "Loyalty points", "number", "number", own=False),
-        _property(
-            "favourite_category",
-            "Favourite category",
-            "enumeration",
-            "select",
-            options=_titles(CATEGORIES),
-            own=False,
-        ),
-        _property(
-            "newsletter_opt_in", "Newsletter opt-in", "bool", "booleancheckbox", options=YES_NO, own=False
-        ),
-        _property("webpush_opt_in", "Web push opt-in", "bool", "booleancheckbox", options=YES_NO, own=False),
-    ]
-    return {definition["name"]: definition for definition in definitions}
-
-
-def contact_values(person: Person) -> dict[str, str]:
-    """A person as contact properties; values nobody has entered are left out."""
-    values = {
-        "email": person.email,
-        "firstname": person.first_name,
-        "lastname": person.last_name,
-        "phone": person.phone,
-        "company": person.company,
-        "jobtitle": person.job_title,
-        "city": person.city,
-        "country": person.country,
-        "hs_country_region_code": person.country_code,
-        "hs_language": person.language,
-        # HubSpot's own property cannot hold a zone that does not exist; the shop's text property can.
-        "hs_timezone": hubspot_timezone(person.timezone) if person.timezone in KNOWN_ZONES else "",
-        "timezone": person.timezone,
-        "date_of_birth": person.birthday,
-        "lifecyclestage": person.lifecycle_stage,
-        "plan": person.plan,
-        "loyalty_points": str(person.loyalty_points),
-        "favourite_category": person.favourite_category,
-        "newsletter_opt_in": str(person.newsletter_opt_in).lower(),
-        "webpush_opt_in": "" if person.webpush_opt_in is None else str(person.webpush_opt_in).lower(),
-    }
-    return {name: value for name, value in values.items() if value}
-
-
-def value_of(record: Record, name: str) -> str | None:
-    """A property's value as HubSpot shows it, those that the service itself fills included."""
-    match name:
-        case "hs_object_id":
-            return str(record.id)
-        case "createdate":
-            return iso(record.created)
-        case "lastmodifieddate":
-            return iso(record.modified)
-        case "hs_merged_object_ids":
-            return ";".join(map(str, record.merged)) or None
-        case "hs_calculated_merged_vids":
-            return ";".join(f"{loser}:{at}" for loser, at in record.merged.items()) or None
-    return record.properties.get(name)
-
-
 class Schema:
-    """The property definitions of one portal's contacts."""
+    """The property definitions of one object of the portal.
 
-    def __init__(self) -> None:
-        self.definitions = standard_properties()
+    `created` and `modified` name the properties that show a record's stamps. `computed` are properties that
+    HubSpot works out from others: a function of the stored properties for each name.
+    """
+
+    def __init__(
+        self,
+        definitions: Iterable[dict[str, Any]],
+        *,
+        created: str = "createdate",
+        modified: str = "hs_lastmodifieddate",
+        computed: dict[str, Callable[[dict[str, str]], str | None]] | None = None,
+    ) -> None:
+        self.definitions = {definition["name"]: definition for definition in definitions}
+        self.created, self.modified = created, modified
+        self.computed = computed or {}
+        groups = dict.fromkeys(definition["groupName"] for definition in self.definitions.values())
+        self.groups: dict[str, dict[str, Any]] = {}
+        for order, name in enumerate(groups):
+            self.add_group(name, name.replace("information", " information").capitalize(), order)
+
+    def add_group(self, name: str, label: str, order: int = -1) -> dict[str, Any]:
+        """A group that properties can belong to."""
+        group = {"name": name, "label": label, "displayOrder": order, "archived": False}
+        self.groups[name] = group
+        return group
+
+    def value_of(self, record: Record, name: str) -> str | None:
+        """A property's value as HubSpot shows it, those that the service itself fills included."""
+        if name in record.properties and name not in self.computed:
+            return record.properties[name]
+        if name == RECORD_ID:
+            return str(record.id)
+        if name == self.created:
+            return iso(record.created)
+        if name == self.modified:
+            return iso(record.modified)
+        if name in self.computed:
+            return self.computed[name](record.properties)
+        match name:
+            case "hs_merged_object_ids":
+                return ";".join(map(str, record.merged)) or None
+            case "hs_calculated_merged_vids":
+                return ";".join(f"{loser}:{at}" for loser, at in record.merged.items()) or None
+        return None
+
+    def shown(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that exist, with those that every reply has, in order."""
+        always = (self.created, RECORD_ID, self.modified)
+        return sorted(name for name in {*always, *names} if self.active(name))
 
     def active(self, name: str) -> dict[str, Any] | None:
         """The definition, unless it does not exist or is archived."""
@@ -245,7 +161,7 @@ class Schema:
             )
         if self.active(name):
             raise KeyError(name)
-        definition = _property(
+        definition = define(
             name, str(body["label"]), kind, field, own=False, unique=bool(body.get("hasUniqueValue"))
         )
         definition |= {
@@ -256,6 +172,27 @@ class Schema:
         definition |= {"createdAt": iso(now), "updatedAt": iso(now)}
         self.definitions[name] = definition
         return definition
+
+    def remove(self, name: str, now: int) -> dict[str, Any]:
+        """Archive a property: its values are no longer shown. KeyError if there is none of the name."""
+        definition = self.active(name)
+        if definition is None:
+            raise KeyError(name)
+        definition |= {"archived": True, "archivedAt": iso(now)}
+        return definition
+
+    def rename(self, old: str, new: str, now: int) -> dict[str, Any]:
+        """Replace a property by one of another name and no values, which is all that HubSpot allows."""
+        definition = self.remove(old, now)
+        added = {**definition, "name": new, "archived": False, "createdAt": iso(now), "updatedAt": iso(now)}
+        added.pop("archivedAt")
+        self.definitions[new] = added
+        return added
+
+    def is_unique(self, name: str) -> bool:
+        """Whether no two records can have the same value of it."""
+        definition = self.active(name)
+        return definition is not None and definition["hasUniqueValue"]
 
     def problems(self, properties: dict[str, Any]) -> list[dict[str, Any]]:
         """What HubSpot would say against writing these values, one entry for each bad one."""

@@ -1,4 +1,4 @@
-"""HubSpot's search over contacts: filter groups, free text, sorting and the 10,000-row window.
+"""HubSpot's search: filter groups, free text, sorting and the 10,000-row window.
 
 Limits are the documented ones (5 groups, 10 filters in each, 25 in all, 200 rows a page). A filter
 that excludes values (NEQ, NOT_IN, NOT_CONTAINS_TOKEN) keeps only records that have a value.
@@ -11,14 +11,16 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from crm.sandbox.hubspot_schema import Schema, typed, value_of
-from crm.sandbox.store import Record, Store
+from crm.sandbox.hubspot_index import SearchIndex
+from crm.sandbox.hubspot_schema import RECORD_ID, Schema, typed
+from crm.sandbox.store import Record
 
 WINDOW = 10_000
 PAGE = 200
 DEFAULT_PAGE = 10
 MAX_GROUPS, MAX_FILTERS_IN_GROUP, MAX_FILTERS = 5, 10, 25
-QUERIED = ("firstname", "lastname", "email", "phone", "company")
+QUERIED = ("firstname", "lastname", "email", "phone", "company", "name", "domain", "dealname", "hs_sku")
+MODIFIED = ("lastmodifieddate", "hs_lastmodifieddate")
 MISSING_OPERAND = "operator {operator} requires a value for property {name}"
 
 Predicate = Callable[[Record], bool]
@@ -41,20 +43,22 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 def reader(schema: Schema, name: str) -> tuple[str, Callable[[Record], Comparable | None]]:
     """A property's type and a function that reads it from a record in comparable form."""
+    stamps: dict[str, Callable[[Record], Comparable | None]] = {
+        schema.modified: lambda record: record.modified,
+        schema.created: lambda record: record.created,
+        RECORD_ID: lambda record: record.id,
+    }
     definition = schema.active(name)
     if definition is None:
+        if name in MODIFIED:  # the other objects' name for it: accepted, and no record has a value
+            return "datetime", lambda record: None
         raise SearchError(f"Property {name} does not exist")
     kind = definition["type"]
-    stamps = {
-        "lastmodifieddate": lambda record: record.modified,
-        "createdate": lambda record: record.created,
-        "hs_object_id": lambda record: record.id,
-    }
     if name in stamps:
         return kind, stamps[name]
 
     def read(record: Record) -> Comparable | None:
-        value = value_of(record, name)
+        value = schema.value_of(record, name)
         return None if value is None else typed(kind, value)
 
     return kind, read
@@ -131,7 +135,7 @@ def sort_key(schema: Schema, sorts: Any) -> tuple[Callable[[Record], Any], bool]
     """(key, descending) for the one rule of `sorts`: `name`, `-name` or {"propertyName", "direction"}."""
     if not isinstance(sorts, list) or len(sorts) > 1:
         raise SearchError("at most one sort is allowed")
-    rule = sorts[0] if sorts else "createdate"
+    rule = sorts[0] if sorts else schema.created
     if isinstance(rule, dict):
         name, descending = rule.get("propertyName"), rule.get("direction") == "DESCENDING"
     else:
@@ -147,7 +151,7 @@ def _ordered(records: list[Record], read: Callable[[Record], Any], descending: b
     return valued + [record for record in records if read(record) is None]
 
 
-def search(store: Store, schema: Schema, body: dict[str, Any]) -> tuple[int, list[Record], int | None]:
+def search(index: SearchIndex, schema: Schema, body: dict[str, Any]) -> tuple[int, list[Record], int | None]:
     """(all matches, this page's records, `after` of the next page or None); SearchError for a 400."""
     limit = _whole_number(body.get("limit", DEFAULT_PAGE), "limit")
     after = _whole_number(body.get("after") or 0, "after")
@@ -157,7 +161,7 @@ def search(store: Store, schema: Schema, body: dict[str, Any]) -> tuple[int, lis
         raise SearchError(f"paging beyond {WINDOW} results of one query is not possible")
     matches = compile_groups(schema, body.get("filterGroups") or [])
     words = str(body.get("query") or "").casefold().split()
-    found = [record for record in store.live() if matches(record) and _mentions(record, words)]
+    found = [record for record in index.records() if matches(record) and _mentions(record, words)]
     page = _ordered(found, *sort_key(schema, body.get("sorts") or []))[after : after + limit]
     following = after + limit
     return len(found), page, following if following < len(found) and page else None

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from aiohttp import web
+
 from crm.sandbox.server import Sandbox
 
 START_SECONDS = 30
@@ -49,8 +51,17 @@ def running_sandbox(
         try:
             yield sandbox
         finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(START_SECONDS)
+            asyncio.run_coroutine_threadsafe(_stop(runner), loop).result(START_SECONDS)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(START_SECONDS)
         loop.close()
+
+
+async def _stop(runner: web.AppRunner) -> None:
+    """End the server and what it has not finished, such as a reply that a fault holds back."""
+    await runner.cleanup()
+    unfinished = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)

@@ -39,7 +39,8 @@ class TestControl:
         ]
         assert [row["id"] for row in rows] == [str(key) for key in sandbox.hubspot.contacts.records]
         assert [row["id"] for row in rows if row["archived"]] == ["1"]
-        assert http("GET", "/_control/store/hubspot/deals").status == 404
+        assert http("GET", "/_control/store/hubspot/unheard-of").status == 404
+        assert http("GET", "/_control/store/unheard-of/contacts").status == 404
 
     def test_the_journal_has_every_request_but_its_own(self, http):
         http("GET", f"{LIST}?limit=1")
@@ -184,7 +185,8 @@ def test_a_broken_body_is_refused_not_a_server_error(http, path, body):
 
 
 def test_unknown_paths_and_methods_are_answered_in_json(http):
-    assert http("GET", "/crm/v3/objects/spaceships").json()["category"] == "OBJECT_NOT_FOUND"
+    assert http("GET", "/crm/v3/spaceships").json()["category"] == "OBJECT_NOT_FOUND"
+    assert http("GET", "/crm/v3/objects/spaceships").json()["category"] == "VALIDATION_ERROR"
     assert http("PUT", f"{LIST}/1").status == 405
 
 

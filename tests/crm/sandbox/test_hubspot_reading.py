@@ -218,7 +218,7 @@ def test_rate_limit_headers_are_on_every_reply_but_search(http):
     assert listed.headers["X-HubSpot-RateLimit-Max"] == "100"
     assert listed.headers["X-HubSpot-RateLimit-Interval-Milliseconds"] == "10000"
     first = int(listed.headers["X-HubSpot-RateLimit-Remaining"])
-    assert int(http("GET", "/crm/v3/owners/").status) == 404
+    assert int(http("GET", "/crm/v3/unheard-of").status) == 404
     again = http("GET", "/crm/v3/objects/contacts?limit=1")
     assert int(again.headers["X-HubSpot-RateLimit-Remaining"]) == first - 1
     searched = http("POST", "/crm/v3/objects/contacts/search", {"limit": 1})
