@@ -14,6 +14,7 @@
     POST   /_control/lag          {"vendor", "seconds"}: how long the search index trails the store
     POST   /_control/credentials  {"vendor", "accept": [...] or null}: the only credentials accepted, or any
     POST   /_control/tokens/expire  {"vendor"}: refuse every access token issued so far
+    POST   /_control/settings     {"vendor", ...}: what only this vendor has, see its `configure`
     POST   /_control/writer       {"writes_per_second", "vendors"?: [...]}: 0 stops it
 
 Values set through the control API are not validated: a CRM's store can hold what its API would refuse.
@@ -75,6 +76,7 @@ class Control:
             ("POST", "lag", self.set_lag),
             ("POST", "credentials", self.set_credentials),
             ("POST", "tokens/expire", self.expire_tokens),
+            ("POST", "settings", self.configure),
             ("POST", "writer", self.set_writer),
         ]
         return [web.route(method, PREFIX + path, _answering(handler)) for method, path, handler in table]
@@ -159,7 +161,9 @@ class Control:
     async def set_lag(self, request: web.Request) -> web.Response:
         """Set how long the vendor's search trails its store."""
         body = await _object(request)
-        vendor = self._vendor(body.get("vendor"))
+        vendor: Any = self._vendor(body.get("vendor"))
+        if not hasattr(vendor, "lag_seconds"):
+            raise ControlError(f"The search of {vendor.name} does not trail its store.")
         vendor.lag_seconds = _number(body, "seconds")
         return web.json_response({"vendor": vendor.name, "seconds": vendor.lag_seconds})
 
@@ -178,6 +182,14 @@ class Control:
         """End the access tokens issued so far."""
         vendor = self._vendor((await _object(request)).get("vendor"))
         return web.json_response({"vendor": vendor.name, "expired": vendor.expire_tokens()})
+
+    async def configure(self, request: web.Request) -> web.Response:
+        """Set what only one vendor has."""
+        body = await _object(request)
+        vendor: Any = self._vendor(body.pop("vendor", None))
+        if not hasattr(vendor, "configure"):
+            raise ControlError(f"{vendor.name} has no settings of its own.")
+        return web.json_response(vendor.configure(body))
 
     async def set_writer(self, request: web.Request) -> web.Response:
         """Start, change or stop the live writer."""

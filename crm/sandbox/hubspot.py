@@ -17,7 +17,7 @@ from aiohttp import web
 from crm.sandbox import hubspot_outside as outside
 from crm.sandbox import hubspot_properties as properties
 from crm.sandbox import hubspot_replies as replies
-from crm.sandbox.hubspot_access import Access
+from crm.sandbox.hubspot_access import Access, Limits
 from crm.sandbox.hubspot_associations import Associations
 from crm.sandbox.hubspot_definitions import Definitions
 from crm.sandbox.hubspot_kinds import Kind
@@ -146,6 +146,27 @@ class HubSpot:
     def expire_tokens(self) -> int:
         """Refuse from now on every token seen so far."""
         return self.access.expire()
+
+    def configure(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The portal's own settings, each optional; ValueError for one that is unknown or wrong.
+
+        `webhooks`: {"target_url", "client_secret", "public_url"?}; an empty `target_url` stops them.
+        `limits`: {"burst"?, "searches_per_second"?, "daily"?} to enforce, or null to enforce none.
+        `token_seconds`: when issued access tokens end, or null for never.
+        """
+        unknown = sorted(set(body) - {"webhooks", "limits", "token_seconds"})
+        if unknown:
+            raise ValueError(f"Unknown settings: {', '.join(unknown)}.")
+        try:
+            if "webhooks" in body:
+                self.webhooks.set(**body["webhooks"])
+            if "limits" in body:
+                self.access.limits = None if body["limits"] is None else Limits(**body["limits"])
+        except TypeError as error:
+            raise ValueError(f"A setting is wrong: {error}.") from None
+        if "token_seconds" in body:
+            self.access.token_seconds = body["token_seconds"]
+        return body
 
     def change_schema(self, kind: str, body: dict[str, Any], /) -> dict[str, Any]:
         """Add (by a `PropertyCreate` body), archive or rename a property."""

@@ -15,11 +15,13 @@ from crm.sandbox.control import Control
 from crm.sandbox.faults import Fault
 from crm.sandbox.hubspot import HubSpot
 from crm.sandbox.misbehaviour import HUNG_UP
+from crm.sandbox.salesforce import Salesforce
 from crm.sandbox.store import Clock
 from crm.sandbox.vendor import Vendor
 from crm.sandbox.writer import Writer
+from crm.sandbox.zoho import Zoho
 
-VENDORS: dict[str, type] = {cls.name: cls for cls in (HubSpot,)}
+VENDORS: dict[str, type] = {cls.name: cls for cls in (HubSpot, Salesforce, Zoho)}
 
 # The front of a CRM refuses longer URLs; the parser must accept more, so that we and not it answer.
 URL_LIMIT = 16 * 1024
@@ -48,6 +50,16 @@ class Sandbox:
     def hubspot(self) -> HubSpot:
         """The HubSpot portal; KeyError if it is not served."""
         return cast(HubSpot, self.vendors["hubspot"])
+
+    @property
+    def salesforce(self) -> Salesforce:
+        """The Salesforce org; KeyError if it is not served."""
+        return cast(Salesforce, self.vendors["salesforce"])
+
+    @property
+    def zoho(self) -> Zoho:
+        """The Zoho CRM account; KeyError if it is not served."""
+        return cast(Zoho, self.vendors["zoho"])
 
     def vendor_of(self, path: str) -> Vendor | None:
         """The vendor that answers this path: the one with the longest prefix of it."""
