@@ -6,7 +6,7 @@ import pytest
 
 from crm import consent
 from crm.connectors.base import Page, Record
-from crm.connectors.hubspot import _typed
+from crm.connectors.hubspot_values import typed
 from crm.models import Connection, Consent, Identifier, Profile, SyncReject, SyncRun
 from crm.sync import mapping as mappings
 from crm.sync.apply import apply
@@ -51,7 +51,7 @@ def test_a_value_no_database_can_hold_is_rejected_alone(broken):
 
 def test_a_number_of_thousands_of_digits_is_kept_as_its_text():
     digits = "1" * 5000
-    assert _typed(digits, "number") == digits
+    assert typed(digits, "number") == digits
 
 
 class TestSeveralCrms:

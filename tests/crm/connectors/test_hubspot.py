@@ -2,13 +2,15 @@
 
 import pytest
 
-from crm.connectors import hubspot_api, kinds
+from crm.connectors import hubspot_errors, kinds
 from crm.connectors.base import ConnectorError
-from crm.connectors.hubspot import HubSpot, _typed
+from crm.connectors.hubspot import HubSpot
+from crm.connectors.hubspot_values import typed
 from crm.sandbox import faults
 from crm.sandbox.inprocess import running_sandbox
 from tests.crm.connectors.conformance import Conformance
 
+CONTACTS = "contacts"
 TOKEN = "pat-eu1-secret"
 
 
@@ -35,6 +37,12 @@ class SandboxCrm:
 
     def delete(self, record_id):
         self.store.archive(self.store.records[int(record_id)])
+
+    def merge(self, winner, loser):
+        self.sandbox.hubspot.edit("contacts", winner, {"merge": loser})
+
+    def value(self, record_id, field):
+        return self.store.records[int(record_id)].properties.get(field)
 
     def wait(self):
         self.sandbox.clock.offset_seconds += 120
@@ -97,8 +105,8 @@ class TestHabits:
                 {"name": name, "label": name, "type": "string", "fieldType": "text", "groupName": "shop"}, 0
             )
         connector = crm.connector()
-        names = [field.name for field in connector.fields()]
-        pages = list(connector.pages({}, "incremental", names))
+        names = [field.name for field in connector.fields(CONTACTS)]
+        pages = list(connector.pages(CONTACTS, {}, "incremental", names))
         assert {record.id for page in pages for record in page.records} == crm.ids()
         assert max(map(len, journal(crm))) < 1000
 
@@ -110,27 +118,27 @@ class TestHabits:
         with pytest.raises(ConnectorError, match="same page"):
             list(
                 connector.pages(
-                    {"contacts": {"list": {"after": "101", "started": 0}, "deleted_until": 0}},
-                    "incremental",
-                    ["email"],
+                    CONTACTS, {"list": {"after": "101", "started": 0}, "deleted_until": 0}, "full", ["email"]
                 )
             )
 
     def test_search_results_out_of_order_end_the_run(self, crm):
         contact = {"id": "5", "updatedAt": "2026-01-01T00:00:00.000Z", "properties": {}}
-        crm.script({"path": "/search", "status": 200, "body": {"total": 2, "results": [contact, contact]}})
+        crm.script(
+            {
+                "path": "/search",
+                "status": 200,
+                "body": {"total": 2, "results": [{**contact, "id": "6"}, contact]},
+            }
+        )
         with pytest.raises(ConnectorError, match="out of order"):
-            list(
-                crm.connector().pages(
-                    {"contacts": {"until": 0, "deleted_until": 0}}, "incremental", ["email"]
-                )
-            )
+            list(crm.connector().pages(CONTACTS, {"until": 0, "deleted_until": 0}, "incremental", ["email"]))
 
     def test_half_a_character_costs_one_contact_not_its_page(self, crm):
         body = b'{"results": [{"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "properties": {"city": "\\ud83d"}}]}'
         crm.script({"path": "objects/contacts\\?", "status": 200, "body": body.decode()})
         connector = crm.connector()
-        page = next(iter(connector.pages({}, "incremental", ["city"])))
+        page = next(iter(connector.pages(CONTACTS, {}, "incremental", ["city"])))
         assert page.records[0].fields["city"] == "\ud83d"
 
     def test_a_spent_day_is_waited_for(self, crm):
@@ -142,8 +150,8 @@ class TestHabits:
             }
         )
         with pytest.raises(ConnectorError) as caught:
-            crm.connector().fields()
-        assert caught.value.retry_minutes == hubspot_api.DAILY_LIMIT_MINUTES
+            crm.connector().fields(CONTACTS)
+        assert caught.value.retry_minutes == hubspot_errors.DAILY_LIMIT_MINUTES
 
     @pytest.mark.parametrize(
         ("value", "kind", "expected"),
@@ -161,6 +169,6 @@ class TestHabits:
         ],
     )
     def test_values_get_their_types(self, value, kind, expected):
-        typed = _typed(value, kind)
-        assert typed == expected
-        assert type(typed) is type(expected)
+        found = typed(value, kind)
+        assert found == expected
+        assert type(found) is type(expected)
