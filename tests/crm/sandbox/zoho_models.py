@@ -1,0 +1,94 @@
+"""Zoho's replies against the models of its own client library (`shared/specs/zoho/models.json`)."""
+
+import re
+from datetime import date, datetime
+from functools import cache
+
+from tests.crm.sandbox import specs
+
+WRAPPERS = (  # (path, wrapper of a good reply, model of each row's errors)
+    (r"/crm/v8/settings/modules", "modules.ResponseWrapper", "modules.APIException"),
+    (r"/crm/v8/settings/fields", "fields.ResponseWrapper", "fields.APIException"),
+    (r"/crm/v8/users", "users.ResponseWrapper", "users.APIException"),
+    (r"/crm/v8/org", "org.ResponseWrapper", "org.APIException"),
+    (r"/crm/v8/coql", "coql.ResponseWrapper", "coql.APIException"),
+    (r"/crm/v8/actions/watch", "notifications.ResponseWrapper", "notifications.APIException"),
+    (r"/crm/bulk/v8/read", "bulk_read.ResponseWrapper", "bulk_read.APIException"),
+    (r"/crm/v8/\w+/deleted", "record.DeletedRecordsWrapper", "record.APIException"),
+    (r"/crm/v8/\w+/actions/count", "record.CountWrapper", "record.APIException"),
+    (r"/crm/v8/", "record.ResponseWrapper", "record.APIException"),
+)
+# Codes that Zoho's pages tell of and its client's models do not list.
+UNLISTED_CODES = {
+    "ADDED_SUCCESSFULLY",
+    "AMBIGUITY_DURING_PROCESSING",
+    "DISCRETE_PAGINATION_LIMIT_EXCEEDED",
+    "EXPIRED_VALUE",
+    "INVALID_DATA",
+    "JOB_NOT_COMPLETED",
+    "REQUIRED_PARAM_MISSING",
+    "RESOURCE_NOT_FOUND",
+    "TOKEN_BOUND_DATA_MISMATCH",
+    "TOO_MANY_REQUESTS",
+}
+OPEN_MODELS = {"record.Record"}  # whose further keys are the module's fields
+
+
+@cache
+def _models():
+    return specs.load("zoho", "models.json")
+
+
+def check(method, path, status, body):
+    """Fail unless a JSON reply fits its model."""
+    wrapper, error = next((good, bad) for pattern, good, bad in WRAPPERS if re.match(pattern, path))
+    area = wrapper.partition(".")[0]
+    if "status" in body:
+        assert status >= 400
+        _check_model(error, body)
+    elif method == "GET" or wrapper.startswith("coql"):
+        _check_model(wrapper, body)
+    else:
+        rows = body.get("data") or body.get("watch")
+        assert rows
+        assert set(body) <= {"data", "watch", "info"}
+        for row in rows:
+            _check_model(f"{area}.SuccessResponse" if row["status"] == "success" else error, row)
+
+
+def _check_model(name, body):
+    model = _models().get(name)
+    if model is None:  # a model of an area that was not extracted
+        return
+    known = {entry["name"]: entry for entry in model.values()}
+    for key, value in body.items():
+        if key not in known:
+            assert name in OPEN_MODELS, f"{name} has no {key!r}"
+            continue
+        if value is not None:
+            _check_value(known[key], value, f"{name}.{key}")
+
+
+def _check_value(entry, value, where):
+    kind = entry["type"]
+    if kind == "util.Choice":
+        assert value in entry["values"] or value in UNLISTED_CODES or where.endswith(".message"), (
+            where,
+            value,
+        )
+    elif kind == "List":
+        assert isinstance(value, list), where
+        if entry.get("of") in _models():
+            for one in value:
+                _check_model(entry["of"], one)
+    elif kind == "Long":
+        assert isinstance(value, int) or value.isdecimal(), where
+    elif kind in ("Integer", "Boolean", "String"):
+        wanted = {"Integer": int, "Boolean": bool, "String": str}[kind]
+        assert isinstance(value, wanted), (where, value)
+    elif kind == "DateTime":
+        assert datetime.fromisoformat(value).tzinfo, where
+    elif kind == "Date":
+        date.fromisoformat(value)
+    elif kind in _models() and isinstance(value, dict):
+        _check_model(kind, value)
