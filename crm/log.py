@@ -38,6 +38,7 @@ RESERVED_NAMES = frozenset(
         "push_unsubscribed",
         "consent_changed",
         "profile_merged",
+        "profile_erased",
     }
 )
 REMEMBERED = timedelta(days=90)  # a browser that was offline keeps its reports for a week

@@ -7,3 +7,6 @@ events_recorded = Signal()
 
 # Inside the merging transaction. pairs: list of (loser id, winner id); receivers re-point their own rows.
 profiles_merging = Signal()
+
+# Inside the erasing transaction. profile_ids: list; receivers delete what they keep about these people.
+profiles_erased = Signal()

@@ -1,38 +1,119 @@
-"""People whose CRM record is gone.
+"""People whose CRM record is gone: deleted, no longer visible, merged away or erased for privacy.
 
 A deleted record leaves its profile: what the person did here is still true, and another CRM or the website
-may know them too. Its record id is forgotten, and consents that only the CRM vouched for end.
+may know them too. Its record id is forgotten, and consents that only the CRM vouched for end. A person who was
+erased is forgotten here as well. Either way the id stays as a tombstone, with the profile it belonged to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection as database
 
-from crm import consent
+from crm import consent, privacy
 from crm.connectors.base import Record
-from crm.models import Connection, Consent, Identifier
+from crm.models import Connection, Consent, Identifier, SourceRecord
 
 SOURCE = "crm"  # of consents
 
+_TOMBSTONES = """
+    INSERT INTO crm_sourcerecord AS s
+        (connection_id, object, record_id, modified_at, content_hash, empty, consent, state, merged_into, local,
+         synced_at)
+    SELECT %(connection)s, %(object)s, r.record_id, r.at, '', '{}', '{}', r.state, '', r.local, %(now)s
+    FROM unnest(%(ids)s::text[], %(times)s::timestamptz[], %(states)s::text[], %(locals)s::text[])
+        AS r(record_id, at, state, local)
+    ON CONFLICT (connection_id, object, record_id) DO UPDATE SET state = excluded.state, merged_into = '',
+        modified_at = greatest(s.modified_at, excluded.modified_at), content_hash = '', consent = '{}', empty = '{}',
+        local = CASE WHEN excluded.state = 'erased' THEN '' WHEN excluded.local = '' THEN s.local
+            ELSE excluded.local END,
+        synced_at = excluded.synced_at
+    WHERE s.state <> 'erased'
+"""
 
-def delete(
+
+def remove(
     connection: Connection, object_name: str, kind: str, records: Sequence[Record], now: datetime
 ) -> None:
-    """Forget these records of people, which are live here and gone there.
+    """Forget these records of people, in the caller's transaction.
 
     Args:
         kind: of the records' Identifiers.
+        records: deleted ones that are live here, and erased ones that are not erased here, known or not.
     """
     if not records:
         return
     when = {record.id: record.modified_at for record in records}
     identifiers = Identifier.objects.filter(kind=kind, value__in=list(when))
-    people = dict(identifiers.values_list("profile_id", "value"))
+    people = dict(identifiers.values_list("value", "profile_id"))
+    erased = [record.id for record in records if record.erased]
+    forgotten = _forgotten(connection, object_name, erased, people) if erased else {}
     identifiers.delete()
-    elsewhere = _vouched_elsewhere(list(people))
+    entomb(connection, object_name, records, people, now)
+    latest: dict[int, datetime] = {}
+    for record_id, profile_id in people.items():
+        latest[profile_id] = max(when[record_id], latest.get(profile_id, when[record_id]))
+    end_consent(latest)
+    privacy.forget(connection, object_name, forgotten, now)
+
+
+def _forgotten(
+    connection: Connection, object_name: str, record_ids: Sequence[str], people: Mapping[str, int]
+) -> dict[int, list[str]]:
+    """The profiles of erased records, also of those deleted here before, with what each record had nothing for."""
+    records = SourceRecord.objects.filter(
+        connection=connection, object=object_name, record_id__in=record_ids
+    ).only("record_id", "local", "empty")
+    known = {row.record_id: row for row in records}
+    before = {row.record_id: pid for row in known.values() if (pid := privacy.left(row.local)) is not None}
+    now_there = privacy.present(set(before.values()))
+    forgotten: dict[int, list[str]] = {}
+    for record_id in record_ids:
+        profile_id = people.get(record_id) or now_there.get(before.get(record_id, 0))
+        if profile_id:
+            forgotten[profile_id] = known[record_id].empty if record_id in known else []
+    return forgotten
+
+
+def entomb(
+    connection: Connection,
+    object_name: str,
+    records: Sequence[Record],
+    people: Mapping[str, int],
+    now: datetime,
+) -> None:
+    """Remember that these records are gone. ERASED is final.
+
+    Args:
+        people: record id -> the profile it leaves behind, for persons.
+    """
+    erased, deleted = SourceRecord.State.ERASED.value, SourceRecord.State.DELETED.value
+    with database.cursor() as cursor:
+        cursor.execute(
+            _TOMBSTONES,
+            {
+                "connection": connection.pk,
+                "object": object_name,
+                "now": now,
+                "ids": [record.id for record in records],
+                "times": [record.modified_at for record in records],
+                "states": [erased if record.erased else deleted for record in records],
+                "locals": [privacy.left_by(people.get(record.id)) for record in records],
+            },
+        )
+
+
+def end_consent(profiles: Mapping[int, datetime]) -> None:
+    """End the yeses that only a CRM vouched for, as none of these profiles' live records says so any more.
+
+    Args:
+        profiles: profile id -> when its record went.
+    """
+    if not profiles:
+        return
+    elsewhere = _vouched_elsewhere(list(profiles))
     vouched = Consent.objects.filter(
-        profile_id__in=list(people), source=SOURCE, state=Consent.State.SUBSCRIBED
+        profile_id__in=list(profiles), source=SOURCE, state=Consent.State.SUBSCRIBED
     )
     consent.record(
         [
@@ -42,22 +123,12 @@ def delete(
                 key=row.key,
                 state=consent.UNSUBSCRIBED,
                 source=SOURCE,
-                changed_at=max(when[people[row.profile_id]], row.changed_at),
+                changed_at=max(profiles[row.profile_id], row.changed_at),
             )
             for row in vouched
             if (row.profile_id, f"{row.kind}:{row.key}") not in elsewhere
         ]
     )
-    with database.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE crm_sourcerecord s SET state = 'deleted', synced_at = %s,
-                modified_at = greatest(s.modified_at, r.at), consent = '{}', empty = '{}'
-            FROM unnest(%s::text[], %s::timestamptz[]) AS r(record_id, at)
-            WHERE s.connection_id = %s AND s.object = %s AND s.record_id = r.record_id
-            """,
-            [now, list(when), list(when.values()), connection.pk, object_name],
-        )
 
 
 def _vouched_elsewhere(profile_ids: list[int]) -> set[tuple[int, str]]:
@@ -75,3 +146,6 @@ def _vouched_elsewhere(profile_ids: list[int]) -> set[tuple[int, str]]:
             [profile_ids],
         )
         return set(cursor.fetchall())
+
+
+delete = remove  # until apply knows the new name

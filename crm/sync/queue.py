@@ -1,0 +1,31 @@
+"""Asking for a run."""
+
+from django.db import transaction
+
+from crm import wake
+from crm.models import Connection, SyncRun
+
+
+@transaction.atomic
+def request_sync(
+    connection: Connection,
+    mode: SyncRun.Mode = SyncRun.Mode.INCREMENTAL,
+    by: str = "",
+    sweep: bool = False,
+) -> SyncRun:
+    """Queue a run and wake the worker; a run that waits already is taken, as a full one if either is.
+
+    Args:
+        by: who asked, shown in the report.
+        sweep: compare all record ids with the CRM's as well; a full run of what was read before does it anyway.
+    """
+    Connection.objects.select_for_update().get(pk=connection.pk)  # two clicks make one run
+    waiting = SyncRun.objects.filter(connection=connection, state=SyncRun.State.QUEUED).first()
+    if waiting is None:
+        waiting = SyncRun.objects.create(connection=connection, mode=mode, requested_by=by, sweep=sweep)
+    elif (mode == SyncRun.Mode.FULL and waiting.mode != mode) or (sweep and not waiting.sweep):
+        waiting.mode = mode if mode == SyncRun.Mode.FULL else waiting.mode
+        waiting.requested_by, waiting.sweep = by, sweep or waiting.sweep
+        waiting.save(update_fields=["mode", "requested_by", "sweep"])
+    wake.on_commit("crm.tasks.sync_due", "sync")
+    return waiting
