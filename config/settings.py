@@ -260,6 +260,7 @@ UNFOLD = {
                     _model(_("Profiles"), "group", "crm.profile"),
                     _model(_("Segments"), "filter_alt", "campaigns.segment"),
                     _model(_("Events"), "bolt", "crm.event"),
+                    _model(_("Products"), "sell", "crm.product"),
                 ],
             },
             {

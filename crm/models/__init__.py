@@ -16,6 +16,7 @@ from crm.models.devices import Device
 from crm.models.events import Event, LogCursor, UndatedEvent
 from crm.models.products import Product
 from crm.models.profiles import Identifier, Profile, ProfileMerge
+from crm.models.uploads import Upload, UploadPart
 
 __all__ = [
     "AccessToken",
@@ -39,5 +40,7 @@ __all__ = [
     "SyncReject",
     "SyncRun",
     "UndatedEvent",
+    "Upload",
+    "UploadPart",
     "WrittenRecord",
 ]

@@ -1,0 +1,168 @@
+"""Reading CSV and Excel files row by row, whatever is in them; broken rows are told, never dropped.
+
+Excel is read by openpyxl in its streaming mode, CSV by Python's csv module.
+"""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import date, datetime, time
+from typing import IO, Any
+
+import msgspec
+import openpyxl
+from django.utils.translation import gettext as _
+
+ENCODINGS = ("utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "cp1256", "shift_jis")
+DELIMITERS = ",;\t|"
+HEADER_LIMIT = 64 * 1024  # bytes looked at for the delimiter
+CELL_LIMIT = 1024 * 1024  # characters
+UNPACKED_LIMIT = 1024 * 1024 * 1024  # bytes that a workbook may unpack to
+COLUMN_LIMIT = 1000
+
+
+class TableError(ValueError):
+    """The file can't be read as a table; the message says why and what to do."""
+
+
+class Row(msgspec.Struct):
+    """One row below the header. `number` counts from 2, as spreadsheets do; `problem` says why it can't be used."""
+
+    number: int
+    values: dict[str, Any]
+    problem: str = ""
+
+
+def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str], Iterator[Row]]:
+    """The column names and the rows of a table.
+
+    A value is text or, in Excel files, also a number, a boolean or an ISO 8601 text; None where a cell is empty.
+
+    Args:
+        file: seekable; must stay open while the rows are read.
+        name: the file's name, whose ending tells what it is.
+        encoding: of a CSV file, one of ENCODINGS.
+
+    Raises:
+        TableError: it is no such file, or has no header.
+    """
+    try:
+        lines = _excel(file) if name.lower().endswith((".xlsx", ".xlsm")) else _csv(file, encoding)
+        _number, first, problem = next(lines)
+    except StopIteration:
+        raise TableError(_("The file is empty.")) from None
+    if problem:
+        raise TableError(problem)
+    columns = ["" if cell is None else str(cell).strip() for cell in first]
+    while columns and not columns[-1]:
+        columns.pop()
+    if not any(columns):
+        raise TableError(_("The first row must hold the names of the columns."))
+    if len(columns) > COLUMN_LIMIT:
+        raise TableError(_("The file has more than %d columns.") % COLUMN_LIMIT)
+    twice = sorted({column for column in columns if column and columns.count(column) > 1})
+    if twice:
+        raise TableError(_("Two columns are called “%s”; give each a name of its own.") % twice[0])
+    if any(not _clean(column) for column in columns):
+        raise TableError(
+            _("The column names can't be read; is the file perhaps not in the encoding that was chosen?")
+        )
+    return [column for column in columns if column], _rows(columns, lines)
+
+
+def _rows(columns: list[str], lines: Iterator[tuple[int, list[Any], str]]) -> Iterator[Row]:
+    for number, cells, problem in lines:
+        cells = [None if cell == "" else cell for cell in cells]
+        if not problem and not any(cell is not None for cell in cells):
+            continue
+        values = {column: cell for column, cell in zip(columns, cells, strict=False) if column}
+        values |= {column: None for column in columns[len(cells) :] if column}
+        if not problem and any(cell is not None for cell in cells[len(columns) :]):
+            problem = _("It has more cells than there are columns; is a quotation mark missing?")
+        if not problem and not all(_clean(cell) for cell in cells if isinstance(cell, str)):
+            problem = _("It holds characters that are not in the encoding that was chosen.")
+        yield Row(number, values, problem)
+
+
+def _clean(text: str) -> bool:
+    """Whether no byte had to be smuggled through as a lone surrogate."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _csv(file: IO[bytes], encoding: str) -> Iterator[tuple[int, list[Any], str]]:
+    file.seek(0)
+    start = file.read(HEADER_LIMIT)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif encoding == "utf-8":
+        encoding = "utf-8-sig"
+    if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise TableError(_("This is an Excel file; its name has to end in .xlsx."))
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass"
+    if not encoding.startswith("utf"):
+        errors = "replace"
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding, errors=errors, newline="")
+    header = start.decode(encoding, "replace").splitlines()
+    delimiter = max(DELIMITERS, key=lambda mark: header[0].count(mark)) if header else ","
+    csv.field_size_limit(CELL_LIMIT)
+    reader = csv.reader(text, delimiter=delimiter)
+    number = 0
+    try:
+        while True:
+            number += 1
+            try:
+                yield number, next(reader), ""
+            except csv.Error:
+                yield (
+                    number,
+                    [],
+                    _("A cell is longer than a million characters; is a quotation mark missing?"),
+                )
+            except StopIteration:
+                return
+    finally:
+        with suppress(ValueError):  # whoever opened the file may have closed it before this ends
+            text.detach()
+
+
+def _excel(file: IO[bytes]) -> Iterator[tuple[int, list[Any], str]]:
+    try:
+        file.seek(0)
+        with zipfile.ZipFile(file) as packed:
+            if sum(part.file_size for part in packed.infolist()) > UNPACKED_LIMIT:
+                raise TableError(_("The workbook is too large; save it as CSV."))
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+    except TableError:
+        raise
+    except Exception as error:  # openpyxl raises whatever it stumbles over
+        raise TableError(_("This is not an Excel workbook; save it as .xlsx or as CSV.")) from error
+    try:
+        sheet = book.worksheets[0] if book.worksheets else None
+        if sheet is None:
+            return
+        for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            yield number, [_cell(cell) for cell in cells], ""
+    except TableError:
+        raise
+    except Exception as error:
+        raise TableError(
+            _("The workbook is damaged; open it in Excel, save it anew and try again.")
+        ) from error
+    finally:
+        book.close()
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        case datetime():
+            return value.date().isoformat() if value.time() == time() else value.isoformat()
+        case date() | time():
+            return value.isoformat()
+    return str(value)

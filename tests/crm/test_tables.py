@@ -1,0 +1,122 @@
+"""Reading tables: whatever people upload."""
+
+import io
+from datetime import date, datetime
+
+import openpyxl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crm import tables
+from crm.tables import TableError
+
+
+def table(content, name="people.csv", **options):
+    if isinstance(content, str):
+        content = content.encode()
+    columns, rows = tables.read(io.BytesIO(content), name, **options)
+    return columns, list(rows)
+
+
+def workbook(*lines):
+    book = openpyxl.Workbook()
+    for line in lines:
+        book.active.append(line)
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+class TestCsv:
+    @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_the_usual_kinds(self, mark, end):
+        text = end.join(
+            [mark.join(["email", "city"]), mark.join(["a@x.com", "Łódź 🌸"]), mark.join(["b@x.com", ""])]
+        )
+        columns, rows = table("\ufeff" + text)
+        assert columns == ["email", "city"]
+        assert [row.values for row in rows] == [
+            {"email": "a@x.com", "city": "Łódź 🌸"},
+            {"email": "b@x.com", "city": None},
+        ]
+        assert [row.number for row in rows] == [2, 3]
+
+    def test_quotes_lines_within_cells_and_leading_zeros(self):
+        _columns, rows = table('id,note\n00123,"says ""hi"",\nand more"\n')
+        assert rows[0].values == {"id": "00123", "note": 'says "hi",\nand more'}
+
+    def test_a_broken_row_is_told_and_the_others_are_read(self):
+        _columns, rows = table(b"email,city\na@x.com,\xff\xfe\nb@x.com,Rome,too,much\n\nc@x.com\n")
+        assert ["encoding" in rows[0].problem, "more cells" in rows[1].problem, rows[2].problem] == [
+            True,
+            True,
+            "",
+        ]
+        assert rows[2].values == {"email": "c@x.com", "city": None}
+
+    def test_other_encodings(self):
+        assert table("a\nŁ".encode("cp1250"), encoding="cp1250")[1][0].values == {"a": "Ł"}
+        assert table("a\nŁ".encode("utf-16"))[1][0].values == {"a": "Ł"}
+
+    def test_a_cell_beyond_all_measure(self):
+        _columns, rows = table("a\n" + "x" * (tables.CELL_LIMIT + 10) + "\ny\n")
+        assert rows[0].problem
+        assert rows[-1].values == {"a": "y"}
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("", "empty"),
+            ("\n\n", "first row"),
+            ("a,b,a\n1,2,3", "Two columns"),
+            (b"PK\x03\x04zip", "Excel file"),
+            (b"\xff,\xfe\xfd\n", "encoding"),
+            (",".join(map(str, range(2000))), "1000 columns"),
+        ],
+    )
+    def test_what_is_no_table_is_told_plainly(self, content, words):
+        with pytest.raises(TableError) as caught:
+            table(content)
+        assert words in str(caught.value)
+
+    @given(st.binary(max_size=300))
+    def test_no_bytes_whatever_break_it(self, content):
+        try:
+            columns, rows = table(content)
+        except TableError:
+            return
+        assert all(set(row.values) == set(columns) for row in rows)
+
+
+class TestExcel:
+    def test_values_keep_their_meaning(self):
+        content = workbook(
+            ["email", "born", "seen", "points", "share", "vip", None],
+            ["a@x.com", date(1990, 5, 1), datetime(2026, 1, 2, 3, 4, 5), 17.0, 0.5, True],
+            [],
+            ["b@x.com"],
+        )
+        columns, rows = table(content, "People.XLSX")
+        assert columns == ["email", "born", "seen", "points", "share", "vip"]
+        assert rows[0].values == {
+            "email": "a@x.com",
+            "born": "1990-05-01",
+            "seen": "2026-01-02T03:04:05",
+            "points": 17,
+            "share": 0.5,
+            "vip": True,
+        }
+        assert rows[1].number == 4
+        assert rows[1].values["born"] is None
+
+    @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04" + b"\0" * 100])
+    def test_what_is_no_workbook_is_told_plainly(self, content):
+        with pytest.raises(TableError):
+            table(content, "people.xlsx")
+
+    def test_a_bomb_is_not_unpacked(self, monkeypatch):
+        monkeypatch.setattr(tables, "UNPACKED_LIMIT", 100)
+        with pytest.raises(TableError, match="too large"):
+            table(workbook(["a"]), "people.xlsx")
