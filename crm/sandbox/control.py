@@ -161,9 +161,7 @@ class Control:
     async def set_lag(self, request: web.Request) -> web.Response:
         """Set how long the vendor's search trails its store."""
         body = await _object(request)
-        vendor: Any = self._vendor(body.get("vendor"))
-        if not hasattr(vendor, "lag_seconds"):
-            raise ControlError(f"The search of {vendor.name} does not trail its store.")
+        vendor = self._vendor(body.get("vendor"))
         vendor.lag_seconds = _number(body, "seconds")
         return web.json_response({"vendor": vendor.name, "seconds": vendor.lag_seconds})
 

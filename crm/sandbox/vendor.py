@@ -20,13 +20,13 @@ class Vendor(Protocol):
     name of an object, such as `contacts`) and a `key` (a record's id) raise KeyError
     for an object or record that does not exist and ValueError for a body that makes no sense.
 
-    A vendor whose search index trails its store also has `lag_seconds`, a number that can be set; one with
-    settings of its own has `configure(body) -> dict`.
+    A vendor with settings of its own has `configure(body) -> dict`.
     """
 
     name: str
     prefixes: tuple[str, ...]  # the URL paths it answers begin so
     accepts: set[str] | None  # the credentials it accepts; None: any that are not empty
+    lag_seconds: float  # how long its searches trail its store
 
     def routes(self) -> list[web.RouteDef]:
         """The route table."""

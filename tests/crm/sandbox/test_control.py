@@ -73,9 +73,66 @@ class TestControl:
         assert answer.json()["updatedAt"] < "2015"
         assert int(answer.headers["Date"].split()[3]) < 2015
 
+    @pytest.mark.parametrize("vendor", ["hubspot", "salesforce", "zoho"])
+    def test_a_record_can_be_made_changed_merged_deleted_and_erased(self, http, vendor):
+        store = f"/_control/store/{vendor}/contacts"
+
+        def rows():
+            return {row["id"]: row for row in map(json.loads, http("GET", store).data.splitlines())}
+
+        before = rows()
+        made = [http("POST", store, {"properties": {}}) for _ in range(2)]
+        assert [answer.status for answer in made] == [201, 201]
+        winner, loser = (answer.json()["id"] for answer in made)
+        assert set(rows()) - set(before) == {winner, loser}
+        stamp = "2026-01-01T00:00:00.000Z"
+        assert http("POST", f"{store}/{winner}", {"modified": stamp}).json()["modified"] == stamp
+        assert http("POST", f"{store}/{winner}", {"merge": loser}).json()["merged_ids"] == [loser]
+        assert http("POST", f"{store}/{winner}", {"archived": True}).json()["archived"] is True
+        assert rows()[winner]["archived_at"]
+        assert http("POST", f"{store}/{winner}", {"archived": False}).json()["archived"] is False
+        assert http("POST", f"{store}/{winner}", {"erased": True}).json() == {"id": winner, "erased": True}
+        assert winner not in rows()
+        assert http("POST", f"{store}/{winner}", {"archived": True}).status == 404
+        assert http("POST", f"/_control/store/{vendor}/unheard-of", {"properties": {}}).status == 404
+
+    def test_the_journal_names_the_vendor(self, http):
+        for path in (LIST, "/services/data", "/crm/v8/Contacts", "/elsewhere"):
+            http("GET", path)
+        entries = http("GET", "/_control/journal").json()["requests"]
+        assert [entry["vendor"] for entry in entries] == ["hubspot", "salesforce", "zoho", None]
+
+    def test_a_field_can_come_go_and_be_renamed(self, http):
+        def names():
+            listed = http("GET", "/crm/v3/properties/contacts").json()["results"]
+            return {item["name"] for item in listed}
+
+        def change(**how):
+            return http("POST", "/_control/schema", {"vendor": "hubspot", "object": "contacts", **how}).status
+
+        assert change(add={"name": "shoe_size", "type": "number", "fieldType": "number"}) == 200
+        assert "shoe_size" in names()
+        assert change(rename=["shoe_size", "shoe_length"]) == 200
+        assert names() >= {"shoe_length"}
+        assert "shoe_size" not in names()
+        assert change(remove="shoe_length") == 200
+        assert "shoe_length" not in names()
+        assert change(remove="shoe_length") == 404
+        assert change() == 400
+
+    def test_a_search_can_be_made_to_lag(self, http, sandbox):
+        assert http("POST", "/_control/lag", {"vendor": "hubspot", "seconds": 60}).status == 200
+        assert sandbox.hubspot.lag_seconds == 60
+        assert http("POST", "/_control/lag", {"vendor": "hubspot", "seconds": -1}).status == 400
+
     @pytest.mark.parametrize(
         ("path", "body"),
         [
+            ("settings", {"vendor": "hubspot", "colour": "red"}),
+            ("settings", {"vendor": "hubspot", "limits": {"hourly": 1}}),
+            ("credentials", {"vendor": "hubspot", "accept": "token"}),
+            ("store/hubspot/contacts/1", {"properties": 5}),
+            ("store/hubspot/contacts/1", {"merge": "1"}),
             ("faults", {"path": "x"}),
             ("faults", [{"path": "["}]),
             ("faults", [{"path": "x", "sometimes": True}]),
