@@ -161,6 +161,7 @@ class Api:
         self._patience, self._slowest = patience, slowest
         self._ends = None if within is None else time.monotonic() + within
         self.server_time: datetime | None = None  # of the last answer, by HubSpot's clock
+        self.answered = 0.0  # when it came, by our monotonic one
         self._token: str | None = None
         if access is None:
             self._connect(None)
@@ -337,6 +338,7 @@ class Api:
         try:
             moment = parsedate_to_datetime(headers["Date"])
             self.server_time = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            self.answered = time.monotonic()
         except (KeyError, TypeError, ValueError):
             pass  # whoever needs the time says that it is missing
         limit = headers.get("X-HubSpot-RateLimit-Daily", "")
@@ -355,10 +357,3 @@ class Api:
         except (ValueError, msgspec.MsgspecError):
             # Broken off in the middle, perhaps, by something that hides the missing rest.
             raise PassingError(errors.garbled(self.url)) from None
-
-
-def now(api: Api) -> datetime:
-    """HubSpot's clock, as of its last answer: ours may be wrong, and a cursor must not be."""
-    if api.server_time is None:
-        raise errors.undated()
-    return api.server_time

@@ -8,13 +8,14 @@ The cursor says how far each walk is, in ms of HubSpot's clock:
      "deleted": {"after": "301", "started": …}}                   in the middle of the archived records
 """
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crm.connectors import hubspot_errors as errors
 from crm.connectors.base import FieldKind, Mode, Page, Record
-from crm.connectors.hubspot_api import BATCH, SEARCH_PAGE, Api, Row, Rows, now
+from crm.connectors.hubspot_api import BATCH, SEARCH_PAGE, Api, Row, Rows
 from crm.connectors.hubspot_errors import RefusedError
 from crm.connectors.hubspot_values import CONTACTS, KINDS, MERGED, MERGED_AT, Kind, merged_ids, typed
 
@@ -24,6 +25,7 @@ URL_PROPERTIES = 4_000  # characters of property names that fit into a URL
 HOLD_BACK = timedelta(seconds=5)
 LOOK_BACK = timedelta(minutes=10)
 EMPTY_PAGES = 50  # in a row; then it is no list any more
+RECENT_SECONDS = 2  # an answer's time is HubSpot's present time for so long
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FEWEST = ["hs_object_id"]  # naming no property would give the usual ones
 
@@ -225,7 +227,12 @@ class Reader:
         return found
 
     def _now(self) -> int:
-        return milliseconds(now(self.api) - EPOCH)
+        """HubSpot's clock: ours may be wrong, and a cursor must not be."""
+        if time.monotonic() - self.api.answered > RECENT_SECONDS:
+            count(self.api, self.kind)
+        if self.api.server_time is None:
+            raise errors.undated()
+        return milliseconds(self.api.server_time - EPOCH)
 
 
 def count(api: Api, kind: Kind) -> int:
