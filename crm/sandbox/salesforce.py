@@ -61,6 +61,15 @@ class Salesforce:
 
     # What the server and the control API ask of a vendor
 
+    @property
+    def lag_seconds(self) -> float:
+        """How long a changed record is missing from queries, and then appears under its old stamp."""
+        return self.engine.lag_seconds
+
+    @lag_seconds.setter
+    def lag_seconds(self, seconds: float) -> None:
+        self.engine.lag_seconds = seconds
+
     def routes(self) -> list[web.RouteDef]:
         """The whole route table."""
         parts = (Rest(self), Collections(self), self.queries, self.bulk, self.ingest)

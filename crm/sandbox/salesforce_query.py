@@ -72,6 +72,7 @@ class Engine:
 
     def __init__(self, schema: Schema, clock: Clock) -> None:
         self.schema, self.clock = schema, clock
+        self.lag_seconds = 0.0  # how long a changed record is missing from queries: its transaction is open
 
     def run(self, text: str, *, deleted: bool = False) -> Result:
         """Parse and run; `deleted` takes in the recycle bin. ApiError in Salesforce's words."""
@@ -128,10 +129,15 @@ class Selection:
         return self.matching(records)
 
     def matching(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Those that satisfy WHERE and are not deleted, unless asked for."""
-        matches = self.matches
+        """Those that are committed, satisfy WHERE, and are not deleted, unless asked for."""
+        matches, lag = self.matches, self.engine.lag_seconds
+        latest = self.engine.clock.now() - lag * 1000 if lag else math.inf
         for record in records:
-            if (self.deleted or record.deleted_at is None) and (matches is None or matches(record)):
+            if (
+                (self.deleted or record.deleted_at is None)
+                and record.modstamp <= latest
+                and (matches is None or matches(record))
+            ):
                 yield record
 
     def by_stamp(self) -> bool:
