@@ -267,8 +267,8 @@ class TestCommand:
             probe.bind(("127.0.0.1", 0))
             return probe.getsockname()[1]
 
-    def start(self, port):
-        command = [sys.executable, "manage.py", "crm_sandbox", "--port", str(port), "--contacts", "20"]
+    def start(self, port, *more):
+        command = [sys.executable, "manage.py", "crm_sandbox", "--port", str(port), "--contacts", "20", *more]
         return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -281,6 +281,20 @@ class TestCommand:
             assert kept_open.status == 200
             process.send_signal(number)
             assert process.wait(5) == 0
+        finally:
+            process.kill()
+            process.communicate()
+
+    def test_it_keeps_changing_records_if_told(self, port):
+        process = self.start(port, "--writes-per-second", "200", "--vendors", "zoho")
+        try:
+            process.stdout.readline()
+            url = f"http://127.0.0.1:{port}/_control/store/zoho/contacts"
+            before, deadline = urllib3.request("GET", url).data, time.monotonic() + 10
+            while urllib3.request("GET", url).data == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert urllib3.request("GET", url.replace("zoho", "hubspot")).status == 404
         finally:
             process.kill()
             process.communicate()
