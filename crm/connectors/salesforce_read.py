@@ -1,0 +1,166 @@
+"""Queries for one object's records, and the records in their answers.
+
+Facts about Salesforce that shape this file:
+
+- A query is part of the address, and addresses have a limit: where there are too many fields, the query finds
+  ids and a second call, whose body may be long, gets the values.
+- An answer may hold fewer rows than the query's LIMIT and yet not be the end (`done` is false). Its locator
+  lives two days; going on behind its last row needs none.
+- A field can vanish, or be hidden from the user, at any moment: then the object is described again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import quote_plus
+
+import msgspec
+
+from crm.connectors.base import Record
+from crm.connectors.salesforce_api import Api, Refused, Row
+from crm.connectors.salesforce_fields import CONTACT, DELETED, ID, MASTER, ROLES, STAMP, Schema, iso
+from crm.connectors.salesforce_ids import long_form
+
+T = TypeVar("T")
+
+IDS_IN_QUERY = 200
+RETRIEVED = 500  # records whose many fields are got at once
+ADDRESS = 12_000  # characters of a query that fit into an address
+BUYER = "ContactId"
+PEOPLE = f"(SELECT {BUYER}, IsPrimary FROM {ROLES} ORDER BY IsPrimary DESC)"
+
+
+class Found(msgspec.Struct):
+    """Some rows of a query in its order.
+
+    Args:
+        last: the last one that the query found; its record may be gone from `rows`.
+        more: whether there may be others behind it.
+        total: how many there are in all, as far as the query's LIMIT lets Salesforce count.
+    """
+
+    rows: list[Row]
+    last: Row | None
+    more: bool
+    total: int
+
+
+class Reader:
+    """One object's records with some of its fields.
+
+    Args:
+        describe: gives the schema as it is at this moment.
+        page: rows of one query, at most 2,000.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        name: str,
+        describe: Callable[[], Schema],
+        schema: Schema,
+        names: Sequence[str],
+        page: int,
+    ):
+        self.api, self.name, self.page = api, name, page
+        self._describe = describe
+        self._names = list(names)
+        self._learn(schema)
+
+    def _learn(self, schema: Schema) -> None:
+        self.schema = schema
+        self._basics = [ID, STAMP]
+        if schema.roles and BUYER in schema.types:
+            self._basics.append(BUYER)
+        there = [name for name in dict.fromkeys(self._names) if name in schema.types]
+        self._wanted = [name for name in there if name not in (*self._basics, DELETED, MASTER)]
+        self._readers = [(name, schema.reader(name)) for name in self._names]
+
+    def select(self) -> str:
+        """The plain fields of a query for live records, as Bulk takes them."""
+        return ", ".join([*self._basics, *self._wanted])
+
+    def fingerprint(self) -> str:
+        """Changes with the fields that are fetched."""
+        return hashlib.blake2b(self.select().encode(), digest_size=8).hexdigest()
+
+    def count(self) -> int:
+        """How many live records there are."""
+        return self.api.query(f"SELECT COUNT() FROM {self.name}").total_size
+
+    def rows(self, where: str, order: str, deleted: bool) -> Found:
+        """At most a page of rows; `deleted` takes in the recycle bin."""
+        tail = f"{where} ORDER BY {order} LIMIT {self.page}"
+        return self.again(lambda: self._rows(tail, deleted))
+
+    def again(self, call: Callable[[], T]) -> T:
+        """The call's answer; without a field that has vanished since the object was described."""
+        try:
+            return call()
+        except Refused as error:
+            if error.code != "INVALID_FIELD":
+                raise
+        self._learn(self._describe())
+        return call()
+
+    def by_id(self, ids: Sequence[str]) -> list[Row]:
+        """The rows with these ids (18 characters, up to IDS_IN_QUERY), deleted ones too."""
+        listed = ", ".join(f"'{record_id}'" for record_id in ids)
+        return self.again(lambda: self._rows(f"{ID} IN ({listed})", deleted=True)).rows
+
+    def _rows(self, tail: str, deleted: bool) -> Found:
+        columns = [*self._basics, *self._wanted]
+        if deleted:
+            columns += [DELETED, *([MASTER] if self.schema.merges else [])]
+        if self.schema.roles:
+            columns.append(PEOPLE)
+        query = self._query(columns, tail)
+        wide = len(quote_plus(query)) > ADDRESS
+        if wide:
+            query = self._query([one for one in columns if one not in self._wanted], tail)
+        answer = self.api.query(query, deleted)
+        rows = answer.records
+        last, more = rows[-1] if rows else None, len(rows) == self.page or not answer.done
+        return Found(self._filled(rows) if wide else rows, last, more, answer.total_size)
+
+    def _query(self, columns: Iterable[str], tail: str) -> str:
+        return f"SELECT {', '.join(columns)} FROM {self.name} WHERE {tail}"
+
+    def _filled(self, rows: list[Row]) -> list[Row]:
+        """The rows with their values; without those that were deleted since."""
+        live = [str(row.get(ID)) for row in rows if not row.get(DELETED)]
+        values: dict[str, Row | None] = {}
+        for start in range(0, len(live), RETRIEVED):
+            ids = live[start : start + RETRIEVED]
+            values |= zip(ids, self.api.retrieve(self.name, ids, self._wanted), strict=True)
+        filled = []
+        for row in rows:
+            found = {} if row.get(DELETED) else values[str(row.get(ID))]
+            if found is not None:
+                filled.append({**found, **row})
+        return filled
+
+    # Records
+
+    def record(self, row: Row) -> Record:
+        """The record in a row of REST's JSON or Bulk's CSV; ConnectorError if the row is none."""
+        record_id = long_form(str(row.get(ID)))
+        try:
+            if record_id is None:
+                raise ValueError
+            modified_at = datetime.fromisoformat(iso(row[STAMP])).astimezone(UTC)
+        except (KeyError, ValueError):
+            raise self.api.garbled() from None
+        if row.get(DELETED) is True:
+            master = long_form(str(row.get(MASTER) or ""))
+            return Record(record_id, modified_at, deleted=True, merged_into=master)
+        fields = {name: read(row.get(name)) for name, read in self._readers}
+        return Record(record_id, modified_at, fields, people=self._people(row) if self.schema.roles else ())
+
+    def _people(self, row: Row) -> list[tuple[str, str]]:
+        roles = row.get(ROLES) or {}
+        found = roles.get("records") if isinstance(roles, dict) else None
+        ids = [row.get(BUYER), *(role.get(BUYER) for role in found or [] if isinstance(role, dict))]
+        known = (long_form(str(one)) for one in ids if one)
+        return [(CONTACT, one) for one in dict.fromkeys(known) if one]
