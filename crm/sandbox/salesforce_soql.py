@@ -18,7 +18,7 @@ TOKEN = re.compile(
     r"""\s*(?:
     (?P<string>'(?:[^'\\]|\\.)*')
   | (?P<date>\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d))?(?![\w-]))
-  | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w]))
+  | (?P<number>[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
   | (?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)
   | (?P<sign><=|>=|!=|<>|[=<>(),:])
   | (?P<end>$)
@@ -39,7 +39,22 @@ ESCAPES = {
     "_": r"\_",
 }
 AGGREGATES = {"COUNT", "COUNT_DISTINCT", "MIN", "MAX", "SUM", "AVG"}
-CLAUSES = {"FROM", "WHERE", "GROUP", "ORDER", "LIMIT", "OFFSET", "FOR", "ALL", "HAVING", "WITH", "USING"}
+RESERVED = {"AND", "ASC", "DESC", "EXCLUDES", "FROM", "GROUP", "HAVING", "IN", "INCLUDES", "LIKE", "LIMIT"}
+RESERVED |= {"NOT", "NULL", "NULLS", "OR", "SELECT", "USING", "WHERE", "WITH"}
+CLAUSES = {
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "FOR",
+    "ALL",
+    "HAVING",
+    "WITH",
+    "USING",
+    "AS",
+}
 SIGNS = {"=", "!=", "<>", "<", "<=", ">", ">="}
 FAR_TOO_LONG = 100_000  # characters, the limit that Salesforce documents
 DEEPEST = 50
@@ -245,7 +260,6 @@ class Parser:
         query.object_at = self.token.at
         query.object = self.name().path
         if self.token.kind == "name" and self.token.word not in CLAUSES:
-            self.accept("AS")
             query.alias = self.name().path
         if self.accept("WHERE"):
             query.where = self.condition()
@@ -303,7 +317,7 @@ class Parser:
 
     def name(self) -> Name:
         """A field or object."""
-        if self.token.kind != "name":
+        if self.token.kind != "name" or self.token.word in RESERVED:
             raise self.unexpected()
         token = self.take()
         return Name(token.text, token.at)
