@@ -1,6 +1,6 @@
 """What an operator enters to connect a HubSpot account."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 from django import forms
@@ -41,6 +41,12 @@ class HubSpotCredentials(msgspec.Struct, forbid_unknown_fields=True):
 
 class HubSpotForm(forms.Form):
     """What the operator enters."""
+
+    only_for: ClassVar[dict[str, tuple[str, tuple[str, ...]]]] = {
+        "access_token": ("access", ("private",)),
+        "client_id": ("access", ("oauth",)),
+        "refresh_token": ("access", ("oauth",)),
+    }
 
     server = forms.ChoiceField(
         label=gettext_lazy("Account"),
