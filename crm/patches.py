@@ -49,11 +49,13 @@ class Row(msgspec.Struct):
     Args:
         kind: "external_id", "email", "phone", "id", or "<connection slug>:<object>" for a CRM record.
         value: the key's value. For the first three kinds it is the field's value too, whatever the patch is.
+        ours: fields, and "attributes.<name>", that are only filled where the profile has nothing.
     """
 
     kind: str
     value: str
     patch: ProfilePatch
+    ours: frozenset[str] = frozenset()
 
 
 def validate(data: Mapping[str, Any]) -> ProfilePatch:

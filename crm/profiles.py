@@ -7,9 +7,9 @@ its size. Rows that change nothing are not written.
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.db import OperationalError, connection, transaction
@@ -22,6 +22,7 @@ from crm import normalise
 from crm.models import Identifier
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ID, NAMES, ProfilePatch, Row, row, validate
+from crm.pg import copy_text, text_array
 
 __all__ = [
     "CREATED",
@@ -40,10 +41,18 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-CREATED, UPDATED, UNCHANGED, REJECTED = "created", "updated", "unchanged", "rejected"
+State = Literal["created", "updated", "unchanged", "rejected"]
+CREATED: State = "created"
+UPDATED: State = "updated"
+UNCHANGED: State = "unchanged"
+REJECTED: State = "rejected"
 _TRIES = 5
 _LISTED = ", ".join(FIELDS)
 _COLUMNS = (*FIELDS, "attributes")
+_PLACE = {name: place for place, name in enumerate(FIELDS)}
+_SURE = tuple((_PLACE[name], name) for name in (Identifier.EXTERNAL_ID, Identifier.EMAIL))
+_NO_TEXT = tuple(_PLACE[name] for name in ("latitude", "longitude", "birthday"))
+_INSERT = f"COPY crm_profile (id, {_LISTED}, attributes, created_at, updated_at) FROM STDIN"
 _UPDATE = f"""
     UPDATE crm_profile p SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS)}, updated_at = %s
     FROM jsonb_populate_recordset(NULL::crm_profile, %s::jsonb) AS r
@@ -52,10 +61,13 @@ _UPDATE = f"""
 """
 
 
+Key = tuple[str, str]  # an Identifier's kind and value
+
+
 class Outcome(msgspec.Struct):
     """What became of one row. `code`, `field` and `detail` tell why it was rejected."""
 
-    state: str
+    state: State
     profile_id: int | None = None
     code: str = ""
     field: str = ""
@@ -109,16 +121,16 @@ class _ConflictError(Exception):
 
 
 class _Profile:
-    """One profile while a batch is decided: stored (`id` known) or new."""
+    """One profile while a batch is decided: stored (`id` known) or new. `values` are in the order of FIELDS."""
 
-    __slots__ = ("attributes", "changed", "fields", "id", "kinds", "new")
+    __slots__ = ("attributes", "changed", "id", "names", "values")
 
-    def __init__(self, profile_id: int | None, fields: dict[str, Any], attributes: str | dict[str, Any]):
+    def __init__(self, profile_id: int | None, values: list[Any], attributes: str | dict[str, Any]):
         self.id = profile_id
-        self.fields = fields
+        self.values = values
         self.attributes = attributes  # JSON text until somebody wants to look inside
-        self.kinds: dict[str, set[str]] = {}  # identifier kind -> values
-        self.new = self.changed = profile_id is None
+        self.names: list[Key] = []
+        self.changed = False
 
     def held(self) -> dict[str, Any]:
         """The attributes, parsed."""
@@ -127,87 +139,101 @@ class _Profile:
             attributes = self.attributes = json.loads(attributes)
         return attributes
 
-    def has_other(self, kind: str, value: str) -> str | None:
-        """A value of this kind other than `value`."""
-        return next((other for other in sorted(self.kinds.get(kind, ())) if other != value), None)
+    def other_name(self, kind: str, value: str) -> str | None:
+        """A name of this kind other than `value`."""
+        return min((other for of, other in self.names if of == kind and other != value), default=None)
 
 
 class _Batch:
     """What the database knows of the people in a batch, and the changes to it."""
 
     def __init__(self, rows: Sequence[Row]):
-        self.owner: dict[tuple[str, str], _Profile] = {}
+        self.owner: dict[Key, _Profile] = {}
         self.profiles: dict[int, _Profile] = {}
         self.created: list[_Profile] = []
         self.unnumbered: list[tuple[Outcome, _Profile]] = []
+        self.moved: dict[Key, int | None] = {}  # names that changed hands, with who has them in the database
         self._load(rows)
-        self.stored = {key: profile.id for key, profile in self.owner.items()}
 
     def _load(self, rows: Sequence[Row]) -> None:
-        keys = {(item.kind, item.value) for item in rows if item.kind != ID}
-        keys |= {(kind, value) for item in rows for kind in NAMES if (value := getattr(item.patch, kind))}
-        ids = {int(item.value) for item in rows if item.kind == ID and _is_id(item.value)}
+        keys: dict[str, set[str]] = {}
+        ids: set[int] = set()
+        for item in rows:
+            if item.kind != ID:
+                keys.setdefault(item.kind, set()).add(item.value)
+            elif _is_id(item.value):
+                ids.add(int(item.value))
+        for name in NAMES:
+            values = {value for item in rows if (value := getattr(item.patch, name))}
+            if values:
+                keys[name] = values | keys.get(name, set())
+        owners: dict[Key, int] = {}
         with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                SELECT i.kind, i.value, i.profile_id FROM crm_identifier i
-                JOIN unnest(%s::text[], %s::text[]) AS k(kind, value) USING (kind, value)
-                """,
-                _columns(keys),
-            )
-            owners = {(kind, value): profile_id for kind, value, profile_id in cursor.fetchall()}
-            # In the order of ids, so that two batches can't wait for each other.
-            cursor.execute(
-                f"SELECT id, attributes, {_LISTED} FROM crm_profile "
-                "WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
-                [list(ids | set(owners.values()))],
-            )
-            for profile_id, attributes, *values in cursor.fetchall():
-                self.profiles[profile_id] = _Profile(
-                    profile_id, dict(zip(FIELDS, values, strict=True)), attributes
+            if keys:
+                # For each kind of its own, as an index can be searched for many values of one kind at once.
+                cursor.execute(
+                    " UNION ALL ".join(
+                        [
+                            "SELECT kind, value, profile_id FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
+                        ]
+                        * len(keys)
+                    ),
+                    [part for kind in sorted(keys) for part in (kind, text_array(list(keys[kind])))],
                 )
-            cursor.execute(
-                "SELECT kind, value, profile_id FROM crm_identifier WHERE profile_id = ANY(%s)",
-                [list(self.profiles)],
-            )
-            for kind, value, profile_id in cursor.fetchall():
-                profile = self.owner[kind, value] = self.profiles[profile_id]
-                profile.kinds.setdefault(kind, set()).add(value)
+                owners = {(kind, value): profile_id for kind, value, profile_id in cursor.fetchall()}
+            if owners or ids:
+                self._lock(cursor, sorted(ids | set(owners.values())))
         # Before the lock was ours a merge or another batch may have moved what we had read.
         for key, profile_id in owners.items():
             if key not in self.owner or self.owner[key].id != profile_id:
                 raise _ConflictError
 
+    def _lock(self, cursor: Any, ids: list[int]) -> None:
+        """Read these profiles and keep them as they are; in the order of ids, so that no two batches wait for
+        each other."""
+        cursor.execute(
+            f"SELECT id, attributes, {_LISTED} FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR UPDATE",
+            [ids],
+        )
+        for profile_id, attributes, *values in cursor.fetchall():
+            self.profiles[profile_id] = _Profile(profile_id, values, attributes)
+        cursor.execute(
+            "SELECT kind, value, profile_id FROM crm_identifier WHERE profile_id = ANY(%s)",
+            [list(self.profiles)],
+        )
+        for kind, value, profile_id in cursor.fetchall():
+            profile = self.profiles[profile_id]
+            key = kind, value
+            self.owner[key] = profile
+            profile.names.append(key)
+
     def apply(self, row: Row) -> Outcome:
         """Decide one row and remember its changes. The outcome of a new profile is numbered by `write`."""
-        patch = row.patch
-        wanted = {field: value for field in FIELDS if (value := getattr(patch, field)) is not UNSET}
+        *values, attributes = msgspec.structs.astuple(row.patch)
+        key = row.kind, row.value
         if row.kind in NAMES:
-            wanted[row.kind] = row.value
+            values[_PLACE[row.kind]] = row.value
         try:
-            profile = self._find(row, wanted)
-            self._check_names(profile, wanted)
+            profile = self._find(row, key, values)
+            if profile is None:
+                return self._create(key, values, attributes)
+            if row.ours:
+                attributes = _leave(profile, row.ours, values, attributes)
+            self._check_names(profile, values)
         except Rejection as error:
             return Outcome(REJECTED, None, error.code, error.field, error.detail)
-        outcome = Outcome(UNCHANGED if profile else CREATED)
-        if profile is None:
-            profile = _Profile(None, dict.fromkeys(FIELDS), {})
-            self.created.append(profile)
-        key = (row.kind, row.value)
         changed = False
         if row.kind != ID and row.kind not in NAMES and self.owner.get(key) is not profile:
             self._claim(key, profile)
             changed = True
-        if self._assign(profile, wanted, patch.attributes):
+        if self._assign(profile, values, attributes):
             profile.changed = changed = True
-        if changed and outcome.state == UNCHANGED:
-            outcome.state = UPDATED
-        outcome.profile_id = profile.id
+        outcome = Outcome(UPDATED if changed else UNCHANGED, profile.id)
         if profile.id is None:
             self.unnumbered.append((outcome, profile))
         return outcome
 
-    def _find(self, row: Row, wanted: dict[str, Any]) -> _Profile | None:
+    def _find(self, row: Row, key: Key, values: list[Any]) -> _Profile | None:
         """The profile the row is about, None if it is new."""
         if row.kind == ID:
             profile = self.profiles.get(int(row.value)) if _is_id(row.value) else None
@@ -216,43 +242,67 @@ class _Batch:
                     "unknown_profile", ID, _("There is no profile %s.") % normalise.shortened(row.value)
                 )
             return profile
-        profile = self.owner.get((row.kind, row.value))
-        for name in (Identifier.EXTERNAL_ID, Identifier.EMAIL):
-            value = wanted.get(name)
-            if profile is not None or name == row.kind or not value:
+        profile = self.owner.get(key)
+        if profile is not None:
+            return profile
+        for place, name in _SURE:
+            value = values[place]
+            if not value or name == row.kind:
                 continue
             profile = self.owner.get((name, value))
-            other = profile and profile.has_other(row.kind, row.value)
+            if profile is None:
+                continue
+            other = profile.other_name(row.kind, row.value)
             if other:
                 raise _duplicate(name, value, row.kind, other)
-            number = wanted.get(Identifier.EXTERNAL_ID)
-            if profile and number and profile.fields[Identifier.EXTERNAL_ID] not in (None, number):
+            number = values[_PLACE[Identifier.EXTERNAL_ID]]
+            if number and profile.values[_PLACE[Identifier.EXTERNAL_ID]] not in (None, number):
                 raise _taken(name, value, profile)  # another customer number: another customer
-        return profile
+            return profile
+        return None
 
-    def _check_names(self, profile: _Profile | None, wanted: dict[str, Any]) -> None:
-        for name in (Identifier.EXTERNAL_ID, Identifier.EMAIL):
-            value = wanted.get(name)
-            if not value:
-                continue
-            owner = self.owner.get((name, value))
-            if owner is not None and owner is not profile:
-                raise _taken(name, value, owner)
+    def _create(self, key: Key, values: list[Any], attributes: dict[str, Any]) -> Outcome:
+        """A new profile; nobody has its names yet, but for the phone."""
+        profile = _Profile(
+            None,
+            [None if value is UNSET else value for value in values],
+            {name: value for name, value in attributes.items() if value is not None},
+        )
+        self.created.append(profile)
+        if key[0] not in NAMES:
+            self._claim(key, profile)
+        for place, name in enumerate(NAMES):
+            value = profile.values[place]
+            if value is not None and (name, value) not in self.owner:
+                self._claim((name, value), profile)
+        outcome = Outcome(CREATED)
+        self.unnumbered.append((outcome, profile))
+        return outcome
 
-    def _assign(self, profile: _Profile, wanted: dict[str, Any], attributes: dict[str, Any]) -> bool:
+    def _check_names(self, profile: _Profile, values: list[Any]) -> None:
+        for place, name in _SURE:
+            value = values[place]
+            if value:
+                owner = self.owner.get((name, value))
+                if owner is not None and owner is not profile:
+                    raise _taken(name, value, owner)
+
+    def _assign(self, profile: _Profile, values: list[Any], attributes: dict[str, Any]) -> bool:
         """Set fields and attributes, moving the identifiers along; whether anything changed."""
         changed = False
-        for field, value in wanted.items():
-            old = profile.fields[field]
-            if old == value:
+        held_values = profile.values
+        for place, value in enumerate(values):
+            old = held_values[place]
+            if value is UNSET or old == value:
                 continue
             changed = True
-            profile.fields[field] = value
-            if field in NAMES:
-                if old is not None and self.owner.get((field, old)) is profile:
-                    self._release((field, old), profile)
-                if value is not None and (field, value) not in self.owner:
-                    self._claim((field, value), profile)
+            held_values[place] = value
+            if place < len(NAMES):
+                name = NAMES[place]
+                if old is not None and self.owner.get((name, old)) is profile:
+                    self._release((name, old), profile)
+                if value is not None and (name, value) not in self.owner:
+                    self._claim((name, value), profile)
         if attributes:
             held = profile.held()
             for name, value in attributes.items():
@@ -263,13 +313,15 @@ class _Batch:
                     changed = True
         return changed
 
-    def _claim(self, key: tuple[str, str], profile: _Profile) -> None:
+    def _claim(self, key: Key, profile: _Profile) -> None:
+        self.moved.setdefault(key, None)
         self.owner[key] = profile
-        profile.kinds.setdefault(key[0], set()).add(key[1])
+        profile.names.append(key)
 
-    def _release(self, key: tuple[str, str], profile: _Profile) -> None:
+    def _release(self, key: Key, profile: _Profile) -> None:
+        self.moved.setdefault(key, profile.id)
         del self.owner[key]
-        profile.kinds[key[0]].discard(key[1])
+        profile.names.remove(key)
 
     def write(self, now: datetime) -> None:
         """Store what changed; number the new profiles."""
@@ -293,44 +345,81 @@ class _Batch:
             outcome.profile_id = profile.id
 
     def _write_identifiers(self, cursor: Any) -> None:
-        now_owned = {key: profile.id for key, profile in self.owner.items()}
-        gone = [key for key, owner in self.stored.items() if now_owned.get(key) != owner]
-        # Sorted, so that two batches claiming the same ones can't wait for each other.
-        claims = sorted((*key, owner) for key, owner in now_owned.items() if self.stored.get(key) != owner)
+        gone: list[Key] = []
+        claims: dict[str, list[tuple[str, str]]] = {}
+        for key, before in self.moved.items():
+            owner = self.owner.get(key)
+            after = owner.id if owner else None
+            if after == before:
+                continue
+            if before is not None:
+                gone.append(key)
+            if after is not None:
+                claims.setdefault(key[0], []).append((key[1], str(after)))
         if gone:
             cursor.execute(
                 """
                 DELETE FROM crm_identifier i USING unnest(%s::text[], %s::text[]) AS k(kind, value)
                 WHERE i.kind = k.kind AND i.value = k.value
                 """,
-                _columns(gone),
+                [[kind for kind, _value in gone], [value for _kind, value in gone]],
             )
         if claims:
             with cursor.copy("COPY crm_identifier (kind, value, profile_id) FROM STDIN") as copy:
-                for claim in claims:
-                    copy.write_row(claim)
+                # Sorted, so that two batches claiming the same ones can't wait for each other.
+                for kind in sorted(claims):
+                    values, owners = zip(*sorted(claims[kind]), strict=True)
+                    copy.write(copy_text([[kind] * len(values), values, owners]))
 
     def _insert(self, cursor: Any, now: datetime) -> None:
         if not self.created:
             return
-        columns = ("id", *FIELDS, "attributes", "created_at", "updated_at")
-        with cursor.copy(f"COPY crm_profile ({', '.join(columns)}) FROM STDIN") as copy:
-            for profile in self.created:
-                copy.write_row(
-                    (profile.id, *profile.fields.values(), json.dumps(profile.attributes), now, now)
+        columns: list[Sequence[Any]] = list(zip(*[profile.values for profile in self.created], strict=True))
+        for place in _NO_TEXT:
+            columns[place] = [None if value is None else str(value) for value in columns[place]]
+        with cursor.copy(_INSERT) as copy:
+            copy.write(
+                copy_text(
+                    [
+                        [str(profile.id) for profile in self.created],
+                        *columns,
+                        [_json(profile.attributes) for profile in self.created],
+                        *[[now.isoformat()] * len(self.created)] * 2,
+                    ]
                 )
+            )
 
     def _update(self, cursor: Any, now: datetime) -> None:
         changed = [profile for profile in self.profiles.values() if profile.changed]
         if not changed:
             return
-        rows = [{"id": profile.id, **profile.fields, "attributes": profile.held()} for profile in changed]
-        cursor.execute(_UPDATE, [now, json.dumps(rows, default=str)])
+        rows = [
+            {"id": profile.id, **dict(zip(FIELDS, profile.values, strict=True)), "attributes": profile.held()}
+            for profile in changed
+        ]
+        cursor.execute(_UPDATE, [now, _json(rows)])
 
 
-def _columns(keys: Collection[tuple[str, str]]) -> list[list[str]]:
-    """Keys as the two arrays that unnest() takes."""
-    return [[kind for kind, _value in keys], [value for _kind, value in keys]]
+def _leave(
+    profile: _Profile, ours: frozenset[str], values: list[Any], attributes: dict[str, Any]
+) -> dict[str, Any]:
+    """Take out of a patch what would replace our own values; return the attributes that remain."""
+    for place, field in enumerate(FIELDS):
+        if field in ours and profile.values[place] is not None:
+            values[place] = UNSET
+    held = profile.held() if attributes else {}
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in held or f"attributes.{name}" not in ours
+    }
+
+
+def _json(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except OverflowError:
+        return json.dumps(value, default=str)  # whole numbers of more than 64 bits
 
 
 def _duplicate(name: str, value: str, kind: str, other: str) -> Rejection:

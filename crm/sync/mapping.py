@@ -11,7 +11,10 @@ The JSON kept on a Connection, by object; the objects named in it are the ones t
      "products": {"fields": {"hs_sku": "sku", …}}}
 """
 
-import hashlib
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from operator import itemgetter
 from typing import Any, Literal
 
 import msgspec
@@ -21,11 +24,9 @@ from msgspec import UNSET
 from crm import normalise
 from crm.connectors.base import Connector, Record, Role
 from crm.normalise import Rejection
-from crm.patches import FIELDS, ProfilePatch, validate
+from crm.patches import FIELDS, ProfilePatch
 
 ATTRIBUTE = "attributes."
-# People type these freely into a CRM. One that makes no sense is left out; the person is still taken.
-FORGIVEN = ("phone", "language", "country")
 
 
 class MappingError(ValueError):
@@ -92,10 +93,14 @@ class Mapping(msgspec.Struct, frozen=True, omit_defaults=True):
             won=self.won if self.won and self.won.field in known else None,
         )
 
+    def source(self, target: str) -> str:
+        """The CRM field that becomes `target`; the target itself if there is none."""
+        return next((name for name, mapped in self.fields.items() if mapped == target), target)
+
     def digest(self) -> bytes:
         """Changes whenever the way in does; what is written back makes no record news."""
         taken = msgspec.structs.replace(self, write={}, activities=[])
-        return hashlib.blake2b(msgspec.json.encode(taken, order="sorted"), digest_size=8).digest()
+        return blake2b(msgspec.json.encode(taken, order="sorted"), digest_size=8).digest()
 
 
 _ATTRIBUTE_OF: dict[Role, str] = {
@@ -160,14 +165,27 @@ def parse_all(data: Any, connector: type[Connector]) -> dict[str, Mapping]:
     }
 
 
-def content_hash(record: Record, mapping: Mapping, digest: bytes) -> bytes:
-    """A fingerprint of all that we take from a record; `digest` is the mapping's."""
-    values = [record.fields.get(name) for name in mapping.names()]
-    try:
-        content = msgspec.json.encode(values)
-    except (UnicodeEncodeError, msgspec.MsgspecError):
-        content = repr(values).encode("utf-8", "backslashreplace")  # broken text: it will be rejected
-    return hashlib.blake2b(content, digest_size=16, key=digest).digest()
+def fingerprints(records: Sequence[Record], mapping: Mapping) -> list[bytes]:
+    """16 bytes for each record that change with anything that we take of it, or with the mapping."""
+    names = mapping.names()
+    pick = itemgetter(*names) if len(names) > 1 else None
+    encode, key = msgspec.json.Encoder().encode, mapping.digest()
+    found: list[bytes] = []
+    for record in records:
+        fields = record.fields
+        try:
+            values = pick(fields) if pick else [fields.get(name) for name in names]
+        except KeyError:
+            values = [fields.get(name) for name in names]
+        try:
+            content = encode(values)
+            if record.people:
+                content += encode(record.people)
+        except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError):
+            # Broken text, or a number too large: such records are rejected later, each with its reason.
+            content = repr((list(values), record.people)).encode("utf-8", "backslashreplace")
+        found.append(blake2b(content, digest_size=16, key=key).digest())
+    return found
 
 
 class Translation(msgspec.Struct):
@@ -179,60 +197,88 @@ class Translation(msgspec.Struct):
 
 
 def translate(record: Record, mapping: Mapping, known_empty: list[str] | None) -> Translation:
-    """Turn a record into a patch.
+    """Turn one record into a patch; see Translator."""
+    return Translator(mapping)(record, known_empty)
 
-    An empty CRM field clears ours only if this record once filled it, so that what a person told us
-    otherwise stays.
 
-    Args:
-        known_empty: the targets that were empty when the record was last taken, None if it is new.
+class Translator:
+    """Turns people's records into patches by one mapping, which is taken apart once."""
 
-    Raises:
-        Rejection: a value can't be taken; its field is the CRM's.
-    """
-    sources = {target: name for name, target in mapping.fields.items()}
-    values = {target: record.fields.get(name) for target, name in sources.items()}
-    try:
-        country = _forgiving("country", values.get("country"))
-        data: dict[str, Any] = {}
+    def __init__(self, mapping: Mapping):
+        self._country: str | None = None  # the CRM's field
+        self._fields: list[tuple[int, str, Convert]] = []
+        self._attributes: list[tuple[str, str, Callable[[Any], Any]]] = []
+        self._empty: dict[int, str] = {}
+        for name, target in mapping.fields.items():
+            if target.startswith(ATTRIBUTE):
+                own = target.removeprefix(ATTRIBUTE)
+                self._attributes.append((name, own, normalise.attribute_taker(own)))
+            elif target == "country":
+                self._country = name
+            else:
+                self._fields.append((FIELDS.index(target), name, _CONVERT[target]))
+        self._consent = [(name, rule.name, rule.inverted) for name, rule in mapping.consent.items()]
+        self._source = mapping.source
+
+    def __call__(self, record: Record, known_empty: Collection[str] | None) -> Translation:
+        """The record as a patch.
+
+        An empty CRM field clears ours only if this record once filled it, so that what a person told us
+        otherwise stays.
+
+        Args:
+            known_empty: the targets that were empty when the record was last taken, None if it is new.
+
+        Raises:
+            Rejection: a value can't be taken; its field is the CRM's.
+        """
+        get = record.fields.get
+        values: list[Any] = [UNSET] * len(FIELDS)
         attributes: dict[str, Any] = {}
-        for target, value in values.items():
-            if target.startswith(ATTRIBUTE):
-                attributes[target.removeprefix(ATTRIBUTE)] = value
-            elif target == "timezone":
-                data[target] = normalise.timezone(value, country)
-            elif target in FORGIVEN:
-                data[target] = country if target == "country" else _forgiving(target, value, country)
-            else:
-                data[target] = _as_text(value)
-        patch = validate({**data, "attributes": attributes})
-    except Rejection as error:
-        raise Rejection(error.code, sources.get(error.field, error.field), error.detail) from None
-    empty = [target for target in data if getattr(patch, target) is None]
-    empty += [ATTRIBUTE + name for name, value in attributes.items() if value is None]
-    for target in empty:
-        if known_empty is None or target in known_empty:
-            if target.startswith(ATTRIBUTE):
-                del patch.attributes[target.removeprefix(ATTRIBUTE)]
-            else:
-                setattr(patch, target, UNSET)
-    return Translation(patch, empty, _answers(record, mapping))
+        empty: list[str] = []
+        country = None
+        try:
+            if self._country is not None:
+                country = values[_COUNTRY] = _country(get(self._country), None)
+                if country is None:
+                    empty.append("country")
+            for place, name, convert in self._fields:
+                value = values[place] = convert(get(name), country)
+                if value is None:
+                    empty.append(FIELDS[place])
+            for name, own, take in self._attributes:
+                value = get(name)
+                if value is None:
+                    empty.append(ATTRIBUTE + own)
+                else:
+                    attributes[own] = take(value)
+        except Rejection as error:
+            raise Rejection(error.code, self._source(error.field), error.detail) from None
+        if known_empty is None:
+            values = [UNSET if value is None else value for value in values]
+        elif empty:
+            for target in empty:
+                if target.startswith(ATTRIBUTE):
+                    if target not in known_empty:
+                        attributes[target.removeprefix(ATTRIBUTE)] = None
+                elif target in known_empty:
+                    values[FIELDS.index(target)] = UNSET
+        values.append(attributes)
+        return Translation(ProfilePatch(*values), empty, self._answers(get) if self._consent else {})
+
+    def _answers(self, get: Callable[[str], Any]) -> dict[str, bool]:
+        answers: dict[str, bool] = {}
+        for name, question, inverted in self._consent:
+            value = get(name)
+            if (value is not True and value is not False) or (inverted and not value):
+                continue
+            # Two fields about one question: a no counts more than a yes.
+            answers[question] = answers.get(question, True) and value and not inverted
+        return answers
 
 
-def _forgiving(target: str, value: Any, country: str | None = None) -> str | None:
-    text = _as_text(value)
-    try:
-        match target:
-            case "phone":
-                return normalise.phone(text, country)
-            case "language":
-                return normalise.language(text)
-            case _country:
-                return normalise.country(text)
-    except Rejection as error:
-        if error.code in ("invalid_phone", "unknown_language", "unknown_country"):
-            return None
-        raise
+Convert = Callable[[Any, str | None], Any]
+_COUNTRY = FIELDS.index("country")
 
 
 def _as_text(value: Any) -> Any:
@@ -242,12 +288,40 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-def _answers(record: Record, mapping: Mapping) -> dict[str, bool]:
-    answers: dict[str, bool] = {}
-    for name, rule in mapping.consent.items():
-        value = record.fields.get(name)
-        if not isinstance(value, bool) or (rule.inverted and not value):
-            continue
-        # Two fields about one question: a no counts more than a yes.
-        answers[rule.name] = answers.get(rule.name, True) and value and not rule.inverted
-    return answers
+def _forgiving(convert: Convert, code: str) -> Convert:
+    """None instead of the rejection `code`: people type these freely into a CRM, and are taken all the same."""
+
+    def forgiven(value: Any, country: str | None) -> Any:
+        try:
+            return convert(value, country)
+        except Rejection as error:
+            if error.code == code:
+                return None
+            raise
+
+    return forgiven
+
+
+def _text(field: str) -> Convert:
+    short = lru_cache(8192)(lambda value: normalise.text(value, field))
+    return lambda value, _country: (
+        short(value)
+        if type(value) is str
+        else None
+        if value is None
+        else normalise.text(_as_text(value), field)
+    )
+
+
+_country = _forgiving(lambda value, _: normalise.country(_as_text(value)), "unknown_country")
+_CONVERT: dict[str, Convert] = {
+    "external_id": lambda value, _: normalise.identifier(_as_text(value), "external_id"),
+    "email": lambda value, _: normalise.email(_as_text(value)),
+    "phone": _forgiving(lambda value, country: normalise.phone(_as_text(value), country), "invalid_phone"),
+    "language": _forgiving(lambda value, _: normalise.language(_as_text(value)), "unknown_language"),
+    "timezone": normalise.timezone,
+    "birthday": lambda value, _: normalise.birthday(_as_text(value)),
+    "latitude": lambda value, _: normalise.coordinate(_as_text(value), "latitude"),
+    "longitude": lambda value, _: normalise.coordinate(_as_text(value), "longitude"),
+    **{name: _text(name) for name in ("first_name", "last_name", "city", "lifecycle_stage")},
+}

@@ -9,7 +9,7 @@ from crm import tasks
 from crm.connectors.base import Record
 from crm.normalise import Rejection
 from crm.sync import schedule
-from crm.sync.mapping import MappingError, content_hash, parse, translate
+from crm.sync.mapping import MappingError, fingerprints, parse, translate
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
 MAPPING = parse(
@@ -110,17 +110,20 @@ class TestMapping:
         other = parse({"fields": {"email": "external_id"}})
         one, two = Record("1", AT, {"email": "a@x"}), Record("1", AT, {"email": "b@x"})
         broken = Record("1", AT, {"email": "a\ud800"})
+        large = Record("1", AT, {"email": 10**400})
+        linked = Record("1", AT, {"email": "a@x"}, people=[("contacts", "7")])
         prints = {
-            content_hash(record, mapping, mapping.digest())
-            for record in (one, two, broken)
+            content
             for mapping in (MAPPING, other)
+            for content in fingerprints([one, two, broken, large, linked], mapping)
         }
-        assert len(prints) == 6
-        assert content_hash(one, MAPPING, MAPPING.digest()) == content_hash(
-            Record("1", datetime.now(UTC), {"email": "a@x", "unmapped": 1}), MAPPING, MAPPING.digest()
-        )
+        assert len(prints) == 10
+        later = Record("1", datetime.now(UTC), {"email": "a@x", "unmapped": 1})
+        full = Record("1", AT, dict.fromkeys(MAPPING.names()) | {"email": "a@x"})
+        assert len(set(fingerprints([one, later, full], MAPPING))) == 1
 
 
+@pytest.mark.django_db
 def test_each_due_connection_gets_a_task_of_its_own(monkeypatch):
     started = []
     monkeypatch.setattr(schedule, "due", lambda: [4, 7])

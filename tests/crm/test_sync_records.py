@@ -35,7 +35,7 @@ def record(number=1, minutes=0, deleted=False, **fields):
 
 
 def store(run, *records, current=True, minutes=0):
-    return apply(run, Page("contacts", list(records), {}, current=current), MAPPING, at(minutes))
+    return apply(run, Page("contacts", list(records), {}, current=current), MAPPING, "person", at(minutes))
 
 
 def state():

@@ -1,0 +1,30 @@
+"""Many values at once in PostgreSQL's own text forms: far cheaper than one parameter or one cell at a time."""
+
+from collections.abc import Sequence
+
+# COPY's text format: https://www.postgresql.org/docs/18/sql-copy.html
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_SPECIAL = ("\\", "\t", "\n", "\r")
+
+
+def text_array(values: Sequence[str]) -> str:
+    """The values as the literal of a text[]; none of them contains NUL, which no text in PostgreSQL can."""
+    if not values:
+        return "{}"
+    joined = "\0".join(values)
+    if "\\" in joined or '"' in joined:
+        joined = joined.replace("\\", "\\\\").replace('"', '\\"')
+    return '{"' + joined.replace("\0", '","') + '"}'
+
+
+def copy_text(columns: Sequence[Sequence[str | None]]) -> str:
+    """Rows, given as columns of equal length, in COPY's text format. None is NULL."""
+    cells = [_cells(column) for column in columns]
+    return "".join([line + "\n" for line in map("\t".join, zip(*cells, strict=True))])
+
+
+def _cells(column: Sequence[str | None]) -> Sequence[str]:
+    everything = "".join([value for value in column if value is not None])
+    if any(character in everything for character in _SPECIAL):
+        return ["\\N" if value is None else value.translate(_ESCAPES) for value in column]
+    return ["\\N" if value is None else value for value in column]

@@ -1,0 +1,104 @@
+"""A CRM's contacts and leads become profiles, and their answers consents."""
+
+from collections.abc import Sequence
+
+from crm import consent, profiles
+from crm.connectors.base import Record
+from crm.models import Consent
+from crm.normalise import Rejection
+from crm.patches import Row
+from crm.sync import gone, merges
+from crm.sync.gone import SOURCE
+from crm.sync.mapping import Translation, Translator
+from crm.sync.roles import Batch, Item, Outcome
+
+
+def prepare(batch: Batch, records: Sequence[Record]) -> int:
+    """Follow the CRM's merges; see `merges`."""
+    return merges.follow(batch.connection, batch.object, batch.kind, records, batch.now)
+
+
+def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
+    """Create or change these people; see roles."""
+    translate = Translator(batch.mapping)
+    translations = [_translated(translate, item) for item in items]
+    ours = frozenset(batch.mapping.ours)
+    rows = [
+        Row(batch.kind, item.record.id, translation.patch, ours)
+        for item, translation in zip(items, translations, strict=True)
+        if isinstance(translation, Translation)
+    ]
+    results = iter(profiles.upsert(rows, f"{SOURCE}:{batch.connection.slug}", batch.now).outcomes)
+    outcomes: list[Outcome] = []
+    answered: list[tuple[Item, Translation, int]] = []
+    for item, translation in zip(items, translations, strict=True):
+        if isinstance(translation, Rejection):
+            outcomes.append(Outcome("rejected", translation))
+            continue
+        result = next(results)
+        if result.profile_id is None:
+            rejection = Rejection(result.code, batch.mapping.source(result.field), result.detail)
+            outcomes.append(Outcome("rejected", rejection))
+            continue
+        outcomes.append(Outcome(result.state, None, translation.empty, translation.consent))
+        if translation.consent:
+            answered.append((item, translation, result.profile_id))
+    _record(answered)
+    return outcomes
+
+
+def _translated(translate: Translator, item: Item) -> Translation | Rejection:
+    known = item.known
+    try:
+        return translate(item.record, known.empty if known and known.live else None)
+    except Rejection as error:
+        return error
+
+
+def remove(batch: Batch, records: Sequence[Record]) -> None:
+    """Forget these records, but not the people; see `gone`."""
+    gone.remove(batch.connection, batch.object, batch.kind, records, batch.now)
+
+
+def _record(answered: Sequence[tuple[Item, Translation, int]]) -> None:
+    """Record answers that the CRM has changed or gives for the first time.
+
+    A person's own no stays, whatever the CRM says. A first no of the CRM gives way to a later yes of
+    the person. First answers are no events: an import is nothing that people did.
+    """
+    fresh = [
+        (item, profile_id, name, answer)
+        for item, translation, profile_id in answered
+        for name, answer in translation.consent.items()
+        if item.known is None or item.known.consent.get(name) is not answer
+    ]
+    if not fresh:
+        return
+    present = {
+        (row.profile_id, f"{row.kind}:{row.key}"): row
+        for row in Consent.objects.filter(profile_id__in={profile_id for _, profile_id, *_ in fresh})
+    }
+    first: list[consent.Change] = []
+    changed: list[consent.Change] = []
+    for item, profile_id, name, answer in fresh:
+        held = present.get((profile_id, name))
+        if held and held.source != SOURCE and (answer or held.state == Consent.State.UNSUBSCRIBED):
+            continue
+        kind, _colon, key = name.partition(":")
+        answered_at = item.record.modified_at
+        if held and held.source == SOURCE and item.known and not item.known.live:
+            # Back from the recycle bin, which touches no time: what ended then is answered anew.
+            answered_at = max(answered_at, held.changed_at)
+        known = item.known is not None and name in item.known.consent
+        (changed if known else first).append(
+            consent.Change(
+                profile_id=profile_id,
+                kind=kind,
+                key=key,
+                state=consent.SUBSCRIBED if answer else consent.UNSUBSCRIBED,
+                source=SOURCE,
+                changed_at=answered_at,
+            )
+        )
+    consent.record(first, events=False)
+    consent.record(changed)
