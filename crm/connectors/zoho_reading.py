@@ -56,7 +56,7 @@ class Reading:
     def records(self, name: str, ids: Sequence[str], names: Sequence[str]) -> list[Record]:
         """The records with these ids that exist."""
         known = [record_id for record_id in ids if record_id.isdecimal()]
-        return [_record(name, row, names) for row in self._rows(MODULES[name], known, _asked(names))]
+        return [_record(name, row, names) for row in self._rows(MODULES[name], known, _asked(name, names))]
 
     def ids(self, name: str) -> Iterator[list[str]]:
         """All ids, ascending, in batches."""
@@ -68,7 +68,7 @@ class Reading:
         while True:
             if walk["tie"] is not None:
                 walk = yield from self._one_second(name, state, walk, names)
-            rows, more = self._listed(name, walk["at"], _asked(names))
+            rows, more = self._listed(name, walk["at"], _asked(name, names))
             records = [_record(name, row, names) for row in rows]
             last = _second(rows[-1]) if rows else walk["at"]
             if not more or last > walk["to"]:
@@ -90,7 +90,7 @@ class Reading:
         condition = f"(Modified_Time >= '{_text(second)}' and Modified_Time < '{_text(second + 1)}')"
         for ids in self._ids(module, condition, walk["tie"], TIED_ROWS):
             walk = {**walk, "tie": ids[-1]}
-            records = [_record(name, row, names) for row in self._rows(module, ids, _asked(names))]
+            records = [_record(name, row, names) for row in self._rows(module, ids, _asked(name, names))]
             yield Page(name, records, {**state, "walk": walk}, walk["expected"], current=True)
         return {**walk, "at": second + 1, "tie": None}
 
@@ -172,13 +172,12 @@ class Reading:
         return int(self._api.server_time.timestamp())
 
 
-def _asked(names: Sequence[str]) -> list[list[str]]:
-    """The fields to ask for, in chunks of what one call shows; each with the time, the first with the buyer."""
-    wanted = [name for name in dict.fromkeys(names) if name not in ("id", "Modified_Time")]
-    size = MOST_FIELDS - 2
+def _asked(name: str, names: Sequence[str]) -> list[list[str]]:
+    """The fields to ask for, in chunks of what one call shows, each with the time; of deals also the buyer."""
+    needed = ["Contact_Name"] if name == "deals" else []
+    wanted = [one for one in dict.fromkeys([*needed, *names]) if one not in ("id", "Modified_Time")]
+    size = MOST_FIELDS - 1
     chunks = [wanted[start : start + size] for start in range(0, len(wanted), size)] or [[]]
-    if "Contact_Name" not in wanted:
-        chunks[0] = [*chunks[0], "Contact_Name"]  # modules without this field ignore it
     return [["Modified_Time", *chunk] for chunk in chunks]
 
 

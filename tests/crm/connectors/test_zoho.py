@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +15,7 @@ from crm.connectors.zoho import Zoho
 from crm.sandbox import faults
 from crm.sandbox.inprocess import running_sandbox
 from tests.crm.connectors.conformance import Conformance
+from tests.crm.sandbox.zoho_models import check, check_request
 
 SECRETS = {"client_id": "1000.ID", "client_secret": "client-secret", "refresh_token": "1000.refresh-secret"}
 URL = "https://nudge.example/hooks/crm/shop/"
@@ -63,7 +65,8 @@ class SandboxCrm:
         return list(SECRETS.values())
 
     def script(self, *rules):
-        self.sandbox.control.faults = faults.parse(list(rules))
+        marked = [{**rule, "headers": {"X-Scripted": "1", **rule.get("headers", {})}} for rule in rules]
+        self.sandbox.control.faults = faults.parse(marked)
 
     def pages(self, cursor=None, mode="incremental", names=("Email",), connector=None):
         return list((connector or self.connector()).pages("contacts", cursor or {}, mode, names))
@@ -73,7 +76,26 @@ class SandboxCrm:
 
 
 @pytest.fixture
-def crm(settings, monkeypatch):
+def exchanged(monkeypatch):
+    """Every call to the API, checked against the operations and models of Zoho's own client; a script's are not."""
+    original, checked = zoho_api.Api._send, []
+
+    def send(api, method, url, **more):
+        answer, content = original(api, method, url, **more)
+        path = urlsplit(url).path
+        if path.startswith("/crm/"):
+            checked.append(path)
+            check_request(method, path, more.get("params") or {})
+            if content and answer.headers.get("X-Scripted") is None and content.startswith(b'{"'):
+                check(method, path, answer.status_code, json.loads(content))
+        return answer, content
+
+    monkeypatch.setattr(zoho_api.Api, "_send", send)
+    return checked
+
+
+@pytest.fixture
+def crm(settings, monkeypatch, exchanged):
     monkeypatch.setattr(Zoho, "backoff_seconds", 0.01)
     with running_sandbox(contacts=450, vendors=["zoho"]) as sandbox:
         settings.NUDGE_SANDBOX_URL = sandbox.url
@@ -86,6 +108,10 @@ def told(pages):
 
 class TestZoho(Conformance):
     """All that the suite asks."""
+
+    def test_the_exchanges_are_checked(self, crm, exchanged):
+        crm.pages()
+        assert len(exchanged) >= 5
 
 
 class TestReading:
@@ -321,6 +347,8 @@ class TestTrouble:
             {"status": 500, "body": "<html>"},
             {"drop": True},
             {"truncate": 100},
+            {"truncate": 100, "framing": "none"},
+            {"broken_gzip": True},
             {"status": 200, "body": "<html>"},
         ],
     )

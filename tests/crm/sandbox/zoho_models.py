@@ -31,6 +31,12 @@ UNLISTED_CODES = {
     "TOKEN_BOUND_DATA_MISMATCH",
     "TOO_MANY_REQUESTS",
 }
+QUERIES = (  # (method, path, module of operations.json, its list of parameters)
+    ("GET", r"/crm/v8/settings/fields\Z", "fields", "GetFieldsParam"),
+    ("GET", r"/crm/v8/\w+/deleted\Z", "record", "GetDeletedRecordsParam"),
+    ("GET", r"/crm/v8/\w+/actions/count\Z", "record", "RecordCountParam"),
+    ("GET", r"/crm/v8/\w+\Z", "record", "GetRecordsParam"),
+)
 OPEN_MODELS = {"record.Record"}  # whose further keys are the module's fields
 
 
@@ -54,6 +60,28 @@ def check(method, path, status, body):
         assert set(body) <= {"data", "watch", "info"}
         for row in rows:
             _check_model(f"{area}.SuccessResponse" if row["status"] == "success" else error, row)
+
+
+def check_request(method, path, names):
+    """Fail unless the operation exists and knows query parameters of these names."""
+    operations = [one for one in specs.load("zoho", "operations.json") if "operation" in one]
+    patterns = [
+        re.sub(r"\\{.*?\\}", r"[^/]+", re.escape(one["path"]))
+        for one in operations
+        if one["method"] == method
+    ]
+    assert any(re.fullmatch(pattern, path) for pattern in patterns), (method, path)
+    for verb, pattern, module, parameters in QUERIES:
+        if verb == method and re.match(pattern, path):
+            assert set(names) <= set(_parameters(module)[parameters]), (path, names)
+            return
+    assert not names, (method, path, names)
+
+
+@cache
+def _parameters(module):
+    entries = specs.load("zoho", "operations.json")
+    return next(one["param_and_header_names"] for one in entries if one.get("module") == module)
 
 
 def _check_model(name, body):
