@@ -13,12 +13,15 @@ from django.db.models import F
 
 from crm.connectors.base import Page, Record, Role
 from crm.models import Connection, SourceRecord, SyncRun
-from crm.sync import brake, gone, memory, people
+from crm.normalise import Rejection
+from crm.sync import brake, gone, memory, people, products, purchases
 from crm.sync.mapping import Mapping, fingerprints
 from crm.sync.roles import Batch, Handler, Item, Known
 
 ROLES: dict[Role, Handler] = {
     "person": Handler(people.store, people.remove, people.prepare),
+    "purchase": Handler(purchases.store, purchases.remove),
+    "product": Handler(products.store, products.remove),
 }
 
 
@@ -78,15 +81,19 @@ class _Work:
     def store(self) -> Counts:
         """Sort the records into what has to happen to them, and do that in bulk."""
         batch, counts = self.batch, self.counts
+        rejected = [
+            (record, _unreadable(record)) for page in self.pages for record in page.records if record.problem
+        ]
         records = self._newest()
-        if not records:
+        if not records and not rejected:
             return counts
         if self.handler.prepare:
             counts.merged = self.handler.prepare(batch, records)
+        unreadable = len(rejected)
         removed, items, newer = self._sort(records)
         self._remove(removed)
         outcomes = self.handler.store(batch, items)
-        rejected, stored = [], []
+        stored = []
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome.rejection is None:
                 stored.append((item, outcome))
@@ -98,7 +105,7 @@ class _Work:
         memory.reject(batch, rejected)
         memory.resolve(batch, [record.id for record in records], [record.id for record, _ in rejected])
         counts.rejected = len(rejected)
-        counts.unchanged += counts.read - len(items) - counts.deleted - counts.held
+        counts.unchanged += counts.read - len(items) - unreadable - counts.deleted - counts.held
         return counts
 
     def _newest(self) -> list[Record]:
@@ -106,6 +113,8 @@ class _Work:
         newest: dict[str, Record] = {}
         for page in self.pages:
             for record in page.records:
+                if record.problem:
+                    continue
                 held = newest.setdefault(record.id, record)
                 if held is not record and record.modified_at > held.modified_at:
                     newest[record.id] = record
@@ -142,6 +151,10 @@ class _Work:
             self.role != "person"
         ):  # whom `gone` remembers itself, as their profiles matter for what comes later
             gone.entomb(batch.connection, batch.object, going, {}, batch.now)
+
+
+def _unreadable(record: Record) -> Rejection:
+    return Rejection("unreadable", "", record.problem)
 
 
 def _vanishes(record: Record, known: Known | None) -> bool:

@@ -1,0 +1,126 @@
+"""A CRM's products become entries of the catalogue, known by the company's own product number.
+
+Two records with one number are one product, and what came last counts. A product that is deleted in the CRM is no
+longer for sale; it stays in the catalogue, as people have bought it and messages speak of it.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from crm import normalise
+from crm.connectors.base import Record
+from crm.models import Product, SourceRecord
+from crm.normalise import Rejection
+from crm.profiles import State
+from crm.sync.mapping import ATTRIBUTE
+from crm.sync.roles import Batch, Item, Outcome
+
+TEXTS = ("name", "currency", "category", "description", "url", "image_url")
+NUMBERS = ("price", "stock")
+LIMITS = {"currency": 3, "description": 10_000, "url": 2_000, "image_url": 2_000}
+LARGEST = Decimal(10) ** 14
+FIELDS = (*TEXTS, *NUMBERS, "attributes", "active", "source", "updated_at")
+
+
+def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
+    """Create or change the products; see roles."""
+    outcomes: list[Outcome] = []
+    wanted: dict[str, dict[str, Any]] = {}
+    for item in items:
+        try:
+            values = _translated(batch, item.record)
+        except Rejection as error:
+            outcomes.append(Outcome("rejected", error))
+            continue
+        number = values.pop("sku")
+        outcomes.append(Outcome("unchanged", local=number))
+        wanted[number] = values
+    held = {
+        product.sku: product
+        for product in Product.objects.select_for_update().filter(sku__in=list(wanted)).order_by("sku")
+    }
+    states = {number: _assign(batch, held, number, values) for number, values in wanted.items()}
+    _save([held[number] for number, state in states.items() if state != "unchanged"])
+    for outcome in outcomes:
+        if outcome.local:
+            # Of several records about one product the first tells what became of it.
+            outcome.state = states.pop(outcome.local, "unchanged")
+    return outcomes
+
+
+def remove(batch: Batch, gone: Sequence[Record]) -> None:
+    """What the CRM has no more is no longer for sale, unless another record stands for the same product."""
+    records = SourceRecord.objects.filter(connection=batch.connection, object=batch.object)
+    ids = [record.id for record in gone]
+    numbers = set(records.filter(record_id__in=ids).exclude(local="").values_list("local", flat=True))
+    elsewhere = SourceRecord.objects.filter(local__in=numbers, state=SourceRecord.State.LIVE)
+    still = set(
+        elsewhere.exclude(connection=batch.connection, object=batch.object, record_id__in=ids).values_list(
+            "local", flat=True
+        )
+    )
+    Product.objects.filter(sku__in=numbers - still, active=True).update(active=False, updated_at=batch.now)
+
+
+def _translated(batch: Batch, record: Record) -> dict[str, Any]:
+    """The product's fields, the number included.
+
+    Raises:
+        Rejection: a value can't be taken; its field is the CRM's.
+    """
+    values: dict[str, Any] = {"sku": record.id, "attributes": {}, "active": True}
+    for name, target in batch.mapping.fields.items():
+        value = record.fields.get(name)
+        if target.startswith(ATTRIBUTE):
+            own = target.removeprefix(ATTRIBUTE)
+            values["attributes"][own] = None if value is None else normalise.attribute(own, value)
+        elif target in TEXTS:
+            values[target] = (
+                normalise.text(_text(value), name, LIMITS.get(target, normalise.TEXT_LIMIT)) or ""
+            )
+        elif target in NUMBERS:
+            values[target] = _number(value, name)
+        elif target == "active":
+            values[target] = value is not False
+        else:
+            values["sku"] = normalise.identifier(value, name) or record.id
+    return values
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _number(value: Any, field: str) -> Decimal | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
+        return round(Decimal(str(value)), 4)
+    raise Rejection("invalid_number", field, _("“%s” is not a number.") % normalise.shortened(str(value)))
+
+
+def _assign(batch: Batch, held: dict[str, Product], number: str, values: dict[str, Any]) -> State:
+    """Put the values on the product; what became of it."""
+    product = held.get(number)
+    state: State = "updated"
+    if product is None:
+        product, state = Product(sku=number), "created"
+        held[number] = product
+    given = values.pop("attributes")
+    merged = {**product.attributes, **given}
+    values["attributes"] = {name: value for name, value in merged.items() if value is not None}
+    if state == "updated" and all(getattr(product, name) == value for name, value in values.items()):
+        return "unchanged"
+    for name, value in values.items():
+        setattr(product, name, value)
+    product.source, product.updated_at = f"crm:{batch.connection.slug}", batch.now
+    return state
+
+
+def _save(products: Sequence[Product]) -> None:
+    Product.objects.bulk_create(
+        products, update_conflicts=True, unique_fields=["sku"], update_fields=list(FIELDS)
+    )
