@@ -194,7 +194,7 @@ class Salesforce(Connector):
 
     def _described(self, object_name: str) -> Schema:
         """The object's schema as it is at this moment."""
-        found = self._schemas[object_name] = Schema(self._api.describe(object_name))
+        found = self._schemas[object_name] = Schema(object_name, self._api.describe(object_name))
         return found
 
     def _schema(self, object_name: str) -> Schema:

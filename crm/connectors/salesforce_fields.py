@@ -110,7 +110,7 @@ WRITE = {
 class Schema:
     """One object's fields, as far as the user may see them."""
 
-    def __init__(self, described: Described):
+    def __init__(self, name: str, described: Described):
         shown = [
             field
             for field in described.fields
@@ -131,7 +131,10 @@ class Schema:
         self.kinds = {field.name: field.kind for field in self.fields}
         self.writable = {field.name for field in self.fields if field.writable}
         self.merges = MASTER in self.types
-        self.roles = any(child.relationship_name == ROLES for child in described.child_relationships)
+        # Contacts have such children too, but there they do not say whose the record is.
+        self.roles = name == OPPORTUNITY and any(
+            child.relationship_name == ROLES for child in described.child_relationships
+        )
 
     def reader(self, name: str) -> Callable[[Any], Any]:
         """What makes a value of REST's JSON, or a text of Bulk's CSV, a value of the field's kind; both the same."""

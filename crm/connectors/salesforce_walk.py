@@ -162,7 +162,7 @@ class Walk:
             records = [self.reader.record(row) for row in part.rows]
             if not part.locator:
                 return (yield from self._listed(state, records, expected))
-            self._once(("locator", part.locator))
+            self._once((begun["job"], part.locator))
             begun = {**begun, "locator": part.locator}
             state = {**state, "full": begun}
             yield Page(self.name, records, state, expected, current=True)
@@ -297,7 +297,7 @@ class Walk:
                 locator = part.locator
                 if not locator:
                     return
-                self._once(("locator", locator))
+                self._once((job, locator))
         except JobGoneError:
             raise ConnectorError(
                 _("Salesforce dropped the list of records; the next run asks again.")

@@ -32,6 +32,23 @@ class TestSalesforceByBulk(Conformance):
         monkeypatch.setattr("crm.connectors.salesforce_walk.BULK_PAGE", 200)
         return crm
 
+    def test_jobs_are_used_but_for_what_holds_other_records_inside(self, crm):
+        pages = self.all_pages(crm, {})
+        assert len(crm.asked("/jobs/query/")) >= len(pages) - 1
+        assert not crm.asked("Id+ASC")
+        list(crm.connector().pages("Opportunity", {}, "full", ["Amount"]))
+        assert len(crm.org.bulk.jobs) == 1
+
+    def test_a_change_during_the_import_is_not_lost(self, crm):
+        connector = crm.connector()
+        pages = connector.pages("Contact", {}, "incremental", self.names(connector, "Contact"))
+        first = next(page for page in pages if page.records)  # before it comes the job's number
+        crm.change(first.records[0].id)
+        cursor = list(pages)[-1].cursor
+        crm.wait()
+        records = [record for page in self.all_pages(crm, cursor) for record in page.records]
+        assert first.records[0].id in {record.id for record in records}
+
 
 def test_it_is_found_by_its_kind():
     assert kinds()["salesforce"] is Salesforce
