@@ -243,8 +243,8 @@ class Zoho:
                 "Unit_Price": 9.5,
             },
         }[module.name]
-        contacts = list(self.modules["Contacts"].live())
-        if module.name == "Deals" and contacts:
+        contacts = list(self.modules["Contacts"].live()) if module.name == "Deals" else []
+        if contacts:
             buyer = rng.choice(contacts)
             title = self.modules["Contacts"].schema.title(buyer.values)
             values["Contact_Name"] = {"id": buyer.id, "name": title}

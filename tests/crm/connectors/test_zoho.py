@@ -137,6 +137,20 @@ class TestReading:
         seen += pages
         assert crm.ids() <= told(seen)
 
+    def test_a_crm_that_changes_faster_than_it_is_read_does_not_hold_the_run(self, crm):
+        cursor = crm.pages()[-1].cursor
+        crm.wait()
+        stamp = crm.sandbox.clock.now() - 60_000
+        for row in crm.store.live():
+            crm.store.update(row, {"Title": "New"}, stamp)
+        rows = 0
+        for page in crm.connector().pages("contacts", cursor, "incremental", ["Email"]):
+            rows += len(page.records)
+            assert rows < 5 * len(crm.ids())
+            for record_id in crm.ids():
+                crm.change(record_id)
+            crm.sandbox.clock.offset_seconds += 10
+
     def test_late_commits_below_the_cursor_are_read(self, crm):
         cursor = crm.pages()[-1].cursor
         late = crm.add()
