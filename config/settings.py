@@ -130,9 +130,10 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.run_engine": {"schedule": schedule(5), "queue": "engine"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
-    "crm.tasks.sync_due": {"schedule": schedule(30), "queue": "sync"},
+    "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
+    "crm.tasks.tidy_sync": {"schedule": schedule(86400), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(60), "queue": "segments"},
 }
 

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from config.health import healthz
+from crm import hooks
 
 handler404 = "crm.api.errors.not_found"
 handler500 = "crm.api.errors.server_error"
@@ -14,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("hooks/crm/<slug:slug>/", hooks.receive, name="crm-hook"),
     path("api/v1/", include("crm.api.urls")),
     path("api/v1/", include("delivery.api.urls")),
     path("api/v1/", include("analytics.api.urls")),

@@ -1,6 +1,6 @@
 """Problems that a person has to look at."""
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from crm.models import Alert
@@ -23,3 +23,9 @@ def raise_alert(key: str, title: str, detail: str) -> None:
 def resolve(key: str) -> None:
     """Mark the alert about `key` as no longer true."""
     Alert.objects.filter(key=key, resolved_at=None).update(resolved_at=Now())
+
+
+def resolve_all(key: str) -> None:
+    """Mark the alert about `key` and those about its parts, `key:…`, as no longer true."""
+    about = Q(key=key) | Q(key__startswith=f"{key}:")
+    Alert.objects.filter(about, resolved_at=None).update(resolved_at=Now())

@@ -4,12 +4,13 @@ from celery import shared_task
 from django.utils import timezone
 
 from crm import log, partitions
-from crm.sync import schedule
+from crm.sync import drafts, queue, schedule
 
 
 @shared_task
 def sync_due():
     """Start a task for each connection that is due, so that none waits for another."""
+    schedule.end_dead()
     for connection_id in schedule.due():
         run_sync.apply_async([connection_id], queue="sync")
 
@@ -30,3 +31,10 @@ def ensure_partitions():
 def forget_undated_events():
     """Keep the memory of ids without a time of their own from growing for good."""
     log.forget_undated(timezone.now())
+
+
+@shared_task
+def tidy_sync():
+    """Keep reports of runs, and connections that nobody went on to set up, from piling up for good."""
+    queue.forget_runs(timezone.now())
+    drafts.forget_stale(timezone.now())

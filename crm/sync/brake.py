@@ -93,12 +93,13 @@ def allow(connection: Connection, by: str, now: datetime | None = None) -> SyncR
     return queue.request_sync(connection, by=by)
 
 
-def report(connection: Connection) -> None:
-    """Tell the operators what waits for them, or that nothing does any more."""
+def report(connection: Connection, more: bool) -> None:
+    """Tell the operators that `more` waits for them now, or that nothing does any longer."""
     count = waiting(connection)
     key = f"sync:{connection.slug}:held"
     if not count:
         alerts.resolve(key)
+    if not count or not more:
         return
     alerts.raise_alert(
         key,

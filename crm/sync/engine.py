@@ -1,28 +1,41 @@
-"""Running a sync: one run per connection at a time, page by page, from wherever the last one came to."""
+"""Running a sync: one run per connection at a time, object by object, from wherever the last one came to.
+
+Besides the objects' own cursors, `Connection.cursor` remembers under FULL and SWEEP which objects are still to be
+read or compared completely, so that what one run did not finish the next one does.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import DatabaseError
 from django.db import connection as database
+from django.db.models import F
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from crm import alerts, connectors
-from crm.connectors.base import Connector, ConnectorError, Mode, Page
-from crm.models import Connection, SyncReject, SyncRun
+from crm.connectors.base import Connector, ConnectorError
+from crm.models import Connection, SyncHint, SyncRun
+from crm.sync import brake, drift, hints, writeback
 from crm.sync import mapping as mappings
-from crm.sync.apply import SupersededError, apply
+from crm.sync.apply import SupersededError
 from crm.sync.mapping import Mapping, MappingError
+from crm.sync.reading import Reading
+from crm.sync.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
 LOCK = 0x6E75  # with the connection's id, the advisory lock that a run holds
-RETRIED = 500  # rejected records tried again in one run
 LONGEST_PAUSE = timedelta(hours=1)
+PARKED = timedelta(minutes=15)  # after a run that came to the end of its share of the budget
+SOON = timedelta(minutes=1)
+SCHEDULED_SHARE, ASKED_SHARE = 0.80, 0.95  # of the CRM's budget that we may use up
+FULL, SWEEP = "_full", "_sweep"
 
 Progress = Callable[[SyncRun], None]
 
@@ -31,12 +44,18 @@ class AlreadyRunningError(Exception):
     """Another process is syncing this connection."""
 
 
+class _OutOfBudgetError(Exception):
+    """What remains of the CRM's calls is for others."""
+
+
 def run(
     connection: Connection,
     mode: SyncRun.Mode | None = None,
     now: datetime | None = None,
     progress: Progress | None = None,
     by: str = "",
+    sweep: bool = False,
+    hints_only: bool = False,
 ) -> SyncRun:
     """Sync one connection to the end and return the finished run.
 
@@ -47,15 +66,38 @@ def run(
     Args:
         mode: overrules the queued run's; default: incremental.
         now: the time to write everywhere, default the clock.
-        progress: called with the fresh run after every page.
+        progress: called with the fresh run whenever something was stored.
         by: who asked, if no run is queued.
+        sweep: compare all record ids with the CRM's, even if it isn't time for that.
+        hints_only: only look up what the CRM called about.
 
     Raises:
         AlreadyRunningError: another process is at it.
     """
     with _alone(connection):
         connection.refresh_from_db()
-        return _Run(connection, mode, now, progress or (lambda _run: None), by).go()
+        return _Run(connection, now, progress or (lambda _run: None), hints_only).go(mode, by, sweep)
+
+
+def end_dead(connection: Connection, now: datetime | None = None) -> bool:
+    """End a run whose process is dead; return whether there was one. One that is alive is left alone."""
+    try:
+        with _alone(connection):
+            return _end_dead(connection, now or timezone.now())
+    except AlreadyRunningError:
+        return False
+
+
+def _end_dead(connection: Connection, now: datetime) -> bool:
+    # We hold the lock, so whoever wrote "running" is dead.
+    running = SyncRun.objects.filter(connection=connection, state=SyncRun.State.RUNNING)
+    return bool(
+        running.update(
+            state=SyncRun.State.FAILED,
+            finished_at=now,
+            error=_("The process that ran it stopped; the next run goes on behind its last page."),
+        )
+    )
 
 
 @contextmanager
@@ -76,52 +118,84 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 
 class _Run:
-    """One run, from taking it up to its report."""
+    """One run, from taking it up to its report; what its objects see is `reading.Session`."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        mode: SyncRun.Mode | None,
-        now: datetime | None,
-        progress: Progress,
-        by: str,
-    ):
+    row: SyncRun
+    connector: Connector | None = None
+
+    def __init__(self, connection: Connection, now: datetime | None, progress: Progress, hints_only: bool):
         self.connection = connection
         self.now = now
         self.progress = progress
-        self.row = self._take_up(mode, by)
+        self.hints_only = hints_only
+        self.until: list[datetime | None] = []
+        self.soon = False
+        self.write_error: ConnectorError | None = None
+
+    # What the objects of the run need
 
     def clock(self) -> datetime:
         """The time to write."""
         return self.now or timezone.now()
 
-    def _take_up(self, mode: SyncRun.Mode | None, by: str) -> SyncRun:
-        runs = SyncRun.objects.filter(connection=self.connection)
-        # We hold the lock, so whoever wrote "running" is dead.
-        runs.filter(state=SyncRun.State.RUNNING).update(
-            state=SyncRun.State.FAILED,
-            finished_at=self.clock(),
-            error=_("The process that ran it stopped; the next run goes on behind its last page."),
-        )
-        row = runs.filter(state=SyncRun.State.QUEUED).order_by("pk").first()
-        if row is None:
-            row = SyncRun(connection=self.connection, queued_at=self.clock(), requested_by=by)
-        row.mode = mode or row.mode
-        row.state = SyncRun.State.RUNNING
-        row.started_at = row.beat_at = self.clock()
-        row.cursor_before = row.cursor_after = self.connection.cursor
-        row.save()
-        row.connection = self.connection
-        return row
+    def stored(self) -> None:
+        """See Session."""
+        self._save_usage()
+        self.row.refresh_from_db()
+        self.row.connection = self.connection
+        self.progress(self.row)
+        self._afford()
 
-    def go(self) -> SyncRun:
+    def beat(self) -> None:
+        """See Session."""
+        self._save_usage()
+        self._afford()
+
+    def note(self, sentence: str) -> None:
+        """See Session."""
+        if sentence not in self.row.notes.splitlines():
+            self.row.notes = f"{self.row.notes}\n{sentence}".strip()
+            self.row.save(update_fields=["notes"])
+
+    def count(self, **numbers: int) -> None:
+        """See Session."""
+        counted = {name: F(name) + number for name, number in numbers.items() if number}
+        if counted:
+            SyncRun.objects.filter(pk=self.row.pk).update(**counted)
+
+    def _usage(self) -> dict[str, int]:
+        if self.connector is None:
+            return {}
+        budget = self.connector.budget
+        spent = {"budget_used": budget.used, "budget_limit": budget.limit} if budget else {}
+        return {"calls": self.connector.calls, **spent}
+
+    def _save_usage(self) -> None:
+        found = SyncRun.objects.filter(pk=self.row.pk, state=SyncRun.State.RUNNING)
+        if not found.update(beat_at=self.clock(), **self._usage()):
+            raise SupersededError
+
+    def _afford(self) -> None:
+        budget = self.connector.budget if self.connector else None
+        share = ASKED_SHARE if self.row.requested_by else SCHEDULED_SHARE
+        if budget and budget.limit and budget.used >= share * budget.limit:
+            raise _OutOfBudgetError
+
+    # From beginning to end
+
+    def go(self, mode: SyncRun.Mode | None, by: str, sweep: bool) -> SyncRun:
         """Read and store everything; always leaves a finished run."""
+        self._take_up(mode, by, sweep)
         try:
             self._read()
+            if self.write_error:
+                raise self.write_error
         except ConnectorError as error:
             self._fail(str(error), error.retry_minutes)
         except MappingError as error:
             self._fail(_("The field mapping can't be used: %s") % error)
+        except _OutOfBudgetError:
+            self._pause()
         except SupersededError:
             logger.warning("Sync run %s was ended by somebody else.", self.row.pk)
         except BaseException as error:
@@ -130,21 +204,54 @@ class _Run:
             raise
         else:
             self._succeed()
-        self.row.refresh_from_db()
-        return self.row
+        return SyncRun.objects.filter(pk=self.row.pk).first() or self.row
+
+    def _take_up(self, mode: SyncRun.Mode | None, by: str, sweep: bool) -> None:
+        _end_dead(self.connection, self.clock())
+        row = (
+            SyncRun.objects.filter(connection=self.connection, state=SyncRun.State.QUEUED)
+            .order_by("pk")
+            .first()
+        )
+        if row is None:
+            row = SyncRun(connection=self.connection, queued_at=self.clock(), requested_by=by)
+        row.mode = mode or row.mode
+        row.sweep = row.sweep or sweep or (not self.hints_only and self._time_to_sweep())
+        row.state = SyncRun.State.RUNNING
+        row.started_at = row.beat_at = self.clock()
+        row.cursor_before = row.cursor_after = {
+            name: place for name, place in self.connection.cursor.items() if name not in (FULL, SWEEP)
+        }
+        row.save()
+        row.connection = self.connection
+        self.row = row
+
+    def _time_to_sweep(self) -> bool:
+        days, last = self.connection.sweep_every_days, self.connection.swept_at
+        begun = any(not name.startswith("_") for name in self.connection.cursor)
+        return bool(days and begun and (last is None or last + timedelta(days=days) <= self.clock()))
 
     def _read(self) -> None:
-        connector = self._connector()
-        mode: Mode = "full" if self.row.mode == SyncRun.Mode.FULL else "incremental"
-        for name, wanted in mappings.parse_all(self.connection.mapping, type(connector)).items():
-            mapping = self._mapping(connector, name, wanted)
-            names = mapping.names()
-            for page in connector.pages(name, self.connection.cursor.get(name) or {}, mode, names):
-                self._store(page, mapping)
-            if mode == "incremental":
-                self._retry_rejected(connector, name, mapping, names)
+        self.connector = connector = self._connect()
+        wanted = mappings.parse_all(self.connection.mapping, type(connector))
+        if self.hints_only:
+            hinted = set(
+                SyncHint.objects.filter(connection=self.connection)
+                .exclude(kind__in=hints.WAITING)
+                .values_list("object", flat=True)
+                .distinct()
+            )
+            for name in [name for name in wanted if name in hinted]:
+                self._reading(name, wanted[name]).hints()
+            return
+        self._plan(list(wanted))
+        self._watch(connector)
+        for name, mapping in wanted.items():
+            self._read_object(name, mapping)
+        if self.until and None not in self.until:
+            self._know(min(until for until in self.until if until is not None))
 
-    def _connector(self) -> Connector:
+    def _connect(self) -> Connector:
         try:
             return connectors.connector(self.connection)
         except KeyError:
@@ -152,45 +259,129 @@ class _Run:
                 _("There is no connector for “%s” in this version.") % self.connection.kind
             ) from None
 
-    def _mapping(self, connector: Connector, name: str, mapping: Mapping) -> Mapping:
-        """The mapping without fields that the CRM no longer has; those are noted, and the rest goes on."""
-        known = {field.name for field in connector.fields(name)}
-        missing = sorted(set(mapping.names()) - known)
-        if missing:
-            self.row.notes = ngettext(
-                "The mapped field %(names)s no longer exists in the CRM; it was left out.",
-                "The mapped fields %(names)s no longer exist in the CRM; they were left out.",
-                len(missing),
-            ) % {"names": ", ".join(missing)}
-            self.row.save(update_fields=["notes"])
-        return mapping.only(known)
+    def _plan(self, names: list[str]) -> None:
+        """Remember what is to be read and compared completely, by this run or those that go on with it."""
+        assert self.connector is not None  # noqa: S101 - for the type checker
+        cursor = self.connection.cursor
+        full, swept = set(cursor.get(FULL, ())), set(cursor.get(SWEEP, ()))
+        if self.row.mode == SyncRun.Mode.FULL:
+            full |= set(names)
+        if self.connector.complete and (self.row.sweep or self.row.mode == SyncRun.Mode.FULL):
+            swept |= {name for name in names if name in cursor}
+        self._set(FULL, [name for name in names if name in full])
+        self._set(SWEEP, [name for name in names if name in swept])
+        self._save_cursor()
 
-    def _store(self, page: Page, mapping: Mapping) -> None:
-        apply(self.row, page, mapping, self.clock())
-        self.row.refresh_from_db()
-        self.row.connection = self.connection
-        self.progress(self.row)
+    def _set(self, key: str, names: list[str]) -> None:
+        rest = {name: value for name, value in self.connection.cursor.items() if name != key}
+        self.connection.cursor = {**rest, key: names} if names else rest
 
-    def _retry_rejected(self, connector: Connector, name: str, mapping: Mapping, names: list[str]) -> None:
-        waiting = SyncReject.objects.filter(
-            connection=self.connection,
-            object=name,
-            resolved_at=None,
-            last_seen__lt=self.row.started_at,
-        )
-        ids = list(waiting.order_by("last_seen").values_list("record_id", flat=True)[:RETRIED])
-        if not ids:
+    def _drop(self, key: str, name: str) -> None:
+        self._set(key, [other for other in self.connection.cursor.get(key, ()) if other != name])
+
+    def _save_cursor(self) -> None:
+        Connection.objects.filter(pk=self.connection.pk).update(cursor=self.connection.cursor)
+
+    def _watch(self, connector: Connector) -> None:
+        """Ask for calls from the CRM, or renew that. Without them changes come by the schedule."""
+        url = settings.NUDGE_PUBLIC_URL + reverse("crm-hook", args=[self.connection.slug])
+        try:
+            state = connector.watch(url, self.connection.watch, self.clock())
+        except ConnectorError as error:
+            if error.retry_minutes is not None:
+                raise
+            self.note(_("The CRM does not call us about changes: %s") % error)
             return
-        records = connector.read(name, ids, names)
-        self._store(Page(name, records, self.connection.cursor[name], current=True), mapping)
-        there = {record.id for record in records}
-        waiting.filter(record_id__in=[record_id for record_id in ids if record_id not in there]).update(
-            resolved_at=self.clock()
-        )
+        if state != self.connection.watch:
+            self.connection.watch = state
+            Connection.objects.filter(pk=self.connection.pk).update(watch=state)
+
+    def _reading(self, name: str, mapping: Mapping) -> Reading:
+        """One object with the fields that the CRM has now."""
+        assert self.connector is not None  # noqa: S101 - for the type checker
+        fields = self.connector.fields(name)
+        changed = drift.check(self.connection, name, mapping, fields)
+        for sentence in changed.notes:
+            self.note(sentence)
+        if changed.volatile and name in self.connection.cursor.get(SWEEP, ()):
+            self._set(FULL, [*self.connection.cursor.get(FULL, ()), name])
+        self._afford()
+        known = mapping.only({field.name for field in fields})
+        return Reading(self, self.connector, self.connector.object_type(name), known)
+
+    def _read_object(self, name: str, mapping: Mapping) -> None:
+        reading = self._reading(name, mapping)
+        reading.hints()
+        full = name in self.connection.cursor.get(FULL, ())
+        reading.changes("full" if full else "incremental", lambda: self._drop(FULL, name))
+        reading.hints()
+        reading.rejected()
+        if name in self.connection.cursor.get(SWEEP, ()):
+            sweep(reading)
+            self._drop(SWEEP, name)
+            self._save_cursor()
+        self.until.append(reading.until)
+        if reading.role == "person":
+            self._write_back(name, reading.mapping)
+
+    def _write_back(self, name: str, mapping: Mapping) -> None:
+        """Tell the CRM what happened here. That it refuses does not undo what was read."""
+        assert self.connector is not None  # noqa: S101 - for the type checker
+        try:
+            written = writeback.write_back(self.connector, self.connection, name, mapping, self.clock())
+        except ConnectorError as error:
+            self.write_error = error
+            self.note(_("Writing back did not work: %s") % error)
+            return
+        self.count(written=written.records + written.activities)
+        self.soon = self.soon or written.waiting > 0
+        if written.refused:
+            self.note(
+                ngettext(
+                    "%d record was refused by the CRM when writing back.",
+                    "%d records were refused by the CRM when writing back.",
+                    written.refused,
+                )
+                % written.refused
+            )
+
+    def _know(self, until: datetime) -> None:
+        self.connection.synced_until = until
+        Connection.objects.filter(pk=self.connection.pk).update(synced_until=until)
+        lag = max(0.0, (self.clock() - until).total_seconds())
+        SyncRun.objects.filter(pk=self.row.pk).update(lag_seconds=lag)
+
+    # Endings
 
     def _succeed(self) -> None:
-        self._finish(SyncRun.State.SUCCEEDED, "", timedelta(minutes=self.connection.interval_minutes))
+        cursor, swept = self.connection.cursor, self.connection.swept_at
+        if (
+            not self.hints_only
+            and SWEEP not in cursor
+            and (self.row.sweep or swept is None or self._all_read)
+        ):
+            Connection.objects.filter(pk=self.connection.pk).update(swept_at=self.clock())
+        interval = timedelta(minutes=self.connection.interval_minutes)
+        pause = None if self.hints_only else min(interval, SOON) if self.soon else interval
+        self._finish(SyncRun.State.SUCCEEDED, "", pause)
         alerts.resolve(f"sync:{self.connection.slug}")
+
+    @property
+    def _all_read(self) -> bool:
+        return self.row.mode == SyncRun.Mode.FULL
+
+    def _pause(self) -> None:
+        """End early: what remains of the CRM's calls is for the company's other programs, and for people."""
+        budget = self.connector.budget if self.connector else None
+        if budget:
+            self.note(
+                _(
+                    "Stopped early: %(used)d of the %(limit)d calls that the CRM allows are used up. The rest follows."
+                )
+                % {"used": budget.used, "limit": budget.limit}
+            )
+        interval = timedelta(minutes=self.connection.interval_minutes)
+        self._finish(SyncRun.State.SUCCEEDED, "", max(interval, PARKED))
 
     def _fail(self, error: str, retry_minutes: int | None = None) -> None:
         """End the run; the more failures in a row, the longer the pause."""
@@ -210,9 +401,22 @@ class _Run:
             f"sync:{self.connection.slug}", _("“%s” could not be synced.") % self.connection, error
         )
 
-    def _finish(self, state: SyncRun.State, error: str, pause: timedelta) -> None:
+    def _finish(self, state: SyncRun.State, error: str, pause: timedelta | None) -> None:
+        """Write the run's end, and when the next one begins; None: as planned before."""
+        held = SyncRun.objects.filter(pk=self.row.pk).values_list("held", flat=True).first()
+        if held:
+            self.note(
+                ngettext(
+                    "%d deletion is held back until a person allows it.",
+                    "%d deletions are held back until a person allows them.",
+                    held,
+                )
+                % held
+            )
+        brake.report(self.connection, bool(held))
         finished = self.clock()
         SyncRun.objects.filter(pk=self.row.pk, state=SyncRun.State.RUNNING).update(
-            state=state, error=error, finished_at=finished, beat_at=finished
+            state=state, error=error, finished_at=finished, beat_at=finished, **self._usage()
         )
-        Connection.objects.filter(pk=self.connection.pk).update(next_sync_at=finished + pause)
+        if pause is not None:
+            Connection.objects.filter(pk=self.connection.pk).update(next_sync_at=finished + pause)

@@ -87,12 +87,14 @@ def remember(
         )
 
 
-def due(connection: Connection, object_name: str, waiting: bool, after: int) -> list[Due]:
+def due(
+    connection: Connection, object_name: str, waiting: bool, after: int = 0, size: int = BATCH
+) -> list[Due]:
     """The next hints with a number above `after`, the oldest first; those that wait for a yes only if `waiting`."""
     found = SyncHint.objects.filter(connection=connection, object=object_name, pk__gt=after).order_by("pk")
     if not waiting:
         found = found.exclude(kind__in=WAITING)
-    return [Due(*row) for row in found.values_list("pk", "record_id", "kind", "received_at")[:BATCH]]
+    return [Due(*row) for row in found.values_list("pk", "record_id", "kind", "received_at")[:size]]
 
 
 def page(

@@ -1,9 +1,15 @@
-"""Asking for a run."""
+"""Runs that are asked for, and those that nobody needs any more."""
+
+from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from crm import wake
 from crm.models import Connection, SyncRun
+
+KEPT = timedelta(days=90)
+IDLE_KEPT = timedelta(days=7)  # of runs that found nothing: most of them do
 
 
 @transaction.atomic
@@ -29,3 +35,13 @@ def request_sync(
         waiting.save(update_fields=["mode", "requested_by", "sweep"])
     wake.on_commit("crm.tasks.sync_due", "sync")
     return waiting
+
+
+def forget_runs(now: datetime) -> int:
+    """Delete old reports; return how many. A connection's last ones stay, however old."""
+    idle = Q(state=SyncRun.State.SUCCEEDED, created=0, updated=0, merged=0, deleted=0, held=0, written=0)
+    old = SyncRun.objects.filter(
+        Q(finished_at__lt=now - KEPT) | (idle & Q(finished_at__lt=now - IDLE_KEPT, notes=""))
+    )
+    last = SyncRun.objects.order_by("connection", "-pk").distinct("connection").values("pk")
+    return old.exclude(pk__in=list(last.values_list("pk", flat=True))).delete()[0]

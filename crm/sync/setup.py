@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
+from django.utils.translation import gettext as _
 
-from crm import connectors
+from crm import alerts, connectors
 from crm.connectors.base import Connector
 from crm.models import (
+    AccessToken,
     Connection,
     CrmPurchase,
     Identifier,
@@ -15,9 +17,12 @@ from crm.models import (
     SyncHint,
     SyncReject,
     SyncRun,
-    WrittenRecord,
 )
-from crm.sync import schedule
+from crm.sync import queue, writeback
+
+
+class OtherAccountError(ValueError):
+    """The settings name another account of the CRM; the message says what to do instead."""
 
 
 def set_credentials(connection: Connection, credentials: dict[str, Any]) -> None:
@@ -53,7 +58,7 @@ def create(
         )
         set_credentials(connection, credentials)
         connection.save()
-        schedule.request_sync(connection, SyncRun.Mode.FULL, by)
+        queue.request_sync(connection, SyncRun.Mode.FULL, by)
     return connection
 
 
@@ -68,10 +73,54 @@ def suggested(connector: Connector, object_name: str) -> dict[str, Any]:
 
 
 @transaction.atomic
+def change_settings(
+    connection: Connection, config: dict[str, Any], credentials: dict[str, Any] | None = None
+) -> None:
+    """Give a stored connection other settings, and with `credentials` a new way in.
+
+    Record ids mean something only within one account. So settings that name another one are taken only while
+    nothing was read yet; then everything that the old account told is forgotten.
+
+    Raises:
+        ConnectorError: the settings do not fit the connector; nothing was stored.
+        OtherAccountError: records of the present account are here; nothing was stored.
+    """
+    held = Connection.objects.select_for_update().get(pk=connection.pk)
+    kind = connectors.kinds()[held.kind]
+    present: Any = held.credentials
+    before = msgspec.to_builtins(kind(held.config, present).config)
+    wanted = present if credentials is None else credentials
+    after = msgspec.to_builtins(kind(config, wanted).config)
+    other = any(before.get(name) != after.get(name) for name in kind.identity_fields)
+    if other and SourceRecord.objects.filter(connection=held).exists():
+        raise OtherAccountError(
+            _(
+                "These settings name another account of the CRM, whose records are not those that are here. "
+                "Connect it as a new connection, and remove this one if it is no longer needed."
+            )
+        )
+    connection.config = config
+    changed = ["config"]
+    if credentials is not None:
+        set_credentials(connection, credentials)
+        changed.append("credentials")
+    if other:
+        connection.cursor, connection.schema, connection.watch = {}, {}, {}
+        changed += ["cursor", "schema", "watch"]
+        SyncReject.objects.filter(connection=held).delete()
+        SyncHint.objects.filter(connection=held).delete()
+    if other or credentials is not None:
+        AccessToken.objects.filter(connection=held).delete()
+    connection.save(update_fields=changed)
+
+
+@transaction.atomic
 def remove(connection: Connection) -> None:
     """Disconnect a CRM: its records, runs and record ids are forgotten, the profiles stay."""
     Identifier.objects.filter(kind__startswith=f"{connection.slug}:").delete()
-    for model in (SourceRecord, SyncReject, SyncRun, SyncHint, WrittenRecord, CrmPurchase):
+    writeback.forget(connection)
+    alerts.resolve_all(f"sync:{connection.slug}")
+    for model in (SourceRecord, SyncReject, SyncRun, SyncHint, CrmPurchase):
         # At once in SQL; the ORM would load every record to look for what depends on it.
         rows = model.objects.filter(connection=connection)
         rows._raw_delete(rows.db)

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from crm.models import Connection, SyncRun
 from crm.sync import engine
 
-COUNTS = ("read", "created", "updated", "unchanged", "rejected", "deleted")
+COUNTS = ("read", "created", "updated", "unchanged", "rejected", "merged", "deleted", "held", "written")
 SHOWN_REJECTS = 10
 
 
@@ -19,17 +19,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser):
         parser.add_argument("connection", help="The connection's short name or name.")
         parser.add_argument("--full", action="store_true", help="Read everything, not only what changed.")
+        parser.add_argument(
+            "--sweep",
+            action="store_true",
+            help="Compare all record ids with the CRM's, to find lost deletions.",
+        )
 
     def handle(self, *args, **options):
         connection = self._find(options["connection"])
         mode = SyncRun.Mode.FULL if options["full"] else None
         self._shown = 0.0
         try:
-            run = engine.run(connection, mode, progress=self._progress, by="manage.py")
+            run = engine.run(
+                connection, mode, progress=self._progress, by="manage.py", sweep=options["sweep"]
+            )
         except engine.AlreadyRunningError as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
-            raise CommandError("Stopped; the next run goes on behind the last stored page.") from None
+            raise CommandError("Stopped; the next run goes on behind what was stored.") from None
         if self.stdout.isatty():
             self.stdout.write("\r" + " " * 60 + "\r", ending="")
         self.stdout.write(", ".join(f"{getattr(run, name)} {name}" for name in COUNTS) + ".")

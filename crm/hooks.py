@@ -1,0 +1,51 @@
+"""Calls from CRMs: they say which records to look at, and are never believed beyond that."""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from crm import connectors, wake
+from crm.connectors.base import ConnectorError, HookRefused, HookRequest
+from crm.models import Connection
+from crm.sync import hints
+
+BODY_LIMIT = 1024 * 1024  # bytes
+
+
+@csrf_exempt
+@require_POST
+def receive(request: HttpRequest, slug: str) -> HttpResponse:
+    """Remember the records that a CRM calls about, and let the worker look at them.
+
+    Whether the call is the CRM's, its connector tells by signature or secret; otherwise it is answered with 401
+    and nothing is stored. A paused connection's calls wait for it.
+    """
+    connection = Connection.objects.filter(slug=slug).exclude(state=Connection.State.DRAFT).first()
+    if connection is None or connection.kind not in connectors.kinds():
+        return _plain("There is no such CRM connection.", 404)
+    received_at = timezone.now()
+    body = request.read(BODY_LIMIT + 1)
+    if len(body) > BODY_LIMIT:
+        return _plain("Too large.", 413)
+    call = HookRequest(
+        method=request.method or "",
+        url=settings.NUDGE_PUBLIC_URL + request.get_full_path(),
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=body,
+        received_at=received_at,
+    )
+    try:
+        answer = connectors.connector(connection).hook(call)
+    except HookRefused:
+        return _plain("This call does not come from the CRM.", 401)
+    except ConnectorError:
+        return _plain("The connection's settings are incomplete.", 503)
+    if hints.add(connection, answer.hints, received_at):
+        wake.on_commit("crm.tasks.sync_due", "sync")
+    return HttpResponse(answer.body, content_type=answer.content_type)
+
+
+def _plain(text: str, status: int) -> HttpResponse:
+    return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
