@@ -347,13 +347,11 @@ class Parser:
         return Order(name, descending, nulls_last)
 
     def condition(self) -> Any:
-        """Terms joined by AND or by OR; both without parentheses are an error, as in Salesforce."""
+        """Terms joined by AND or by OR. A change from one to the other is left unread, and so an error."""
         parts = [self.term()]
         joint = self.token.word
         while joint in ("AND", "OR") and self.accept(joint):
             parts.append(self.term())
-        if self.token.word in ("AND", "OR"):
-            raise self.unexpected()
         if len(parts) == 1:
             return parts[0]
         return And(tuple(parts)) if joint == "AND" else Or(tuple(parts))

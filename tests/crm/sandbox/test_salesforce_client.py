@@ -123,8 +123,10 @@ def test_the_client_logs_in_again_when_its_token_has_ended(sandbox):
     assert sandbox.salesforce.expire_tokens() == 1
     assert len(query(sf, ALL)) == 60
     assert sf.session_id != first
+    second = sf.session_id
     sandbox.clock.offset_seconds = sandbox.salesforce.sessions.idle_seconds + 1
     assert len(query(sf, ALL)) == 60
+    assert sf.session_id not in (first, second)
     sandbox.salesforce.sessions.refusing = True
     sandbox.salesforce.expire_tokens()
     with pytest.raises(SalesforceAuthenticationFailed, match="expired access/refresh token"):
@@ -231,8 +233,10 @@ def test_a_locator_that_is_gone(sandbox, sf):
     sandbox.salesforce.sessions.idle_seconds = 10**9
     third = sf.query(ALL)
     sf.query_more(third["nextRecordsUrl"], identifier_is_url=True)
+    with pytest.raises(SalesforceMalformedRequest, match="INVALID_QUERY_LOCATOR"):
+        sf.query_more(first["nextRecordsUrl"], identifier_is_url=True)
     sandbox.salesforce.queries.expire_cursors()
-    for page in (first, second, third):
+    for page in (second, third):
         with pytest.raises(SalesforceMalformedRequest, match="INVALID_QUERY_LOCATOR"):
             sf.query_more(page["nextRecordsUrl"], identifier_is_url=True)
 
@@ -273,6 +277,8 @@ def test_a_records_life(sandbox, sf):
 def test_upsert_by_external_id(sandbox, sf):
     assert sf.Contact.upsert("Nudge_Id__c/n%2F1%20%C3%A9", {"LastName": "One"}) == 201
     assert sf.Contact.upsert("Nudge_Id__c/N%2F1%20%C3%89", {"LastName": "Eins"}) == 200
+    (own,) = query(sf, "SELECT Id FROM Contact WHERE Nudge_Id__c != null")
+    assert sf.Contact.update(own["Id"], {"Nudge_Id__c": "n/1 é"}) == 204
     reply = sf.Contact.upsert("Nudge_Id__c/n/1%20%C3%A9", {"LastName": "Un"}, raw_response=True).json()
     (row,) = query(sf, "SELECT Id, LastName, Nudge_Id__c FROM Contact WHERE Nudge_Id__c != null")
     assert (row["LastName"], row["Nudge_Id__c"]) == ("Un", "n/1 é")
@@ -331,6 +337,10 @@ def test_the_feeds_of_updated_and_deleted_ids(sandbox, sf):
         covered = datetime.strptime(feed["latestDateCovered"], "%Y-%m-%dT%H:%M:%S.%f%z")
         assert covered.second == 0
         assert datetime.now(UTC) < covered + timedelta(seconds=60) < end
+    stamp = (start - timedelta(hours=1)).replace(second=5, microsecond=0)
+    sandbox.salesforce.edit("Contact", ids[5], {"modified": stamp.isoformat()})
+    window = stamp + timedelta(seconds=40), stamp + timedelta(minutes=10)
+    assert sf.Contact.updated(*window)["ids"] == [ids[5]]  # seconds are ignored
     for old in (timedelta(days=31), timedelta(seconds=20)):
         with pytest.raises(SalesforceMalformedRequest, match="INVALID_REPLICATION_DATE"):
             sf.Contact.updated(end - old, end)
@@ -346,6 +356,8 @@ def test_the_feeds_of_updated_and_deleted_ids(sandbox, sf):
 
 
 def test_bulk_query_in_pages(sandbox, sf):
+    sandbox.salesforce.bulk.page_size = 20
+    assert len(list(sf.bulk2.Contact.query("SELECT Id FROM Contact", wait=0))) == 3
     sandbox.salesforce.bulk.page_size = 25
     text = "SELECT Id, Email, Account.Name, HasOptedOutOfEmail, SystemModstamp FROM Contact"
     pages = list(sf.bulk2.Contact.query(text, wait=0))
@@ -398,6 +410,12 @@ def test_bulk_upsert_tells_what_became_of_each_row(sandbox, sf):
     (stored,) = query(sf, "SELECT Id, LastName FROM Contact WHERE Nudge_Id__c = '1'")
     assert stored["LastName"] == 'Łoś, the "elk"\nof two lines'
     sf.bulk2.Contact.update(records=[{"Id": stored["Id"], "FirstName": "#N/A", "LastName": "Elk"}], wait=0)
+    assert query(sf, "SELECT FirstName FROM Contact WHERE LastName = 'Elk'")[0]["FirstName"] is None
+    for name in ("Ola", ""):  # an empty value changes nothing
+        sf.bulk2.Contact.update(
+            records=[{"Id": stored["Id"], "FirstName": name, "Email": "elk@example.com"}], wait=0
+        )
+    assert sf.Contact.get(stored["Id"])["FirstName"] == "Ola"
     sf.bulk2.Contact.delete(records=[{"Id": stored["Id"]}], wait=0)
     (gone,) = [row for row in sf.query(ALL, include_deleted=True)["records"] if row["Id"] == stored["Id"]]
     assert (gone["LastName"], gone["IsDeleted"]) == ("Elk", True)

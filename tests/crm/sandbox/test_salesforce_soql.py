@@ -253,6 +253,17 @@ def test_parents_children_and_inner_queries(salesforce):
     assert roles["done"] is True
     assert roles["totalSize"] == len(roles["records"]) > 0
     assert won["Id"] in [role["OpportunityId"] for role in roles["records"]]
+    for minute in range(3):
+        role = salesforce.create("OpportunityContactRole", {"ContactId": buyer["Id"]})
+        late = {"modified": f"2027-01-01T00:0{9 - minute}:00Z"}
+        salesforce.edit("OpportunityContactRole", role["id"], late)
+    (buyer,) = find(
+        salesforce,
+        "SELECT Id, (SELECT SystemModstamp FROM OpportunityContactRoles ORDER BY SystemModstamp, Id) "
+        f"FROM Contact WHERE Id = '{buyer['Id']}'",
+    )
+    stamps = [row["SystemModstamp"] for row in buyer["OpportunityContactRoles"]["records"]]
+    assert stamps == sorted(stamps)
     buyers = "SELECT Id FROM Contact WHERE Id {} (SELECT ContactId FROM Opportunity)"
     some, others = (len(find(salesforce, buyers.format(sign))) for sign in ("IN", "NOT IN"))
     assert some > 0
