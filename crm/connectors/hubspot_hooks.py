@@ -47,7 +47,7 @@ class Event(msgspec.Struct, rename="camel"):
 def check(request: HookRequest, secret: str) -> None:
     """HookRefused unless the call is signed with the secret and at most five minutes old or early."""
     stamp = request.headers.get(TIMESTAMP, "")
-    if not secret or not re.fullmatch(r"[0-9]{1,15}", stamp):
+    if not secret or not re.fullmatch(r"[0-9]{1,14}", stamp):
         raise HookRefused
     age = request.received_at - (EPOCH + timedelta(milliseconds=int(stamp)))
     if not NEWEST <= age <= OLDEST:
