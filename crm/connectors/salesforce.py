@@ -208,8 +208,7 @@ class Salesforce(Connector):
 
     def _walk(self, object_name: str, names: Sequence[str]) -> Walk:
         reader = self._reader(object_name, names)
-        # Whose rows hold others' inside, Bulk does not take.
-        bulk_from = self.bulk_from if not reader.schema.roles else None
+        bulk_from = self.bulk_from if reader.simple else None
         every = timedelta(minutes=self.config.deletions_every_minutes)
         return Walk(self._api, reader, bulk_from, self.poll_seconds, every)
 

@@ -159,7 +159,7 @@ class Api:
         """Salesforce's clock at its last answer, in whole seconds."""
         if self.wire.server_time is None:
             raise ConnectorError(_("Salesforce's answers carry no date; is a proxy in between?"))
-        return self.wire.server_time.astimezone(UTC)
+        return self.wire.server_time
 
     def organization(self) -> str:
         """The id of the organisation that the token is for, 18 characters; empty if Salesforce didn't tell."""

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
+from django.utils.translation import gettext as _
+
 from crm.connectors.base import Field, FieldKind, Suggestion
 from crm.connectors.salesforce_api import Described, DescribedField
 
 CONTACT, LEAD, OPPORTUNITY, PRODUCT = "Contact", "Lead", "Opportunity", "Product2"
 ID, STAMP, DELETED, MASTER = "Id", "SystemModstamp", "IsDeleted", "MasterRecordId"
-ROLES = "OpportunityContactRoles"
+PRICE = "UnitPrice"  # of a product's first price book entry; not a field of the product
 COMPOUND = ("address", "location", "base64", "complexvalue", "json")  # several values, or none to show
 KINDS: dict[str, FieldKind] = {
     "boolean": "boolean",
@@ -60,6 +63,7 @@ FIRST_OF: dict[str, dict[str, tuple[str, ...]]] = {
     PRODUCT: {
         "sku": ("SKU__c", "ProductCode", "StockKeepingUnit"),
         "name": ("Name",),
+        "price": ("Price__c", PRICE),
         "category": ("Family",),
         "description": ("Description",),
         "url": ("DisplayUrl",),
@@ -107,6 +111,38 @@ WRITE = {
 }
 
 
+class Related(msgspec.Struct, frozen=True):
+    """Rows of another object inside an object's rows.
+
+    Args:
+        relationship: what they are called there; object: what they are.
+        key: their field that names the record they belong to.
+        select: the query inside the query, with a place for the relationship.
+    """
+
+    relationship: str
+    object: str
+    key: str
+    select: str
+
+
+RELATED = {
+    OPPORTUNITY: Related(
+        "OpportunityContactRoles",
+        "OpportunityContactRole",
+        "OpportunityId",
+        "(SELECT ContactId, IsPrimary FROM {} ORDER BY IsPrimary DESC)",
+    ),
+    # A product gets its standard price before any other price.
+    PRODUCT: Related(
+        "PricebookEntries",
+        "PricebookEntry",
+        "Product2Id",
+        "(SELECT UnitPrice FROM {} WHERE IsActive = true ORDER BY CreatedDate ASC LIMIT 1)",
+    ),
+}
+
+
 class Schema:
     """One object's fields, as far as the user may see them."""
 
@@ -131,10 +167,17 @@ class Schema:
         self.kinds = {field.name: field.kind for field in self.fields}
         self.writable = {field.name for field in self.fields if field.writable}
         self.merges = MASTER in self.types
-        # Contacts have such children too, but there they do not say whose the record is.
-        self.roles = name == OPPORTUNITY and any(
-            child.relationship_name == ROLES for child in described.child_relationships
-        )
+        self.related = _related(name, described)
+        self.buyers = name == OPPORTUNITY
+        self.priced = name == PRODUCT and self.related is not None
+        if self.priced:
+            self.fields.append(Field(PRICE, _("Standard price"), "number"))
+            self.kinds[PRICE] = "number"
+
+    def inner(self, names: Sequence[str]) -> str:
+        """The query for rows inside, if what is wanted stands in them."""
+        wanted = self.buyers or (self.priced and PRICE in names)
+        return self.related.select.format(self.related.relationship) if self.related and wanted else ""
 
     def reader(self, name: str) -> Callable[[Any], Any]:
         """What makes a value of REST's JSON, or a text of Bulk's CSV, a value of the field's kind; both the same."""
@@ -157,6 +200,17 @@ class Schema:
         if isinstance(value, list | tuple):
             return ";".join(map(str, value))
         return value if kind == "number" else str(value)
+
+
+def _related(name: str, described: Described) -> Related | None:
+    """The object's inner rows, if the user may see any, under the name they have there."""
+    related = RELATED.get(name)
+    if related is None:
+        return None
+    for child in described.child_relationships:
+        if (child.relationship_name or "").lower() == related.relationship.lower():
+            return msgspec.structs.replace(related, relationship=child.relationship_name)
+    return None
 
 
 def _kind(field: DescribedField) -> FieldKind:
@@ -240,10 +294,10 @@ def suggestion(object_name: str, role: str, fields: Sequence[Field]) -> Suggesti
         if not field.custom or field.name in passed or name.startswith("nudge_"):
             continue
         targets = (BY_NAME[role].get(name), f"{prefix}{name}")
-        target = next((target for target in targets if target and target not in taken), None)
-        if target:
-            chosen[field.name] = target
-            taken.add(target)
+        free = [one for one in targets if one and one not in taken]
+        if free:
+            chosen[field.name] = free[0]
+            taken.add(free[0])
     writable = {field.name for field in fields if field.writable}
     write = {name: value for name, value in WRITE.items() if role == "person" and name in writable}
     won = dict(WON) if role == "purchase" and WON["field"] in known else None

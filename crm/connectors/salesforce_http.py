@@ -5,7 +5,8 @@ The library sends every request to https:// without a timeout and gives up at th
 """
 
 import time
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from crm.connectors.base import Budget
 
 CONNECT_SECONDS = 5
 WHOLE_ANSWER_SECONDS = 300  # however steadily it drips
+SLOW_RETRIES = 2  # of calls that took all the time they had
 LONGEST_WAIT = 30.0  # seconds, whatever Retry-After says
 CHUNK = 65_536
 TROUBLE = (429, 500, 502, 503, 504)
@@ -55,8 +57,11 @@ class Wire(HTTPAdapter):
             self.calls += 1
             try:
                 response = self._whole(super().send(request, **kwargs))
-            except requests.RequestException:
-                if attempt == self.retries:
+            except requests.RequestException as error:
+                most = (
+                    min(self.retries, SLOW_RETRIES) if isinstance(error, requests.Timeout) else self.retries
+                )
+                if attempt >= most:
                     raise
                 wait = 0.0
             else:
@@ -83,16 +88,14 @@ class Wire(HTTPAdapter):
         response.raw.release_conn()
         # What requests itself sets once a body is read; there is no public way to hand one in.
         response._content = b"".join(parts)
-        response._content_consumed = True  # type: ignore[attr-defined]
+        response._content_consumed = True
         return response
 
     def _note(self, response: requests.Response) -> None:
         date = response.headers.get("Date")
-        if date:
-            try:
-                self.server_time = parsedate_to_datetime(date)
-            except ValueError:
-                return
+        with suppress(ValueError):
+            if date:
+                self.server_time = parsedate_to_datetime(date).replace(tzinfo=UTC)  # HTTP's dates are GMT
         for part in response.headers.get("Sforce-Limit-Info", "").split(";"):
             name, _equals, numbers = part.strip().partition("=")
             used, _slash, limit = numbers.partition("/")

@@ -6,12 +6,15 @@ Facts about Salesforce that shape this file:
   ids and a second call, whose body may be long, gets the values.
 - An answer may hold fewer rows than the query's LIMIT and yet not be the end (`done` is false). Its locator
   lives two days; going on behind its last row needs none.
+- Who bought, and what a product costs, stands in rows of other objects. They are selected inside; that they
+  change does not stamp the record itself, so it is looked for by them.
 - A field can vanish, or be hidden from the user, at any moment: then the object is described again.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote_plus
 
@@ -19,7 +22,7 @@ import msgspec
 
 from crm.connectors.base import Record
 from crm.connectors.salesforce_api import Api, Refused, Row
-from crm.connectors.salesforce_fields import CONTACT, DELETED, ID, MASTER, ROLES, STAMP, Schema, iso
+from crm.connectors.salesforce_fields import CONTACT, DELETED, ID, MASTER, PRICE, STAMP, Schema, iso
 from crm.connectors.salesforce_ids import long_form
 
 T = TypeVar("T")
@@ -28,7 +31,6 @@ IDS_IN_QUERY = 200
 RETRIEVED = 500  # records whose many fields are got at once
 ADDRESS = 12_000  # characters of a query that fit into an address
 BUYER = "ContactId"
-PEOPLE = f"(SELECT {BUYER}, IsPrimary FROM {ROLES} ORDER BY IsPrimary DESC)"
 
 
 class Found(msgspec.Struct):
@@ -71,7 +73,8 @@ class Reader:
     def _learn(self, schema: Schema) -> None:
         self.schema = schema
         self._basics = [ID, STAMP]
-        if schema.roles and BUYER in schema.types:
+        self._inner = schema.inner(self._names)
+        if schema.buyers and BUYER in schema.types:
             self._basics.append(BUYER)
         there = [name for name in dict.fromkeys(self._names) if name in schema.types]
         self._wanted = [name for name in there if name not in (*self._basics, DELETED, MASTER)]
@@ -106,15 +109,40 @@ class Reader:
 
     def by_id(self, ids: Sequence[str]) -> list[Row]:
         """The rows with these ids (18 characters, up to IDS_IN_QUERY), deleted ones too."""
-        listed = ", ".join(f"'{record_id}'" for record_id in ids)
-        return self.again(lambda: self._rows(f"{ID} IN ({listed})", deleted=True)).rows
+        rows: list[Row] = []
+        waiting = list(ids)
+        while waiting:
+            listed = ", ".join(f"'{record_id}'" for record_id in waiting)
+            found = self.again(partial(self._rows, f"{ID} IN ({listed})", deleted=True))
+            rows += found.rows
+            if not found.more or not found.rows:
+                break
+            there = {long_form(str(row.get(ID))) for row in found.rows}
+            waiting = [record_id for record_id in waiting if record_id not in there]
+        return rows
+
+    @property
+    def simple(self) -> bool:
+        """Whether its rows hold no others inside, which Bulk would not take."""
+        return not self._inner
+
+    def touched(self, begin: str, end: str, last: str) -> Found:
+        """A page, by id, of the records whose inner rows changed within SOQL times: that doesn't stamp them."""
+        related = self.schema.related
+        if related is None or not self._inner:
+            return Found([], None, False, 0)
+        behind = f" AND {ID} > '{last}'" if last else ""
+        changed = f"{STAMP} >= {begin} AND {STAMP} <= {end}"
+        where = f"{ID} IN (SELECT {related.key} FROM {related.object} WHERE {changed}){behind}"
+        # A row inside that was taken away is in the recycle bin.
+        return self.rows(where, f"{ID} ASC", deleted=True)
 
     def _rows(self, tail: str, deleted: bool) -> Found:
         columns = [*self._basics, *self._wanted]
         if deleted:
             columns += [DELETED, *([MASTER] if self.schema.merges else [])]
-        if self.schema.roles:
-            columns.append(PEOPLE)
+        if self._inner:
+            columns.append(self._inner)
         query = self._query(columns, tail)
         wide = len(quote_plus(query)) > ADDRESS
         if wide:
@@ -155,12 +183,21 @@ class Reader:
         if row.get(DELETED) is True:
             master = long_form(str(row.get(MASTER) or ""))
             return Record(record_id, modified_at, deleted=True, merged_into=master)
+        inner = self._inner_rows(row)
+        if self.schema.priced:
+            row = {**row, PRICE: inner[0].get(PRICE) if inner else None}
         fields = {name: read(row.get(name)) for name, read in self._readers}
-        return Record(record_id, modified_at, fields, people=self._people(row) if self.schema.roles else ())
+        people = _people([row, *inner]) if self.schema.buyers else ()
+        return Record(record_id, modified_at, fields, people=people)
 
-    def _people(self, row: Row) -> list[tuple[str, str]]:
-        roles = row.get(ROLES) or {}
-        found = roles.get("records") if isinstance(roles, dict) else None
-        ids = [row.get(BUYER), *(role.get(BUYER) for role in found or [] if isinstance(role, dict))]
-        known = (long_form(str(one)) for one in ids if one)
-        return [(CONTACT, one) for one in dict.fromkeys(known) if one]
+    def _inner_rows(self, row: Row) -> list[Row]:
+        related = self.schema.related
+        found = row.get(related.relationship) if related and self._inner else None
+        rows = found.get("records") if isinstance(found, dict) else None
+        return [one for one in rows or [] if isinstance(one, dict)]
+
+
+def _people(rows: list[Row]) -> list[tuple[str, str]]:
+    """The contacts named in an opportunity and its roles."""
+    known = (long_form(str(row[BUYER])) for row in rows if row.get(BUYER))
+    return [(CONTACT, one) for one in dict.fromkeys(known) if one]

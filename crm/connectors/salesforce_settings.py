@@ -27,7 +27,7 @@ class SalesforceConfig(msgspec.Struct, forbid_unknown_fields=True):
 
     server: Literal["salesforce", "sandbox"] = "salesforce"
     domain: str = ""
-    auth: Literal["client_credentials", "refresh_token", "jwt"] = CLIENT
+    auth: Literal["client_credentials", "refresh_token", "jwt"] = "client_credentials"
     username: str = ""
     hook_key: str = ""
     deletions_every_minutes: int = 10
@@ -169,11 +169,11 @@ class SalesforceForm(forms.Form):
         entered = {name: value for name, value in (super().clean() or {}).items() if value is not None}
         if self.errors:
             return entered
-        parts = [
-            kind(**{name: entered[name] for name in kind.__struct_fields__ if name in entered})
+        config, credentials = (
+            {name: entered[name] for name in kind.__struct_fields__ if name in entered}
             for kind in (SalesforceConfig, SalesforceCredentials)
-        ]
-        found = problem(*parts)
+        )
+        found = problem(SalesforceConfig(**config), SalesforceCredentials(**credentials))
         if found:
             self.add_error(found[0], ValidationError(found[1]))
         return entered

@@ -205,11 +205,26 @@ class Walk:
             window = {**window, "stamp": stamp, "id": last_id}
             state = {**state, "window": window}
             yield Page(self.name, records, state, expected, current=True)
+        if not window["gone"]:
+            records += yield from self._touched(window, state, expected)
         state = {name: value for name, value in state.items() if name != "window"}
         state["until"] = window["to"]
         until = _time(window["to"]) if last else None
         yield Page(self.name, records, state, expected, current=True, until=until)
         return state
+
+    def _touched(
+        self, window: State, state: State, expected: int | None
+    ) -> Generator[Page, None, list[Record]]:
+        """Records that changed only in their inner rows; returns the last of them."""
+        last = ""
+        while True:
+            found = self.reader.touched(window["from"], window["to"], last)
+            records = [record for row in found.rows if not (record := self.reader.record(row)).deleted]
+            if not found.more:
+                return records
+            yield Page(self.name, records, state, expected, current=True)
+            last = self._moved(found.last, ID)[0]
 
     # Deletions
 

@@ -71,7 +71,7 @@ class TestChanges:
     def test_what_may_still_be_committed_now_waits_for_the_next_run(self, crm):
         _, cursor = run(crm, {})
         crm.wait(3600)
-        crm.change(min(crm.ids()))
+        crm.change(min(crm.ids()), modified=crm.sandbox.clock.now() + 3000)
         pages, cursor = run(crm, cursor)
         assert ids(pages) == set()
         crm.wait()
@@ -451,3 +451,41 @@ def test_purchases_name_their_people_the_likeliest_first(crm):
     (again,) = crm.connector().read("Opportunity", [some.id], ["Amount"])
     assert list(again.people) == [("Contact", buyer), ("Contact", other)]
     assert isinstance(again.fields["Amount"], int | float)
+
+
+def test_a_buyer_that_is_named_later_arrives_though_the_purchase_is_not_stamped(crm):
+    sold = min(crm.org.object("Opportunity").table.records)
+    _, cursor = run(crm, {}, names=["Amount"], kind="Opportunity")
+    crm.wait(3600)
+    _, cursor = run(crm, cursor, names=["Amount"], kind="Opportunity")
+    other = max(crm.ids())
+    crm.org.create("OpportunityContactRole", {"OpportunityId": sold, "ContactId": other, "IsPrimary": False})
+    crm.wait()
+    (record,) = records(run(crm, cursor, names=["Amount"], kind="Opportunity")[0])
+    assert record.id == sold
+    assert ("Contact", other) in record.people
+    crm.wait(3600)
+    _, cursor = run(crm, cursor, names=["Amount"], kind="Opportunity")
+    role = max(crm.org.object("OpportunityContactRole").table.records)
+    crm.org.edit("OpportunityContactRole", role, {"archived": True})
+    crm.wait()
+    (record,) = records(run(crm, cursor, names=["Amount"], kind="Opportunity")[0])
+    assert ("Contact", other) not in record.people
+
+
+def test_prices_come_from_the_price_book_and_change_with_it(crm):
+    names = ["Name", "UnitPrice"]
+    fields = {field.name: field for field in crm.connector().fields("Product2")}
+    assert not fields["UnitPrice"].writable
+    found = records(run(crm, {}, names=names, kind="Product2")[0])
+    products = crm.org.object("Product2").table.records
+    assert {one.id: one.fields["UnitPrice"] for one in found} == {
+        key: pytest.approx(product.values["Price__c"]) for key, product in products.items()
+    }
+    _, cursor = run(crm, {}, names=names, kind="Product2")
+    crm.wait(3600)
+    entry = min(crm.org.object("PricebookEntry").table.records.values(), key=lambda one: one.id)
+    crm.org.edit("PricebookEntry", entry.id, {"properties": {"UnitPrice": 4.5}})
+    crm.wait()
+    (record,) = records(run(crm, cursor, names=names, kind="Product2")[0])
+    assert (record.id, record.fields["UnitPrice"]) == (entry.values["Product2Id"], 4.5)
