@@ -25,7 +25,7 @@ def error(refused):
 
 
 def test_paging_gives_all_five_thousand_once():
-    with running_sandbox() as sandbox:
+    with running_sandbox(vendors=["hubspot"]) as sandbox:
         client = HubSpot(access_token="x", host=sandbox.url)
         seen, after, calls = [], None, 0
         while True:
@@ -88,7 +88,7 @@ def test_the_modified_date_of_other_objects_finds_no_contact(client):
 
 
 def test_search_pages_end_at_ten_thousand_rows():
-    with running_sandbox(contacts=12_000) as sandbox:
+    with running_sandbox(contacts=12_000, vendors=["hubspot"]) as sandbox:
         search = HubSpot(access_token="x", host=sandbox.url).crm.contacts.search_api.do_search
         last = search({"limit": 200, "after": "9800", "sorts": ["hs_object_id"]})
         assert last.total == 12_000
@@ -240,7 +240,7 @@ def test_paging_outside_its_limits_is_refused(http, query):
 
 
 def test_the_last_page_of_a_long_search_is_quick():
-    with running_sandbox(contacts=5000) as sandbox:
+    with running_sandbox(contacts=5000, vendors=["hubspot"]) as sandbox:
         search = HubSpot(access_token="x", host=sandbox.url).crm.contacts.search_api.do_search
         began = time.perf_counter()
         found = search(
