@@ -74,7 +74,7 @@ def run(
     Raises:
         AlreadyRunningError: another process is at it.
     """
-    with _alone(connection):
+    with alone(connection):
         connection.refresh_from_db()
         return _Run(connection, now, progress or (lambda _run: None), hints_only).go(mode, by, sweep)
 
@@ -82,7 +82,7 @@ def run(
 def end_dead(connection: Connection, now: datetime | None = None) -> bool:
     """End a run whose process is dead; return whether there was one. One that is alive is left alone."""
     try:
-        with _alone(connection):
+        with alone(connection):
             return _end_dead(connection, now or timezone.now())
     except AlreadyRunningError:
         return False
@@ -101,8 +101,12 @@ def _end_dead(connection: Connection, now: datetime) -> bool:
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Hold the connection's lock. PostgreSQL frees it when this process dies, however it dies."""
+def alone(connection: Connection) -> Iterator[None]:
+    """Hold the connection's lock. PostgreSQL frees it when this process dies, however it dies.
+
+    Raises:
+        AlreadyRunningError: somebody else holds it.
+    """
     with database.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK, connection.pk])
         if not cursor.fetchone()[0]:
