@@ -21,7 +21,7 @@ FIELDS = (
 )
 
 
-class ProfilePatch(msgspec.Struct):
+class ProfilePatch(msgspec.Struct, gc=False):
     """What to change on one profile, in normal form: UNSET leaves a field, None clears it.
 
     `attributes` is merged key by key; None removes the key.
@@ -43,7 +43,7 @@ class ProfilePatch(msgspec.Struct):
     attributes: dict[str, Any] = {}
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A patch and the key that names its profile.
 
     Args:

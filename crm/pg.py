@@ -1,6 +1,9 @@
 """Many values at once in PostgreSQL's own text forms: far cheaper than one parameter or one cell at a time."""
 
 from collections.abc import Sequence
+from typing import Any
+
+SLICE = 500  # rows made into text while PostgreSQL stores the ones before
 
 # COPY's text format: https://www.postgresql.org/docs/18/sql-copy.html
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -17,10 +20,11 @@ def text_array(values: Sequence[str]) -> str:
     return '{"' + joined.replace("\0", '","') + '"}'
 
 
-def copy_text(columns: Sequence[Sequence[str | None]]) -> str:
-    """Rows, given as columns of equal length, in COPY's text format. None is NULL."""
-    cells = [_cells(column) for column in columns]
-    return "".join([line + "\n" for line in map("\t".join, zip(*cells, strict=True))])
+def copy_columns(copy: Any, columns: Sequence[Sequence[str | None]]) -> None:
+    """Write rows, given as columns of equal length, to a COPY in text format. None is NULL."""
+    for start in range(0, len(columns[0]), SLICE):
+        cells = [_cells(column[start : start + SLICE]) for column in columns]
+        copy.write("\n".join(map("\t".join, zip(*cells, strict=True))) + "\n")
 
 
 def _cells(column: Sequence[str | None]) -> Sequence[str]:

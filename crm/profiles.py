@@ -22,7 +22,7 @@ from crm import normalise
 from crm.models import Identifier
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ID, NAMES, ProfilePatch, Row, row, validate
-from crm.pg import copy_text, text_array
+from crm.pg import copy_columns, text_array
 
 __all__ = [
     "CREATED",
@@ -64,7 +64,7 @@ _UPDATE = f"""
 Key = tuple[str, str]  # an Identifier's kind and value
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What became of one row. `code`, `field` and `detail` tell why it was rejected."""
 
     state: State
@@ -369,7 +369,7 @@ class _Batch:
                 # Sorted, so that two batches claiming the same ones can't wait for each other.
                 for kind in sorted(claims):
                     values, owners = zip(*sorted(claims[kind]), strict=True)
-                    copy.write(copy_text([[kind] * len(values), values, owners]))
+                    copy_columns(copy, [[kind] * len(values), values, owners])
 
     def _insert(self, cursor: Any, now: datetime) -> None:
         if not self.created:
@@ -378,15 +378,14 @@ class _Batch:
         for place in _NO_TEXT:
             columns[place] = [None if value is None else str(value) for value in columns[place]]
         with cursor.copy(_INSERT) as copy:
-            copy.write(
-                copy_text(
-                    [
-                        [str(profile.id) for profile in self.created],
-                        *columns,
-                        [_json(profile.attributes) for profile in self.created],
-                        *[[now.isoformat()] * len(self.created)] * 2,
-                    ]
-                )
+            copy_columns(
+                copy,
+                [
+                    [str(profile.id) for profile in self.created],
+                    *columns,
+                    [_json(profile.attributes) for profile in self.created],
+                    *[[now.isoformat()] * len(self.created)] * 2,
+                ],
             )
 
     def _update(self, cursor: Any, now: datetime) -> None:

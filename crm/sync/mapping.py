@@ -188,7 +188,7 @@ def fingerprints(records: Sequence[Record], mapping: Mapping) -> list[bytes]:
     return found
 
 
-class Translation(msgspec.Struct):
+class Translation(msgspec.Struct, gc=False):
     """A record as a patch, the targets that are empty in the CRM, and its answers by `ConsentRule.name`."""
 
     patch: ProfilePatch
@@ -279,6 +279,7 @@ class Translator:
 
 Convert = Callable[[Any, str | None], Any]
 _COUNTRY = FIELDS.index("country")
+SHARED = 100  # characters of a text that others are likely to have too
 
 
 def _as_text(value: Any) -> Any:
@@ -288,39 +289,52 @@ def _as_text(value: Any) -> Any:
     return value
 
 
-def _forgiving(convert: Convert, code: str) -> Convert:
-    """None instead of the rejection `code`: people type these freely into a CRM, and are taken all the same."""
+def _once(convert: Convert, refused: str = "") -> Convert:
+    """Remember what short texts become, as people share cities, languages and birthdays.
 
-    def forgiven(value: Any, country: str | None) -> Any:
+    Args:
+        refused: the code of rejections that become None: people type these values freely into a CRM.
+    """
+
+    def become(value: Any) -> Any:
         try:
-            return convert(value, country)
+            return convert(_as_text(value), None)
         except Rejection as error:
-            if error.code == code:
+            if error.code == refused:
                 return None
             raise
 
-    return forgiven
-
-
-def _text(field: str) -> Convert:
-    short = lru_cache(8192)(lambda value: normalise.text(value, field))
+    known = lru_cache(maxsize=16_384)(become)
     return lambda value, _country: (
-        short(value)
-        if type(value) is str
-        else None
+        None
         if value is None
-        else normalise.text(_as_text(value), field)
+        else known(value)
+        if type(value) is str and len(value) <= SHARED
+        else become(value)
     )
 
 
-_country = _forgiving(lambda value, _: normalise.country(_as_text(value)), "unknown_country")
+def _phone(value: Any, country: str | None) -> str | None:
+    try:
+        return normalise.phone(_as_text(value), country)
+    except Rejection as error:
+        if error.code == "invalid_phone":
+            return None  # typed freely, as above
+        raise
+
+
+def _text(field: str) -> Convert:
+    return _once(lambda value, _: normalise.text(value, field))
+
+
+_country = _once(lambda value, _: normalise.country(value), "unknown_country")
 _CONVERT: dict[str, Convert] = {
     "external_id": lambda value, _: normalise.identifier(_as_text(value), "external_id"),
     "email": lambda value, _: normalise.email(_as_text(value)),
-    "phone": _forgiving(lambda value, country: normalise.phone(_as_text(value), country), "invalid_phone"),
-    "language": _forgiving(lambda value, _: normalise.language(_as_text(value)), "unknown_language"),
+    "phone": _phone,
+    "language": _once(lambda value, _: normalise.language(value), "unknown_language"),
     "timezone": normalise.timezone,
-    "birthday": lambda value, _: normalise.birthday(_as_text(value)),
+    "birthday": _once(lambda value, _: normalise.birthday(value)),
     "latitude": lambda value, _: normalise.coordinate(_as_text(value), "latitude"),
     "longitude": lambda value, _: normalise.coordinate(_as_text(value), "longitude"),
     **{name: _text(name) for name in ("first_name", "last_name", "city", "lifecycle_stage")},

@@ -7,6 +7,7 @@ ids, times and fingerprints go in, and only what is news comes out.
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from django.db import connection as database
 from crm import normalise
 from crm.connectors.base import Record
 from crm.normalise import Rejection
-from crm.pg import copy_text, text_array
+from crm.pg import copy_columns, text_array
 from crm.sync.roles import Batch, Item, Known, Outcome
 
 HASH_BYTES = 16
@@ -100,6 +101,21 @@ def news(
             yield records[place - 1], hashes[place - 1], known
 
 
+def _json_texts(values: Sequence[Any]) -> list[str]:
+    """Plain values such as times in the text that they have in JSON."""
+    return msgspec.json.encode(values).decode()[2:-2].split('","')
+
+
+@lru_cache(maxsize=1024)
+def _empty(targets: tuple[str, ...]) -> str:
+    return text_array(targets)
+
+
+@lru_cache(maxsize=1024)
+def _answers(*items: tuple[str, bool]) -> str:
+    return json.dumps(dict(items))
+
+
 def _time_array(times: Sequence[Any]) -> str:
     """Aware datetimes, or "infinity", as the literal of a timestamptz[]."""
     return "{" + msgspec.json.encode(times).decode()[1:-1] + "}"
@@ -114,10 +130,10 @@ def save(batch: Batch, stored: Sequence[tuple[Item, Outcome]]) -> None:
             [str(batch.connection.pk)] * same,
             [batch.object] * same,
             [item.record.id for item, _ in new],
-            [item.record.modified_at.isoformat() for item, _ in new],
+            _json_texts([item.record.modified_at for item, _ in new]),
             ["\\x" + item.content_hash.hex() for item, _ in new],
-            [text_array(outcome.empty) for _, outcome in new],
-            [msgspec.json.encode(outcome.consent).decode() for _, outcome in new],
+            [_empty(tuple(outcome.empty)) for _, outcome in new],
+            [_answers(*outcome.consent.items()) for _, outcome in new],
             [outcome.local for _, outcome in new],
             ["live"] * same,
             [batch.now.isoformat()] * same,
@@ -126,7 +142,7 @@ def save(batch: Batch, stored: Sequence[tuple[Item, Outcome]]) -> None:
             database.cursor() as cursor,
             cursor.copy(f"COPY crm_sourcerecord ({_COLUMNS}) FROM STDIN") as copy,
         ):
-            copy.write(copy_text(columns))
+            copy_columns(copy, columns)
     again = [
         {
             "record_id": item.record.id,

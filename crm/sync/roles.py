@@ -18,7 +18,7 @@ from crm.profiles import State
 from crm.sync.mapping import Mapping
 
 
-class Known(msgspec.Struct):
+class Known(msgspec.Struct, gc=False):
     """What is remembered of a CRM record; see SourceRecord."""
 
     modified_at: datetime
@@ -50,7 +50,7 @@ class Batch(msgspec.Struct):
     now: datetime
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """A record that is there and is news; `known` is None if it was never seen."""
 
     record: Record
@@ -58,7 +58,7 @@ class Item(msgspec.Struct):
     content_hash: bytes
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What became of an item.
 
     Args:
