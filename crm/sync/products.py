@@ -5,23 +5,20 @@ longer for sale; it stays in the catalogue, as people have bought it and message
 """
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
-from django.utils.translation import gettext as _
-
 from crm import normalise
+from crm.amounts import amount
 from crm.connectors.base import Record
 from crm.models import Product, SourceRecord
 from crm.normalise import Rejection
 from crm.profiles import State
-from crm.sync.mapping import ATTRIBUTE
+from crm.sync.mapping import ATTRIBUTE, Mapping
 from crm.sync.roles import Batch, Item, Outcome
 
 TEXTS = ("name", "currency", "category", "description", "url", "image_url")
 NUMBERS = ("price", "stock")
 LIMITS = {"currency": 3, "description": 10_000, "url": 2_000, "image_url": 2_000}
-LARGEST = Decimal(10) ** 14
 FIELDS = (*TEXTS, *NUMBERS, "attributes", "active", "source", "updated_at")
 
 
@@ -31,7 +28,7 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
     wanted: dict[str, dict[str, Any]] = {}
     for item in items:
         try:
-            values = _translated(batch, item.record)
+            values = translate(item.record, batch.mapping)
         except Rejection as error:
             outcomes.append(Outcome("rejected", error))
             continue
@@ -65,14 +62,14 @@ def remove(batch: Batch, gone: Sequence[Record]) -> None:
     Product.objects.filter(sku__in=numbers - still, active=True).update(active=False, updated_at=batch.now)
 
 
-def _translated(batch: Batch, record: Record) -> dict[str, Any]:
+def translate(record: Record, mapping: Mapping) -> dict[str, Any]:
     """The product's fields, the number included.
 
     Raises:
         Rejection: a value can't be taken; its field is the CRM's.
     """
     values: dict[str, Any] = {"sku": record.id, "attributes": {}, "active": True}
-    for name, target in batch.mapping.fields.items():
+    for name, target in mapping.fields.items():
         value = record.fields.get(name)
         if target.startswith(ATTRIBUTE):
             own = target.removeprefix(ATTRIBUTE)
@@ -82,7 +79,7 @@ def _translated(batch: Batch, record: Record) -> dict[str, Any]:
                 normalise.text(_text(value), name, LIMITS.get(target, normalise.TEXT_LIMIT)) or ""
             )
         elif target in NUMBERS:
-            values[target] = _number(value, name)
+            values[target] = amount(value, name)
         elif target == "active":
             values[target] = value is not False
         else:
@@ -92,14 +89,6 @@ def _translated(batch: Batch, record: Record) -> dict[str, Any]:
 
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _number(value: Any, field: str) -> Decimal | None:
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
-        return round(Decimal(str(value)), 4)
-    raise Rejection("invalid_number", field, _("“%s” is not a number.") % normalise.shortened(str(value)))
 
 
 def _assign(batch: Batch, held: dict[str, Product], number: str, values: dict[str, Any]) -> State:

@@ -9,16 +9,19 @@ with that person, whoever the CRM links to the deal later.
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection as database
 from django.utils.translation import gettext as _
 
 from crm import log, normalise
+from crm.amounts import amount
 from crm.connectors.base import Record
 from crm.models import CrmPurchase
 from crm.normalise import Rejection
 from crm.profiles import State
+from crm.sync.mapping import Mapping
 from crm.sync.roles import Batch, Item, Outcome
 
 PURCHASE, CORRECTED, CANCELLED = "purchase", "purchase_corrected", "purchase_cancelled"
@@ -112,7 +115,7 @@ def _decide(
         _cancel(batch, purchase, record.modified_at, events)
         saved.append(purchase)
         return Outcome("updated")
-    happened_at, properties = _translated(batch, record)
+    happened_at, properties = translate(record, batch.mapping)
     if purchase is not None and not purchase.cancelled:
         if purchase.properties == properties:
             return Outcome("unchanged")
@@ -167,7 +170,7 @@ def _event(
     return log.NewEvent(number, purchase.profile_id, name, at, properties, f"crm:{batch.connection.slug}")
 
 
-def _translated(batch: Batch, record: Record) -> tuple[datetime, dict[str, Any]]:
+def translate(record: Record, mapping: Mapping) -> tuple[datetime, dict[str, Any]]:
     """When it was bought, and the event's properties.
 
     Raises:
@@ -175,14 +178,14 @@ def _translated(batch: Batch, record: Record) -> tuple[datetime, dict[str, Any]]
     """
     happened_at = record.modified_at
     properties: dict[str, Any] = {"order_id": record.id}
-    for name, target in batch.mapping.fields.items():
+    for name, target in mapping.fields.items():
         value = record.fields.get(name)
         if value is None:
             continue
         if target == "occurred_at":
             happened_at = _moment(value, name)
         elif target == "value":
-            properties["value"] = _number(value, name)
+            properties["value"] = _plain(amount(value, name))
         elif target == "currency":
             properties["currency"] = (normalise.text(value, name, 3) or "").upper()
         else:
@@ -203,11 +206,11 @@ def _moment(value: Any, field: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _number(value: Any, field: str) -> float | int:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        normalise.attribute(field, value)  # refuses what is not finite
-        return value
-    raise Rejection("invalid_number", field, _("“%s” is not a number.") % normalise.shortened(str(value)))
+def _plain(number: Decimal | None) -> float | int | None:
+    """As JSON has it: whole numbers without a fraction."""
+    if number is None:
+        return None
+    return int(number) if number == number.to_integral_value() else float(number)
 
 
 def _save(saved: Sequence[CrmPurchase]) -> None:
