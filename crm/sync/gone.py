@@ -12,7 +12,15 @@ from django.db import connection as database
 
 from crm import consent, privacy
 from crm.connectors.base import Record
-from crm.models import Connection, Consent, Identifier, SourceRecord
+from crm.models import (
+    Connection,
+    Consent,
+    Identifier,
+    OutgoingActivity,
+    SourceRecord,
+    SyncReject,
+    WrittenRecord,
+)
 
 SOURCE = "crm"  # of consents
 
@@ -54,6 +62,10 @@ def remove(
     for record_id, profile_id in people.items():
         latest[profile_id] = max(when[record_id], latest.get(profile_id, when[record_id]))
     end_consent(latest)
+    for model in (SyncReject, WrittenRecord, OutgoingActivity) if erased else ():
+        model._default_manager.filter(
+            connection=connection, object=object_name, record_id__in=erased
+        ).delete()
     privacy.forget(connection, object_name, forgotten, now)
 
 

@@ -25,7 +25,7 @@ from crm.models import (
 )
 from crm.sandbox import faults
 from crm.sandbox.inprocess import running_sandbox
-from crm.sync import apply, engine, schedule
+from crm.sync import apply, pages, reading, schedule
 from crm.sync.engine import AlreadyRunningError, run
 from tests.crm.crm_sandbox import connect, later
 
@@ -117,7 +117,8 @@ class TestFirstImport:
         }
         assert not Event.objects.exists()
 
-    def test_progress_is_visible_while_it_runs(self, connection):
+    def test_progress_is_visible_while_it_runs(self, connection, monkeypatch):
+        monkeypatch.setattr(pages, "RECORDS", 100)
         seen = []
         run(connection, progress=lambda report: seen.append((report.state, report.read, report.expected)))
         assert seen[0] == ("running", 100, CONTACTS)
@@ -312,21 +313,22 @@ class TestRejects:
 
 class TestTrouble:
     def test_a_crash_in_the_middle_loses_and_repeats_nothing(self, sandbox, connection, monkeypatch):
-        real, pages = apply.apply, []
+        real, stored = apply.apply, []
+        monkeypatch.setattr(pages, "RECORDS", 100)
 
         def dying(*args):
-            if len(pages) == 3:
+            if len(stored) == 3:
                 raise RuntimeError("power cut")
-            pages.append(1)
+            stored.append(1)
             return real(*args)
 
-        monkeypatch.setattr(engine, "apply", dying)
+        monkeypatch.setattr(reading, "apply", dying)
         with pytest.raises(RuntimeError):
             run(connection)
         crashed = SyncRun.objects.get()
         assert (crashed.state, crashed.read) == ("failed", 300)
         assert "RuntimeError" in crashed.error
-        monkeypatch.setattr(engine, "apply", real)
+        monkeypatch.setattr(reading, "apply", real)
         later(sandbox, 60)
         report = run(connection)
         assert report.read == CONTACTS - 300 + crashed.rejected  # those are tried again
@@ -344,20 +346,18 @@ class TestTrouble:
         assert "stopped" in dead.error
 
     def test_nothing_is_stored_for_a_run_that_was_ended(self, connection, monkeypatch):
-        real = apply.apply
+        def superseded(found):
+            SyncRun.objects.update(state="failed", error="ended")
+            yield from pages.batches(found)
 
-        def superseded(report, *args):
-            SyncRun.objects.filter(pk=report.pk).update(state="failed", error="ended")
-            return real(report, *args)
-
-        monkeypatch.setattr(engine, "apply", superseded)
+        monkeypatch.setattr(reading, "batches", superseded)
         assert run(connection).error == "ended"
         assert not Profile.objects.exists()
 
     @pytest.mark.parametrize(
         ("fault", "words"),
         [
-            ({"status": 401}, "refused the access token"),
+            ({"status": 401}, "refused the credentials"),
             ({"status": 403}, "crm.objects.contacts.read"),
             ({"status": 429}, "fewer calls"),
             ({"status": 503}, "503"),
@@ -484,5 +484,5 @@ class TestCommand:
 
     def test_a_failed_run_is_an_error(self, sandbox, connection):
         script(sandbox, [{"path": ".", "status": 401}])
-        with pytest.raises(CommandError, match="refused the access token"):
+        with pytest.raises(CommandError, match="refused the credentials"):
             call_command("sync", "shop", stdout=io.StringIO())

@@ -1,0 +1,249 @@
+"""What every run keeps to: the budget, the plan, the changes of fields and settings, the end of dead ones."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection as database
+from django.test.utils import CaptureQueriesContext
+
+from crm.connectors.base import Budget, ConnectorError, Field
+from crm.models import AccessToken, Alert, Profile, SourceRecord, SyncReject, SyncRun
+from crm.sync import queue, schedule, setup
+from crm.sync.engine import run
+from tests.crm.sync.fake import MAPPING, START, FakeConnector
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def synced(connection):
+    run(connection)
+    return connection
+
+
+class TestReport:
+    def test_calls_budget_and_lag_are_told(self, crm, connection):
+        crm.budget = Budget(100, 1000)
+        report = run(connection, now=crm.now + timedelta(seconds=90))
+        assert (report.calls, report.budget_used, report.budget_limit) == (2, 100, 1000)
+        assert report.lag_seconds == 90
+        connection.refresh_from_db()
+        assert connection.synced_until == crm.now
+        assert set(report.cursor_after) == {"people"}
+
+    def test_an_unchanged_run_needs_few_statements(self, crm, synced, django_assert_max_num_queries):
+        with django_assert_max_num_queries(40):
+            assert run(synced).read == 0
+
+    def test_statements_do_not_grow_with_the_records(self, crm, synced):
+        def statements():
+            with CaptureQueriesContext(database) as queries:
+                report = run(synced)
+            assert report.updated == len(crm.people)
+            return len(queries)
+
+        for number in crm.people:
+            crm.put(number, city="A")
+        few = statements()
+        for number in range(100, 400):
+            crm.put(str(number), email=f"p{number}@example.com")
+        run(synced)
+        for number in crm.people:
+            crm.put(number, city="B")
+        assert statements() <= few
+
+
+class TestBudget:
+    def test_a_scheduled_run_leaves_a_fifth_to_others(self, crm, synced):
+        crm.budget = Budget(800, 1000)
+        crm.put("1", city="Oslo")
+        report = run(synced, now=NOW)
+        assert (report.state, report.updated) == ("succeeded", 0)
+        assert "800 of the 1000 calls" in report.notes
+        synced.refresh_from_db()
+        assert synced.next_sync_at == NOW + timedelta(minutes=15)
+
+    def test_a_person_may_use_more_of_it(self, crm, synced):
+        crm.put("1", city="Oslo")
+        crm.budget = Budget(949, 1000)
+        assert run(synced, by="ann").updated == 1
+        crm.budget = Budget(950, 1000)
+        crm.put("1", city="Rome")
+        assert run(synced, by="ann").updated == 0
+
+    def test_what_was_stored_before_the_stop_stays(self, crm, connection, monkeypatch):
+        monkeypatch.setattr("crm.sync.pages.RECORDS", 10)
+        crm.page_size = 10
+        seen = []
+
+        def spend(report):
+            seen.append(report.read)
+            crm.budget = Budget(900, 1000)
+
+        assert run(connection, progress=spend).read == 10
+        crm.budget = None
+        run(connection)
+        assert Profile.objects.count() == 40
+
+    def test_an_exhausted_budget_parks_the_connection(self, crm, connection, monkeypatch):
+        def exhausted(self, name):
+            raise ConnectorError("The daily calls are used up.", retry_minutes=240)
+
+        monkeypatch.setattr(FakeConnector, "fields", exhausted)
+        assert run(connection, now=NOW).state == "failed"
+        connection.refresh_from_db()
+        assert connection.next_sync_at == NOW + timedelta(hours=4)
+
+
+class TestFullResync:
+    def test_what_one_run_did_not_begin_the_next_reads_in_full(self, crm, synced, monkeypatch):
+        synced.mapping = {"people": MAPPING, "leads": MAPPING}
+        synced.save()
+        run(synced)
+        modes = []
+        pages = FakeConnector.pages
+
+        def failing(self, name, cursor, mode, names):
+            modes.append((name, mode))
+            if name == "leads" and len(modes) == 2:
+                raise ConnectorError("down")
+            return pages(self, name, cursor, mode, names)
+
+        monkeypatch.setattr(FakeConnector, "pages", failing)
+        assert run(synced, "full").state == "failed"
+        assert run(synced).state == "succeeded"
+        run(synced)
+        assert modes == [
+            *(("people", "full"), ("leads", "full")),
+            *(("people", "incremental"), ("leads", "full")),
+            *(("people", "incremental"), ("leads", "incremental")),
+        ]
+
+
+class TestFields:
+    def test_news_about_fields_is_told_once(self, crm, synced):
+        crm.fields.append(Field("shoe", "Shoe size", "number"))
+        assert "New fields in the CRM: shoe." in run(synced).notes
+        assert run(synced).notes == ""
+        crm.fields.pop()
+        assert "shoe" in run(synced).notes
+        assert not Alert.objects.filter(resolved_at=None).exists()
+
+    def test_a_mapped_field_that_goes_is_an_alert_until_it_is_back(self, crm, synced):
+        city = crm.fields.pop(2)
+        crm.put("1", name="Ann")
+        report = run(synced)
+        assert (report.state, report.updated) == ("succeeded", 1)
+        assert "city no longer exists" in report.notes
+        assert run(synced).notes
+        assert Alert.objects.get(resolved_at=None).count == 1
+        crm.fields.append(city)
+        run(synced)
+        assert not Alert.objects.filter(resolved_at=None).exists()
+
+    def test_a_mapped_field_of_another_kind_is_an_alert(self, crm, synced):
+        crm.fields[2] = Field("city", "City", "list")
+        assert "city (text → list)" in run(synced).notes
+        assert "city (text → list)" in Alert.objects.get(resolved_at=None).detail
+
+    def test_a_field_without_a_time_of_change_is_read_in_full_each_week(self, crm, connection):
+        crm.fields[2] = Field("city", "City", "text", volatile=True)
+        assert "city may change" in run(connection).notes
+        crm.put("1", city="Computed")
+        crm.feed.pop()
+        run(connection)
+        assert not Profile.objects.filter(city="Computed").exists()
+        connection.refresh_from_db()
+        run(connection, now=connection.swept_at + timedelta(days=7))
+        assert Profile.objects.filter(city="Computed").exists()
+
+
+class TestSettings:
+    def test_what_names_no_other_account_may_change(self, synced):
+        cursor = synced.cursor
+        setup.change_settings(synced, {"account": "one", "comment": "ours"})
+        synced.refresh_from_db()
+        assert synced.config["comment"] == "ours"
+        assert synced.cursor == cursor != {}
+
+    def test_another_account_is_refused_once_records_are_here(self, synced):
+        with pytest.raises(setup.OtherAccountError, match="new connection"):
+            setup.change_settings(synced, {"account": "two"})
+        synced.refresh_from_db()
+        assert synced.config == {}
+
+    def test_before_that_everything_the_old_one_told_is_forgotten(self, connection):
+        connection.cursor, connection.schema, connection.watch = (
+            {"people": {"seq": 9}},
+            {"people": {}},
+            {"calls": 1},
+        )
+        connection.save()
+        AccessToken.objects.create(connection=connection, token={"value": "old"})
+        setup.change_settings(connection, {"account": "two"})
+        connection.refresh_from_db()
+        assert (connection.cursor, connection.schema, connection.watch) == ({}, {}, {})
+        assert not AccessToken.objects.exists()
+
+    def test_new_credentials_end_the_old_ones_token(self, synced):
+        AccessToken.objects.create(connection=synced, token={"value": "old"})
+        setup.change_settings(synced, {}, {"token": "new"})
+        synced.refresh_from_db()
+        assert synced.credentials == {"token": "new"}
+        assert not AccessToken.objects.exists()
+
+    def test_settings_that_do_not_fit_change_nothing(self, synced):
+        with pytest.raises(ConnectorError):
+            setup.change_settings(synced, {"account": 7})
+        synced.refresh_from_db()
+        assert synced.config == {}
+
+
+class TestRejects:
+    def test_hopeless_ones_are_tried_less_often(self, crm, synced):
+        crm.put("bad", email="nonsense")
+        run(synced)
+        SyncReject.objects.update(attempts=10)
+        crm.read_ids.clear()
+        run(synced)
+        assert crm.read_ids == []
+        run(synced, now=datetime.now(UTC) + timedelta(hours=2))
+        assert crm.read_ids == ["bad"]
+
+
+class TestDeadRuns:
+    def test_one_is_ended_even_if_the_connection_is_paused(self, connection):
+        connection.state = "paused"
+        connection.save()
+        dead = SyncRun.objects.create(connection=connection, state="running", beat_at=START)
+        assert schedule.end_dead() == 1
+        dead.refresh_from_db()
+        assert (dead.state, bool(dead.finished_at)) == ("failed", True)
+        assert "stopped" in dead.error
+
+    def test_one_that_shows_progress_is_left_alone(self, connection):
+        SyncRun.objects.create(connection=connection, state="running", beat_at=datetime.now(UTC))
+        assert schedule.end_dead() == 0
+
+
+class TestOldRuns:
+    def test_idle_reports_go_after_a_week_and_others_after_a_quarter(self, connection):
+        def report(days, **values):
+            return SyncRun.objects.create(
+                connection=connection, state="succeeded", finished_at=NOW - timedelta(days=days), **values
+            ).pk
+
+        report(91, created=5)
+        report(8)
+        kept = [report(60, updated=1), report(6), report(400)]  # the last one of a connection stays
+        queue.forget_runs(NOW)
+        assert list(SyncRun.objects.order_by("pk").values_list("pk", flat=True)) == kept
+
+
+def test_a_connection_that_is_removed_takes_its_alerts_along(crm, connection):
+    crm.down = "Nobody home."
+    run(connection)
+    assert Alert.objects.filter(resolved_at=None).exists()
+    setup.remove(connection)
+    assert not Alert.objects.filter(resolved_at=None).exists()
+    assert not SourceRecord.objects.exists()
