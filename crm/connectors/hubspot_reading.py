@@ -8,6 +8,7 @@ The cursor says how far each walk is, in ms of HubSpot's clock:
      "deleted": {"after": "301", "started": …}}                   in the middle of the archived records
 """
 
+import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -66,6 +67,7 @@ class Reader:
 
     def read(self, ids: Sequence[str]) -> list[Record]:
         """The records that exist, each once and under its own id."""
+        ids = [one for one in ids if re.fullmatch(r"[0-9]{1,18}", one)]  # another would spoil its whole batch
         rows = {
             row.id: row
             for start in range(0, len(ids), BATCH)
