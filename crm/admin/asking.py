@@ -31,7 +31,8 @@ def ask(question: Callable[[], T], seconds: float | None = None) -> T:
         ConnectorError: the CRM refused, or gave no answer in time.
     """
     seconds = PATIENCE if seconds is None else seconds
-    if not _places.acquire(blocking=False):
+    places = _places
+    if not places.acquire(blocking=False):
         raise ConnectorError(_("Several CRMs have not answered yet. Try again in a minute."))
     answer: Future[T] = Future()
     language = translation.get_language()
@@ -44,7 +45,7 @@ def ask(question: Callable[[], T], seconds: float | None = None) -> T:
             answer.set_exception(error)
         finally:
             connections.close_all()  # this thread's own
-            _places.release()
+            places.release()
 
     threading.Thread(target=work, name="ask-crm", daemon=True).start()
     try:

@@ -1,38 +1,52 @@
-"""The forms of a CRM connection: its settings, made from its connector's own form, and its field mapping."""
+"""The forms of a CRM connection: its account, made from its connector's own form, its objects and its schedule."""
 
 from typing import Any
 
-import msgspec
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from crm.connectors.base import Connector, Field
-from crm.models import Connection, Profile
-from crm.patches import FIELDS
-from crm.sync import mapping as mappings
-from crm.sync.mapping import ATTRIBUTE, ConsentRule, Mapping, MappingError
+from crm.connectors.base import Connector, ObjectType
+from crm.models import Connection
 
-CONSENT = "consent:"
-CHANNELS = {"webpush": gettext_lazy("web push"), "email": gettext_lazy("email"), "sms": gettext_lazy("SMS")}
+BECOMES = {
+    "person": (
+        "group",
+        gettext_lazy("Each becomes a profile; people known by the same email or number become one."),
+    ),
+    "purchase": (
+        "shopping_cart",
+        gettext_lazy("Each that is won becomes a purchase of its person, for segments, flows and revenue."),
+    ),
+    "product": ("inventory_2", gettext_lazy("Each becomes an entry of the product catalogue.")),
+}
 
 
-class BasicsForm(forms.ModelForm):
-    """What every connection has."""
+class SecretTextarea(UnfoldAdminTextareaWidget):
+    """For keys of several lines; what is in it is never shown again."""
+
+    def format_value(self, value: Any) -> str:
+        """Nothing."""
+        return ""
+
+
+class SettingsForm(forms.ModelForm):
+    """Name plus the fields of a connector's form. Stored credentials are never shown; empty keeps them."""
 
     class Meta:
         model = Connection
-        fields = ["name", "slug", "interval_minutes"]
+        fields = ["name", "slug"]
         widgets = {
             "name": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
             "slug": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "dir": "ltr"}),
-            "interval_minutes": UnfoldAdminIntegerFieldWidget(attrs={"min": 1}),
         }
         help_texts = {
             "slug": gettext_lazy(
@@ -40,33 +54,27 @@ class BasicsForm(forms.ModelForm):
             ),
         }
 
-    def clean_interval_minutes(self) -> int:
-        """At least a minute."""
-        minutes = self.cleaned_data["interval_minutes"]
-        if minutes < 1:
-            raise forms.ValidationError(_("At least 1 minute."))
-        return minutes
-
-
-class SettingsForm(BasicsForm):
-    """Basics plus the fields of a connector's form. Stored credentials are never shown; empty keeps them."""
-
     def __init__(self, connector: type[Connector], data: Any = None, instance: Connection | None = None):
         self.connector = connector
         self.secret = connector.Credentials.__struct_fields__
         super().__init__(data, instance=instance, initial={} if instance else self._proposal())
-        if self.stored:
+        if self.stored and self.instance.state != Connection.State.DRAFT:
             del self.fields["slug"]
         for name, field in connector.Form().fields.items():
             self.fields[name] = self._dressed(name, field)
             if self.stored and name not in self.secret:
-                self.initial[name] = instance.config.get(name, field.initial)
+                self.initial[name] = self.instance.config.get(name, field.initial)
 
     def _proposal(self) -> dict[str, str]:
-        """A name for the first connection of a kind; further ones need names of their own."""
-        if Connection.objects.filter(slug=self.connector.kind).exists():
-            return {}
-        return {"name": str(self.connector.label), "slug": self.connector.kind}
+        """A name that is free."""
+        label, slug = str(self.connector.label), self.connector.kind
+        names = set(Connection.objects.values_list("name", flat=True))
+        slugs = set(Connection.objects.values_list("slug", flat=True))
+        number, name = 1, label
+        while name in names or slug in slugs:
+            number += 1
+            name, slug = f"{label} {number}", f"{self.connector.kind}-{number}"
+        return {"name": name, "slug": slug}
 
     @property
     def stored(self) -> bool:
@@ -75,19 +83,44 @@ class SettingsForm(BasicsForm):
 
     def _dressed(self, name: str, field: forms.Field) -> forms.Field:
         """The field with the admin's widget."""
+        attrs: dict[str, str] = {}
+        # A form may say which of its fields belong to which way of logging in.
+        deciding = getattr(self.connector.Form, "only_for", {}).get(name)
+        if deciding:
+            attrs = {"data-only-for": deciding[0], "data-only-values": " ".join(deciding[1])}
         if name in self.secret:
-            field.widget = UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password", "dir": "ltr"})
-            if self.stored:
+            attrs |= {"autocomplete": "new-password", "dir": "ltr", "spellcheck": "false"}
+            multiline = isinstance(field.widget, forms.Textarea)
+            field.widget = (SecretTextarea if multiline else UnfoldAdminPasswordWidget)(attrs=attrs)
+            if self.stored and self.instance.credentials.get(name):
                 field.required = False
                 field.help_text = _("Stored and never shown again. Leave empty to keep it.")
         elif isinstance(field, forms.ChoiceField):
-            field.widget = UnfoldAdminSelectWidget(choices=field.choices)
+            field.widget = UnfoldAdminSelectWidget(choices=field.choices, attrs=attrs)
         elif isinstance(field, forms.IntegerField):
-            field.widget = UnfoldAdminIntegerFieldWidget()
+            field.widget = UnfoldAdminIntegerFieldWidget(attrs=attrs)
         else:
-            field.widget = UnfoldAdminTextInputWidget()
+            field.widget = UnfoldAdminTextInputWidget(attrs={"dir": "ltr", **attrs})
         field.widget.is_required = field.required
         return field
+
+    def clean(self) -> dict[str, Any]:
+        """What the connector's form demands of its fields together, stored credentials included."""
+        cleaned = super().clean()
+        if self.stored and self.instance.state != Connection.State.DRAFT:
+            self._clean_account(cleaned)
+        entered = {name: cleaned.get(name) for name in self.connector.Form.base_fields}
+        checked = self.connector.Form({**entered, **self.credentials()})
+        for name, errors in checked.errors.items():
+            if name == NON_FIELD_ERRORS or (name in self.fields and name not in self.errors):
+                self.add_error(None if name == NON_FIELD_ERRORS else name, errors)
+        return cleaned
+
+    def _clean_account(self, cleaned: dict[str, Any]) -> None:
+        """Ids of another account would be taken for those of this one."""
+        for name in self.connector.identity_fields:
+            if name in cleaned and cleaned[name] != self.instance.config.get(name, cleaned[name]):
+                self.add_error(name, _("That is another account. Connect it anew; this one can stay or go."))
 
     def config(self) -> dict[str, Any]:
         """The connector's settings as entered."""
@@ -102,101 +135,61 @@ class SettingsForm(BasicsForm):
         held = dict(self.instance.credentials) if self.stored else {}
         return held | {name: value for name in self.secret if (value := self.cleaned_data.get(name))}
 
-
-class MappingRow(msgspec.Struct):
-    """One CRM field in the mapping editor; `input` is the name of its drop-down."""
-
-    input: str
-    label: str
-    name: str
-    kind: str
-    chosen: str
-    groups: list[tuple[str, list[tuple[str, str]]]]
+    def missing(self) -> list[str]:
+        """Labels of the connector's own fields that are not in order."""
+        return [
+            str(self.fields[name].label) for name in self.connector.Form.base_fields if name in self.errors
+        ]
 
 
-class MappingForm:
-    """A drop-down for each CRM field.
+class ScheduleForm(forms.ModelForm):
+    """How often changes are fetched, and how often everything is compared."""
+
+    class Meta:
+        model = Connection
+        fields = ["interval_minutes", "sweep_every_days"]
+        widgets = {
+            name: UnfoldAdminIntegerFieldWidget(attrs={"min": 1})
+            for name in ("interval_minutes", "sweep_every_days")
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        for name, most in (("interval_minutes", 1440), ("sweep_every_days", 90)):
+            self.fields[name].min_value = 1
+            self.fields[name].validators.extend(forms.IntegerField(min_value=1, max_value=most).validators)
+
+
+class ObjectCard:
+    """One kind of record to choose: `found`, what it becomes, and whether it is chosen."""
+
+    def __init__(self, found: ObjectType, chosen: bool):
+        self.found, self.chosen = found, chosen
+        self.icon, self.becomes = BECOMES[found.role]
+
+
+class ObjectsForm:
+    """Which kinds of records are read.
 
     Args:
-        fields: the CRM's fields; those of the mapping that it no longer has are added.
+        held: the objects of the mapping so far; none yet: the connector's proposal.
     """
 
-    def __init__(self, fields: list[Field], mapping: Mapping, data: Any = None):
-        known = {field.name for field in fields}
-        gone = [Field(name, name, "text") for name in mapping.names() if name not in known]
-        self.fields = [*fields, *gone]
-        self.gone = {field.name for field in gone}
-        self.data = data
+    def __init__(self, connector: type[Connector], held: Any, data: Any = None):
+        names = [found.name for found in connector.objects]
+        if data is not None:
+            wanted = set(data.getlist("objects"))
+        else:
+            wanted = set(held) or {found.name for found in connector.objects if found.chosen}
+        self.chosen = [name for name in names if name in wanted]
         self.error = ""
-        self.mapping = mapping if data is None else self._read(data, mapping)
-
-    def _read(self, data: Any, held: Mapping) -> Mapping:
-        chosen: dict[str, str] = {}
-        consent: dict[str, dict[str, Any]] = {}
-        try:
-            for field in self.fields:
-                target = data.get(f"map-{field.name}", "")
-                if target.startswith(CONSENT):
-                    kind, key, inverted = _consent_parts(target)
-                    consent[field.name] = {"kind": kind, "key": key, "inverted": inverted == "inverted"}
-                elif target:
-                    chosen[field.name] = target
-            return mappings.parse({"fields": chosen, "consent": consent})
-        except MappingError as error:
-            self.error = str(error)
-            return held
-
-    def rows(self) -> tuple[list[MappingRow], list[MappingRow]]:
-        """Rows that are mapped, and the others."""
-        rows = [self._row(field) for field in sorted(self.fields, key=lambda field: field.label.casefold())]
-        return [row for row in rows if row.chosen], [row for row in rows if not row.chosen]
-
-    def _row(self, field: Field) -> MappingRow:
-        name = f"map-{field.name}"
-        chosen = self.mapping.fields.get(field.name, "")
-        rule = self.mapping.consent.get(field.name)
-        if rule:
-            chosen = _consent_value(rule)
-        entered = self.data.get(name, "") if self.error else ""
-        if entered and not entered.startswith(CONSENT):
-            chosen = entered  # so that it can be put right
-        kind = _("no longer exists") if field.name in self.gone else field.kind
-        return MappingRow(name, field.label, field.name, kind, chosen, self._choices(field, chosen))
-
-    def _choices(self, field: Field, chosen: str) -> list[tuple[str, list[tuple[str, str]]]]:
-        own = ATTRIBUTE + field.name
-        attributes = [own] if not chosen.startswith(ATTRIBUTE) or chosen == own else [chosen, own]
-        groups = [
-            (_("Profile"), [(name, str(Profile._meta.get_field(name).verbose_name)) for name in FIELDS]),
-            (_("Attribute"), [(name, name.removeprefix(ATTRIBUTE)) for name in attributes]),
-        ]
-        if field.kind == "boolean" or chosen.startswith(CONSENT):
-            groups.append((_("Consent"), _consent_choices(field, chosen)))
-        return groups
-
-
-def _consent_parts(value: str) -> list[str]:
-    """Kind, key and "inverted" or nothing of a drop-down's value."""
-    parts = value.removeprefix(CONSENT).split(":", 2)
-    if len(parts) != 3 or not parts[1]:
-        raise MappingError(_("Choose one of the consents offered."))
-    return parts
-
-
-def _consent_value(rule: ConsentRule) -> str:
-    return f"{CONSENT}{rule.kind}:{rule.key}:{'inverted' if rule.inverted else ''}"
-
-
-def _consent_choices(field: Field, chosen: str) -> list[tuple[str, str]]:
-    choices: dict[str, str] = {}
-    for channel, label in CHANNELS.items():
-        names = {"channel": label}
-        choices[f"{CONSENT}channel:{channel}:"] = _("yes agrees to %(channel)s") % names
-        choices[f"{CONSENT}channel:{channel}:inverted"] = _("yes opts out of %(channel)s") % names
-    choices[f"{CONSENT}topic:{field.name}:"] = _("yes agrees to the topic %(topic)s") % {"topic": field.name}
-    if chosen.startswith(CONSENT):
-        _kind, key, inverted = _consent_parts(chosen)
-        words = _("yes opts out of %(channel)s") if inverted else _("yes agrees to %(channel)s")
-        if chosen not in choices:
-            choices[chosen] = words % {"channel": key}
-    return list(choices.items())
+        people = {found.name for found in connector.objects if found.role == "person"}
+        if data is not None and not self.chosen:
+            self.error = _("Choose at least one.")
+        elif (
+            data is not None
+            and not people & set(self.chosen)
+            and any(found.role == "purchase" and found.name in self.chosen for found in connector.objects)
+        ):
+            self.error = _("Purchases need the people they belong to: choose those as well.")
+        self.cards = [ObjectCard(found, found.name in self.chosen) for found in connector.objects]

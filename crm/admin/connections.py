@@ -1,48 +1,32 @@
-"""CRM connections: the list, connecting one, watching its syncs, its settings and its field mapping."""
+"""CRM connections: the list, the page that shows how the syncs of one go, and what can be done there."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import msgspec
 from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect, render
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from crm import connectors
-from crm.admin.connection_forms import MappingForm, SettingsForm
-from crm.connectors.base import ConnectorError
-from crm.models import Connection, SourceRecord, SyncReject, SyncRun
-from crm.sync import mapping as mappings
-from crm.sync import schedule, setup
-from crm.sync.mapping import MappingError
-
-TEMPLATES = "admin/crm/connection"
-STATES = {
-    "paused": ("warning", gettext_lazy("paused")),
-    "failed": ("danger", gettext_lazy("last sync failed")),
-    "running": ("info", gettext_lazy("syncing")),
-    "queued": ("info", gettext_lazy("waiting")),
-    "succeeded": ("success", gettext_lazy("up to date")),
-    "": ("info", gettext_lazy("new")),
-}
-RECENT = 5
-
-
-def state_of(connection: Connection, latest: str) -> str:
-    """A key of STATES. A run that is on outranks everything else."""
-    if latest in (SyncRun.State.RUNNING, SyncRun.State.QUEUED):
-        return latest
-    return connection.state if connection.state == Connection.State.PAUSED else latest
+from crm.admin import connection_health as healths
+from crm.admin import connection_steps as steps
+from crm.admin.connection_wizard import TEMPLATES, Wizard
+from crm.admin.retrying import retry
+from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun
+from crm.sync import brake, hints, schedule, setup
 
 
 def _posted(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -58,10 +42,10 @@ def _posted(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 @admin.register(Connection)
-class ConnectionAdmin(ModelAdmin):
-    """A list and, instead of one change form, a page that shows how the syncs go."""
+class ConnectionAdmin(Wizard, ModelAdmin):
+    """A list and, instead of one change form, steps to connect a CRM and a page that shows how its syncs go."""
 
-    list_display = ["title", "shown_state", "last_run", "next_sync_at", "contacts", "open_rejects"]
+    list_display = ["title", "shown_state", "lag", "records", "open_rejects", "next_run"]
     ordering = ["name"]
     sortable_by = ["title"]
     actions = None
@@ -72,19 +56,20 @@ class ConnectionAdmin(ModelAdmin):
 
     # --- List ------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With the latest run and the number of contacts and rejects."""
-        latest = SyncRun.objects.filter(connection=OuterRef("pk")).order_by("-pk")
-        records = SourceRecord.objects.filter(connection=OuterRef("pk"), state=SourceRecord.State.LIVE)
+        """With the latest run and the number of records and rejects."""
+        mine = {"connection": OuterRef("pk")}
+        latest = SyncRun.objects.filter(**mine).order_by("-pk")
+        live = SourceRecord.objects.filter(**mine, state=SourceRecord.State.LIVE)
+        open_rejects = SyncReject.objects.filter(**mine, resolved_at=None)
+        held = SyncHint.objects.filter(**mine, kind__in=hints.WAITING)
         return (
             super()
             .get_queryset(request)
             .annotate(
                 latest_state=Subquery(latest.values("state")[:1]),
-                latest_at=Subquery(latest.exclude(finished_at=None).values("finished_at")[:1]),
-                record_count=Subquery(
-                    records.order_by().values("connection").annotate(n=Count("pk")).values("n")[:1]
-                ),
-                reject_count=Count("rejects", filter=Q(rejects__resolved_at=None)),
+                record_count=_number_of(live),
+                reject_count=_number_of(open_rejects),
+                held_count=_number_of(held),
             )
         )
 
@@ -94,26 +79,40 @@ class ConnectionAdmin(ModelAdmin):
         kind = connectors.kinds().get(connection.kind)
         return [connection.name, kind.label if kind else connection.kind]
 
-    @display(description=gettext_lazy("state"), label={key: style for key, (style, _label) in STATES.items()})
+    @display(
+        description=gettext_lazy("state"),
+        label={key: style for key, (style, _label) in healths.STATES.items()},
+    )
     def shown_state(self, connection: Connection) -> tuple[str, Any]:
         """A chip."""
-        state = state_of(connection, connection.latest_state or "")
-        return state, STATES[state][1]
+        held = 0 if brake.agreed(connection, timezone.now()) else connection.held_count
+        state = healths.state_of(connection, connection.latest_state or "", held)
+        return state, healths.STATES[state][1]
 
-    @display(description=gettext_lazy("last sync"), empty_value=gettext_lazy("never"))
-    def last_run(self, connection: Connection) -> str | None:
-        """How long ago."""
-        return naturaltime(connection.latest_at) if connection.latest_at else None
+    @display(description=gettext_lazy("complete up to"), empty_value="–")
+    def lag(self, connection: Connection) -> str | None:
+        """How far behind the CRM."""
+        return healths.lag_words(healths.lag(connection)) or None
 
-    @display(description=gettext_lazy("contacts"))
-    def contacts(self, connection: Connection) -> int:
+    @display(description=gettext_lazy("records"))
+    def records(self, connection: Connection) -> int:
         """Records that live in the CRM and here."""
-        return connection.record_count or 0
+        return connection.record_count
 
     @display(description=gettext_lazy("rejected"))
     def open_rejects(self, connection: Connection) -> int:
         """Records that could not be taken."""
         return connection.reject_count
+
+    @display(description=gettext_lazy("next sync"), empty_value="–")
+    def next_run(self, connection: Connection) -> str | None:
+        """When, by the schedule."""
+        if connection.state == Connection.State.DRAFT:
+            url = reverse("admin:crm_connection_change", args=[connection.pk])
+            return format_html('<a class="text-link" href="{}">{}</a>', url, _("Continue"))
+        if connection.state == Connection.State.PAUSED or connection.next_sync_at is None:
+            return None
+        return naturaltime(max(connection.next_sync_at, timezone.now()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Disconnecting is done on the connection's page, in bulk; the admin's own way lists every record."""
@@ -123,19 +122,25 @@ class ConnectionAdmin(ModelAdmin):
     def get_urls(self) -> list[Any]:
         """The pages below a connection."""
         pages = {
+            **{name: getattr(self, f"{name}_view") for name in steps.STEPS},
             "panel": self.panel_view,
-            "settings": self.settings_view,
-            "mapping": self.mapping_view,
             "sync": self.sync_view,
             "pause": self.pause_view,
+            "deletions": self.deletions_view,
+            "retry": self.retry_view,
             "remove": self.remove_view,
         }
+        objects = {"fields": self.fields_view, "preview": self.preview_view, "values": self.values_view}
         wrap = self.admin_site.admin_view
         return [
             path("test/", wrap(self.test_view), name="crm_connection_test"),
             *(
                 path(f"<int:pk>/{name}/", wrap(view), name=f"crm_connection_{name}")
                 for name, view in pages.items()
+            ),
+            *(
+                path(f"<int:pk>/{name}/<str:object_name>/", wrap(view), name=f"crm_connection_{name}")
+                for name, view in objects.items()
             ),
             *super().get_urls(),
         ]
@@ -154,120 +159,69 @@ class ConnectionAdmin(ModelAdmin):
         context = {**shared, "opts": self.opts, "title": title, **context}
         return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """Choose the CRM, enter its credentials, try them, connect."""
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        kinds = connectors.kinds()
-        kind = kinds.get(request.POST.get("kind") or request.GET.get("kind") or next(iter(kinds)))
-        if kind is None:
-            raise Http404
-        form = SettingsForm(kind, request.POST or None)
-        error = ""
-        if request.method == "POST" and form.is_valid():
-            name, slug = form.cleaned_data["name"], form.cleaned_data["slug"]
-            try:
-                connection = setup.create(
-                    kind.kind,
-                    name,
-                    slug,
-                    form.config(),
-                    form.credentials(),
-                    request.user.get_username(),
-                    form.cleaned_data["interval_minutes"],
-                )
-            except ConnectorError as failure:
-                error = str(failure)
-            else:
-                self.log_addition(request, connection, [{"added": {}}])
-                messages.success(request, _("Connected. The first sync starts now."))
-                return redirect("admin:crm_connection_change", connection.pk)
-        return self._page(
-            request, "form.html", _("Connect a CRM"), form=form, kind=kind, kinds=kinds.values(), error=error
-        )
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """How the syncs go, and what can be done."""
+        """How the syncs go, and what can be done; for a draft the step that comes next."""
         if not object_id.isdecimal():
             raise Http404
         connection = self._connection(request, int(object_id), change=False)
+        may_change = self.has_change_permission(request, connection)
+        if connection.state == Connection.State.DRAFT and may_change:
+            return redirect(
+                f"admin:crm_connection_{'fields' if connection.mapping else 'objects'}", object_id
+            )
+        kind = connectors.kinds().get(connection.kind)
         return self._page(
             request,
             "page.html",
             connection.name,
             connection=connection,
-            kind=connectors.kinds().get(connection.kind),
-            may_change=self.has_change_permission(request, connection),
-            **self._progress(connection),
+            kind=kind,
+            may_change=may_change,
+            may_remove=super().has_delete_permission(request, connection),
+            hook_url=healths.hook_url(connection) if may_change and kind and kind.hook_help else "",
+            **healths.health(connection),
         )
 
     def panel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The part of the page that is asked for again and again."""
         connection = self._connection(request, pk, change=False)
-        context = {"connection": connection, **self._progress(connection)}
-        return render(request, f"{TEMPLATES}/panel.html", context)
-
-    def _progress(self, connection: Connection) -> dict[str, Any]:
-        runs = list(SyncRun.objects.filter(connection=connection).order_by("-pk")[:RECENT])
-        latest = runs[0] if runs else None
-        state = state_of(connection, latest.state if latest else "")
-        percent = None
-        if latest and latest.state == SyncRun.State.RUNNING and latest.expected:
-            percent = min(100, 100 * latest.read // latest.expected)
-        return {
-            "latest": latest,
-            "runs": runs,
-            "state": state,
-            "state_label": STATES[state][1],
-            "state_style": STATES[state][0],
-            "busy": state in ("running", "queued"),
-            "percent": percent,
-            "contacts": SourceRecord.objects.filter(
-                connection=connection, state=SourceRecord.State.LIVE
-            ).count(),
-            "rejects": SyncReject.objects.filter(connection=connection, resolved_at=None).count(),
-        }
+        may_change = self.has_change_permission(request, connection)
+        context = {"connection": connection, "may_change": may_change, **healths.health(connection)}
+        part = "rejects" if request.GET.get("part") == "rejects" else "panel"
+        return render(request, f"{TEMPLATES}/{part}.html", context)
 
     # --- Doing -----------------------------------------------------------------------------------------
     @_posted
-    def test_view(self, request: HttpRequest) -> HttpResponse:
-        """Try credentials as entered, and say in a sentence how it went."""
-        pk = request.POST.get("connection", "")
-        connection = self._connection(request, int(pk)) if pk.isdecimal() else None
-        if connection is None and not self.has_add_permission(request):
-            raise PermissionDenied
-        kind = connectors.kinds().get(connection.kind if connection else request.POST.get("kind", ""))
-        if kind is None:
-            raise Http404
-        form = SettingsForm(kind, request.POST, connection)
-        form.is_valid()
-        wrong = [name for name in kind.Form().fields if name in form.errors]
-        try:
-            if wrong:
-                labels = ", ".join(str(form.fields[name].label) for name in wrong)
-                raise ConnectorError(_("Fill in first: %s.") % labels)
-            result, works = kind(form.config(), form.credentials()).test(), True
-        except ConnectorError as failure:
-            result, works = str(failure), False
-        return render(request, f"{TEMPLATES}/test_result.html", {"result": result, "works": works})
-
-    @_posted
     def sync_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Queue a run."""
-        connection = self._connection(request, pk)
-        full = request.POST.get("mode") == SyncRun.Mode.FULL
+        connection = self._started(request, pk)
+        asked = request.POST.get("mode", "")
+        full = asked == SyncRun.Mode.FULL
         mode = SyncRun.Mode.FULL if full else SyncRun.Mode.INCREMENTAL
+        if asked == "sweep":
+            connection.swept_at = None  # the next run makes it up
+            connection.save(update_fields=["swept_at"])
         schedule.request_sync(connection, mode, request.user.get_username())
-        text = _("Everything will be read again.") if full else _("The sync starts now.")
-        messages.success(request, text)
+        texts = {
+            SyncRun.Mode.FULL: _("Everything will be read again."),
+            "sweep": _("All record ids will be compared with the CRM's."),
+        }
+        messages.success(request, texts.get(asked, _("The sync starts now.")))
+        self.log_change(request, connection, f"Sync requested: {asked or mode}")
         return redirect("admin:crm_connection_change", pk)
+
+    def _started(self, request: HttpRequest, pk: int) -> Connection:
+        connection = self._connection(request, pk)
+        if connection.state == Connection.State.DRAFT:
+            raise Http404
+        return connection
 
     @_posted
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Pause the schedule, or go on."""
-        connection = self._connection(request, pk)
+        connection = self._started(request, pk)
         paused = connection.state == Connection.State.PAUSED
         connection.state = Connection.State.ACTIVE if paused else Connection.State.PAUSED
         connection.save(update_fields=["state"])
@@ -276,65 +230,48 @@ class ConnectionAdmin(ModelAdmin):
         return redirect("admin:crm_connection_change", pk)
 
     @_posted
+    def deletions_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """A person's yes to deletions that were held back."""
+        connection = self._started(request, pk)
+        brake.allow(connection, request.user.get_username())
+        self.log_change(request, connection, "Held deletions allowed")
+        messages.success(
+            request, _("Agreed: what is gone in the CRM is deleted here, once it was looked up there again.")
+        )
+        return redirect("admin:crm_connection_change", pk)
+
+    @_posted
+    def retry_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Read rejected records again: the chosen ones first, or all of them."""
+        connection = self._started(request, pk)
+        rejects = SyncReject.objects.filter(connection=connection, resolved_at=None)
+        if "all" not in request.POST:
+            only = request.POST.getlist("only") or request.POST.getlist("reject")
+            chosen = [number for number in only if number.isdecimal()]
+            rejects = rejects.filter(pk__in=chosen)
+        count = retry(connection, rejects, request.user.get_username())
+        if not count:
+            messages.warning(request, _("Choose the records to try again."))
+        else:
+            self.log_change(request, connection, f"{count} rejected records tried again")
+            text = ngettext("%d record is read again now.", "%d records are read again now.", count)
+            messages.success(request, text % count)
+        return redirect("admin:crm_connection_change", pk)
+
+    @_posted
     def remove_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Disconnect."""
+        """Disconnect, or throw a draft away."""
         connection = self._connection(request, pk)
-        if not super().has_delete_permission(request, connection):
+        draft = connection.state == Connection.State.DRAFT
+        if not draft and not super().has_delete_permission(request, connection):
             raise PermissionDenied
         self.log_deletions(request, [connection])
         setup.remove(connection)
-        messages.success(request, _("Disconnected “%s”. The profiles are kept.") % connection.name)
+        text = _("Threw “%s” away.") if draft else _("Disconnected “%s”. The profiles are kept.")
+        messages.success(request, text % connection.name)
         return redirect("admin:crm_connection_changelist")
 
-    def settings_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Name, interval, credentials."""
-        connection = self._connection(request, pk)
-        kind = connectors.kinds().get(connection.kind)
-        if kind is None:
-            raise Http404
-        form = SettingsForm(kind, request.POST or None, connection)
-        if request.method == "POST" and form.is_valid():
-            connection = form.save(commit=False)
-            connection.config = form.config()
-            setup.set_credentials(connection, form.credentials())
-            fields = ["name", "interval_minutes", "config", "credentials"]
-            connection.save(update_fields=fields)
-            self.log_change(request, connection, [{"changed": {"fields": form.changed_data}}])
-            messages.success(request, _("Saved."))
-            return redirect("admin:crm_connection_change", pk)
-        title = _("Settings of %s") % connection.name
-        return self._page(request, "form.html", title, form=form, kind=kind, connection=connection)
 
-    def mapping_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Which CRM field becomes what."""
-        connection = self._connection(request, pk)
-        error = ""
-        try:
-            connector = connectors.connector(connection)
-            name = connector.objects[0].name
-            fields = connector.fields(name)
-        except (ConnectorError, KeyError) as failure:
-            name, fields, error = "", [], str(failure)
-        try:
-            held = mappings.parse(connection.mapping.get(name))
-        except MappingError as failure:
-            held, error = mappings.Mapping(), str(failure)
-        form = MappingForm(fields, held, request.POST if request.method == "POST" else None)
-        if request.method == "POST" and not form.error and not error:
-            if form.mapping != held:
-                connection.mapping = {**connection.mapping, name: msgspec.to_builtins(form.mapping)}
-                connection.save(update_fields=["mapping"])
-                self.log_change(request, connection, [{"changed": {"fields": ["mapping"]}}])
-                schedule.request_sync(connection, SyncRun.Mode.FULL, request.user.get_username())
-                messages.success(request, _("Saved. Everything is read again with the new mapping."))
-            return redirect("admin:crm_connection_change", pk)
-        mapped, others = form.rows()
-        return self._page(
-            request,
-            "mapping.html",
-            _("Field mapping of %s") % connection.name,
-            connection=connection,
-            mapped=mapped,
-            others=others,
-            error=form.error or error,
-        )
+def _number_of(rows: Any) -> Any:
+    counted = rows.order_by().values("connection").annotate(n=Count("pk")).values("n")[:1]
+    return Coalesce(Subquery(counted), 0)

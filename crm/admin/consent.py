@@ -10,7 +10,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from crm.admin.base import BigTableAdmin, ReadOnly
-from crm.admin.connection_forms import CHANNELS
+from crm.admin.connection_fields import CHANNELS
 from crm.models import Consent, ConsentChange, Suppression
 
 

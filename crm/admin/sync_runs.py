@@ -6,17 +6,18 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from crm.admin.base import BigTableAdmin, ReadOnly, leave_dialog, pretty
-from crm.models import SyncReject, SyncRun
-from crm.sync import schedule
+from crm.admin.connection_health import took
+from crm.admin.retrying import retry
+from crm.models import Connection, SyncReject, SyncRun
 
-COUNTS = ["read", "created", "updated", "unchanged", "rejected", "deleted"]
+COUNTS = ["read", "created", "updated", "unchanged", "merged", "deleted", "rejected", "written"]
+FIGURES = ["held", "calls", "budget_used", "budget_limit", "lag_seconds"]
 RUN_STYLES = {"queued": "info", "running": "info", "succeeded": "success", "failed": "danger"}
 
 
@@ -33,7 +34,7 @@ class SyncRunAdmin(ReadOnly, BigTableAdmin):
     actions = None
     fields = [
         *("connection", "mode", "state", "error", "notes", "requested_by"),
-        *("queued_at", "started_at", "finished_at", "duration", "expected", *COUNTS),
+        *("queued_at", "started_at", "finished_at", "duration", "expected", *COUNTS, *FIGURES),
         *("position_before", "position_after"),
     ]
     readonly_fields = fields
@@ -51,11 +52,7 @@ class SyncRunAdmin(ReadOnly, BigTableAdmin):
     @display(description=_("took"))
     def duration(self, run: SyncRun) -> str:
         """From start to end, or to the last sign of life."""
-        end = run.finished_at or run.beat_at
-        if not run.started_at or not end:
-            return "–"
-        seconds = (end - run.started_at).total_seconds()
-        return f"{seconds:.1f} s" if seconds < 60 else timesince(run.started_at, end)
+        return took(run)
 
     @display(description=_("position before"))
     def position_before(self, run: SyncRun) -> str:
@@ -163,7 +160,7 @@ class SyncRejectAdmin(ReadOnly, BigTableAdmin):
         return leave_dialog(request, reverse("admin:crm_syncreject_change", args=[object_id]))
 
     def _retry(self, request: HttpRequest, rejects: Any) -> None:
-        chosen = {reject.connection for reject in rejects.select_related("connection")}
+        chosen = Connection.objects.filter(pk__in=rejects.order_by().values("connection"))
         for connection in chosen:
-            schedule.request_sync(connection, by=request.user.get_username())
+            retry(connection, rejects.filter(connection=connection), request.user.get_username())
         messages.success(request, _("The open records are tried again now."))

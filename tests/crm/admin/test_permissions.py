@@ -1,0 +1,61 @@
+"""Who may do what with CRM connections."""
+
+import pytest
+
+from crm.models import Connection, SyncRun
+from tests.crm.admin.pages import page, text_of
+
+pytestmark = pytest.mark.django_db
+POSTS = ("sync", "pause", "remove", "deletions", "retry")
+STEPS = ("settings", "objects", "fields", "preview", "writeback", "schedule")
+PAGES = ("change", "panel", *STEPS)
+OF_OBJECTS = ("fields", "preview", "values")
+
+
+def test_without_login_nothing(connection, client):
+    for name in (*POSTS, *PAGES):
+        assert client.post(page(name, connection.pk)).status_code == 302
+        assert "/login/" in client.get(page(name, connection.pk)).url
+    for name in OF_OBJECTS:
+        assert "/login/" in client.get(page(name, connection.pk, "contacts")).url
+    assert client.post(page("test"), {"kind": "hubspot"}).status_code == 302
+
+
+def test_staff_without_permission_nothing(connection, staff):
+    client = staff()
+    for name in PAGES:
+        assert client.get(page(name, connection.pk)).status_code == 403
+    for name in (*POSTS, *STEPS):
+        assert client.post(page(name, connection.pk)).status_code == 403
+    for name in OF_OBJECTS:
+        assert client.get(page(name, connection.pk, "contacts")).status_code == 403
+    assert client.get(page("add")).status_code == 403
+    assert client.post(page("test"), {"kind": "hubspot"}).status_code == 403
+
+
+def test_a_viewer_looks_and_touches_nothing(connection, staff):
+    client = staff("view_connection")
+    runs = SyncRun.objects.count()
+    words = text_of(client.get(page("change", connection.pk)))
+    assert "Sync now" not in words.replace("Press “Sync now”", "")
+    assert client.get(page("panel", connection.pk)).status_code == 200
+    for name in (*POSTS, *STEPS):
+        assert client.post(page(name, connection.pk)).status_code == 403
+    assert Connection.objects.filter(pk=connection.pk, state="active").exists()
+    assert SyncRun.objects.count() == runs
+
+
+def test_only_who_may_delete_can_disconnect(connection, staff):
+    client = staff("view_connection", "change_connection")
+    assert client.post(page("remove", connection.pk)).status_code == 403
+    assert client.post(page("sync", connection.pk)).status_code == 302
+
+
+def test_who_may_add_but_not_change_cannot_try_stored_credentials(connection, staff):
+    client = staff("add_connection")
+    assert client.post(page("test"), {"kind": "hubspot", "connection": connection.pk}).status_code == 403
+
+
+def test_an_unknown_connection_is_404(admin_client):
+    assert admin_client.get(page("panel", 4711)).status_code == 404
+    assert admin_client.get(page("change", "x")).status_code == 404
