@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial, wraps
 from typing import Any
 
@@ -103,6 +103,15 @@ class HubSpot:
     def lag_seconds(self, seconds: float) -> None:
         for kind in self.kinds.values():
             kind.index.lag_seconds = seconds
+
+    def hide(self, kind: str, ids: Iterable[str] | None = None) -> None:
+        """Show these records (default: all of the object's) no longer, as after a loss of rights."""
+        found = self.kinds[kind]
+        found.hidden |= set(found.store.records if ids is None else map(int, ids))
+
+    def show(self, kind: str) -> None:
+        """Undo `hide`."""
+        self.kinds[kind].hidden.clear()
 
     # What the server and the control API ask of a vendor
 

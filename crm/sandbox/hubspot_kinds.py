@@ -40,6 +40,7 @@ class Kind:
         self.store = Store(clock, unique)
         self.index = SearchIndex(self.store)
         self.by_default = tuple(by_default)
+        self.hidden: set[int] = set()  # records that the API shows no longer, as after a loss of rights
 
     # Showing
 
@@ -71,16 +72,18 @@ class Kind:
     def lookup(self, key: str, id_property: str | None = None) -> Record | None:
         """The record by id or by a unique property, archived or not; a merged-away id gives its winner."""
         if id_property in (None, "", RECORD_ID):
-            return self.store.get(int(key)) if re.fullmatch(r"[0-9]{1,18}", key) else None
+            return self._seen(self.store.get(int(key))) if re.fullmatch(r"[0-9]{1,18}", key) else None
         if not self.schema.is_unique(id_property):
             raise ApiError(
                 400, f"{id_property} is not a unique identifier property of {self.singular.upper()}."
             )
         if id_property == self.store.unique:
-            return self.store.find(key)
-        return next(
-            (record for record in self.store.live() if self.schema.value_of(record, id_property) == key), None
-        )
+            return self._seen(self.store.find(key))
+        holders = (row for row in self.store.live() if self.schema.value_of(row, id_property) == key)
+        return self._seen(next(holders, None))
+
+    def _seen(self, record: Record | None) -> Record | None:
+        return None if record is None or record.id in self.hidden else record
 
     def found(self, key: str, id_property: str | None = None, *, archived: bool = False) -> Record:
         """Like `lookup`, but 404 unless the record exists and is as archived as asked."""

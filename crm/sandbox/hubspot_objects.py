@@ -52,7 +52,7 @@ class Objects:
         page: list[Record] = []
         following = None
         for record in kind.store.walk(start):
-            if record.archived != archived:
+            if record.archived != archived or record.id in kind.hidden:
                 continue
             if len(page) == limit:
                 following = page[-1].id + 1
@@ -105,7 +105,7 @@ class Objects:
     async def search(self, request: web.Request) -> web.Response:
         """A page of live records that match, with the total."""
         kind, body = self.hubspot.kind(request), await self.hubspot.json(request)
-        total, page, following = search(kind.index, kind.schema, body)
+        total, page, following = search(kind, body)
         shown = kind.shown(body.get("properties"))
         result: dict[str, Any] = {
             "total": total,

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crm.sandbox.hubspot_index import SearchIndex
 from crm.sandbox.hubspot_schema import RECORD_ID, Schema, typed
 from crm.sandbox.store import Record
+
+if TYPE_CHECKING:
+    from crm.sandbox.hubspot_kinds import Kind
 
 WINDOW = 10_000
 PAGE = 200
@@ -151,7 +153,7 @@ def _ordered(records: list[Record], read: Callable[[Record], Any], descending: b
     return valued + [record for record in records if read(record) is None]
 
 
-def search(index: SearchIndex, schema: Schema, body: dict[str, Any]) -> tuple[int, list[Record], int | None]:
+def search(kind: Kind, body: dict[str, Any]) -> tuple[int, list[Record], int | None]:
     """(all matches, this page's records, `after` of the next page or None); SearchError for a 400."""
     limit = _whole_number(body.get("limit", DEFAULT_PAGE), "limit")
     after = _whole_number(body.get("after") or 0, "after")
@@ -159,9 +161,14 @@ def search(index: SearchIndex, schema: Schema, body: dict[str, Any]) -> tuple[in
         raise SearchError(f"limit {limit} is larger than the maximum of {PAGE}")
     if after + limit > WINDOW:
         raise SearchError(f"paging beyond {WINDOW} results of one query is not possible")
+    schema = kind.schema
     matches = compile_groups(schema, body.get("filterGroups") or [])
     words = str(body.get("query") or "").casefold().split()
-    found = [record for record in index.records() if matches(record) and _mentions(record, words)]
+    found = [
+        record
+        for record in kind.index.records()
+        if record.id not in kind.hidden and matches(record) and _mentions(record, words)
+    ]
     page = _ordered(found, *sort_key(schema, body.get("sorts") or []))[after : after + limit]
     following = after + limit
     return len(found), page, following if following < len(found) and page else None

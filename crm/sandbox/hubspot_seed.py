@@ -73,6 +73,8 @@ def seeds(count: int, seed: int) -> Seeds:
 
 def contact_values(person: Person) -> dict[str, str]:
     """A person as contact properties; values nobody has entered are left out."""
+    said_no = not person.newsletter_opt_in and person.webpush_opt_in is False
+    opted_out = said_no and person.lifecycle_stage == "subscriber"
     values = {
         "email": person.email,
         "firstname": person.first_name,
@@ -92,6 +94,7 @@ def contact_values(person: Person) -> dict[str, str]:
         "plan": person.plan,
         "loyalty_points": str(person.loyalty_points),
         "favourite_category": person.favourite_category,
+        "hs_email_optout": "true" if opted_out else "",
         "newsletter_opt_in": BOOLEANS[person.newsletter_opt_in],
         "webpush_opt_in": BOOLEANS[person.webpush_opt_in],
     }

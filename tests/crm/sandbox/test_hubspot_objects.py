@@ -48,7 +48,7 @@ class TestSeeds:
             for record in kind.store.live():
                 assert set(record.properties) <= set(kind.schema.definitions), kind.name
                 refused = {problem["name"] for problem in kind.schema.problems(record.properties)}
-                assert refused <= {"email", "hubspot_owner_id"}, refused
+                assert refused <= {"email", "hs_email_optout"}, refused
 
 
 class TestDeals:
@@ -272,3 +272,19 @@ class TestSearchLag:
         assert sorted(self.found(client, "Diver")) == sorted(made)
         sandbox.clock.offset_seconds += 61
         assert self.found(client, "Diver") == [made[1]]
+
+
+def test_what_the_app_may_not_see_is_not_there(client, sandbox):
+    sandbox.hubspot.hide("contacts", ["1"])
+    api = client.crm.contacts
+    ids = {record.id for record in api.basic_api.get_page(limit=100).results}
+    assert "1" not in ids
+    assert len(ids) == 100
+    assert api.search_api.do_search({"limit": 1}).total == 299
+    read = {"inputs": [{"id": "1"}], "properties": [], "propertiesWithHistory": []}
+    assert api.batch_api.read(read).errors[0].context == {"ids": ["1"]}
+    sandbox.hubspot.hide("contacts")
+    assert api.basic_api.get_page().results == []
+    assert len(list(sandbox.hubspot.dump("contacts"))) == 300
+    sandbox.hubspot.show("contacts")
+    assert api.search_api.do_search({"limit": 1}).total == 300
