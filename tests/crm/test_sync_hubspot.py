@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection as database
 
+from crm.connectors.base import Hint
 from crm.connectors.hubspot import HubSpot
 from crm.models import (
     Alert,
@@ -25,7 +26,7 @@ from crm.models import (
 )
 from crm.sandbox import faults
 from crm.sandbox.inprocess import running_sandbox
-from crm.sync import apply, pages, reading, schedule
+from crm.sync import apply, hints, pages, reading, schedule
 from crm.sync.engine import AlreadyRunningError, run
 from tests.crm.crm_sandbox import connect, later
 
@@ -238,6 +239,39 @@ class TestDeletion:
         later(sandbox, 120)
         run(connection)
         assert Consent.objects.get(profile=profile, key="webpush").state == "subscribed"
+
+
+class TestMergeAndPrivacy:
+    def test_a_merge_in_hubspot_is_one_here(self, sandbox, connection):
+        run(connection)
+        winner, loser = [r for r in sandbox.hubspot.contacts.live() if "@" in r.properties.get("email", "")][
+            :2
+        ]
+        kept, people = person(winner), Profile.objects.count()
+        sandbox.hubspot.contacts.merge(winner, loser)
+        later(sandbox, 60)
+        report = run(connection)
+        assert (report.merged, report.deleted, Profile.objects.count()) == (1, 0, people - 1)
+        gone = SourceRecord.objects.get(record_id=str(loser.id))
+        assert (gone.state, gone.merged_into) == ("merged", str(winner.id))
+        assert person(winner) == kept
+        again = run(connection, SyncRun.Mode.FULL)
+        assert (again.merged, again.created, again.deleted) == (0, 0, 0)
+
+    def test_what_hubspot_erased_or_lost_is_found_by_comparing(self, sandbox, connection):
+        run(connection)
+        ann = first(sandbox)
+        profile = person(ann)
+        sandbox.hubspot.contacts.erase(ann)
+        assert run(connection).deleted == 0
+        report = run(connection, sweep=True)
+        assert (report.deleted, report.held) == (1, 0)
+        assert SourceRecord.objects.get(record_id=str(ann.id)).state == "missing"
+        hints.add(connection, [Hint("contacts", str(ann.id), "erased")])
+        run(connection)
+        profile.refresh_from_db()
+        assert (profile.email, profile.first_name) == (None, None)
+        assert SourceRecord.objects.get(record_id=str(ann.id)).state == "erased"
 
 
 class TestConsent:
