@@ -89,7 +89,9 @@ class Sandbox:
         yield
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):  # a writer that died in silence would pass for a quiet CRM
+                raise outcome
 
     async def start(self, host: str, port: int) -> tuple[web.AppRunner, int]:
         """Listen; gives the runner, whose `cleanup` stops it, and the port. OSError if it cannot."""
