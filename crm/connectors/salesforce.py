@@ -43,6 +43,7 @@ from crm.connectors.salesforce_walk import Walk
 from crm.connectors.tokens import Tokens
 
 RETRIES, PATIENCE = 5, 60.0
+QUICKLY = 1, 8.0  # where somebody is waiting for the answer
 WRITTEN = 200  # records in one call, Salesforce's limit
 WRITE_ATTEMPTS = 4
 LOCKED = ("UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE")
@@ -66,8 +67,8 @@ class Salesforce(Connector):
     identity_fields = ("server", "domain")
     hook_help = gettext_lazy(
         "In Salesforce: Setup → Workflow Actions → Outbound Messages → New; choose the object, as “Endpoint URL” "
-        "the address shown here followed by ?key= and the key for outbound messages from this connection's "
-        "settings, and as fields only “Id”; do not send the session id. Then Setup → Flows → New → "
+        "the address shown here – at its end must stand ?key= and the key for outbound messages from this "
+        "connection's settings – and as fields only “Id”; do not send the session id. Then Setup → Flows → New → "
         "record-triggered flow, when a record is created or updated, with the outbound message as its action; "
         "activate it. Do so for each object."
     )
@@ -113,7 +114,7 @@ class Salesforce(Connector):
 
     def test(self) -> str:
         """See Connector."""
-        api = self._connect(retries=1, patience=8)  # somebody is waiting for the answer
+        api = self._connect(*QUICKLY)
         total = api.query(f"SELECT COUNT() FROM {CONTACT}").total_size
         return (
             ngettext(
@@ -181,7 +182,7 @@ class Salesforce(Connector):
             raise HookRefused
         message = Notifications(request)
         try:
-            ours = self._api.organization()
+            ours = self._connect(*QUICKLY).organization()
         except ConnectorError:
             raise HookRefused from None  # it can't be checked now; Salesforce sends it again
         if not ours or not hmac.compare_digest(message.organization, ours):

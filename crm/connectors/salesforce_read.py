@@ -86,7 +86,7 @@ class Reader:
 
     def fingerprint(self) -> str:
         """Changes with the fields that are fetched."""
-        return hashlib.blake2b(self.select().encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(f"{self.select()} {self._inner}".encode(), digest_size=8).hexdigest()
 
     def count(self) -> int:
         """How many live records there are."""

@@ -131,8 +131,8 @@ class Walk:
         return {**state, "full": {"started": _text(self.api.now - HOLD_BACK), "last": ""}}
 
     def _with_job(self, state: State) -> State:
-        """With a Bulk job, unless there is one or Salesforce makes none."""
-        if "job" in state["full"]:
+        """With a Bulk job, unless there is one or can be none."""
+        if "job" in state["full"] or self.bulk_from is None:
             return state
         try:
             job = self.reader.again(lambda: self._start(self.reader.select()))
