@@ -1,6 +1,6 @@
 """What an operator enters to connect a HubSpot account."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from django import forms
@@ -10,6 +10,8 @@ from django.utils.translation import gettext_lazy
 from crm.connectors.base import ConnectorError
 
 SECRET = 500  # characters at most
+PRIVATE, OAUTH = "private", "oauth"
+NEEDED = {PRIVATE: ("access_token",), OAUTH: ("client_id", "client_secret", "refresh_token")}
 
 
 class HubSpotConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,13 +54,14 @@ class HubSpotForm(forms.Form):
         label=gettext_lazy("Account"),
         choices=[("hubspot", "HubSpot"), ("sandbox", gettext_lazy("CRM sandbox of this installation"))],
     )
-    access = forms.ChoiceField(
+    access = forms.TypedChoiceField(
         label=gettext_lazy("Access by"),
         choices=[
-            ("private", gettext_lazy("access token of a private app")),
-            ("oauth", gettext_lazy("OAuth of a public app")),
+            (PRIVATE, gettext_lazy("access token of a private app")),
+            (OAUTH, gettext_lazy("OAuth of a public app")),
         ],
-        initial="private",
+        initial=PRIVATE,
+        empty_value=PRIVATE,
         required=False,
         help_text=gettext_lazy("A private app is the simpler way: it belongs to one HubSpot account."),
     )
@@ -110,16 +113,23 @@ class HubSpotForm(forms.Form):
         help_text=gettext_lazy("HubSpot lists all archived records each time, so do not look too often."),
     )
 
+    def clean(self) -> dict[str, Any]:
+        """What the chosen kind of access needs."""
+        entered = super().clean() or {}
+        if entered.get("access") in NEEDED:
+            for name in missing(entered["access"], entered):
+                self.add_error(name, _("This is needed for the chosen kind of access."))
+        return entered
+
+
+def missing(access: str, credentials: dict[str, Any]) -> list[str]:
+    """The credentials that this kind of access needs and that are not there."""
+    return [name for name in NEEDED[access] if not (credentials.get(name) or "").strip()]
+
 
 def check(config: HubSpotConfig, credentials: HubSpotCredentials) -> None:
     """ConnectorError unless the credentials that the chosen kind of access needs are there."""
-    if config.access == "private":
-        needed = {"access_token": HubSpotForm.base_fields["access_token"].label}
-    else:
-        needed = {
-            name: HubSpotForm.base_fields[name].label
-            for name in ("client_id", "client_secret", "refresh_token")
-        }
-    missing = [str(label) for name, label in needed.items() if not getattr(credentials, name).strip()]
-    if missing:
-        raise ConnectorError(_("The connection's settings are incomplete: enter %s.") % ", ".join(missing))
+    absent = missing(config.access, msgspec.structs.asdict(credentials))
+    if absent:
+        labels = ", ".join(str(HubSpotForm.base_fields[name].label) for name in absent)
+        raise ConnectorError(_("The connection's settings are incomplete: enter %s.") % labels)

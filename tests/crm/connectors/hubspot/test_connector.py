@@ -40,6 +40,21 @@ class TestSettings:
         with pytest.raises(ConnectorError, match=missing):
             HubSpot(config, credentials)
 
+    @pytest.mark.parametrize(
+        ("entered", "wrong"),
+        [
+            ({"access_token": "x"}, set()),
+            ({"access": "private"}, {"access_token"}),
+            ({"access": "oauth", "client_id": "x"}, {"client_secret", "refresh_token"}),
+            ({"access": "oauth", "client_id": "x", "client_secret": "y", "refresh_token": "z"}, set()),
+            ({"access": "magic", "access_token": "x"}, {"access"}),
+            ({"access_token": "x", "portal_id": "shop"}, {"portal_id"}),
+        ],
+    )
+    def test_the_form_asks_for_what_the_access_needs(self, entered, wrong):
+        form = HubSpot.Form({"server": "hubspot", "deletions_every_minutes": "60", **entered})
+        assert set(form.errors) == wrong
+
     def test_a_redirect_does_not_get_the_token(self, few):
         with running_sandbox(contacts=1, vendors=["hubspot"]) as other:
             few.script(
