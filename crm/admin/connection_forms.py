@@ -107,20 +107,12 @@ class SettingsForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """What the connector's form demands of its fields together, stored credentials included."""
         cleaned = super().clean()
-        if self.stored and self.instance.state != Connection.State.DRAFT:
-            self._clean_account(cleaned)
         entered = {name: cleaned.get(name) for name in self.connector.Form.base_fields}
         checked = self.connector.Form({**entered, **self.credentials()})
         for name, errors in checked.errors.items():
             if name == NON_FIELD_ERRORS or (name in self.fields and name not in self.errors):
                 self.add_error(None if name == NON_FIELD_ERRORS else name, errors)
         return cleaned
-
-    def _clean_account(self, cleaned: dict[str, Any]) -> None:
-        """Ids of another account would be taken for those of this one."""
-        for name in self.connector.identity_fields:
-            if name in cleaned and cleaned[name] != self.instance.config.get(name, cleaned[name]):
-                self.add_error(name, _("That is another account. Connect it anew; this one can stay or go."))
 
     def config(self) -> dict[str, Any]:
         """The connector's settings as entered."""

@@ -71,8 +71,10 @@ class Wizard:
         op = request.POST.get("op")
         result = self._tried(request, form)
         if result and op != TEST and form.is_valid() and (result[1] or (op == ANYWAY and not form.missing())):
-            self._save_settings(request, form)
-            return self._onwards(request, connection, "settings")
+            problem = self._save_settings(request, form)
+            if not problem:
+                return self._onwards(request, connection, "settings")
+            result = problem, False
         title = _("Account of %s") % connection.name
         return self._account_page(request, title, form, connection, result)
 
@@ -122,12 +124,16 @@ class Wizard:
         except ConnectorError as failure:
             return str(failure), False
 
-    def _save_settings(self, request: HttpRequest, form: SettingsForm) -> None:
+    def _save_settings(self, request: HttpRequest, form: SettingsForm) -> str:
+        """Store them; or return why that can't be."""
         connection = form.save(commit=False)
-        connection.config = form.config()
-        setup.set_credentials(connection, form.credentials())
-        connection.save(update_fields=["name", "slug", "config", "credentials"])
+        try:
+            setup.change_settings(connection, form.config(), form.credentials())
+        except (ConnectorError, setup.OtherAccountError) as failure:
+            return str(failure)
+        connection.save(update_fields=["name", "slug"])
         self.log_change(request, connection, [{"changed": {"fields": form.changed_data}}])
+        return ""
 
     # --- Which records, and what their fields become ----------------------------------------------------
     def objects_view(self, request: HttpRequest, pk: int) -> HttpResponse:

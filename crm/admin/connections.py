@@ -200,10 +200,7 @@ class ConnectionAdmin(Wizard, ModelAdmin):
         asked = request.POST.get("mode", "")
         full = asked == SyncRun.Mode.FULL
         mode = SyncRun.Mode.FULL if full else SyncRun.Mode.INCREMENTAL
-        if asked == "sweep":
-            connection.swept_at = None  # the next run makes it up
-            connection.save(update_fields=["swept_at"])
-        schedule.request_sync(connection, mode, request.user.get_username())
+        schedule.request_sync(connection, mode, request.user.get_username(), sweep=asked == "sweep")
         texts = {
             SyncRun.Mode.FULL: _("Everything will be read again."),
             "sweep": _("All record ids will be compared with the CRM's."),

@@ -88,7 +88,7 @@ def change_settings(
     held = Connection.objects.select_for_update().get(pk=connection.pk)
     kind = connectors.kinds()[held.kind]
     present: Any = held.credentials
-    before = msgspec.to_builtins(kind(held.config, present).config)
+    before = _with_defaults(kind, held.config)
     wanted = present if credentials is None else credentials
     after = msgspec.to_builtins(kind(config, wanted).config)
     other = any(before.get(name) != after.get(name) for name in kind.identity_fields)
@@ -112,6 +112,14 @@ def change_settings(
     if other or credentials is not None:
         AccessToken.objects.filter(connection=held).delete()
     connection.save(update_fields=changed)
+
+
+def _with_defaults(kind: type[Connector], config: dict[str, Any]) -> dict[str, Any]:
+    """Stored settings with what was never entered; as they are, if they fit no more."""
+    try:
+        return msgspec.to_builtins(msgspec.convert(config, kind.Config))
+    except msgspec.ValidationError:
+        return config
 
 
 @transaction.atomic

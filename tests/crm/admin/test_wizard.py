@@ -256,7 +256,12 @@ class TestPreview:
             {"id": str(number), "properties": each, "archived": False, **stamps}
             for number, each in enumerate(records)
         ]
-        answer = {"path": r"/objects/contacts\?", "method": "GET", "status": 200, "body": {"results": results}}
+        answer = {
+            "path": r"/objects/contacts\?",
+            "method": "GET",
+            "status": 200,
+            "body": {"results": results},
+        }
         sandbox.control.faults = faults.parse([answer])
         words = text_of(admin_client.get(page("preview", chosen.pk)))
         assert "1 of these would be rejected" in words
