@@ -133,7 +133,7 @@ class _Run:
         self.progress = progress
         self.hints_only = hints_only
         self.until: list[datetime | None] = []
-        self.soon = False
+        self.soon = self.swept = False
         self.write_error: ConnectorError | None = None
 
     # What the objects of the run need
@@ -270,7 +270,8 @@ class _Run:
         full, swept = set(cursor.get(FULL, ())), set(cursor.get(SWEEP, ()))
         if self.row.mode == SyncRun.Mode.FULL:
             full |= set(names)
-        if self.connector.complete and (self.row.sweep or self.row.mode == SyncRun.Mode.FULL):
+        begun = swept and not self.row.requested_by  # by a run before, which this one goes on with
+        if self.connector.complete and not begun and (self.row.sweep or self.row.mode == SyncRun.Mode.FULL):
             swept |= {name for name in names if name in cursor}
         self._set(FULL, [name for name in names if name in full])
         self._set(SWEEP, [name for name in names if name in swept])
@@ -318,12 +319,14 @@ class _Run:
         reading.hints()
         full = name in self.connection.cursor.get(FULL, ())
         reading.changes("full" if full else "incremental", lambda: self._drop(FULL, name))
+        self._drop(FULL, name)
         reading.hints()
         reading.rejected()
         if name in self.connection.cursor.get(SWEEP, ()):
             sweep(reading)
             self._drop(SWEEP, name)
             self._save_cursor()
+            self.swept = True
         self.until.append(reading.until)
         if reading.role == "person":
             self._write_back(name, reading.mapping)
@@ -358,21 +361,14 @@ class _Run:
     # Endings
 
     def _succeed(self) -> None:
-        cursor, swept = self.connection.cursor, self.connection.swept_at
-        if (
-            not self.hints_only
-            and SWEEP not in cursor
-            and (self.row.sweep or swept is None or self._all_read)
-        ):
+        # Who was read for the first time needs no comparison yet.
+        first = self.connection.swept_at is None and not self.hints_only
+        if SWEEP not in self.connection.cursor and (self.swept or first):
             Connection.objects.filter(pk=self.connection.pk).update(swept_at=self.clock())
         interval = timedelta(minutes=self.connection.interval_minutes)
         pause = None if self.hints_only else min(interval, SOON) if self.soon else interval
         self._finish(SyncRun.State.SUCCEEDED, "", pause)
         alerts.resolve(f"sync:{self.connection.slug}")
-
-    @property
-    def _all_read(self) -> bool:
-        return self.row.mode == SyncRun.Mode.FULL
 
     def _pause(self) -> None:
         """End early: what remains of the CRM's calls is for the company's other programs, and for people."""

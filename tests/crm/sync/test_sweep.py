@@ -5,8 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from crm.connectors.base import ConnectorError
 from crm.models import Identifier, Profile, SourceRecord, SyncReject
 from crm.sync.engine import run
+from tests.crm.sync.fake import FakeConnector
 
 
 @pytest.fixture
@@ -94,6 +96,27 @@ def test_one_that_was_interrupted_is_done_by_the_next_run(crm, synced, monkeypat
     assert (report.state, report.deleted) == ("succeeded", 1)
     synced.refresh_from_db()
     assert set(synced.cursor) == {"people"}
+
+
+def test_objects_that_were_compared_are_not_compared_again(crm, synced, monkeypatch):
+    synced.mapping = {"people": synced.mapping["people"], "leads": synced.mapping["people"]}
+    synced.save()
+    run(synced)
+    asked, ids = [], FakeConnector.ids
+
+    def failing(self, name):
+        asked.append(name)
+        if asked == ["people", "leads"]:
+            raise ConnectorError("down")
+        return ids(self, name)
+
+    monkeypatch.setattr(FakeConnector, "ids", failing)
+    synced.refresh_from_db()
+    when = synced.swept_at + timedelta(days=7)
+    assert run(synced, now=when).state == "failed"
+    assert run(synced, now=when).state == "succeeded"
+    run(synced, now=when)
+    assert asked == ["people", "leads", "leads"]
 
 
 def test_ids_that_never_end_are_stopped(crm, synced, monkeypatch):
