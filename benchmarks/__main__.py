@@ -1,6 +1,6 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
-python -m benchmarks [ingest] [push]
+python -m benchmarks [ingest] [push] [sync]
 """
 
 import importlib
@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.table import Row, show
 
-ALL = ("ingest", "push")
+ALL = ("ingest", "push", "sync")
 
 
 def main(names: list[str]) -> int:

@@ -22,33 +22,39 @@ from crm.sync.roles import Batch, Item, Known, Outcome
 HASH_BYTES = 16
 RAW_LIMIT = 1_000  # characters of one value kept for a rejected record
 
-# By ANY, so that the index is used however large the table is: in a plain join PostgreSQL reads all of it.
+# Each record by itself, through the index: OFFSET 0 keeps PostgreSQL from a join of its own choice, which without
+# fresh statistics, as after a first import, reads the whole table for every record.
+_HELD = """
+    LATERAL (
+        SELECT * FROM crm_sourcerecord
+        WHERE connection_id = %(connection)s AND object = %(object)s AND record_id = r.id OFFSET 0
+    ) AS held
+"""
 _NEWS = f"""
-    SELECT r.n, s.modified_at, s.content_hash, s.state, s.empty, s.consent, s.merged_into, s.local
+    SELECT r.n, held.modified_at, held.content_hash, held.state, held.empty, held.consent, held.merged_into, held.local
     FROM (
         SELECT n, id, at, substring(%(hashes)s::bytea FROM ((n - 1) * {HASH_BYTES} + 1)::int FOR {HASH_BYTES}) AS hash
         FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) WITH ORDINALITY AS u (id, at, n)
     ) AS r
-    LEFT JOIN (
-        SELECT * FROM crm_sourcerecord
-        WHERE connection_id = %(connection)s AND object = %(object)s AND record_id = ANY(%(ids)s::text[])
-    ) AS s ON s.record_id = r.id
-    WHERE s.id IS NULL OR s.state <> 'live' OR r.at > s.modified_at
-        OR (r.at = s.modified_at AND r.hash <> s.content_hash)
+    LEFT JOIN {_HELD} ON true
+    WHERE held.id IS NULL OR held.state <> 'live' OR r.at > held.modified_at
+        OR (r.at = held.modified_at AND r.hash <> held.content_hash)
     ORDER BY r.n
 """
-_SAVE = """
+_SAVE = f"""
     UPDATE crm_sourcerecord AS s SET modified_at = r.modified_at, content_hash = decode(r.content_hash, 'hex'),
         empty = array(SELECT jsonb_array_elements_text(r.empty)), consent = r.consent, local = r.local,
         merged_into = '', state = 'live', synced_at = %(now)s
-    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(record_id text, modified_at timestamptz, content_hash text,
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r (id text, modified_at timestamptz, content_hash text,
         empty jsonb, consent jsonb, local text)
-    WHERE s.connection_id = %(connection)s AND s.object = %(object)s AND s.record_id = r.record_id
+    CROSS JOIN {_HELD}
+    WHERE s.id = held.id
 """
-_MOVE = """
+_MOVE = f"""
     UPDATE crm_sourcerecord AS s SET modified_at = r.at, synced_at = %(now)s
     FROM unnest(%(ids)s::text[], %(times)s::timestamptz[]) AS r (id, at)
-    WHERE s.connection_id = %(connection)s AND s.object = %(object)s AND s.record_id = r.id
+    CROSS JOIN {_HELD}
+    WHERE s.id = held.id
 """
 _REJECT = """
     INSERT INTO crm_syncreject AS s (connection_id, run_id, object, record_id, code, field, detail, raw,
@@ -145,7 +151,7 @@ def save(batch: Batch, stored: Sequence[tuple[Item, Outcome]]) -> None:
             copy_columns(copy, columns)
     again = [
         {
-            "record_id": item.record.id,
+            "id": item.record.id,
             "modified_at": item.record.modified_at,
             "content_hash": item.content_hash.hex(),
             "empty": outcome.empty,
