@@ -1,13 +1,10 @@
-"""Running a sync: one run per connection at a time, object by object, from wherever the last one came to.
-
-Besides the objects' own cursors, `Connection.cursor` remembers under FULL and SWEEP which objects are still to be
-read or compared completely, so that what one run did not finish the next one does.
-"""
+"""Running a sync: one run per connection at a time, object by object, from wherever the last one came to."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -21,7 +18,7 @@ from django.utils.translation import ngettext
 from crm import alerts, connectors
 from crm.connectors.base import Connector, ConnectorError
 from crm.models import Connection, SyncHint, SyncRun
-from crm.sync import brake, drift, hints, writeback
+from crm.sync import brake, drift, hints, plan, writeback
 from crm.sync import mapping as mappings
 from crm.sync.apply import SupersededError
 from crm.sync.mapping import Mapping, MappingError
@@ -35,7 +32,6 @@ LONGEST_PAUSE = timedelta(hours=1)
 PARKED = timedelta(minutes=15)  # after a run that came to the end of its share of the budget
 SOON = timedelta(minutes=1)
 SCHEDULED_SHARE, ASKED_SHARE = 0.80, 0.95  # of the CRM's budget that we may use up
-FULL, SWEEP = "_full", "_sweep"
 
 Progress = Callable[[SyncRun], None]
 
@@ -223,16 +219,14 @@ class _Run:
         row.sweep = row.sweep or sweep or (not self.hints_only and self._time_to_sweep())
         row.state = SyncRun.State.RUNNING
         row.started_at = row.beat_at = self.clock()
-        row.cursor_before = row.cursor_after = {
-            name: place for name, place in self.connection.cursor.items() if name not in (FULL, SWEEP)
-        }
+        row.cursor_before = row.cursor_after = plan.objects(self.connection.cursor)
         row.save()
         row.connection = self.connection
         self.row = row
 
     def _time_to_sweep(self) -> bool:
         days, last = self.connection.sweep_every_days, self.connection.swept_at
-        begun = any(not name.startswith("_") for name in self.connection.cursor)
+        begun = bool(plan.objects(self.connection.cursor))
         return bool(days and begun and (last is None or last + timedelta(days=days) <= self.clock()))
 
     def _read(self) -> None:
@@ -248,7 +242,9 @@ class _Run:
             for name in [name for name in wanted if name in hinted]:
                 self._reading(name, wanted[name]).hints()
             return
-        self._plan(list(wanted))
+        full = self.row.mode == SyncRun.Mode.FULL
+        compare = connector.complete and (full or self.row.sweep)
+        plan.begin(self.connection, list(wanted), full, compare, anew=bool(self.row.requested_by))
         self._watch(connector)
         for name, mapping in wanted.items():
             self._read_object(name, mapping)
@@ -262,30 +258,6 @@ class _Run:
             raise ConnectorError(
                 _("There is no connector for “%s” in this version.") % self.connection.kind
             ) from None
-
-    def _plan(self, names: list[str]) -> None:
-        """Remember what is to be read and compared completely, by this run or those that go on with it."""
-        assert self.connector is not None  # noqa: S101 - for the type checker
-        cursor = self.connection.cursor
-        full, swept = set(cursor.get(FULL, ())), set(cursor.get(SWEEP, ()))
-        if self.row.mode == SyncRun.Mode.FULL:
-            full |= set(names)
-        begun = swept and not self.row.requested_by  # by a run before, which this one goes on with
-        if self.connector.complete and not begun and (self.row.sweep or self.row.mode == SyncRun.Mode.FULL):
-            swept |= {name for name in names if name in cursor}
-        self._set(FULL, [name for name in names if name in full])
-        self._set(SWEEP, [name for name in names if name in swept])
-        self._save_cursor()
-
-    def _set(self, key: str, names: list[str]) -> None:
-        rest = {name: value for name, value in self.connection.cursor.items() if name != key}
-        self.connection.cursor = {**rest, key: names} if names else rest
-
-    def _drop(self, key: str, name: str) -> None:
-        self._set(key, [other for other in self.connection.cursor.get(key, ()) if other != name])
-
-    def _save_cursor(self) -> None:
-        Connection.objects.filter(pk=self.connection.pk).update(cursor=self.connection.cursor)
 
     def _watch(self, connector: Connector) -> None:
         """Ask for calls from the CRM, or renew that. Without them changes come by the schedule."""
@@ -308,8 +280,8 @@ class _Run:
         changed = drift.check(self.connection, name, mapping, fields)
         for sentence in changed.notes:
             self.note(sentence)
-        if changed.volatile and name in self.connection.cursor.get(SWEEP, ()):
-            self._set(FULL, [*self.connection.cursor.get(FULL, ()), name])
+        if changed.volatile and plan.pending(self.connection, plan.SWEEP, name):
+            plan.add(self.connection, plan.FULL, name)
         self._afford()
         known = mapping.only({field.name for field in fields})
         return Reading(self, self.connector, self.connector.object_type(name), known)
@@ -317,15 +289,16 @@ class _Run:
     def _read_object(self, name: str, mapping: Mapping) -> None:
         reading = self._reading(name, mapping)
         reading.hints()
-        full = name in self.connection.cursor.get(FULL, ())
-        reading.changes("full" if full else "incremental", lambda: self._drop(FULL, name))
-        self._drop(FULL, name)
+        full = plan.pending(self.connection, plan.FULL, name)
+        begun = partial(plan.drop, self.connection, plan.FULL, name)
+        reading.changes("full" if full else "incremental", begun)
+        begun()
         reading.hints()
         reading.rejected()
-        if name in self.connection.cursor.get(SWEEP, ()):
+        if plan.pending(self.connection, plan.SWEEP, name):
             sweep(reading)
-            self._drop(SWEEP, name)
-            self._save_cursor()
+            plan.drop(self.connection, plan.SWEEP, name)
+            plan.save(self.connection)
             self.swept = True
         self.until.append(reading.until)
         if reading.role == "person":
@@ -363,7 +336,7 @@ class _Run:
     def _succeed(self) -> None:
         # Who was read for the first time needs no comparison yet.
         first = self.connection.swept_at is None and not self.hints_only
-        if SWEEP not in self.connection.cursor and (self.swept or first):
+        if plan.SWEEP not in self.connection.cursor and (self.swept or first):
             Connection.objects.filter(pk=self.connection.pk).update(swept_at=self.clock())
         interval = timedelta(minutes=self.connection.interval_minutes)
         pause = None if self.hints_only else min(interval, SOON) if self.soon else interval
