@@ -39,7 +39,7 @@ REFUSALS = (ObjectsError, PropertiesError, AssociationsError, EventsError, OAuth
 
 
 class Row(msgspec.Struct, rename="camel"):
-    """One record, as lists, searches and batches show it."""
+    """One record, as lists, searches and batches show it; `problem` tells why it can't be read."""
 
     id: str
     updated_at: datetime
@@ -47,6 +47,7 @@ class Row(msgspec.Struct, rename="camel"):
     archived: bool = False
     archived_at: datetime | None = None
     object_write_trace_id: str | None = None
+    problem: str = ""
 
 
 class _Next(msgspec.Struct):
@@ -286,10 +287,11 @@ class Api:
 
     def _wait(self, trouble: PassingError, attempt: int) -> bool:
         """Sleep before the next attempt; False if there is no time for one."""
-        seconds = trouble.wait
-        if seconds is None:
-            steps = 2**attempt if trouble.steps is None else trouble.steps * (attempt + 1)
-            seconds = self._backoff * steps
+        steps = 2**attempt if trouble.steps is None else trouble.steps * (attempt + 1)
+        seconds = self._backoff * steps
+        if trouble.wait is not None:
+            # What HubSpot says is enough once; others may be using up the same limit.
+            seconds = max(seconds, trouble.wait) if attempt else trouble.wait
         seconds = min(seconds, LONGEST_WAIT)
         if self._ends is not None and time.monotonic() + seconds >= self._ends:
             return False
@@ -328,6 +330,7 @@ class Api:
         """The whole body; the connection is cut if it drips so slowly that no single read times out."""
         left = self._slowest if self._ends is None else self._ends - time.monotonic()
         watch = threading.Timer(max(0.1, min(left, self._slowest)), response.shutdown)
+        watch.daemon = True
         watch.start()
         try:
             return response.data
@@ -353,7 +356,20 @@ class Api:
             pass
         try:
             # Slower, but one record with half a character or a stray byte does not cost the whole page.
-            return msgspec.convert(json.loads(body.decode("utf-8", "replace")), reply)
-        except (ValueError, msgspec.MsgspecError):
+            found = json.loads(body.decode("utf-8", "replace"))
+            if issubclass(reply, Rows) and isinstance(found, dict):
+                found["results"] = [_readable(row) for row in found["results"]]
+            return msgspec.convert(found, reply)
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
             # Broken off in the middle, perhaps, by something that hides the missing rest.
             raise PassingError(errors.garbled(self.url)) from None
+
+
+def _readable(row: Any) -> Any:
+    """A row as it is, or if it can't be read, its id and why."""
+    try:
+        msgspec.convert(row, Row)
+    except msgspec.ValidationError as error:
+        if isinstance(row, dict) and isinstance(row.get("id"), str):
+            return {"id": row["id"], "updatedAt": "1970-01-01T00:00:00Z", "problem": str(error)}
+    return row

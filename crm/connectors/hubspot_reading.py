@@ -14,6 +14,8 @@ from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from crm.connectors import hubspot_errors as errors
 from crm.connectors.base import FieldKind, Mode, Page, Record
 from crm.connectors.hubspot_api import BATCH, SEARCH_PAGE, Api, Row, Rows
@@ -217,6 +219,7 @@ class Reader:
                 {name: typed(row.properties.get(name), self.kinds.get(name, "text")) for name in self.names},
                 absorbed=merged_ids(row.properties, row.id),
                 people=[(CONTACTS, one) for one in people.get(row.id, ())],
+                problem=row.problem and _("HubSpot shows it in a way that can't be read: %s.") % row.problem,
             )
             for row in rows
         ]

@@ -16,13 +16,15 @@ LIST, SEARCH = r"objects/contacts\?", "contacts/search"
 
 @pytest.fixture(scope="module")
 def shared():
-    """One sandbox of 250 contacts for the tests that change nothing in it."""
-    with running_sandbox(contacts=250, vendors=["hubspot"]) as sandbox:
+    """One sandbox of 120 contacts for the tests that change nothing in it."""
+    with running_sandbox(contacts=120, vendors=["hubspot"]) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def fixed(shared, settings, hurry):
+def fixed(shared, settings, hurry, monkeypatch):
+    """It without faults, whose contacts are two pages of a list and three of a search."""
+    monkeypatch.setattr("crm.connectors.hubspot_reading.SEARCH_PAGE", 50)
     settings.NUDGE_SANDBOX_URL = shared.url
     yield SandboxCrm(shared)
     shared.control.faults, shared.hubspot.access.limits, shared.hubspot.lag_seconds = [], None, 0
@@ -219,7 +221,7 @@ class TestReading:
         monkeypatch.setattr("crm.connectors.hubspot_reading.SEARCH_PAGE", 7)
         cursor = {"until": 0, "deleted_until": int(time.time() * 1000)}
         pages = read(fixed.connector(), cursor)
-        assert len(pages) > 30
+        assert len(pages) > 15
         assert ids(pages) == fixed.ids()
 
     def test_a_place_that_hubspot_forgot_costs_a_new_beginning(self, fixed):
@@ -242,6 +244,15 @@ class TestReading:
         fixed.script({"path": LIST, "status": 200, "body": body.decode()})
         page = next(iter(fixed.connector().pages(CONTACTS, {}, "incremental", ["city"])))
         assert page.records[0].fields["city"] == "\ud83d"
+
+    def test_a_contact_that_can_t_be_read_does_not_cost_its_page(self, fixed):
+        good = {"id": "1", "updatedAt": "2026-01-01T00:00:00Z", "properties": {"city": "Rome"}}
+        rows = [good, {**good, "id": "2", "properties": ["Rome"]}, {**good, "id": "3", "updatedAt": "soon"}]
+        fixed.script({"path": LIST, "status": 200, "body": {"results": rows}})
+        found = records(read(fixed.connector(), names=["city"]))
+        assert [(one.id, bool(one.problem)) for one in found] == [("1", False), ("2", True), ("3", True)]
+        assert found[0].fields == {"city": "Rome"}
+        assert "can't be read" in found[1].problem
 
     def test_the_day_s_budget_is_kept_where_it_is_told(self, fixed):
         connector = fixed.connector()
