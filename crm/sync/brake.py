@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from crm import alerts
 from crm.connectors.base import Record
-from crm.models import Connection, SyncHint, SyncRun
+from crm.models import Connection, SourceRecord, SyncHint, SyncRun
 from crm.sync import hints, queue
 
 SHARE = 10  # percent of the live records
@@ -59,20 +59,25 @@ def agreed(connection: Connection, now: datetime) -> bool:
 def hold(
     connection: Connection, object_name: str, records: Sequence[Record], now: datetime
 ) -> Sequence[Record]:
-    """Those of these records, live here and gone in the CRM, that may go now: all of them, or none.
+    """Those of these records, gone in the CRM, that may go now: of the ones that are live here all, or none.
 
-    The others wait as hints, in the caller's transaction.
+    The others wait as hints, in the caller's transaction. That somebody was erased who is not live here is only
+    to be remembered, so nothing holds it back.
     """
-    try:
-        check(connection, object_name, len(records), now)
-    except HeldError:
-        hints.remember(
-            connection,
-            object_name,
-            [(record.id, hints.HELD_ERASED if record.erased else hints.HELD) for record in records],
-            now,
+    live = {record.id for record in records}
+    if any(record.erased for record in records):
+        live &= set(
+            SourceRecord.objects.filter(
+                connection=connection, object=object_name, record_id__in=live, state=SourceRecord.State.LIVE
+            ).values_list("record_id", flat=True)
         )
-        return ()
+    try:
+        check(connection, object_name, len(live), now)
+    except HeldError:
+        held = [record for record in records if record.id in live]
+        rows = [(record.id, hints.HELD_ERASED if record.erased else hints.HELD) for record in held]
+        hints.remember(connection, object_name, rows, now)
+        return [record for record in records if record.id not in live]
     return records
 
 

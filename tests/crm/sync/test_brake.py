@@ -106,6 +106,13 @@ class TestFeed:
         run(synced)
         assert SourceRecord.objects.filter(state="erased").count() == 30
 
+    def test_to_erase_who_was_deleted_before_is_no_second_deletion(self, crm, synced):
+        crm.delete(*LOST[:20])
+        assert run(synced).deleted == 20
+        crm.delete(*LOST[:20], erased=True)
+        report = run(synced)
+        assert (report.held, SourceRecord.objects.filter(state="erased").count()) == (0, 20)
+
 
 class TestSweep:
     def test_an_empty_list_deletes_nobody(self, crm, synced):
