@@ -1,8 +1,9 @@
 """HubSpot's webhooks: whether a call is HubSpot's, and which records it is about.
 
 Signature version 3 of HubSpot's documentation: base64 of HMAC-SHA256 with the app's client secret, over
-method, address, body and time, one after the other. The older versions, which leave out the time or the
-address, are not accepted: HubSpot sends version 3 beside them.
+method, address, body and time, one after the other. A call that carries only one of the older versions, which
+leave out the time or the address and so could be sent again by anybody, is refused: what it tells comes with the
+next run anyway.
 """
 
 import base64
