@@ -92,10 +92,10 @@ class HubSpot(Connector):
             self.slowest_seconds,
         )
 
-    def _hurried(self, access: "HubSpot | None") -> Api:
+    def _hurried(self, access: "HubSpot | None", retries: int) -> Api:
         """For when somebody waits for the answer."""
         patience = min(HURRIED_PATIENCE, self.patience_seconds)
-        return Api(self.url, access, self, 1, self.backoff_seconds, patience, patience, HURRIED_SECONDS)
+        return Api(self.url, access, self, retries, self.backoff_seconds, patience, patience, HURRIED_SECONDS)
 
     @property
     def url(self) -> str:
@@ -110,7 +110,7 @@ class HubSpot(Connector):
 
     def _fetch(self, old: Token | None) -> Token:
         asked = timezone.now()
-        api = self._hurried(None)
+        api = self._hurried(None, retries=3)
         known = self.credentials
         try:
             made = api.issue(
@@ -132,7 +132,7 @@ class HubSpot(Connector):
 
     def test(self) -> str:
         """See Connector. Without deals or products it works, too, so what is missing is only said."""
-        api = self._hurried(self)
+        api = self._hurried(self, retries=1)
         total = count(api, KINDS[CONTACTS])
         said = [
             ngettext(

@@ -68,6 +68,12 @@ def test_a_withdrawn_refresh_token_is_told_plainly(few):
     assert "secret" not in str(caught.value).replace("client secret", "")
 
 
+def test_a_login_that_fails_at_first_is_tried_again(few):
+    few.script({"path": "oauth", "nth": [1, 2], "status": 503})
+    assert connector(few).fields(CONTACTS)
+    assert logins(few) == 3
+
+
 def test_a_silent_login_ends(few, monkeypatch):
     monkeypatch.setattr("crm.connectors.hubspot.HURRIED_PATIENCE", 0.2)
     few.script({"path": "oauth", "delay_seconds": 9})
