@@ -512,6 +512,14 @@ class TestCommand:
         call_command("sync", "Shop CRM", "--full", stdout=io.StringIO())
         assert SyncRun.objects.get().mode == "full"
 
+    def test_it_compares_when_asked_and_tells_what_it_held_back(self, sandbox, connection):
+        run(connection)
+        sandbox.hubspot.contacts.erase(first(sandbox))
+        out = io.StringIO()
+        call_command("sync", "shop", "--sweep", stdout=out)
+        assert "0 merged, 1 deleted, 0 held, 0 written." in out.getvalue()
+        assert SyncRun.objects.latest("pk").sweep
+
     def test_an_unknown_name_is_answered_with_the_known_ones(self, connection):
         with pytest.raises(CommandError, match="There is: shop"):
             call_command("sync", "nope")
