@@ -102,7 +102,7 @@ def first_steps(request: HttpRequest) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT EXISTS (SELECT FROM crm_connection), EXISTS (SELECT FROM crm_device),
+            SELECT EXISTS (SELECT FROM crm_connection WHERE state <> 'draft'), EXISTS (SELECT FROM crm_device),
                 EXISTS (SELECT FROM delivery_message),
                 EXISTS (SELECT FROM campaigns_flow WHERE live_version_id IS NOT NULL)
             """
@@ -210,7 +210,7 @@ def _syncs() -> list[dict[str, Any]]:
         for run in SyncRun.objects.order_by("connection", "-queued_at").distinct("connection")
     }
     rows = []
-    for crm in Connection.objects.order_by("name"):
+    for crm in Connection.objects.exclude(state=Connection.State.DRAFT).order_by("name"):
         run = latest.get(crm.pk)
         row: dict[str, Any] = {"connection": crm, "run": run, "chip": "", "words": _("No sync yet.")}
         if run:

@@ -115,12 +115,10 @@ class SettingsForm(forms.ModelForm):
         return cleaned
 
     def config(self) -> dict[str, Any]:
-        """The connector's settings as entered."""
-        return {
-            name: self.cleaned_data[name]
-            for name in self.connector.Config.__struct_fields__
-            if name in self.cleaned_data
-        }
+        """The connector's settings as entered; what its form does not ask for stays as it is."""
+        held = self.instance.config if self.stored else {}
+        known = {**held, **self.cleaned_data}
+        return {name: known[name] for name in self.connector.Config.__struct_fields__ if name in known}
 
     def credentials(self) -> dict[str, Any]:
         """The credentials as entered, the stored ones where nothing was."""

@@ -47,9 +47,10 @@ class Command(BaseCommand):
             raise CommandError(run.error)
 
     def _find(self, name):
-        found = Connection.objects.filter(slug=name).first() or Connection.objects.filter(name=name).first()
+        started = Connection.objects.exclude(state=Connection.State.DRAFT)
+        found = started.filter(slug=name).first() or started.filter(name=name).first()
         if found is None:
-            known = ", ".join(Connection.objects.order_by("slug").values_list("slug", flat=True))
+            known = ", ".join(started.order_by("slug").values_list("slug", flat=True))
             hint = f"There is: {known}." if known else "No CRM is connected yet."
             raise CommandError(f"There is no CRM connection “{name}”. {hint}")
         return found

@@ -63,6 +63,8 @@ class TestPanel:
             reject(contacts, number + 5000)
         with django_assert_num_queries(8):
             admin_client.get(page("panel", contacts.pk))
+        with django_assert_num_queries(8):
+            admin_client.get(page("change", contacts.pk))
 
     def test_state_and_lag_in_words(self, contacts, admin_client):
         run(contacts)

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.management import CommandError, call_command
 from django.db import connection as database
+from django.urls import reverse
 from django.utils import timezone
 
 from crm.admin import asking
@@ -287,6 +289,15 @@ class TestPreview:
         assert chosen.mapping == before
 
 
+@pytest.mark.parametrize(
+    ("name", "queries"),
+    [("settings", 3), ("objects", 3), ("fields", 5), ("preview", 3), ("writeback", 3), ("schedule", 3)],
+)
+def test_a_step_takes_few_queries(chosen, admin_client, django_assert_num_queries, name, queries):
+    with django_assert_num_queries(queries):
+        assert admin_client.get(page(name, chosen.pk)).status_code == 200
+
+
 class TestTheRest:
     def test_what_is_written_back(self, chosen, admin_client):
         url = page("writeback", chosen.pk)
@@ -349,6 +360,11 @@ class TestDrafts:
         assert drafts.forget_stale(soon - timedelta(seconds=1)) == 0
         assert drafts.forget_stale(soon + timedelta(days=1)) == 1
         assert list(Connection.objects.all()) == [connection]
+
+    def test_nothing_else_takes_it_for_a_connection(self, draft, admin_client):
+        with pytest.raises(CommandError, match="No CRM is connected yet"):
+            call_command("sync", "main")
+        assert "Main CRM" not in text_of(admin_client.get(reverse("admin:index")))
 
     def test_what_a_draft_cannot_do(self, draft, admin_client):
         for name in ("sync", "pause", "retry", "deletions"):
