@@ -92,7 +92,8 @@ class Page(msgspec.Struct):
     """Some records of one object, and the JSON-able cursor from which to go on once they are stored.
 
     Args:
-        cursor: the object's own.
+        cursor: the object's own. With "gap": true after the last page it says that the CRM can no longer tell all
+            deletions since the run before; then all ids are compared.
         expected: how many records the run will see of this object in all, where the CRM tells.
         current: read from the CRM's store itself, not from an index that may lag behind it.
         until: on the last page, the time by the CRM's clock up to which everything is known now.
@@ -200,6 +201,8 @@ class Connector:
     # Fields of Config that say which account it is; with another one its records are others.
     identity_fields: ClassVar[tuple[str, ...]] = ()
     complete: ClassVar[bool] = True  # a record that it doesn't list is gone; a file says nothing about others
+    scheduled: ClassVar[bool] = True  # it is asked again and again; a file has nothing new to tell by itself
+    starts_at: ClassVar[str] = ""  # URL name of the page where setting it up begins; default: its form
     hook_help: ClassVar[Any] = ""  # how to set up calls from the CRM; empty: it makes none
     config: Any
     credentials: Any

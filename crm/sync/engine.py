@@ -129,7 +129,7 @@ class _Run:
         self.progress = progress
         self.hints_only = hints_only
         self.until: list[datetime | None] = []
-        self.soon = self.swept = False
+        self.soon = self.swept = self.comparing = False
         self.write_error: ConnectorError | None = None
 
     # What the objects of the run need
@@ -245,6 +245,7 @@ class _Run:
         full = self.row.mode == SyncRun.Mode.FULL
         compare = connector.complete and (full or self.row.sweep)
         plan.begin(self.connection, list(wanted), full, compare, anew=bool(self.row.requested_by))
+        self.comparing = plan.SWEEP in self.connection.cursor
         self._watch(connector)
         for name, mapping in wanted.items():
             self._read_object(name, mapping)
@@ -293,6 +294,7 @@ class _Run:
         begun = partial(plan.drop, self.connection, plan.FULL, name)
         reading.changes("full" if full else "incremental", begun)
         begun()
+        self._close_gap(name)
         reading.hints()
         reading.rejected()
         if plan.pending(self.connection, plan.SWEEP, name):
@@ -303,6 +305,18 @@ class _Run:
         self.until.append(reading.until)
         if reading.role == "person":
             self._write_back(name, reading.mapping)
+
+    def _close_gap(self, name: str) -> None:
+        """Compare all ids where the CRM can no longer tell which records were deleted; not more than once a day."""
+        assert self.connector is not None  # noqa: S101 - for the type checker
+        cursor, last = self.connection.cursor, self.connection.swept_at
+        recent = last is not None and last > self.clock() - timedelta(days=1)
+        if not (cursor.get(name) or {}).get("gap") or recent or self.comparing or not self.connector.complete:
+            return
+        self.comparing = True
+        self.note(_("The CRM can't tell all deletions since the last run; all records are compared."))
+        names = [other for other in self.connection.mapping if other in cursor]
+        plan.begin(self.connection, names, full=False, compare=True, anew=False)
 
     def _write_back(self, name: str, mapping: Mapping) -> None:
         """Tell the CRM what happened here. That it refuses does not undo what was read."""

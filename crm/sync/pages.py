@@ -47,7 +47,8 @@ def batches(pages: Iterable[Page]) -> Iterator[list[Page]]:
             since = time.monotonic()
         held.append(page)
         count += len(page.records)
-        if count >= RECORDS or time.monotonic() - since >= SECONDS:
+        # A page without records is there for its cursor, such as the number of a job that takes its time.
+        if not page.records or count >= RECORDS or time.monotonic() - since >= SECONDS:
             yield held
             held, count = [], 0
 
@@ -60,7 +61,7 @@ def _guarded(pages: Iterable[Page]) -> Iterator[Page]:
     for page in pages:
         place = msgspec.json.encode(page.cursor, order="sorted")
         records = hash(tuple((r.id, r.modified_at, r.deleted, r.erased, r.merged_into) for r in page.records))
-        if last == (place, records):
+        if page.records and last == (place, records):
             raise ConnectorError(_("The CRM sent the same page twice in a row; the next run tries again."))
         still = still + 1 if last and last[0] == place else 0
         empty = 0 if page.records else empty + 1

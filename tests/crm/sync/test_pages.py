@@ -27,6 +27,10 @@ def test_records_do_not_wait_for_company(monkeypatch):
     assert [len(batch) for batch in pages.batches([page(1), page(2)])] == [1, 1]
 
 
+def test_a_page_without_records_does_not_wait():
+    assert [len(batch) for batch in pages.batches([page(1, 0), page(2), page(3, 0), page(4)])] == [1, 2, 1]
+
+
 def test_what_came_before_a_failure_is_given_out_first():
     def source():
         yield page(1)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from crm.connectors.base import ConnectorError
+from crm.connectors.base import ConnectorError, Page
 from crm.models import Identifier, Profile, SourceRecord, SyncReject
 from crm.sync.engine import run
 from tests.crm.sync.fake import FakeConnector
@@ -117,6 +117,21 @@ def test_objects_that_were_compared_are_not_compared_again(crm, synced, monkeypa
     assert run(synced, now=when).state == "succeeded"
     run(synced, now=when)
     assert asked == ["people", "leads", "leads"]
+
+
+def test_a_gap_in_what_the_crm_tells_is_closed_once_a_day(crm, synced):
+    crm.delete("1", told=False)
+    gap = [Page("people", [], {"seq": 41, "gap": True})]
+    crm.script = iter(gap)
+    synced.refresh_from_db()
+    when = synced.swept_at + timedelta(hours=25)
+    report = run(synced, now=when)
+    assert (report.deleted, "compared" in report.notes) == (1, True)
+    crm.delete("2", told=False)
+    crm.script = iter(gap)
+    assert run(synced, now=when + timedelta(hours=23)).deleted == 0
+    crm.script = iter(gap)
+    assert run(synced, now=when + timedelta(hours=25)).deleted == 1
 
 
 def test_ids_that_never_end_are_stopped(crm, synced, monkeypatch):
