@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from crm import alerts, connectors
 from crm.connectors.base import Connector, ConnectorError
-from crm.models import Connection, SyncHint, SyncRun
+from crm.models import Connection, SyncRun
 from crm.sync import brake, drift, hints, plan, writeback
 from crm.sync import mapping as mappings
 from crm.sync.apply import SupersededError
@@ -232,15 +232,12 @@ class _Run:
     def _read(self) -> None:
         self.connector = connector = self._connect()
         wanted = mappings.parse_all(self.connection.mapping, type(connector))
+        hinted = hints.objects(self.connection, [name for name in wanted if name in self.connection.cursor])
         if self.hints_only:
-            hinted = set(
-                SyncHint.objects.filter(connection=self.connection)
-                .exclude(kind__in=hints.WAITING)
-                .values_list("object", flat=True)
-                .distinct()
-            )
             for name in [name for name in wanted if name in hinted]:
-                self._reading(name, wanted[name]).hints()
+                reading = self._reading(name, wanted[name])
+                reading.hints()
+                reading.hints()  # one by one, if the CRM has refused them together
             return
         full = self.row.mode == SyncRun.Mode.FULL
         compare = connector.complete and (full or self.row.sweep)

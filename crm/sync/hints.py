@@ -87,6 +87,16 @@ def remember(
         )
 
 
+def objects(connection: Connection, begun: Sequence[str]) -> set[str]:
+    """The objects with hints that can be looked up now; hints about others than those `begun` are forgotten.
+
+    Nobody reads the ones that are no longer chosen, and a first import that is yet to begin sees how things are.
+    """
+    mine = SyncHint.objects.filter(connection=connection)
+    mine.exclude(object__in=begun).delete()
+    return set(mine.exclude(kind__in=WAITING).order_by().values_list("object", flat=True).distinct())
+
+
 def due(
     connection: Connection, object_name: str, waiting: bool, after: int = 0, size: int = BATCH
 ) -> list[Due]:

@@ -60,8 +60,6 @@ class Reading:
 
         A refusal does not end the run: one bad id must not keep everything else out.
         """
-        if self.name not in self.connection.cursor:
-            return  # its first import is to begin
         size = 1 if self._refused else hints.BATCH
         after = 0
         for _number in range(SINGLES if self._refused else HINT_BATCHES):

@@ -131,6 +131,17 @@ class TestTheRun:
         assert "Record bad" in report.notes
         assert not SyncHint.objects.exists()
 
+    def test_a_bad_id_does_not_wake_runs_for_ever(self, client, crm, synced):
+        crm.refused = {"bad"}
+        call(client, ("bad", "changed"), ("1", "changed"))
+        assert run(synced, hints_only=True).state == "succeeded"
+        assert not SyncHint.objects.exists()
+
+    def test_nor_do_hints_that_nobody_reads(self, client, crm, synced):
+        hints.remember(synced, "leads", [("1", "deleted")], timezone.now())
+        assert run(synced, hints_only=True).calls == 0
+        assert not SyncHint.objects.exists()
+
     def test_another_word_during_the_look_up_is_kept(self, crm, synced):
         hints.remember(synced, "people", [("1", "changed")], timezone.now())
         due = hints.due(synced, "people", waiting=False)
