@@ -372,7 +372,11 @@ class Wizard:
         self.log_change(request, connection, [{"changed": {"fields": ["mapping"]}}])
         if connection.state == Connection.State.DRAFT or steps.taken(mapping) == steps.taken(before):
             return ""
-        schedule.request_sync(connection, SyncRun.Mode.FULL, request.user.get_username())
+        by = request.user.get_username()
+        if all(mapping.get(name) == part for name, part in before.items()):
+            schedule.request_sync(connection, by=by)  # what has no cursor yet is read from the beginning
+            return _("Saved. The records that are new are read now.")
+        schedule.request_sync(connection, SyncRun.Mode.FULL, by)
         return _("Saved. Everything is read again with the new mapping.")
 
 

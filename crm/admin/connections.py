@@ -24,6 +24,7 @@ from crm import connectors
 from crm.admin import connection_health as healths
 from crm.admin import connection_steps as steps
 from crm.admin.connection_wizard import TEMPLATES, Wizard
+from crm.admin.imports import Imports
 from crm.admin.retrying import retry
 from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun
 from crm.sync import brake, hints, schedule, setup
@@ -42,7 +43,7 @@ def _posted(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 @admin.register(Connection)
-class ConnectionAdmin(Wizard, ModelAdmin):
+class ConnectionAdmin(Imports, Wizard, ModelAdmin):
     """A list and, instead of one change form, steps to connect a CRM and a page that shows how its syncs go."""
 
     list_display = ["title", "shown_state", "lag", "records", "open_rejects", "next_run"]
@@ -150,7 +151,8 @@ class ConnectionAdmin(Wizard, ModelAdmin):
         if connection is None:
             raise Http404
         allowed = self.has_change_permission if change else self.has_view_permission
-        if not allowed(request, connection):
+        begun = connection.state == Connection.State.DRAFT and self.has_add_permission(request)
+        if not begun and not allowed(request, connection):
             raise PermissionDenied
         return connection
 
@@ -167,7 +169,7 @@ class ConnectionAdmin(Wizard, ModelAdmin):
             raise Http404
         connection = self._connection(request, int(object_id), change=False)
         may_change = self.has_change_permission(request, connection)
-        if connection.state == Connection.State.DRAFT and may_change:
+        if connection.state == Connection.State.DRAFT and (may_change or self.has_add_permission(request)):
             return redirect(
                 f"admin:crm_connection_{'fields' if connection.mapping else 'objects'}", object_id
             )
@@ -219,6 +221,9 @@ class ConnectionAdmin(Wizard, ModelAdmin):
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Pause the schedule, or go on."""
         connection = self._started(request, pk)
+        kind = connectors.kinds().get(connection.kind)
+        if kind and not kind.scheduled:
+            raise Http404
         paused = connection.state == Connection.State.PAUSED
         connection.state = Connection.State.ACTIVE if paused else Connection.State.PAUSED
         connection.save(update_fields=["state"])

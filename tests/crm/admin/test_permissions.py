@@ -3,6 +3,7 @@
 import pytest
 
 from crm.models import Connection, SyncRun
+from crm.sync import drafts
 from tests.crm.admin.pages import page, text_of
 
 pytestmark = pytest.mark.django_db
@@ -59,3 +60,13 @@ def test_who_may_add_but_not_change_cannot_try_stored_credentials(connection, st
 def test_an_unknown_connection_is_404(admin_client):
     assert admin_client.get(page("panel", 4711)).status_code == 404
     assert admin_client.get(page("change", "x")).status_code == 404
+
+
+def test_who_may_only_add_can_finish_what_was_begun_and_nothing_else(connection, staff):
+    client = staff("add_connection")
+    draft = drafts.begin("hubspot", "New", "new", {"server": "sandbox"}, {"access_token": "x"})
+    assert client.get(page("objects", draft.pk)).status_code == 200
+    assert client.get(page("objects", connection.pk)).status_code == 403
+    viewer = staff("view_connection")
+    assert viewer.get(page("objects", draft.pk)).status_code == 403
+    assert viewer.get(page("change", draft.pk)).status_code == 200

@@ -398,6 +398,14 @@ class TestChangingLater:
         connection.refresh_from_db()
         assert "company" not in connection.mapping["contacts"]["fields"]
 
+    def test_another_kind_of_records_makes_nothing_else_to_be_read_again(self, connection, admin_client):
+        SyncRun.objects.all().delete()
+        admin_client.post(page("objects", connection.pk), {"objects": ["contacts", "products"]})
+        assert SyncRun.objects.get().mode == "incremental"
+        admin_client.post(page("objects", connection.pk), {"objects": ["contacts"]})
+        connection.refresh_from_db()
+        assert list(connection.mapping) == ["contacts"]
+
     def test_what_is_written_back_makes_nothing_to_be_read_again(self, connection, admin_client):
         SyncRun.objects.all().delete()
         admin_client.post(page("writeback", connection.pk), {"contacts-write-opens": "nudge_opens"})
