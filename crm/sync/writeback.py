@@ -226,7 +226,10 @@ class _Work:
             else:
                 row.error, row.due_at = refusal, self.now + TRY_AGAIN
                 self.written.refused += 1
-        WrittenRecord.objects.bulk_update(rows, ["values", "error", "due_at", "written_at"])
+        sent_to = [row for row, _ in changed]
+        same = {row.pk for row in rows} - {row.pk for row in sent_to}
+        WrittenRecord.objects.filter(pk__in=same).update(error="", due_at=None)  # mostly all of them: cheap
+        WrittenRecord.objects.bulk_update(sent_to, ["values", "error", "due_at", "written_at"])
 
     def _sendable(self, field: str, value: Any) -> Any:
         found = written_values.find(self.fields[field])
