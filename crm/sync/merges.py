@@ -12,7 +12,7 @@ from django.db import connection as database
 
 from crm import identity, privacy
 from crm.connectors.base import Record
-from crm.models import Connection, Identifier, SourceRecord
+from crm.models import Connection, Identifier, Profile, SourceRecord
 from crm.sync import gone, hints
 
 State = SourceRecord.State
@@ -31,6 +31,22 @@ _REMEMBER = """
 _TAKE_ANEW = """
     UPDATE crm_sourcerecord SET content_hash = '', consent = '{}'
     WHERE connection_id = %s AND object = %s AND record_id = ANY(%s) AND state = 'live'
+"""
+# The CRM may have filled the winner's empty fields with what we wrote into the loser's: what a field holds is not
+# known any more (null), so that it is written again.
+_UNKNOWN = """
+    WITH lost AS (
+        DELETE FROM crm_writtenrecord w USING unnest(%(losers)s::text[], %(winners)s::text[]) AS r(loser, winner)
+        WHERE w.connection_id = %(connection)s AND w.object = %(object)s AND w.record_id = r.loser
+        RETURNING r.winner, w.profile_id, w.values
+    )
+    INSERT INTO crm_writtenrecord AS w (connection_id, object, record_id, profile_id, values, error, due_at,
+        written_at)
+    SELECT %(connection)s, %(object)s, winner, max(profile_id),
+        coalesce(jsonb_object_agg(key, NULL) FILTER (WHERE key IS NOT NULL), '{}'), '', %(now)s, %(now)s
+    FROM lost LEFT JOIN jsonb_object_keys(lost.values) AS key ON true GROUP BY winner
+    ON CONFLICT (connection_id, object, record_id) DO UPDATE SET values = w.values || excluded.values,
+        due_at = excluded.due_at
 """
 
 
@@ -72,6 +88,44 @@ def follow(
     again = {winner for loser, winner in new if loser in elsewhere}
     hints.remember(connection, object_name, [(winner, hints.CHANGED) for winner in sorted(again)], now)
     return len(new)
+
+
+def take_over(
+    connection: Connection, object_name: str, kind: str, addresses: dict[str, str], now: datetime
+) -> set[str]:
+    """Let records inherit the profiles that deleted records left behind with their address; return which did.
+
+    Of a merge some CRMs tell no more than that the loser is gone; the winner may have got its address.
+
+    Args:
+        kind: of the records' Identifiers.
+        addresses: record id -> the email address that somebody else has here.
+    """
+    if not addresses:
+        return set()
+    holders = dict(Profile.objects.filter(email__in=addresses.values()).values_list("email", "pk"))
+    owners = dict(
+        Identifier.objects.filter(kind=kind, value__in=list(addresses)).values_list("value", "profile_id")
+    )
+    ours = set(
+        Identifier.objects.filter(kind=kind, profile_id__in=holders.values()).values_list(
+            "profile_id", flat=True
+        )
+    )
+    gone_ones = SourceRecord.objects.filter(
+        connection=connection,
+        object=object_name,
+        state__in=(State.DELETED, State.MISSING),
+        local__in=[privacy.left_by(profile_id) for profile_id in holders.values()],
+    )
+    left = {privacy.left(local) for local in gone_ones.values_list("local", flat=True)} - ours
+    pairs = {
+        holders[address]: record_id
+        for record_id, address in addresses.items()
+        if record_id in owners and holders.get(address) in left
+    }
+    identity.merge([(loser, owners[record_id]) for loser, record_id in pairs.items()], "crm", now)
+    return set(pairs.values())
 
 
 def _known(connection: Connection, object_name: str, told: dict[str, str]) -> dict[str, SourceRecord]:
@@ -184,18 +238,17 @@ class _Work:
 
     def _remember(self, pairs: Sequence[tuple[str, str]]) -> None:
         losers, winners = [loser for loser, _ in pairs], [winner for _, winner in pairs]
+        values = {
+            "connection": self.connection.pk,
+            "object": self.object,
+            "now": self.now,
+            "losers": losers,
+            "winners": winners,
+            "times": [self.times[loser] for loser in losers],
+        }
         with database.cursor() as cursor:
-            cursor.execute(
-                _REMEMBER,
-                {
-                    "connection": self.connection.pk,
-                    "object": self.object,
-                    "now": self.now,
-                    "losers": losers,
-                    "winners": winners,
-                    "times": [self.times[loser] for loser in losers],
-                },
-            )
+            cursor.execute(_REMEMBER, values)
+            cursor.execute(_UNKNOWN, values)
             cursor.execute(_TAKE_ANEW, [self.connection.pk, self.object, sorted(set(winners))])
 
 

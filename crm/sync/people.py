@@ -1,6 +1,6 @@
 """A CRM's contacts and leads become profiles, and their answers consents."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from crm import consent, profiles
 from crm.connectors.base import Record
@@ -28,7 +28,8 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
         for item, translation in zip(items, translations, strict=True)
         if isinstance(translation, Translation)
     ]
-    results = iter(profiles.upsert(rows, f"{SOURCE}:{batch.connection.slug}", batch.now).outcomes)
+    found, heirs = _upserted(batch, rows)
+    results = iter(found)
     outcomes: list[Outcome] = []
     answered: list[tuple[Item, Translation, int]] = []
     for item, translation in zip(items, translations, strict=True):
@@ -43,8 +44,29 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
         outcomes.append(Outcome(result.state, None, translation.empty, translation.consent))
         if translation.consent:
             answered.append((item, translation, result.profile_id))
-    _record(answered)
+    _record(answered, heirs)
     return outcomes
+
+
+def _upserted(batch: Batch, rows: Sequence[Row]) -> tuple[list[profiles.Outcome], set[str]]:
+    """Store rows; an address that only a deleted record left behind does not stand in the way of its new owner.
+
+    Returns also the ids of records that inherited such a profile.
+    """
+    source = f"{SOURCE}:{batch.connection.slug}"
+    outcomes = list(profiles.upsert(rows, source, batch.now).outcomes)
+    addresses = {
+        rows[place].value: str(rows[place].patch.email)
+        for place, outcome in enumerate(outcomes)
+        if outcome.code == "email_taken"
+    }
+    heirs = merges.take_over(batch.connection, batch.object, batch.kind, addresses, batch.now)
+    again = [place for place, row in enumerate(rows) if row.value in heirs]
+    if again:
+        second = profiles.upsert([rows[place] for place in again], source, batch.now).outcomes
+        for place, outcome in zip(again, second, strict=True):
+            outcomes[place] = outcome
+    return outcomes, heirs
 
 
 def _translated(translate: Translator, item: Item) -> Translation | Rejection:
@@ -60,8 +82,8 @@ def remove(batch: Batch, records: Sequence[Record]) -> None:
     gone.remove(batch.connection, batch.object, batch.kind, records, batch.now)
 
 
-def _record(answered: Sequence[tuple[Item, Translation, int]]) -> None:
-    """Record answers that the CRM has changed or gives for the first time.
+def _record(answered: Sequence[tuple[Item, Translation, int]], heirs: Collection[str]) -> None:
+    """Record answers that the CRM has changed or gives for the first time, or those of `heirs` of another's.
 
     A person's own no stays, whatever the CRM says. A first no of the CRM gives way to a later yes of
     the person. First answers are no events: an import is nothing that people did.
@@ -70,7 +92,7 @@ def _record(answered: Sequence[tuple[Item, Translation, int]]) -> None:
         (item, profile_id, name, answer)
         for item, translation, profile_id in answered
         for name, answer in translation.consent.items()
-        if item.known is None or item.known.consent.get(name) is not answer
+        if item.known is None or item.known.consent.get(name) is not answer or item.record.id in heirs
     ]
     if not fresh:
         return
@@ -86,8 +108,10 @@ def _record(answered: Sequence[tuple[Item, Translation, int]]) -> None:
             continue
         kind, _colon, key = name.partition(":")
         answered_at = item.record.modified_at
-        if held and held.source == SOURCE and item.known and not item.known.live:
-            # Back from the recycle bin, which touches no time: what ended then is answered anew.
+        ended = item.record.id in heirs or (item.known and not item.known.live)
+        if held and held.source == SOURCE and ended:
+            # Back from the recycle bin, which touches no time, or in the place of who went there: what ended then is
+            # answered anew.
             answered_at = max(answered_at, held.changed_at)
         known = item.known is not None and name in item.known.consent
         (changed if known else first).append(
