@@ -14,6 +14,7 @@ from crm.sync.mapping import ConsentRule, Mapping, MappingError, targets
 
 CONSENT = "consent:"
 OURS = "ours"
+OFFERED = 20  # free names in a drop-down besides the field's own
 CHANNELS = {"webpush": gettext_lazy("web push"), "email": gettext_lazy("email"), "sms": gettext_lazy("SMS")}
 KINDS = {
     "text": ("notes", gettext_lazy("text")),
@@ -187,7 +188,7 @@ class FieldsForm:
 
     def _choices(self, field: Field, chosen: str) -> Groups:
         own = self.prefix + field.name
-        free = dict.fromkeys([own, *(self.prefix + name for name in self.known_attributes)])
+        free = dict.fromkeys([own, *(self.prefix + name for name in self._alike(field))])
         if chosen.startswith(self.prefix):
             free = dict.fromkeys([chosen, *free])
         groups: Groups = [
@@ -201,6 +202,18 @@ class FieldsForm:
         if self.found.role == "person" and (field.kind == "boolean" or consents):
             groups.append((_("Consent"), _consent_choices(field, chosen if consents else "")))
         return groups
+
+    def _alike(self, field: Field) -> list[str]:
+        """Free names to offer: all, or where that would be too many for a drop-down, those that sound like it."""
+        if len(self.known_attributes) <= OFFERED:
+            return self.known_attributes
+        own = _letters(field.name)
+        alike = [name for name in self.known_attributes if _letters(name) in own or own in _letters(name)]
+        return alike[:OFFERED]
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def target_label(role: Role, target: str) -> str:
