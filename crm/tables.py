@@ -5,6 +5,7 @@ Excel is read by openpyxl in its streaming mode, CSV by Python's csv module.
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,8 @@ HEADER_LIMIT = 64 * 1024  # bytes looked at for the delimiter
 CELL_LIMIT = 1024 * 1024  # characters
 UNPACKED_LIMIT = 1024 * 1024 * 1024  # bytes that a workbook may unpack to
 COLUMN_LIMIT = 1000
+# Spreadsheets take a text that begins like this for a formula (OWASP, "CSV Injection").
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 
 class TableError(ValueError):
@@ -33,6 +36,16 @@ class Row(msgspec.Struct):
     number: int
     values: dict[str, Any]
     problem: str = ""
+
+
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: with an apostrophe in front, where that is needed."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain(text: str) -> str:
+    """The text that `harmless` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
 def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str], Iterator[Row]]:
@@ -55,7 +68,7 @@ def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str]
         raise TableError(_("The file is empty.")) from None
     if problem:
         raise TableError(problem)
-    columns = ["" if cell is None else str(cell).strip() for cell in first]
+    columns = ["" if cell is None else plain(str(cell).strip()) for cell in first]
     while columns and not columns[-1]:
         columns.pop()
     if not any(columns):
@@ -74,7 +87,7 @@ def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str]
 
 def _rows(columns: list[str], lines: Iterator[tuple[int, list[Any], str]]) -> Iterator[Row]:
     for number, cells, problem in lines:
-        cells = [None if cell == "" else cell for cell in cells]
+        cells = [None if cell == "" else plain(cell) if isinstance(cell, str) else cell for cell in cells]
         if not problem and not any(cell is not None for cell in cells):
             continue
         values = {column: cell for column, cell in zip(columns, cells, strict=False) if column}

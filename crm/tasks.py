@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from crm import log, partitions
+from crm import log, partitions, uploads
 from crm.sync import drafts, queue, schedule
 
 
@@ -35,6 +35,7 @@ def forget_undated_events():
 
 @shared_task
 def tidy_sync():
-    """Keep reports of runs, and connections that nobody went on to set up, from piling up for good."""
+    """Keep reports of runs, files, and connections that nobody went on to set up from piling up for good."""
     queue.forget_runs(timezone.now())
     drafts.forget_stale(timezone.now())
+    uploads.forget_unused(timezone.now())

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from crm import connectors
 from crm.admin.connection_forms import BECOMES
-from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun
+from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun, Upload
 from crm.sync import brake, hints
 
 STATES = {
@@ -66,14 +66,14 @@ def state_of(connection: Connection, latest: str, held: int = 0) -> str:
         return connection.state
     if latest in BUSY:
         return latest
-    if connection.state == Connection.State.PAUSED:
+    if connection.state == Connection.State.PAUSED and scheduled(connection):
         return connection.state
     return "held" if held and latest != SyncRun.State.FAILED else latest
 
 
 def lag(connection: Connection, now: datetime | None = None) -> float | None:
-    """Seconds since the time up to which everything is here; None before the first complete run."""
-    if connection.synced_until is None:
+    """Seconds since the time up to which everything is here; None before the first complete run, and for files."""
+    if connection.synced_until is None or not scheduled(connection):
         return None
     return max(0.0, ((now or timezone.now()) - connection.synced_until).total_seconds())
 
@@ -117,6 +117,10 @@ def health(connection: Connection) -> dict[str, Any]:
     shown = list(rejects.order_by("-last_seen", "-pk")[:REJECTS])
     return {
         "latest": latest,
+        "scheduled": scheduled(connection),
+        "upload": Upload.objects.filter(pk=connection.config.get("upload")).first()
+        if not scheduled(connection)
+        else None,
         "reports": [Report(run, took(run), _style(run)) for run in runs[:RUNS]],
         "strip": [(run, _style(run)) for run in reversed(runs) if run.started_at],
         "failures": sum(run.state == SyncRun.State.FAILED for run in runs),
@@ -137,6 +141,12 @@ def health(connection: Connection) -> dict[str, Any]:
         "reject_count": len(shown) if len(shown) < REJECTS else rejects.count(),
         "hints": called,
     }
+
+
+def scheduled(connection: Connection) -> bool:
+    """Whether it is synced by itself; a file is read when somebody asks."""
+    kind = connectors.kinds().get(connection.kind)
+    return kind is None or kind.scheduled
 
 
 def _style(run: SyncRun) -> str:

@@ -21,6 +21,12 @@ STEPS = {
     "writeback": ("edit_square", gettext_lazy("Write back")),
     "schedule": ("event_repeat", gettext_lazy("Schedule")),
 }
+FILE_STEPS = {
+    "upload": ("upload_file", gettext_lazy("File")),
+    "fields": STEPS["fields"],
+    "preview": STEPS["preview"],
+    "start": ("fact_check", gettext_lazy("Try and start")),
+}
 READ_ANEW = ("fields", "consent", "ours", "won")
 
 
@@ -44,6 +50,7 @@ class KindCard(msgspec.Struct):
     letters: str
     objects: str
     sandbox: bool
+    url: str
 
 
 class Line(msgspec.Struct):
@@ -82,13 +89,23 @@ def find(connection: Connection, name: str) -> ObjectType | None:
     raise Http404
 
 
-def bar(connection: Connection | None, current: str) -> list[Step]:
-    """All steps; one can be gone to once those that it needs are done."""
-    names = list(STEPS)
+def of(kind: type[Connector]) -> dict[str, tuple[str, Any]]:
+    """The steps of setting such a connection up: icon and label by name."""
+    return STEPS if kind.scheduled else FILE_STEPS
+
+
+def bar(connection: Connection | None, current: str, kind: type[Connector] | None = None) -> list[Step]:
+    """All steps; one can be gone to once those that it needs are done.
+
+    Args:
+        kind: of what is not begun yet; default: one with all steps.
+    """
+    kind = kind_of(connection) if connection else kind or Connector
+    names = list(of(kind))
     place = names.index(current)
     steps = []
-    for number, (name, (icon, label)) in enumerate(STEPS.items()):
-        reachable = name in ("settings", "objects") or bool(connection and connection.mapping)
+    for number, (name, (icon, label)) in enumerate(of(kind).items()):
+        reachable = name in ("settings", "objects", "upload") or bool(connection and connection.mapping)
         url = _url(name, connection.pk) if connection and reachable else ""
         steps.append(Step(name, label, icon, url, name == current, number < place, number + 1))
     return steps
@@ -107,7 +124,7 @@ def after(connection: Connection, step: str, object_name: str = "") -> str:
     objects = [found.name for found in chosen(connection)]
     if object_name in objects[:-1]:
         return _url(step, connection.pk, objects[objects.index(object_name) + 1])
-    names = list(STEPS)
+    names = list(of(kind_of(connection)))
     return _url(names[names.index(step) + 1], connection.pk)
 
 
@@ -116,7 +133,7 @@ def before(connection: Connection, step: str, object_name: str = "") -> str:
     objects = [found.name for found in chosen(connection)]
     if object_name in objects[1:]:
         return _url(step, connection.pk, objects[objects.index(object_name) - 1])
-    names = list(STEPS)
+    names = list(of(kind_of(connection)))
     return _url(names[names.index(step) - 1], connection.pk)
 
 
@@ -178,4 +195,5 @@ def card(kind: type[Connector]) -> KindCard:
         letters=str(kind.label)[:1],
         objects=", ".join(str(found.label) for found in kind.objects),
         sandbox=any("sandbox" in each for each in choices),
+        url=reverse(kind.starts_at) if kind.starts_at else f"?kind={kind.kind}",
     )

@@ -42,13 +42,11 @@ class Wizard:
         """Choose the CRM, then enter its credentials; only such as work are kept."""
         if not self.has_add_permission(request):
             raise PermissionDenied
-        # A file is read by a connector, too, but comes by the page for imports.
-        kinds = {
-            name: kind for name, kind in connectors.kinds().items() if kind.Credentials.__struct_fields__
-        }
+        every = connectors.kinds()
+        kinds = {name: kind for name, kind in every.items() if not kind.starts_at}
         name = request.POST.get("kind") or request.GET.get("kind", "")
         if not name:
-            cards = [steps.card(each) for each in kinds.values()]
+            cards = [steps.card(each) for each in every.values()]
             return self._page(request, "kinds.html", _("Connect a CRM"), cards=cards)
         if name not in kinds:
             raise Http404

@@ -6,12 +6,20 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from crm.admin.base import BigTableAdmin, pretty
+from crm.admin.export_rows import ProductTable
+from crm.admin.exports import Exports
+from crm.admin.import_links import ImportLink
 from crm.models import Product
 
 
 @admin.register(Product)
-class ProductAdmin(BigTableAdmin):
+class ProductAdmin(ImportLink, Exports, BigTableAdmin):
     """What the CRMs say; a hand-made change lasts until the CRM's record changes."""
+
+    table = ProductTable
+    export_permission = "crm.export_product"
+    imported = "products"
+    actions = ["export_chosen"]
 
     list_display = ["title", "sku", "category", "shown_price", "shown_stock", "active", "source"]
     list_filter = ["active"]

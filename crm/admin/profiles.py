@@ -18,6 +18,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from crm import normalise, profiles
 from crm.admin.base import BigTableAdmin, pretty
+from crm.admin.export_rows import ProfileTable
+from crm.admin.exports import Exports
+from crm.admin.import_links import ImportLink
 from crm.models import Consent, Device, Identifier, Profile
 from crm.normalise import Rejection
 
@@ -113,7 +116,10 @@ class ProfileForm(forms.ModelForm):
 
 
 @admin.register(Profile)
-class ProfileAdmin(BigTableAdmin):
+class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
+    table = ProfileTable
+    export_permission = "crm.export_profile"
+    imported = "people"
     list_display = ["person", "country", "language", "lifecycle_stage", "last_seen", "created_at"]
     list_display_links = ["person"]
     list_filter = [CountryFilter, LanguageFilter]
@@ -125,7 +131,7 @@ class ProfileAdmin(BigTableAdmin):
     )
     ordering = ["-pk"]
     sortable_by = ["person", "country"]
-    actions = None
+    actions = ["export_chosen"]
     form = ProfileForm
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     fieldsets = [

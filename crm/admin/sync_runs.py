@@ -13,6 +13,8 @@ from unfold.forms import BaseDialogForm
 
 from crm.admin.base import BigTableAdmin, ReadOnly, leave_dialog, pretty
 from crm.admin.connection_health import took
+from crm.admin.export_rows import RejectTable
+from crm.admin.exports import Exports
 from crm.admin.retrying import retry
 from crm.models import Connection, SyncReject, SyncRun
 
@@ -89,8 +91,10 @@ class OpenFilter(admin.SimpleListFilter):
 
 
 @admin.register(SyncReject)
-class SyncRejectAdmin(ReadOnly, BigTableAdmin):
+class SyncRejectAdmin(Exports, ReadOnly, BigTableAdmin):
     """Why a record is not here, with the record as it came."""
+
+    table = RejectTable
 
     list_display = ["record", "detail", "field", "attempts", "last_seen", "shown_state"]
     list_filter = [OpenFilter, ("connection", RelatedDropdownFilter)]
@@ -100,13 +104,19 @@ class SyncRejectAdmin(ReadOnly, BigTableAdmin):
     search_fields = ["record_id__exact", "code__exact"]
     ordering = ["-last_seen", "-pk"]
     sortable_by = []
-    actions = ["try_again"]
+    actions = ["try_again", "export_chosen"]
     actions_detail = ["try_this_again"]
     fields = [
         *("connection", "object", "record_id", "detail", "field", "code", "attempts"),
         *("first_seen", "last_seen", "resolved_at", "source_run", "raw_record"),
     ]
     readonly_fields = fields
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Who may export people, or change the connections that records come from."""
+        return self.has_view_permission(request) and (
+            request.user.has_perm("crm.export_profile") or request.user.has_perm("crm.change_connection")
+        )
 
     def has_retry_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever may sync the connection."""

@@ -5,7 +5,7 @@ a row that is no longer in the file says nothing.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from itertools import islice
@@ -33,6 +33,8 @@ from crm.models import Upload
 
 PEOPLE, PRODUCTS = "people", "products"
 BATCH = 1_000
+# How our own exports call columns: attributes and answers by their names, and what is only for looking at.
+ATTRIBUTE, CONSENT, REFERENCE = "attributes.", "consent.", "nudge_"
 SAMPLE = 500  # rows looked at to tell what a column holds
 YES, NO = {"yes", "true", "y", "t"}, {"no", "false", "n", "f"}
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,10})?")
@@ -63,6 +65,7 @@ PRODUCT_NAMES = {
     "description": ("description",),
     "url": ("url", "link", "page"),
     "image_url": ("imageurl", "image", "imagelink"),
+    "active": ("active", "forsale"),
 }
 CONSENTS = {
     "webpush": ("webpushoptin", "pushoptin"),
@@ -102,6 +105,8 @@ class File(Connector):
         ObjectType(PRODUCTS, gettext_lazy("Products"), "product"),
     )
     complete = False
+    scheduled = False
+    starts_at = "admin:crm_connection_import"
     config: FileConfig
 
     def test(self) -> str:
@@ -123,6 +128,12 @@ class File(Connector):
         chosen: dict[str, str] = {}
         consent: dict[str, dict[str, Any]] = {}
         for field in fields:
+            if field.name.startswith(REFERENCE):
+                continue
+            question = _question(field) if object_name == PEOPLE else None
+            if question:
+                consent[field.name] = question
+                continue
             folded = re.sub(r"[^a-z0-9]", "", field.name.lower())
             target = next((name for name, spellings in known.items() if folded in spellings), None)
             channel = next((name for name, spellings in CONSENTS.items() if folded in spellings), None)
@@ -130,6 +141,8 @@ class File(Connector):
                 chosen[field.name] = target
             elif channel and object_name == PEOPLE and field.kind == "boolean":
                 consent[field.name] = {"kind": "channel", "key": channel}
+            elif field.name.startswith(ATTRIBUTE) and field.name != ATTRIBUTE:
+                chosen[field.name] = field.name
             elif folded and len(field.name) <= normalise.ATTRIBUTE_NAME_LIMIT:
                 chosen[field.name] = f"attributes.{_attribute_name(field.name)}"
         by_target = {target: name for name, target in reversed(chosen.items())}
@@ -169,6 +182,18 @@ class File(Connector):
         for page in self.pages(object_name, {}, "full", []):
             yield [record.id for record in page.records if not record.problem]
 
+    def rows(self, ids: Collection[str]) -> Iterator[tuple[str, tables.Row]]:
+        """The rows that became these records, whole, each with its record's id.
+
+        Raises:
+            ConnectorError: the file can't be read.
+        """
+        with self._table() as (_columns, rows, _upload):
+            for row in rows:
+                record_id, _problem = self._identity(row)
+                if record_id in ids:
+                    yield record_id, row
+
     @contextmanager
     def _table(self) -> Iterator[tuple[list[str], Iterator[tables.Row], Upload]]:
         upload = Upload.objects.filter(pk=self.config.upload).first()
@@ -191,14 +216,26 @@ class File(Connector):
         fields = {name: _typed(row.values.get(name), kinds.get(name, "text")) for name in names}
         # Of two rows with one key the later one counts.
         modified_at = upload.uploaded_at.astimezone(UTC) + timedelta(microseconds=row.number)
+        record_id, problem = self._identity(row)
+        return Record(record_id, modified_at, fields, problem=problem)
+
+    def _identity(self, row: tables.Row) -> tuple[str, str]:
+        """The id of a row's record, in no language, and why it can't be taken at all."""
         key = row.values.get(self.config.key) if self.config.key else None
-        number = _("row %d") % row.number
         if row.problem:
-            return Record(number, modified_at, fields, problem=row.problem)
-        if key is None or len(str(key)) > normalise.IDENTIFIER_LIMIT:
+            return f"row {row.number}", row.problem
+        if key is None or not str(key).strip() or len(str(key)) > normalise.IDENTIFIER_LIMIT:
             problem = _("The column “%s” tells the rows apart, and this row has nothing usable there.")
-            return Record(number, modified_at, fields, problem=problem % self.config.key)
-        return Record(str(key).strip().lower() if "@" in str(key) else str(key).strip(), modified_at, fields)
+            return f"row {row.number}", problem % self.config.key
+        text = str(key).strip()
+        return text.lower() if "@" in text else text, ""
+
+
+def _question(field: Field) -> dict[str, Any] | None:
+    """The question that a column of answers is about, if it is called as our exports do."""
+    about, _dot, key = field.name.removeprefix(CONSENT).partition(".")
+    asked = field.name.startswith(CONSENT) and about in ("channel", "topic") and key
+    return {"kind": about, "key": key} if asked else None
 
 
 def _attribute_name(column: str) -> str:
@@ -216,6 +253,8 @@ def _kind(values: Sequence[Any]) -> FieldKind:
         return "number"  # no leading zeros, few enough digits: those are numbers, not names made of digits
     if all(_DATE.fullmatch(value) for value in held):
         return "date"
+    if all(_json(value) is not None for value in held):
+        return "list"
     return "text"
 
 
@@ -227,7 +266,20 @@ def _typed(value: Any, kind: FieldKind) -> Any:
         return True if text.lower() in YES else False if text.lower() in NO else value
     if kind == "number" and _NUMBER.fullmatch(text):
         return float(text) if "." in text else int(text)
+    if kind == "list":
+        found = _json(text)
+        return text or None if found is None else found
     return text or None
+
+
+def _json(text: str) -> list[Any] | dict[str, Any] | None:
+    """The list or object that a text is in JSON, as our exports write them."""
+    if not text.startswith(("[", "{")):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return None
 
 
 def proposed_key(fields: Sequence[Field], suggestion: Suggestion) -> str:

@@ -26,6 +26,7 @@ class Product(models.Model):
     class Meta:
         verbose_name = _("product")
         verbose_name_plural = _("products")
+        permissions = [("export_product", _("Can export products"))]
         indexes = [models.Index(fields=["category"], name="product_by_category")]
 
     def __str__(self):

@@ -31,6 +31,7 @@ class Profile(models.Model):
     class Meta:
         verbose_name = _("profile")
         verbose_name_plural = _("profiles")
+        permissions = [("export_profile", _("Can export profiles"))]
         indexes = [
             models.Index(fields=["country"], name="profile_by_country"),
             models.Index(fields=["email"], name="profile_by_email"),

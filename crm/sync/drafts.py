@@ -6,6 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from crm import connectors
 from crm.models import Connection, SyncRun
 from crm.sync import schedule, setup
 
@@ -22,11 +23,15 @@ def begin(kind: str, name: str, slug: str, config: dict[str, Any], credentials: 
 
 @transaction.atomic
 def start(draft: Connection, by: str = "") -> None:
-    """Make a draft a connection and queue its first run; one that was started already stays as it is."""
+    """Make a draft a connection and queue its first run; one that was started already stays as it is.
+
+    One that has no schedule, such as a file, is paused but for the runs that are asked for.
+    """
     held = Connection.objects.select_for_update().get(pk=draft.pk)
     if held.state != Connection.State.DRAFT:
         return
-    draft.state = Connection.State.ACTIVE
+    scheduled = connectors.kinds()[draft.kind].scheduled
+    draft.state = Connection.State.ACTIVE if scheduled else Connection.State.PAUSED
     draft.save(update_fields=["state"])
     schedule.request_sync(draft, SyncRun.Mode.FULL, by)
 
