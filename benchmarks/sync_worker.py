@@ -16,7 +16,7 @@ from pathlib import Path
 
 import django
 
-GROUP = 5_000  # records stored together, as the sync's engine does it
+GROUP = 2_000  # records stored together, as `crm.sync.pages` does it
 ROUNDS = 3
 LOOP = 400
 BLOCK = 1 << 16

@@ -8,12 +8,13 @@ from django.db import connection, transaction
 
 from crm import log
 from crm.models import Consent
+from crm.pg import copy_columns
 
 CHANNEL, TOPIC = Consent.Kind.CHANNEL.value, Consent.Kind.TOPIC.value
 SUBSCRIBED, UNSUBSCRIBED = Consent.State.SUBSCRIBED.value, Consent.State.UNSUBSCRIBED.value
 
 
-class Change(msgspec.Struct):
+class Change(msgspec.Struct, gc=False):
     """One answer of one person. `kind` is CHANNEL or TOPIC, `key` its name."""
 
     profile_id: int
@@ -97,6 +98,31 @@ def record(changes: Sequence[Change], events: bool = True) -> int:
         ]
     )
     return len(rows)
+
+
+def record_first(changes: Sequence[Change]) -> None:
+    """Store the answers of people who were made in this transaction, so that nobody can have asked them before.
+
+    An import: it goes into the ledger, and not into the event log.
+
+    Args:
+        changes: one answer to each question at most.
+    """
+    if not changes:
+        return
+    columns = [
+        [str(change.profile_id) for change in changes],
+        *(
+            [getattr(change, name) for change in changes]
+            for name in ("kind", "key", "state", "source", "wording")
+        ),
+        [change.changed_at.isoformat() for change in changes],
+    ]
+    names = "profile_id, kind, key, state, source, wording, changed_at"
+    with connection.cursor() as cursor:
+        for table in ("crm_consent", "crm_consentchange"):
+            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+                copy_columns(copy, columns)
 
 
 def subscribed(profile_ids: Collection[int], channel: str, topic: str = "") -> set[int]:

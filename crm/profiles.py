@@ -346,7 +346,7 @@ class _Batch:
 
     def _write_identifiers(self, cursor: Any) -> None:
         gone: list[Key] = []
-        claims: dict[str, list[tuple[str, str]]] = {}
+        claims: dict[str, dict[str, int]] = {}
         for key, before in self.moved.items():
             owner = self.owner.get(key)
             after = owner.id if owner else None
@@ -355,7 +355,7 @@ class _Batch:
             if before is not None:
                 gone.append(key)
             if after is not None:
-                claims.setdefault(key[0], []).append((key[1], str(after)))
+                claims.setdefault(key[0], {})[key[1]] = after
         if gone:
             cursor.execute(
                 """
@@ -368,8 +368,11 @@ class _Batch:
             with cursor.copy("COPY crm_identifier (kind, value, profile_id) FROM STDIN") as copy:
                 # Sorted, so that two batches claiming the same ones can't wait for each other.
                 for kind in sorted(claims):
-                    values, owners = zip(*sorted(claims[kind]), strict=True)
-                    copy_columns(copy, [[kind] * len(values), values, owners])
+                    owners = claims[kind]
+                    values = sorted(owners)
+                    copy_columns(
+                        copy, [[kind] * len(values), values, [str(owners[value]) for value in values]]
+                    )
 
     def _insert(self, cursor: Any, now: datetime) -> None:
         if not self.created:

@@ -151,7 +151,8 @@ class SourceRecord(models.Model):
         MERGED = "merged", _("merged into another")
         ERASED = "erased", _("erased for privacy")
 
-    connection = models.ForeignKey(Connection, models.CASCADE, related_name="records")
+    # Without an index of its own: the constraint's begins with it, and PostgreSQL must not choose the poorer one.
+    connection = models.ForeignKey(Connection, models.CASCADE, related_name="records", db_index=False)
     object = models.TextField(_("object"))
     record_id = models.TextField(_("record"))
     modified_at = models.DateTimeField(_("changed in the CRM"))

@@ -32,6 +32,7 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
     results = iter(found)
     outcomes: list[Outcome] = []
     answered: list[tuple[Item, Translation, int]] = []
+    first: list[consent.Change] = []
     for item, translation in zip(items, translations, strict=True):
         if isinstance(translation, Rejection):
             outcomes.append(Outcome("rejected", translation))
@@ -42,8 +43,13 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
             outcomes.append(Outcome("rejected", rejection))
             continue
         outcomes.append(Outcome(result.state, None, translation.empty, translation.consent))
-        if translation.consent:
+        if result.state == profiles.CREATED and not heirs:
+            first += [
+                _change(item, result.profile_id, name, answer) for name, answer in translation.consent.items()
+            ]
+        elif translation.consent:
             answered.append((item, translation, result.profile_id))
+    consent.record_first(first)
     _record(answered, heirs)
     return outcomes
 
@@ -106,23 +112,20 @@ def _record(answered: Sequence[tuple[Item, Translation, int]], heirs: Collection
         held = present.get((profile_id, name))
         if held and held.source != SOURCE and (answer or held.state == Consent.State.UNSUBSCRIBED):
             continue
-        kind, _colon, key = name.partition(":")
-        answered_at = item.record.modified_at
+        change = _change(item, profile_id, name, answer)
         ended = item.record.id in heirs or (item.known and not item.known.live)
         if held and held.source == SOURCE and ended:
             # Back from the recycle bin, which touches no time, or in the place of who went there: what ended then is
             # answered anew.
-            answered_at = max(answered_at, held.changed_at)
+            change.changed_at = max(change.changed_at, held.changed_at)
         known = item.known is not None and name in item.known.consent
-        (changed if known else first).append(
-            consent.Change(
-                profile_id=profile_id,
-                kind=kind,
-                key=key,
-                state=consent.SUBSCRIBED if answer else consent.UNSUBSCRIBED,
-                source=SOURCE,
-                changed_at=answered_at,
-            )
-        )
+        (changed if known else first).append(change)
     consent.record(first, events=False)
     consent.record(changed)
+
+
+def _change(item: Item, profile_id: int, name: str, answer: bool) -> consent.Change:
+    """The answer to the question `name`, given when the record was changed."""
+    kind, _colon, key = name.partition(":")
+    state = consent.SUBSCRIBED if answer else consent.UNSUBSCRIBED
+    return consent.Change(profile_id, kind, key, state, SOURCE, item.record.modified_at)
