@@ -1,6 +1,6 @@
 """Contacts per second into the database from pages in memory, beside COPY of the same rows; and the whole sync.
 
-BENCH_CONTACTS says how many (50,000 unless set). COPY gets its rows as finished text, in one statement per table.
+BENCH_CONTACTS says how many (20,000 unless set). COPY gets its rows as finished text, in one statement per table.
 The peers `update_or_create` and the whole sync, with HubSpot's client and a sandbox in a process of its own, are
 slower, so they are measured on fewer contacts.
 """
@@ -16,7 +16,7 @@ from benchmarks.table import Row, row
 from crm.sandbox.inprocess import running_sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTACTS = int(os.environ.get("BENCH_CONTACTS", "50000"))
+CONTACTS = int(os.environ.get("BENCH_CONTACTS", "20000"))
 SYNCED = 3_000  # contacts of the whole sync
 
 
