@@ -11,10 +11,16 @@ _SPECIAL = ("\\", "\t", "\n", "\r")
 
 
 def text_array(values: Sequence[str]) -> str:
-    """The values as the literal of a text[]; none of them contains NUL, which no text in PostgreSQL can."""
+    """The values as the literal of a text[].
+
+    Raises:
+        ValueError: one contains NUL, which no text in PostgreSQL can.
+    """
     if not values:
         return "{}"
     joined = "\0".join(values)
+    if joined.count("\0") >= len(values):
+        raise ValueError("PostgreSQL takes no NUL in a text.")
     if "\\" in joined or '"' in joined:
         joined = joined.replace("\\", "\\\\").replace('"', '\\"')
     return '{"' + joined.replace("\0", '","') + '"}'

@@ -161,9 +161,8 @@ class _Work:
         if not going:
             return
         self.handler.remove(batch, going)
-        if (
-            self.role != "person"
-        ):  # whom `gone` remembers itself, as their profiles matter for what comes later
+        # People's role does that itself, as it matters later which profiles they left.
+        if self.role != "person":
             gone.entomb(batch.connection, batch.object, going, {}, batch.now)
 
 

@@ -178,8 +178,8 @@ def move(batch: Batch, records: Sequence[Record]) -> None:
 
 def reject(batch: Batch, rejected: Sequence[tuple[Record, Rejection]]) -> None:
     """Keep these records, with the reason, for people to see and later runs to try again."""
-    rows = [
-        {
+    rows = {
+        record.id: {
             "record_id": record.id,
             "code": error.code,
             "field": error.field,
@@ -187,9 +187,9 @@ def reject(batch: Batch, rejected: Sequence[tuple[Record, Rejection]]) -> None:
             "raw": {name: _showable(value) for name, value in record.fields.items()},
         }
         for record, error in rejected
-    ]
+    }
     if rows:
-        _execute(batch, _REJECT, rows=json.dumps(rows))
+        _execute(batch, _REJECT, rows=json.dumps(list(rows.values())))
 
 
 def resolve(batch: Batch, record_ids: Sequence[str], rejected: Sequence[str]) -> None:

@@ -244,3 +244,19 @@ def test_a_persons_own_answer_is_older_or_newer_than_the_crms_first_one():
     store(run, [person(1, minutes=5, push=False)])
     store(run, [person(1, minutes=6, push=True)])
     assert Consent.objects.get().state == "unsubscribed"
+
+
+def test_a_record_that_cannot_be_read_is_rejected_once_however_often_it_comes():
+    run = start()
+    broken = Record("1", NOW, {"email": "a@x.com"}, problem="Its date is no date.")
+    counts = apply(
+        run,
+        [Page("contacts", [broken, person(2)], {}), Page("contacts", [broken], {})],
+        MAPPING,
+        "person",
+        NOW,
+    )
+    assert (counts.read, counts.created, counts.rejected) == (3, 1, 2)
+    assert SyncReject.objects.get(resolved_at=None).detail == "Its date is no date."
+    store(run, [person(1)])
+    assert not SyncReject.objects.filter(resolved_at=None).exists()
