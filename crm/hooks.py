@@ -1,6 +1,9 @@
 """Calls from CRMs: they say which records to look at, and are never believed beyond that."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
@@ -42,9 +45,17 @@ def receive(request: HttpRequest, slug: str) -> HttpResponse:
         return _plain("This call does not come from the CRM.", 401)
     except ConnectorError:
         return _plain("The connection's settings are incomplete.", 503)
+    _note(connection, received_at)
     if hints.add(connection, answer.hints, received_at):
         wake.on_commit("crm.tasks.sync_due", "sync")
     return HttpResponse(answer.body, content_type=answer.content_type)
+
+
+def _note(connection: Connection, at: datetime) -> None:
+    """That the CRM calls at all; a storm of calls writes it once a minute."""
+    Connection.objects.filter(
+        Q(called_at=None) | Q(called_at__lt=at - timedelta(minutes=1)), pk=connection.pk
+    ).update(called_at=at)
 
 
 def _plain(text: str, status: int) -> HttpResponse:

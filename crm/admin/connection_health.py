@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Q
 from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
@@ -108,7 +108,6 @@ def health(connection: Connection) -> dict[str, Any]:
     called = SyncHint.objects.filter(connection=connection).aggregate(
         held=Count("pk", filter=Q(kind__in=hints.WAITING)),
         waiting=Count("pk", filter=~Q(kind__in=hints.WAITING)),
-        latest=Max("received_at", filter=~Q(kind__in=hints.WAITING)),
     )
     agreed = brake.agreed(connection, timezone.now())
     held = 0 if agreed else called["held"]

@@ -44,6 +44,8 @@ class Connection(models.Model):
     written_until = models.DateTimeField(null=True, editable=False)
     # Until then a person has agreed that many records may be deleted here at once.
     deletions_allowed_until = models.DateTimeField(null=True, blank=True, editable=False)
+    # When the CRM last called about changes, to the minute.
+    called_at = models.DateTimeField(_("last call from the CRM"), null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
 
     class Meta:

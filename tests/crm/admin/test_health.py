@@ -9,6 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from crm.admin.connection_health import lag_words
+from crm.connectors.base import Hint, HookAnswer
+from crm.connectors.hubspot import HubSpot
 from crm.models import Connection, Identifier, Profile, SourceRecord, SyncHint, SyncReject, SyncRun
 from crm.sandbox import faults
 from crm.sync.engine import run
@@ -140,6 +142,18 @@ class TestPanel:
     def test_the_address_for_calls_is_for_those_who_may_change(self, connection, admin_client, staff):
         assert "/hooks/crm/shop/" in body(admin_client, "change", connection.pk)
         assert "/hooks/crm/shop/" not in body(staff("view_connection"), "change", connection.pk)
+
+    def test_whether_the_crm_calls(self, connection, admin_client, client, monkeypatch):
+        assert "No call has come yet" in text_of(admin_client.get(page("change", connection.pk)))
+        url = reverse("crm-hook", args=["shop"])
+        assert client.post(url, b"[]", content_type="application/json").status_code == 401
+        connection.refresh_from_db()
+        assert connection.called_at is None
+        hints = [Hint("contacts", "1"), Hint("contacts", "2")]
+        monkeypatch.setattr(HubSpot, "hook", lambda self, request: HookAnswer(hints))
+        client.post(url, b"[]", content_type="application/json")
+        words = text_of(admin_client.get(page("change", connection.pk)))
+        assert "The last call came 0 minutes ago. 2 records wait to be read." in words.replace("\xa0", " ")
 
 
 class TestHeldDeletions:
