@@ -7,6 +7,7 @@ Columns are called so that an import takes them back: attributes and answers by 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection as database
 from django.db.models import Prefetch, QuerySet
 from django.utils.functional import Promise
@@ -98,7 +99,10 @@ class Table(ModelResource):
 
 def _keys(rows: QuerySet, field: str) -> list[str]:
     """The names in a JSON field of any of the rows, the first COLUMNS by the alphabet."""
-    statement, values = rows.order_by().values(field).query.sql_with_params()
+    try:
+        statement, values = rows.order_by().values(field).query.sql_with_params()
+    except EmptyResultSet:
+        return []
     with database.cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT jsonb_object_keys(r.{field}) AS name FROM ({statement}) AS r "

@@ -5,7 +5,6 @@ ascending id, so that neither this process nor PostgreSQL ever holds all of them
 """
 
 from typing import Any
-from urllib.parse import quote
 
 from django import forms
 from django.contrib import admin
@@ -19,6 +18,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -140,12 +140,12 @@ class Exports:
         name = f"{self.opts.verbose_name_plural}-{timezone.now():%Y-%m-%d}"
         self._log(request, count, kind, choice["parts"])
         if kind == "xlsx":
-            file = workbook(table.lines(rows))
-            return FileResponse(file, True, f"{name}.xlsx", content_type=XLSX_TYPE)
-        response = StreamingHttpResponse(
-            csv_text(table.lines(rows), kind == "excel-csv"), content_type="text/csv; charset=utf-8"
-        )
-        response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}.csv"
+            response = FileResponse(workbook(table.lines(rows)), content_type=XLSX_TYPE)
+        else:
+            text = csv_text(table.lines(rows), kind == "excel-csv")
+            response = StreamingHttpResponse(text, content_type="text/csv; charset=utf-8")
+        ending = "xlsx" if kind == "xlsx" else "csv"
+        response["Content-Disposition"] = content_disposition_header(True, f"{name}.{ending}")
         response["Cache-Control"] = "no-store"
         return response
 
