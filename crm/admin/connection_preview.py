@@ -54,6 +54,7 @@ def sample(connector: Connector, found: ObjectType, mapping: Mapping) -> list[Re
     Raises:
         ConnectorError: the CRM can't be read.
     """
+    connector.hurried = True
     mapping = mapping.only({field.name for field in connector.fields(found.name)})
     records: dict[str, Record] = {}
     for number, page in enumerate(connector.pages(found.name, {}, "incremental", mapping.names())):
@@ -74,6 +75,7 @@ def values_of(connector: Connector, found: ObjectType, name: str) -> list[str]:
     Raises:
         ConnectorError: the CRM can't be read.
     """
+    connector.hurried = True
     connector.fields(found.name)
     seen: dict[str, int] = {}
     for number, page in enumerate(connector.pages(found.name, {}, "incremental", [name])):

@@ -206,6 +206,7 @@ class Connector:
     hook_help: ClassVar[Any] = ""  # how to set up calls from the CRM; empty: it makes none
     config: Any
     credentials: Any
+    hurried = False  # somebody waits for the first page: no way that prepares everything before
     calls = 0  # requests made so far
     budget: Budget | None = None
 

@@ -209,7 +209,7 @@ class Salesforce(Connector):
 
     def _walk(self, object_name: str, names: Sequence[str]) -> Walk:
         reader = self._reader(object_name, names)
-        bulk_from = self.bulk_from if reader.simple else None
+        bulk_from = self.bulk_from if reader.simple and not self.hurried else None
         every = timedelta(minutes=self.config.deletions_every_minutes)
         return Walk(self._api, reader, bulk_from, self.poll_seconds, every)
 
