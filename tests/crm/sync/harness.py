@@ -7,22 +7,25 @@ not through the API that is under test. `tests.crm.sync.invariants` says what mu
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import count
 from typing import Any, ClassVar
 
+from django.utils import timezone
+
 from crm.connectors import hubspot_api, hubspot_reading, salesforce, salesforce_http, zoho_api
+from crm.connectors.base import Hint
 from crm.connectors.hubspot import HubSpot
 from crm.connectors.salesforce import Salesforce
 from crm.connectors.zoho import Zoho
-from crm.models import Connection, SourceRecord, SyncRun
+from crm.models import Connection, Identifier, Profile, SourceRecord, SyncRun
 from crm.sandbox import faults
 from crm.sandbox.inprocess import RunningSandbox, running_sandbox
 from crm.sandbox.store import ConflictError
-from crm.sync import engine, pages, setup
+from crm.sync import engine, hints, pages, setup
 
 PAGE = 20  # records of one page, so that a small world has many
 GONE_AT_MOST = 9  # deletions by the writer: more would meet the brake
@@ -50,10 +53,14 @@ class Row:
         texts = [value for value in self.raw.values() if isinstance(value, str)]
         email, birthday = self.values["email"], self.values["birthday"]
         return (
-            any("\x00" in text or len(text) > LONGEST_TEXT for text in texts)
+            any("\x00" in text or len(text) > LONGEST_TEXT or _halved(text) for text in texts)
             or bool(email and "@" not in email)
             or bool(birthday and not _is_date(birthday))
         )
+
+
+def _halved(text: str) -> bool:
+    return any(0xD800 <= ord(character) <= 0xDFFF for character in text)
 
 
 def _is_date(text: str) -> bool:
@@ -101,7 +108,7 @@ class Crm:
 
     def value(self, name: str, value: Any) -> Any:
         """A stored value as we should have it."""
-        if name in ("newsletter",):
+        if name == "newsletter":
             return {"true": True, "false": False}.get(str(value).lower()) if value is not None else None
         if name == "points":
             return None if value in (None, "") else int(float(value))
@@ -139,11 +146,8 @@ class Crm:
             return None
         if isinstance(value, bool):
             return value
-        return (
-            {"true": True, "false": False}.get(str(value).lower(), None)
-            if str(value)[0] in "tfTF"
-            else float(value)
-        )
+        told = {"true": True, "false": False}.get(str(value).lower())
+        return float(value) if told is None else told
 
 
 class HubSpotCrm(Crm):
@@ -196,7 +200,7 @@ class SalesforceCrm(Crm):
     }
     score, unsubscribed = "Nudge_Score__c", "Nudge_Unsubscribed__c"
     everything, reads = r"/services/data/", r"/query(All)?/\?q=SELECT\+Id|/results"
-    writes, logins = r"/composite/sobjects", r"/oauth2/token"
+    writes, logins = r"PATCH .*/composite/sobjects", r"/oauth2/token"
     tells_restores = True
 
     @property
@@ -291,6 +295,7 @@ class World:
     Attributes:
         hidden_changes: ids whose present state only a comparison of all ids can find.
         erased: ids that were erased for privacy and told so.
+        unmapped: names of values that are no longer compared.
         stamps: by id of the live records, the time of change that is stored.
         reports: of all runs so far.
     """
@@ -300,6 +305,7 @@ class World:
     rng: random.Random
     hidden_changes: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
+    unmapped: set[str] = field(default_factory=set)
     stamps: dict[str, datetime] = field(default_factory=dict)
     regressions: list[str] = field(default_factory=list)
     reports: list[SyncRun] = field(default_factory=list)
@@ -419,10 +425,25 @@ class World:
         self.crm.edit(winner, merge=loser)
         self.hidden_changes -= {winner, loser}
 
-    def erase(self, record_id: str) -> None:
-        """Delete a record for good, untold."""
+    def erase(self, record_id: str, told: bool = False) -> None:
+        """Delete a record for good; `told`: for privacy, and the CRM calls about it."""
+        self.gone += 1
         self.crm.edit(record_id, erased=True)
-        self.hidden_changes.add(record_id)
+        if told:
+            self.erased.add(record_id)
+            hints.add(self.connection, [Hint(self.crm.object, record_id, "erased")])
+        else:
+            self.hidden_changes.add(record_id)
+
+    def score(self, record_ids: Sequence[str], score: int) -> None:
+        """Our own work changes what is to be written back about these records."""
+        mine = Identifier.objects.filter(
+            kind=f"{self.connection.slug}:{self.crm.object}", value__in=record_ids
+        )
+        people = list(Profile.objects.filter(pk__in=mine.values("profile_id")))
+        for profile in people:
+            profile.attributes, profile.updated_at = {**profile.attributes, "score": score}, timezone.now()
+        Profile.objects.bulk_update(people, ["attributes", "updated_at"])
 
     # Syncing
 
@@ -450,12 +471,14 @@ class World:
 
 
 @contextmanager
-def world(kind: str, settings: Any, people: int = 110, seed: int = 1, **config: Any) -> Iterator[World]:
-    """A sandbox with so many people, and a connection that has not read anything yet."""
-    with running_sandbox(people, seed, vendors=[kind]) as sandbox:
+def world(
+    kind: str, settings: Any, people: int = 110, seed: int = 1, vendors: Sequence[str] = ()
+) -> Iterator[World]:
+    """A sandbox with so many people, and a connection that has not read anything yet; other vendors may be beside."""
+    with running_sandbox(people, seed, vendors=vendors or [kind]) as sandbox:
         settings.NUDGE_SANDBOX_URL = sandbox.url
         crm = CRMS[kind](sandbox)
-        connection = setup.create(kind, kind.title(), kind, {**crm.config, **config}, dict(crm.credentials))
+        connection = setup.create(kind, kind.title(), kind, dict(crm.config), dict(crm.credentials))
         told = connection.mapping[crm.object]
         write = {name: value for name, value in told["write"].items() if value in WRITTEN}
         connection.mapping = {crm.object: {**told, "write": write}}

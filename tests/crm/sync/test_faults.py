@@ -1,7 +1,8 @@
 """Nothing is lost, doubled or invented, whatever the CRM, the network or our own processes do.
 
 Each fault meets each connector while people go on changing records; then the trouble ends, and everything must be as
-if there had been none. See `invariants` for what is checked, and the table below for what does not apply where.
+if there had been none. See `invariants` for what is checked. F5 and F15-F17 are in
+test_faults_processes.py, F12-F14 and F18-F20 in test_faults_records.py.
 """
 
 import re
@@ -12,7 +13,7 @@ import pytest
 from crm.models import SyncRun
 from crm.sandbox import hubspot_search
 from tests.crm.sync import invariants
-from tests.crm.sync.harness import CRMS, hurry, impatient
+from tests.crm.sync.harness import hurry, impatient
 from tests.crm.sync.harness import world as make
 from tests.crm.sync.troubles import ALL, TROUBLES
 
