@@ -78,16 +78,13 @@ def look(upload: Upload, encoding: str, about: str) -> Look:
 
 
 def _key(upload: Upload, encoding: str, about: str, rows: Sequence[tables.Row]) -> str:
-    """The column to tell rows apart by: one that is made for it, filled and different in every row looked at."""
+    """The column to tell rows apart by: of those that are made for it the one that does so for most rows."""
     reader = File({"upload": upload.pk, "encoding": encoding}, {})
     fields = reader.fields(about)
     suggestion = reader.suggest(about, fields)
     sources = {target: name for name, target in suggestion.fields.items()}
-    for name in (sources[target] for target in KEYS if target in sources):
-        values = [row.values.get(name) for row in rows if not row.problem]
-        if all(values) and len(set(values)) == len(values):
-            return name
-    return proposed_key(fields, suggestion)
+    names = [sources[target] for target in KEYS if target in sources] or [proposed_key(fields, suggestion)]
+    return max(names, key=lambda name: len({row.values.get(name) for row in rows} - {None}))
 
 
 def _garbled(file: IO[bytes], encoding: str) -> tuple[str, list[tuple[str, Any, str]]]:

@@ -20,6 +20,8 @@
     if (large) input.value = "";
   }
   input.addEventListener("change", chosen);
+  // The theme would write the name into a text field beside it, and there is none.
+  input.hasChangeListener = true;
   // The field lies over the whole area, so the browser itself takes what is dropped; only the frame is ours.
   for (const [name, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
     drop.addEventListener(name, () => drop.classList.toggle("is-over", over));
