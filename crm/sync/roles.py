@@ -58,7 +58,7 @@ class Item(msgspec.Struct, gc=False):
     content_hash: bytes
 
 
-class Outcome(msgspec.Struct, gc=False):
+class Outcome(msgspec.Struct):
     """What became of an item.
 
     Args:
@@ -71,6 +71,11 @@ class Outcome(msgspec.Struct, gc=False):
     empty: Sequence[str] = ()
     consent: dict[str, bool] = {}
     local: str = ""
+
+    def __post_init__(self):
+        if self.rejection is not None:
+            # The frames in its traceback hold all records of the batch, and itself: such a ring is freed late.
+            self.rejection.__traceback__ = self.rejection.__context__ = None
 
 
 class Handler(msgspec.Struct, frozen=True):

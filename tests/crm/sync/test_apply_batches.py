@@ -1,5 +1,7 @@
 """Storing many records at once means the same as storing one after the other, for any history of theirs."""
 
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -260,3 +262,23 @@ def test_a_record_that_cannot_be_read_is_rejected_once_however_often_it_comes():
     assert SyncReject.objects.get(resolved_at=None).detail == "Its date is no date."
     store(run, [person(1)])
     assert not SyncReject.objects.filter(resolved_at=None).exists()
+
+
+class Noted(str):
+    """A text of which one can tell whether it is still in memory."""
+
+
+def test_a_group_leaves_the_memory_at_once_though_some_records_were_rejected():
+    run = start()
+    store(run, [person(1)])
+    gc.collect()
+    gc.disable()
+    try:
+        note = Noted("so long")
+        held = weakref.ref(note)
+        records = [person(2, note=note), person(3, email="nobody"), person(4, email="p1@x.com")]
+        assert store(run, records).rejected == 2
+        del note, records
+        assert held() is None
+    finally:
+        gc.enable()
