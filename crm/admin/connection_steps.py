@@ -192,7 +192,7 @@ def card(kind: type[Connector]) -> KindCard:
     return KindCard(
         kind=kind.kind,
         label=kind.label,
-        letters=str(kind.label)[:1],
+        letters="" if kind.starts_at else str(kind.label)[:1],
         objects=", ".join(str(found.label) for found in kind.objects),
         sandbox=any("sandbox" in each for each in choices),
         url=reverse(kind.starts_at) if kind.starts_at else f"?kind={kind.kind}",

@@ -46,7 +46,9 @@ class Wizard:
         kinds = {name: kind for name, kind in every.items() if not kind.starts_at}
         name = request.POST.get("kind") or request.GET.get("kind", "")
         if not name:
-            cards = [steps.card(each) for each in every.values()]
+            cards = [
+                steps.card(each) for each in sorted(every.values(), key=lambda each: bool(each.starts_at))
+            ]
             return self._page(request, "kinds.html", _("Connect a CRM"), cards=cards)
         if name not in kinds:
             raise Http404

@@ -74,7 +74,9 @@ def ann():
 
 @pytest.fixture
 def bob():
-    profile = Profile.objects.create(email="bob@x.com", external_id="0018", country="DE")
+    profile = Profile.objects.create(
+        email="bob@x.com", external_id="0018", country="DE", timezone="Europe/Berlin"
+    )
     Identifier.objects.create(kind="email", value="bob@x.com", profile=profile)
     Identifier.objects.create(kind="external_id", value="0018", profile=profile)
     return profile
