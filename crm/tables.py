@@ -3,6 +3,7 @@
 Excel is read by openpyxl in its streaming mode, CSV by Python's csv module.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -104,18 +105,21 @@ def _clean(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
+def _codec(start: bytes, encoding: str) -> str:
+    """The codec for a CSV file that begins so."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return {"utf-8": "utf-8-sig", "utf-16": "utf-16-le"}.get(encoding, encoding)
+
+
 def _csv(file: IO[bytes], encoding: str) -> Iterator[tuple[int, list[Any], str]]:
     file.seek(0)
     start = file.read(HEADER_LIMIT)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif encoding == "utf-8":
-        encoding = "utf-8-sig"
+    encoding = _codec(start, encoding)
     if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise TableError(_("This is an Excel file; its name has to end in .xlsx."))
-    errors = "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass"
-    if not encoding.startswith("utf"):
-        errors = "replace"
+    # What isn't UTF-8 is told row by row; in other encodings there is no way to keep such bytes apart.
+    errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     file.seek(0)
     text = io.TextIOWrapper(file, encoding, errors=errors, newline="")
     header = start.decode(encoding, "replace").splitlines()

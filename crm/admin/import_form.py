@@ -90,10 +90,13 @@ def _key(upload: Upload, encoding: str, about: str, rows: Sequence[tables.Row]) 
 def _garbled(file: IO[bytes], encoding: str) -> tuple[str, list[tuple[str, Any, str]]]:
     """Why a CSV file's text can't be in this encoding, and how such a place looks in others; empty if it can be."""
     file.seek(0)
-    if file.read(3).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    head = file.read(PIECE)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "", []
+    if b"\0" in head and encoding != "utf-16":
+        return _("The text of this file seems to be in UTF-16."), []
     place = _undecodable(file, "utf-8")
-    if place is None:
+    if place is None and b"\0" not in head:
         if encoding == "utf-8" or (encoding != "utf-16" and not _foreign(file)):
             return "", []
         return _("The text of this file is in UTF-8."), []
@@ -112,7 +115,8 @@ def _garbled(file: IO[bytes], encoding: str) -> tuple[str, list[tuple[str, Any, 
 
 def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
     """The surroundings of the first bytes that mean nothing in an encoding; None if all do."""
-    decoder = codecs.getincrementaldecoder(encoding)()
+    # Without a mark at its beginning, which was looked for, it is in the byte order of Windows.
+    decoder = codecs.getincrementaldecoder("utf-16-le" if encoding == "utf-16" else encoding)()
     file.seek(0)
     before = b""
     while True:

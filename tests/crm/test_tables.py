@@ -81,10 +81,10 @@ class TestCsv:
             table(content)
         assert words in str(caught.value)
 
-    @given(st.binary(max_size=300))
-    def test_no_bytes_whatever_break_it(self, content):
+    @given(st.binary(max_size=300), st.sampled_from(tables.ENCODINGS))
+    def test_no_bytes_whatever_break_it(self, content, encoding):
         try:
-            columns, rows = table(content)
+            columns, rows = table(content, encoding=encoding)
         except TableError:
             return
         assert all(set(row.values) == set(columns) for row in rows)

@@ -22,8 +22,10 @@ MAY = ("add_connection", "change_connection", "view_connection")
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
+def at_once(request, monkeypatch):
     """Questions are asked in the test's own transaction, which a thread would not see."""
+    if "transactional_db" in request.fixturenames:
+        return
     for module in ("imports", "connection_wizard"):
         monkeypatch.setattr(f"crm.admin.{module}.ask", lambda question, seconds=None: question())
 
@@ -143,6 +145,13 @@ class TestLooking:
         words = text_of(send(admin_client, csv_file("E-mail,City\na@x.com,Łódź\n"), encoding="cp1252"))
         assert "The text of this file is in UTF-8." in words
 
+    def test_utf16_is_told_and_read(self, admin_client):
+        content = "E-mail,City\na@x.com,Łódź\n".encode("utf-16-le")
+        shown = send(admin_client, csv_file(content))
+        assert "seems to be in UTF-16" in text_of(shown)
+        assert "a@x.com Łódź" in text_of(agree(admin_client, shown, encoding="utf-16"))
+        assert "garbled" in text_of(send(admin_client, csv_file(b"\xd8\xd8\xd8"), encoding="utf-16"))
+
     @pytest.mark.parametrize(
         ("file", "words"),
         [
@@ -196,6 +205,12 @@ class TestTrying:
             assert not model.objects.exists()
         draft.refresh_from_db()
         assert (draft.state, draft.cursor) == ("draft", {})
+
+    def test_it_is_asked_beside_the_page_and_still_keeps_nothing(self, transactional_db, admin_client):
+        draft = begun(admin_client)
+        assert "2 would be new here" in text_of(admin_client.post(page("rehearse", draft.pk)))
+        assert not Profile.objects.exists()
+        assert not SyncRun.objects.exists()
 
     def test_of_a_long_file_it_says_that_only_a_part_was_tried(self, admin_client, monkeypatch):
         for name in ("crm.sync.rehearsal.RECORDS", "crm.connectors.file.BATCH", "crm.sync.pages.RECORDS"):
