@@ -1,6 +1,7 @@
 """The form to import a file: what is in it is looked at, and questions are asked only about what it leaves open."""
 
 import codecs
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import IO, Any
@@ -28,9 +29,10 @@ ENCODINGS = {
 ABOUT = {PEOPLE: gettext_lazy("People"), PRODUCTS: gettext_lazy("Products")}
 SHOWN_ROWS, SHOWN_COLUMNS = 5, 8
 PIECE = 1024 * 1024  # bytes
-AROUND = 40  # bytes of a garbled place that are shown
+AROUND = 40  # characters on both sides of a garbled place that are shown
 KEYS = ("external_id", "sku", "email", "phone")
 SALT = "crm.import"
+_BROKEN, _LETTER = re.compile("[\udc80-\udcff]"), re.compile("[^\x00-\x7f]")
 READINGS = "reading"  # the buttons that offer other encodings
 
 
@@ -95,52 +97,55 @@ def _garbled(file: IO[bytes], encoding: str) -> tuple[str, list[tuple[str, Any, 
         return "", []
     if b"\0" in head and encoding != "utf-16":
         return _("The text of this file seems to be in UTF-16."), []
-    place = _undecodable(file, "utf-8")
-    if place is None and b"\0" not in head:
-        if encoding == "utf-8" or (encoding != "utf-16" and not _foreign(file)):
+    letters, broken, place = _as_utf8(file)
+    if encoding == "utf-8":
+        # A few broken places in a text that is UTF-8 otherwise are told row by row.
+        if broken < letters or not broken:
             return "", []
+    elif not broken and b"\0" not in head and (letters or encoding == "utf-16"):
         return _("The text of this file is in UTF-8."), []
-    if encoding != "utf-8":
-        place = _undecodable(file, encoding)
-        if place is None:
-            return "", []
-    label = ENCODINGS[encoding]
+    elif _decodes(file, encoding):
+        return "", []
     readings = [
         (name, words, text)
         for name, words in ENCODINGS.items()
         if name not in (encoding, "utf-8", "utf-16") and (text := _reading(place, name))
     ]
-    return _("Read as %s, the text is garbled.") % label, readings
+    return _("Read as %s, the text is garbled.") % ENCODINGS[encoding], readings
 
 
-def _undecodable(file: IO[bytes], encoding: str) -> bytes | None:
-    """The surroundings of the first bytes that mean nothing in an encoding; None if all do."""
-    # Without a mark at its beginning, which was looked for, it is in the byte order of Windows.
+def _as_utf8(file: IO[bytes]) -> tuple[int, int, bytes]:
+    """Characters beyond ASCII, bytes that mean nothing, and the line around the first of those."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    letters = broken = 0
+    place = ""
+    file.seek(0)
+    more = True
+    while more:
+        piece = file.read(PIECE)
+        more = bool(piece)
+        text = decoder.decode(piece, final=not more)
+        first = None if text.isascii() else _BROKEN.search(text)
+        if first and not broken:
+            before, after = text[: first.start()][-AROUND:], text[first.start() :][:AROUND]
+            place = before.rpartition("\n")[2] + after.partition("\n")[0]
+        lost = len(_BROKEN.findall(text)) if first else 0
+        broken += lost
+        letters += 0 if text.isascii() else len(_LETTER.findall(text)) - lost
+    return letters, broken, place.strip().encode("utf-8", "surrogateescape")
+
+
+def _decodes(file: IO[bytes], encoding: str) -> bool:
+    # Without a mark at its beginning, which was looked for, UTF-16 is in the byte order of Windows.
     decoder = codecs.getincrementaldecoder("utf-16-le" if encoding == "utf-16" else encoding)()
     file.seek(0)
-    before = b""
-    while True:
-        piece = file.read(PIECE)
-        try:
-            decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            # The decoder may have held back the first bytes of what it stumbled over.
-            held = before[-AROUND:] + piece
-            at = held.find(error.object[error.start : error.end], max(0, len(before[-AROUND:]) - 4))
-            line = held[max(0, at - AROUND) : at + AROUND]
-            for end in (b"\n", b"\r"):
-                start = line.rfind(end, 0, min(at, AROUND)) + 1
-                line = line[start:].split(end)[0] if start else line.split(end)[0] or line
-            return line
-        if not piece:
-            return None
-        before = piece
-
-
-def _foreign(file: IO[bytes]) -> bool:
-    """Whether there is anything that encodings differ about."""
-    file.seek(0)
-    return any(not piece.isascii() for piece in iter(lambda: file.read(PIECE), b""))
+    try:
+        while piece := file.read(PIECE):
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _reading(place: bytes, encoding: str) -> str:

@@ -141,6 +141,16 @@ class TestLooking:
         shown = send(admin_client, csv_file(b"E-mail,City\n" + rows + "z@x.com,Köln\n".encode("cp1252")))
         assert "Western Europe z@x.com,Köln" in text_of(shown)
 
+    def test_a_few_broken_rows_do_not_keep_the_others_out(self, admin_client):
+        content = "E-mail,City\na@x.com,Łódź\n".encode() + b"b@x.com,R\xf6m\n" + b"c@x.com,Rome\n"
+        draft = begun(admin_client, csv_file(content))
+        words = text_of(admin_client.post(page("rehearse", draft.pk)))
+        assert "2 would be new here 1 could not be taken" in words
+        assert "3 – It holds characters that are not in the encoding that was chosen. b@x.com · R?m" in words
+        admin_client.post(page("start", draft.pk))
+        assert engine.run(draft).created == 2
+        assert "b@x.com,R?m" in exported(admin_client, "syncreject").decode()
+
     def test_utf8_read_as_something_else_is_told(self, admin_client):
         words = text_of(send(admin_client, csv_file("E-mail,City\na@x.com,Łódź\n"), encoding="cp1252"))
         assert "The text of this file is in UTF-8." in words
