@@ -23,15 +23,16 @@ def receive(request: HttpRequest, slug: str) -> HttpResponse:
     """Remember the records that a CRM calls about, and let the worker look at them.
 
     Whether the call is the CRM's, its connector tells by signature or secret; otherwise it is answered with 401
-    and nothing is stored. A paused connection's calls wait for it.
+    and nothing is stored. So is a call about a connection that is not there: nobody learns which ones are.
+    A paused connection's calls wait for it.
     """
-    connection = Connection.objects.filter(slug=slug).exclude(state=Connection.State.DRAFT).first()
-    if connection is None or connection.kind not in connectors.kinds():
-        return _plain("There is no such CRM connection.", 404)
     received_at = timezone.now()
     body = request.read(BODY_LIMIT + 1)
     if len(body) > BODY_LIMIT:
         return _plain("Too large.", 413)
+    connection = Connection.objects.filter(slug=slug).exclude(state=Connection.State.DRAFT).first()
+    if connection is None or connection.kind not in connectors.kinds():
+        return _refused()
     call = HookRequest(
         method=request.method or "",
         url=settings.NUDGE_PUBLIC_URL + request.get_full_path(),
@@ -42,7 +43,7 @@ def receive(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         answer = connectors.connector(connection).hook(call)
     except HookRefused:
-        return _plain("This call does not come from the CRM.", 401)
+        return _refused()
     except ConnectorError:
         return _plain("The connection's settings are incomplete.", 503)
     _note(connection, received_at)
@@ -56,6 +57,10 @@ def _note(connection: Connection, at: datetime) -> None:
     Connection.objects.filter(
         Q(called_at=None) | Q(called_at__lt=at - timedelta(minutes=1)), pk=connection.pk
     ).update(called_at=at)
+
+
+def _refused() -> HttpResponse:
+    return _plain("This call does not come from a CRM that is connected here.", 401)
 
 
 def _plain(text: str, status: int) -> HttpResponse:

@@ -70,7 +70,7 @@ def hints(body: bytes, portal_id: str) -> list[Hint]:
     """
     try:
         events = msgspec.json.decode(body, type=list[Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise HookRefused from None
     if len(events) > MOST_EVENTS:
         raise HookRefused

@@ -166,7 +166,7 @@ class Zoho(Connector):
         """See Connector."""
         try:
             call = msgspec.json.decode(request.body, type=_Call)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise HookRefused from None
         if not hmac.compare_digest(call.token.encode(), self._hook_token().encode()):
             raise HookRefused

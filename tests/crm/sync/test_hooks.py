@@ -46,10 +46,10 @@ class TestTheCall:
         assert woken == []
 
     def test_unknown_names_and_other_methods_are_refused(self, client, connection):
-        assert call(client, ("1", "changed"), slug="nobody").status_code == 404
+        assert call(client, ("1", "changed"), slug="nobody").status_code == 401
         assert client.get("/hooks/crm/crm/").status_code == 405
         Connection.objects.update(state="draft")
-        assert call(client, ("1", "changed")).status_code == 404
+        assert call(client, ("1", "changed")).status_code == 401
 
     def test_a_huge_body_is_not_read(self, client, connection):
         reply = client.post(
