@@ -16,6 +16,7 @@ def connect() -> None:
     steps.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
+    signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     register(flow_guards.exit_events)
 
 
@@ -87,6 +88,49 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
         [
             Run(
                 pk, flow_id, slug, version, profile, step, {}, {}, at, state="exited", reason="profile_merged"
+            )
+            for pk, flow_id, slug, version, profile, step, at in ended
+        ],
+        now,
+    )
+
+
+def forget_people(profile_ids: list[int], **kwargs: object) -> None:
+    """End the runs of erased people and drop the facts that decided about them; the counts of a flow stay."""
+    from campaigns.flows import exits
+    from campaigns.flows.engine import Run
+    from campaigns.models import SegmentMembership
+
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE campaigns_enrollment e
+            SET state = 'exited', ended_at = %s, due_at = NULL, reason = 'profile_erased'
+            FROM campaigns_flow f
+            WHERE f.id = e.flow_id AND e.profile_id = ANY(%s) AND e.state = 'active'
+            RETURNING e.id, e.flow_id, f.slug, e.version_id, e.profile_id, e.step, e.entered_at
+            """,
+            [now, profile_ids],
+        )
+        ended = cursor.fetchall()
+        cursor.execute(
+            "UPDATE campaigns_enrollment SET context = '{}', step_state = '{}' WHERE profile_id = ANY(%s)",
+            [profile_ids],
+        )
+        cursor.execute(
+            """
+            UPDATE campaigns_decision SET detail = jsonb_strip_nulls(jsonb_build_object(
+                'branch', detail -> 'branch', 'branch_name', detail -> 'branch_name', 'event', detail -> 'event'))
+            WHERE profile_id = ANY(%s)
+            """,
+            [profile_ids],
+        )
+    SegmentMembership.objects.filter(profile_id__in=profile_ids).delete()
+    exits.record(
+        [
+            Run(
+                pk, flow_id, slug, version, profile, step, {}, {}, at, state="exited", reason="profile_erased"
             )
             for pk, flow_id, slug, version, profile, step, at in ended
         ],

@@ -8,11 +8,13 @@ from django.utils import timezone
 from crm import signals
 
 ALREADY = "the same person gets it already"
+ERASED = "the person was erased"
 
 
 def connect() -> None:
     """Called once when the app is ready."""
     signals.profiles_merging.connect(move_deliveries, dispatch_uid="delivery.move_deliveries")
+    signals.profiles_erased.connect(forget_people, dispatch_uid="delivery.forget_people")
 
 
 def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
@@ -46,10 +48,20 @@ def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
             [winners],
         )
         copies = [row[0] for row in cursor.fetchall()]
-    _suppress(copies)
+    _suppress(copies, ALREADY)
 
 
-def _suppress(delivery_ids: list[int]) -> None:
+def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
+    """Send nothing more to erased people and drop what was written to them; that it was written stays in the ledger."""
+    from delivery.models import Attempt, Delivery
+
+    theirs = Delivery.objects.filter(profile_id__in=profile_ids)
+    _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
+    theirs.update(context={}, content=None)
+    Attempt.objects.filter(delivery__profile_id__in=profile_ids).update(detail="")
+
+
+def _suppress(delivery_ids: list[int], reason: str) -> None:
     from delivery.dispatch import states
     from delivery.models import Delivery
 
@@ -60,7 +72,7 @@ def _suppress(delivery_ids: list[int]) -> None:
     )
     copies = {delivery.pk: delivery for delivery in waiting}
     states.apply(
-        [states.Change(id=pk, state=Delivery.State.SUPPRESSED, reason=ALREADY) for pk in copies],
+        [states.Change(id=pk, state=Delivery.State.SUPPRESSED, reason=reason) for pk in copies],
         copies,
         timezone.now(),
     )

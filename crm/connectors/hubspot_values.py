@@ -134,7 +134,8 @@ class Property(msgspec.Struct, rename="camel"):
             self.kind(),
             custom=not self.hubspot_defined,
             writable=not fixed and not self.calculated,
-            volatile=self.calculated,
+            # Whether a deal is won follows its stage, and changing that does move the time.
+            volatile=self.calculated and not self.name.startswith("hs_is_closed"),
         )
 
 

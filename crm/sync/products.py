@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crm import normalise
-from crm.amounts import amount
+from crm.amounts import amount, attribute
 from crm.connectors.base import Record
 from crm.models import Product, SourceRecord
 from crm.normalise import Rejection
@@ -73,7 +73,7 @@ def translate(record: Record, mapping: Mapping) -> dict[str, Any]:
         value = record.fields.get(name)
         if target.startswith(ATTRIBUTE):
             own = target.removeprefix(ATTRIBUTE)
-            values["attributes"][own] = None if value is None else normalise.attribute(own, value)
+            values["attributes"][own] = None if value is None else attribute(own, value, name)
         elif target in TEXTS:
             values[target] = (
                 normalise.text(_text(value), name, LIMITS.get(target, normalise.TEXT_LIMIT)) or ""

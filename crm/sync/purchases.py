@@ -16,7 +16,7 @@ from django.db import connection as database
 from django.utils.translation import gettext as _
 
 from crm import log, normalise
-from crm.amounts import amount
+from crm.amounts import amount, attribute
 from crm.connectors.base import Record
 from crm.models import CrmPurchase
 from crm.normalise import Rejection
@@ -190,7 +190,7 @@ def translate(record: Record, mapping: Mapping) -> tuple[datetime, dict[str, Any
             properties["currency"] = (normalise.text(value, name, 3) or "").upper()
         else:
             own = target.removeprefix(PROPERTIES)
-            properties[own] = normalise.attribute(own, value)
+            properties[own] = attribute(own, value, name)
     return happened_at, properties
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from crm.connectors.base import FieldKind
 from crm.models import Consent, Profile
 from crm.patches import FIELDS
+from crm.sync.gone import SOURCE
 from crm.sync.mapping import ATTRIBUTE
 
 OPENED, CLICKED, CONVERTED = "message_opened", "message_clicked", "message_converted"
@@ -113,10 +114,11 @@ def _grouped(aggregate: str, names: Collection[str], profile_ids: Sequence[int])
 
 
 def _unsubscribed(profile_ids: Sequence[int]) -> dict[int, bool]:
+    """Who said no to us; what a CRM told us itself is nothing to tell it."""
     said_no = Consent.objects.filter(
         profile_id__in=profile_ids, kind=Consent.Kind.CHANNEL, state=Consent.State.UNSUBSCRIBED
     )
-    noes = set(said_no.values_list("profile_id", flat=True))
+    noes = set(said_no.exclude(source=SOURCE).values_list("profile_id", flat=True))
     return {profile_id: profile_id in noes for profile_id in profile_ids}
 
 
