@@ -116,7 +116,9 @@ def no_duplicates(world: World, rows: dict[str, Row]) -> None:
                 continue
             if known.state == SourceRecord.State.LIVE:
                 raise Broken("I3", f"{loser} was merged into {row.id} and is still here")
-            if world.crm.tells_merges and not row.archived and known.state == SourceRecord.State.MERGED:
+            if world.crm.tells_merges and not row.archived:
+                if known.state not in (SourceRecord.State.MERGED, SourceRecord.State.ERASED):
+                    raise Broken("I3", f"{loser} was merged into {row.id}, and here it is {known.state}")
                 end = known.merged_into
                 while end in held and held[end].state == SourceRecord.State.MERGED:
                     end = held[end].merged_into
@@ -252,10 +254,16 @@ def each_run(world: World, report: SyncRun) -> None:
     unread = report.held if report.sweep else 0  # what a list of ids does not show is held without being read
     if not total - unread <= report.read <= total:
         raise Broken("I1", f"{report.read} records read, and {parts} do not add up to it")
-    if report.state == SyncRun.State.FAILED and report.error[-1:] not in (".", "?"):
+    if report.state == SyncRun.State.FAILED and (not report.error or "unexpected" in report.error):
         raise Broken("I8", f"a failed run without a sentence: {report.error!r}")
     nothing_older(world)
     bounded(world, report)
+
+
+def nothing_gone(world: World, before: set[str]) -> None:
+    """Whoever was live before is so still."""
+    if before - live(world):
+        raise Broken("I1", f"{len(before - live(world))} of {len(before)} records went at once")
 
 
 def settle(world: World) -> None:
@@ -263,11 +271,13 @@ def settle(world: World) -> None:
     world.calm()
     world.later()
     # A run that goes on with an interrupted one may leave what came since to the next.
-    for _ in range(1 + (world.reports[-1].state == SyncRun.State.FAILED)):
+    last = SyncRun.objects.filter(connection=world.connection).order_by("-pk")[0]
+    for _ in range(1 + (last.state == SyncRun.State.FAILED)):
         report = world.run()
         if report.state != SyncRun.State.SUCCEEDED:
             raise Broken("I5", f"without trouble the run failed: {report.error}")
         each_run(world, report)
+    erased_stay_away(world)
     rows = world.crm.rows()
     nothing_passed(world, rows)
     complete_until(world, rows)

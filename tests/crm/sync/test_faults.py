@@ -12,7 +12,7 @@ import pytest
 
 from crm.models import SyncRun
 from crm.sandbox import hubspot_search
-from tests.crm.sync import invariants
+from tests.crm.sync import invariants, stories
 from tests.crm.sync.harness import hurry, impatient
 from tests.crm.sync.harness import world as make
 from tests.crm.sync.troubles import ALL, TROUBLES
@@ -35,14 +35,6 @@ def world(kind, settings, monkeypatch):
     hurry(monkeypatch)
     with make(kind, settings) as made:
         yield made
-
-
-def synced(world):
-    """The first import, undisturbed."""
-    report = world.run()
-    assert report.state == SUCCEEDED, report.error
-    invariants.each_run(world, report)
-    return world
 
 
 def rules(world, found):
@@ -76,44 +68,23 @@ def test_scripted_trouble_costs_no_record(fault, world, monkeypatch):
 
 @kinds
 def test_f6_records_that_move_between_pages(world):
-    """Three changes before every request, in the import and after it."""
-    world.busy(3)
-    for _ in range(3):
-        report = world.run()
-        assert report.state == SUCCEEDED, report.error
-        invariants.each_run(world, report)
-        world.later(20)
-    invariants.settle(world)
+    stories.moving(world)
+
+
+@kinds
+def test_f6_records_that_leave_the_pages_already_read(world):
+    stories.shifting(world)
 
 
 @kinds
 def test_f7_a_change_that_appears_below_the_cursor(world):
-    """Committed late: stamped eight minutes before the end of what was read."""
-    synced(world)
-    world.later(3600)
-    world.run()
-    late = datetime.fromtimestamp(world.sandbox.clock.now() / 1000, UTC) - timedelta(minutes=8)
-    ids = world.rng.sample(world.crm.there(), 5)
-    for record_id in ids:
-        world.update(record_id, late, city="Late")
-    invariants.settle(world)
+    stories.late(world)
 
 
 @kinds
 def test_f8_many_records_of_one_moment(world, monkeypatch):
-    """A bulk edit gives nearly every record the same stamp; a page ends in the middle of them."""
     monkeypatch.setattr(hubspot_search, "WINDOW", 60)
-    synced(world)
-    world.later(3600)
-    world.run()
-    at = datetime.fromtimestamp(world.sandbox.clock.now() // 1000, UTC)
-    for record_id in world.crm.there():
-        world.update(record_id, at, city="Moved together")
-    world.later()
-    report = world.run()
-    assert report.state == SUCCEEDED, report.error
-    assert report.updated > 90
-    invariants.settle(world)
+    stories.tied(world)
 
 
 @kinds
@@ -131,7 +102,7 @@ def test_f9_an_index_that_lags(world):
 @kinds
 def test_f10_clocks_that_are_wrong(world):
     """The CRM's clock jumps ten minutes ahead and back; ours is a day off; Zoho's time zone changes."""
-    synced(world)
+    stories.synced(world)
     for jump, ours in ((600, timedelta(days=1)), (-600, timedelta(days=-1)), (0, None)):
         world.later(jump)
         world.write(8)
