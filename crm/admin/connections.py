@@ -5,6 +5,8 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Subquery
@@ -151,10 +153,20 @@ class ConnectionAdmin(Imports, Wizard, ModelAdmin):
         if connection is None:
             raise Http404
         allowed = self.has_change_permission if change else self.has_view_permission
-        begun = connection.state == Connection.State.DRAFT and self.has_add_permission(request)
-        if not begun and not allowed(request, connection):
+        if not allowed(request, connection) and not self._begun_by(request, connection):
             raise PermissionDenied
         return connection
+
+    def _begun_by(self, request: HttpRequest, connection: Connection) -> bool:
+        """Whether it is a draft of this user, who may go on with it; with whose credentials it reads is theirs."""
+        if connection.state != Connection.State.DRAFT or not self.has_add_permission(request):
+            return False
+        added = LogEntry.objects.filter(
+            content_type=ContentType.objects.get_for_model(Connection),
+            object_id=str(connection.pk),
+            action_flag=ADDITION,
+        )
+        return added.filter(user=request.user.pk).exists()
 
     def _page(self, request: HttpRequest, template: str, title: Any, **context: Any) -> TemplateResponse:
         shared = self.admin_site.each_context(request)
@@ -169,7 +181,8 @@ class ConnectionAdmin(Imports, Wizard, ModelAdmin):
             raise Http404
         connection = self._connection(request, int(object_id), change=False)
         may_change = self.has_change_permission(request, connection)
-        if connection.state == Connection.State.DRAFT and (may_change or self.has_add_permission(request)):
+        draft = connection.state == Connection.State.DRAFT
+        if draft and (may_change or self._begun_by(request, connection)):
             return redirect(
                 f"admin:crm_connection_{'fields' if connection.mapping else 'objects'}", object_id
             )

@@ -1,8 +1,10 @@
 """Who may do what with CRM connections."""
 
 import pytest
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth.models import User
 
-from crm.models import Connection, SyncRun
+from crm.models import Connection, SyncReject, SyncRun
 from crm.sync import drafts
 from tests.crm.admin.pages import page, text_of
 
@@ -62,11 +64,51 @@ def test_an_unknown_connection_is_404(admin_client):
     assert admin_client.get(page("change", "x")).status_code == 404
 
 
-def test_who_may_only_add_can_finish_what_was_begun_and_nothing_else(connection, staff):
+def begun_by(user, slug="new"):
+    draft = drafts.begin("hubspot", slug, slug, {"server": "sandbox"}, {"access_token": "x"})
+    LogEntry.objects.log_actions(user.pk, [draft], ADDITION, change_message="", single_object=True)
+    return draft
+
+
+def user_of(client):
+    return User.objects.get(pk=client.session["_auth_user_id"])
+
+
+def test_who_may_only_add_can_finish_what_they_began_and_nothing_else(connection, staff):
     client = staff("add_connection")
-    draft = drafts.begin("hubspot", "New", "new", {"server": "sandbox"}, {"access_token": "x"})
+    draft = begun_by(user_of(client))
     assert client.get(page("objects", draft.pk)).status_code == 200
+    assert client.get(page("change", draft.pk)).status_code == 302
     assert client.get(page("objects", connection.pk)).status_code == 403
     viewer = staff("view_connection")
     assert viewer.get(page("objects", draft.pk)).status_code == 403
     assert viewer.get(page("change", draft.pk)).status_code == 200
+    drafts.start(draft)
+    assert client.get(page("objects", draft.pk)).status_code == 403
+
+
+def test_who_may_only_add_cannot_read_with_the_credentials_of_another_ones_draft(sandbox, staff):
+    client = staff("add_connection")
+    draft = begun_by(user_of(staff("add_connection")))
+    for name in (*PAGES, "rehearse"):
+        assert client.get(page(name, draft.pk)).status_code == 403
+    for name in (*STEPS, "remove", "rehearse", "start", "upload"):
+        assert client.post(page(name, draft.pk)).status_code == 403
+    assert client.post(page("test"), {"kind": "hubspot", "connection": draft.pk}).status_code == 403
+    assert staff("add_connection", "change_connection").get(page("objects", draft.pk)).status_code == 200
+
+
+def test_rejected_records_are_shown_only_to_who_may_see_them(connection, staff):
+    SyncReject.objects.create(
+        connection=connection,
+        object="contacts",
+        record_id="4711",
+        code="email",
+        detail="“ann at home” is no address.",
+        raw={"email": "ann at home"},
+    )
+    addresses = [page("change", connection.pk), page("panel", connection.pk) + "?part=rejects"]
+    for permissions in ((), ("view_syncreject",), ("change_connection",)):
+        client = staff("view_connection", *permissions)
+        seen = {"ann at home" in text_of(client.get(address)) for address in addresses}
+        assert seen == {bool(permissions)}
