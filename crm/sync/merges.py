@@ -7,6 +7,7 @@ consent count, and not those of the loser.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from django.db import connection as database
 
@@ -238,7 +239,7 @@ class _Work:
 
     def _remember(self, pairs: Sequence[tuple[str, str]]) -> None:
         losers, winners = [loser for loser, _ in pairs], [winner for _, winner in pairs]
-        values = {
+        values: dict[str, Any] = {
             "connection": self.connection.pk,
             "object": self.object,
             "now": self.now,

@@ -95,15 +95,15 @@ class TestLife:
 
         assert f"already runs with the data folder {stack.data_dir} (process {stack.process.pid})" in said
 
-    def test_both_workers_take_tasks(self, stack):
+    def test_every_worker_takes_tasks(self, stack):
         stack.manage(
             "shell",
             "-c",
             "from config.celery import app\n"
-            "for queue in ('engine', 'sync'): app.send_task('celery.accumulate', ['x'], queue=queue)",
+            "for queue in ('engine', 'sync', 'segments'): app.send_task('celery.accumulate', ['x'], queue=queue)",
         )
 
-        for name in ("worker", "background"):
+        for name in ("worker", "sync", "background"):
             log = stack.data_dir / "logs" / f"{name}.log"
             stack.until(lambda log=log: "Task celery.accumulate[" in log.read_text(), 30, f"{name} working")
 
