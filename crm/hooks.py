@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 
 from crm import connectors, wake
 from crm.connectors.base import ConnectorError, HookRefused, HookRequest
-from crm.models import Connection
+from crm.models import Connection, SyncHint
 from crm.sync import hints
 
 BODY_LIMIT = 1024 * 1024  # bytes
@@ -47,8 +47,10 @@ def receive(request: HttpRequest, slug: str) -> HttpResponse:
     except ConnectorError:
         return _plain("The connection's settings are incomplete.", 503)
     _note(connection, received_at)
-    if hints.add(connection, answer.hints, received_at):
-        wake.on_commit("crm.tasks.sync_due", "sync")
+    known = SyncHint.objects.filter(connection=connection, received_at__lte=received_at)
+    first = not known.exclude(kind__in=hints.WAITING).exists()
+    if hints.add(connection, answer.hints, received_at) and first:
+        wake.on_commit("crm.tasks.sync_due", "sync")  # no more of them in a storm: the sweep finds the others
     return HttpResponse(answer.body, content_type=answer.content_type)
 
 
