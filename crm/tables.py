@@ -21,7 +21,13 @@ ENCODINGS = ("utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "cp1256", "shift_j
 DELIMITERS = ",;\t|"
 HEADER_LIMIT = 64 * 1024  # bytes looked at for the delimiter
 CELL_LIMIT = 1024 * 1024  # characters
+ROW_LIMIT = 4 * 1024 * 1024  # characters of one row of a CSV file; it is held in memory
 UNPACKED_LIMIT = 1024 * 1024 * 1024  # bytes that a workbook may unpack to
+UNPACKED_TIMES = 50  # the size of the file that it may unpack to, beyond UNPACKED_FREE
+UNPACKED_FREE = 100 * 1024 * 1024  # bytes
+TEXTS_LIMIT = 128 * 1024 * 1024  # bytes of a workbook's shared texts; they are held in memory
+PART_LIMIT = 8 * 1024 * 1024  # bytes of any other part of a workbook that is not a sheet; the same
+SHEET_ROWS = 1_048_576  # Excel's own limit
 COLUMN_LIMIT = 1000
 # Spreadsheets take a text that begins like this for a formula (OWASP, "CSV Injection").
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
@@ -125,11 +131,13 @@ def _csv(file: IO[bytes], encoding: str) -> Iterator[tuple[int, list[Any], str]]
     header = start.decode(encoding, "replace").splitlines()
     delimiter = max(DELIMITERS, key=lambda mark: header[0].count(mark)) if header else ","
     csv.field_size_limit(CELL_LIMIT)
-    reader = csv.reader(text, delimiter=delimiter)
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter)
     number = 0
     try:
         while True:
             number += 1
+            lines.room = ROW_LIMIT
             try:
                 yield number, next(reader), ""
             except csv.Error:
@@ -145,13 +153,54 @@ def _csv(file: IO[bytes], encoding: str) -> Iterator[tuple[int, list[Any], str]]
             text.detach()
 
 
+class _Lines:
+    """A text's lines, as long as they fit into the `room` that is left for the row they belong to."""
+
+    def __init__(self, text: IO[str]):
+        self.text = text
+        self.room = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.text.readline(self.room + 1)
+        self.room -= len(line)
+        if self.room < 0:
+            raise TableError(
+                _(
+                    "A row is longer than %d million characters; is a quotation mark missing, or is it no CSV file?"
+                )
+                % (ROW_LIMIT // 1024**2)
+            )
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _too_large(packed: zipfile.ZipFile) -> bool:
+    """Whether a workbook's parts would take too much memory or time, by the sizes that bind their unpacking."""
+    parts = packed.infolist()
+    whole = sum(part.file_size for part in parts)
+    sent = sum(part.compress_size for part in parts)
+    if whole > min(UNPACKED_LIMIT, max(UNPACKED_FREE, UNPACKED_TIMES * sent)):
+        return True
+    for part in parts:
+        name = part.filename.lower()
+        if name.endswith((".xml", ".rels")) and not name.startswith("xl/worksheets/"):
+            most = TEXTS_LIMIT if name == "xl/sharedstrings.xml" else PART_LIMIT
+            if part.file_size > most:
+                return True
+    return False
+
+
 def _excel(file: IO[bytes]) -> Iterator[tuple[int, list[Any], str]]:
     try:
         file.seek(0)
         with zipfile.ZipFile(file) as packed:
-            if sum(part.file_size for part in packed.infolist()) > UNPACKED_LIMIT:
+            if _too_large(packed):
                 raise TableError(_("The workbook is too large; save it as CSV."))
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
     except TableError:
         raise
     except Exception as error:  # openpyxl raises whatever it stumbles over
@@ -161,6 +210,8 @@ def _excel(file: IO[bytes]) -> Iterator[tuple[int, list[Any], str]]:
         if sheet is None:
             return
         for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
+            if number > SHEET_ROWS:
+                raise TableError(_("The workbook has more rows than Excel allows; save it as CSV."))
             yield number, [_cell(cell) for cell in cells], ""
     except TableError:
         raise

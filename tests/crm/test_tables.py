@@ -1,6 +1,8 @@
 """Reading tables: whatever people upload."""
 
 import io
+import time
+import zipfile
 from datetime import date, datetime
 
 import openpyxl
@@ -28,7 +30,29 @@ def workbook(*lines):
     return file.getvalue()
 
 
+def changed(content, part, old, new):
+    """A workbook with something replaced in one of its parts."""
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as packed,
+        zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in packed.namelist():
+            data = packed.read(name)
+            assert name != part or old in data
+            target.writestr(name, data.replace(old, new) if name == part else data)
+    return made.getvalue()
+
+
 class TestCsv:
+    @pytest.mark.parametrize(
+        "line", [b"," * 5_000_000, b'"x\n",' * 1_000_000], ids=["one line", "many lines"]
+    )
+    @pytest.mark.parametrize("before", [b"", b"a,b\n1,2\n"], ids=["header", "later"])
+    def test_an_endless_row_is_not_held_in_memory(self, line, before):
+        with pytest.raises(TableError, match="longer than"):
+            table(before + line)
+
     @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     def test_the_usual_kinds(self, mark, end):
@@ -120,3 +144,24 @@ class TestExcel:
         monkeypatch.setattr(tables, "UNPACKED_LIMIT", 100)
         with pytest.raises(TableError, match="too large"):
             table(workbook(["a"]), "people.xlsx")
+
+    @pytest.mark.parametrize(
+        ("part", "old", "new"),
+        [
+            ("xl/styles.xml", b"</styleSheet>", b"<a/>" * 3_000_000 + b"</styleSheet>"),
+            ("xl/worksheets/sheet1.xml", b"</sheetData>", b"<row/>" * 20_000_000 + b"</sheetData>"),
+        ],
+    )
+    def test_parts_that_would_fill_the_memory_are_not_read(self, part, old, new):
+        began = time.monotonic()
+        with pytest.raises(TableError, match="too large"):
+            table(changed(workbook(["a"], ["x"]), part, old, new), "people.xlsx")
+        assert time.monotonic() - began < 5
+
+    def test_a_row_far_down_is_not_waited_for(self, monkeypatch):
+        monkeypatch.setattr(tables, "SHEET_ROWS", 1000)
+        sheet = "xl/worksheets/sheet1.xml"
+        content = changed(workbook(["a"], ["x"]), sheet, b'<dimension ref="A1:A2"/>', b"")
+        content = changed(content, sheet, b'<row r="2"', b'<row r="900000000"')
+        with pytest.raises(TableError, match="more rows"):
+            table(changed(content, sheet, b'r="A2"', b'r="A900000000"'), "people.xlsx")
