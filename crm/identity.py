@@ -307,14 +307,26 @@ _MERGE = (
     """,
     f"UPDATE crm_identifier i SET profile_id = m.winner FROM {_PAIRS} WHERE i.profile_id = m.loser",
     f"UPDATE crm_device d SET profile_id = m.winner FROM {_PAIRS} WHERE d.profile_id = m.loser",
-    # Of two answers to one question the later one counts.
+    # Of two answers to one question the later one counts; but a CRM's, which is as old as its record's last change of
+    # whatever kind, does not take the place of the person's own no.
     f"""
+    WITH pairs AS (SELECT * FROM {_PAIRS}), answers AS (
+        SELECT p.winner, o.kind, o.key, o.state, o.source, o.wording, o.changed_at
+        FROM (SELECT winner, loser AS profile_id FROM pairs UNION SELECT winner, winner FROM pairs) AS p
+        JOIN crm_consent o USING (profile_id)
+    ), own AS (
+        SELECT DISTINCT ON (winner, kind, key) winner, kind, key, state FROM answers WHERE source <> 'crm'
+        ORDER BY winner, kind, key, changed_at DESC
+    )
     INSERT INTO crm_consent AS c (profile_id, kind, key, state, source, wording, changed_at)
-    SELECT DISTINCT ON (m.winner, o.kind, o.key)
-        m.winner, o.kind, o.key, o.state, o.source, o.wording, o.changed_at
-    FROM {_PAIRS} JOIN crm_consent o ON o.profile_id = m.loser ORDER BY m.winner, o.kind, o.key, o.changed_at DESC
+    SELECT DISTINCT ON (winner, kind, key) winner, kind, key, a.state, a.source, a.wording, a.changed_at
+    FROM answers a LEFT JOIN own USING (winner, kind, key)
+    WHERE NOT (a.source = 'crm' AND coalesce(own.state, '') = 'unsubscribed')
+    ORDER BY winner, kind, key, a.changed_at DESC, a.state DESC
     ON CONFLICT (profile_id, kind, key) DO UPDATE SET state = excluded.state, source = excluded.source,
-        wording = excluded.wording, changed_at = excluded.changed_at WHERE excluded.changed_at > c.changed_at
+        wording = excluded.wording, changed_at = excluded.changed_at
+        WHERE (excluded.state, excluded.source, excluded.wording, excluded.changed_at)
+            <> (c.state, c.source, c.wording, c.changed_at)
     """,
     f"UPDATE crm_consentchange c SET profile_id = m.winner FROM {_PAIRS} WHERE c.profile_id = m.loser",
     f"UPDATE crm_profilemerge p SET winner_id = m.winner FROM {_PAIRS} WHERE p.winner_id = m.loser",

@@ -172,6 +172,32 @@ class TestMerge:
         snapshot = ProfileMerge.objects.get().snapshot
         assert (snapshot["first_name"], snapshot["identifiers"]) == ("Anna", [["anonymous_id", "v"]])
 
+    @pytest.mark.parametrize("no_on_the_loser", [True, False])
+    @pytest.mark.parametrize(
+        ("own_yes", "crms", "state", "source"),
+        [
+            (None, "subscribed", "unsubscribed", "sdk"),
+            (None, "unsubscribed", "unsubscribed", "sdk"),
+            (13, "subscribed", "subscribed", "crm"),
+            (13, "unsubscribed", "unsubscribed", "crm"),
+        ],
+    )
+    def test_a_crms_later_answer_does_not_undo_a_persons_own_no(
+        self, no_on_the_loser, own_yes, crms, state, source
+    ):
+        """A CRM's answer is as old as its record's last change, whatever that was; only the person takes a no back."""
+        one, two, three = resolve([Reference(email=f"{n}@x.com") for n in range(3)])
+        loser, winner = (one, two) if no_on_the_loser else (two, one)
+        answers = [(one, "unsubscribed", "sdk", 12), (two, crms, "crm", 20)]
+        if own_yes:
+            answers.append((three, "subscribed", "form", own_yes))
+        for profile, answer, who, hour in answers:
+            change = consent.Change(profile, "channel", "webpush", answer, who, NOW.replace(hour=hour))
+            consent.record([change])
+        merge([(loser, winner), (three, winner)], "crm", NOW)
+        held = Consent.objects.get()
+        assert (held.profile_id, held.state, held.source) == (winner, state, source)
+
     def test_gaps_are_filled_from_all_who_are_merged_at_once(self):
         one, two, ann = resolve(
             [Reference(anonymous_id="1"), Reference(anonymous_id="2"), Reference(email="a@x.com")]
