@@ -80,7 +80,7 @@ _ERASURE = (
     """,
     f"""
     UPDATE crm_crmpurchase SET properties = {_STRIPPED.format(ours="false")}
-    WHERE profile_id = ANY(%(ids)s)
+    WHERE profile_id = ANY(%(known)s)
     """,
 )
 
@@ -131,7 +131,16 @@ def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None
     if not ids:
         return
     signals.profiles_erased.send(sender=None, profile_ids=ids)
-    values: dict[str, Any] = {"ids": ids, "now": now, "ours": _OURS, "locals": [left_by(pk) for pk in ids]}
+    # What remembers a profile by its number may know a person by that of a profile that was merged into theirs.
+    merged = ProfileMerge.objects.filter(winner_id__in=ids).values_list("loser_id", flat=True)
+    known = [*ids, *merged]
+    values: dict[str, Any] = {
+        "ids": ids,
+        "known": known,
+        "now": now,
+        "ours": _OURS,
+        "locals": [left_by(pk) for pk in known],
+    }
     with database.cursor() as cursor:
         for statement in (_RECORDS, *_ERASURE):
             cursor.execute(statement, values)

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from crm import log, privacy, signals
+from crm import identity, log, privacy, signals
 from crm.models import (
     Consent,
     ConsentChange,
+    CrmPurchase,
     Device,
     Event,
     Identifier,
@@ -142,6 +143,31 @@ class TestErasedHere:
         assert report.created == 0
         assert blank(profile)
         assert Event.objects.get(name="profile_erased").properties == {"reason": "request"}
+
+    def test_nor_does_one_that_was_deleted_before_its_profile_was_merged(self, crm, synced):
+        left, kept = person("1"), person("2")
+        crm.delete("1")
+        run(synced)
+        identity.merge([(left.pk, kept.pk)], "by hand")
+        privacy.erase([kept.pk], "request")
+        crm.put("1")
+        assert run(synced, "full", sweep=True).created == 0
+        assert SourceRecord.objects.get(record_id="1").state == "erased"
+
+    def test_a_purchase_from_before_a_merge_is_stripped_too(self, synced):
+        left, kept = person("1"), person("2")
+        CrmPurchase.objects.create(
+            connection=synced,
+            object="deals",
+            record_id="9",
+            profile_id=left.pk,
+            event_id=uuid.uuid4(),
+            occurred_at=timezone.now(),
+            properties={"value": 5, "name": "Ann's boat"},
+        )
+        identity.merge([(left.pk, kept.pk)], "by hand")
+        privacy.erase([kept.pk], "request")
+        assert CrmPurchase.objects.get().properties == {"value": 5}
 
     def test_the_layers_above_hear_of_it(self, synced):
         heard = []
