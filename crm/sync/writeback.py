@@ -140,6 +140,7 @@ class _Work:
         self._mark_due(None)
 
     def _notice_profiles(self) -> None:
+        """For all objects at once, as they share the time up to which profiles were looked at."""
         since = self.connection.written_until
         if since is not None:
             with database.cursor() as cursor:
@@ -148,25 +149,36 @@ class _Work:
                     [since - LOOK_BACK],
                 )
                 rows = iter([row[0] for row in cursor.fetchall()])
+            names = self._writers()
             while ids := set(islice(rows, READ)):
-                self._mark_due(ids)
+                for name in names:
+                    self._mark_due(ids, name)
         self.connection.written_until = self.now
         Connection.objects.filter(pk=self.connection.pk).update(written_until=self.now)
 
-    def _place(self) -> dict[str, Any]:
-        return {
-            "connection": self.connection.pk,
-            "object": self.object,
-            "kind": f"{self.connection.slug}:{self.object}",
+    def _writers(self) -> set[str]:
+        """The objects into which values of profiles are written."""
+        return {self.object} | {
+            name
+            for name, part in self.connection.mapping.items()
+            if written_values.needs_profile(part.get("write", {}).values())
         }
 
-    def _mark_due(self, profile_ids: Collection[int] | None) -> None:
+    def _place(self, object_name: str) -> dict[str, Any]:
+        return {
+            "connection": self.connection.pk,
+            "object": object_name,
+            "kind": f"{self.connection.slug}:{object_name}",
+        }
+
+    def _mark_due(self, profile_ids: Collection[int] | None, object_name: str = "") -> None:
         """None: everybody."""
         if profile_ids is not None and not profile_ids:
             return
         chosen: dict[str, Any] = {"everybody": profile_ids is None, "profiles": list(profile_ids or ())}
         with database.cursor() as cursor:
-            cursor.execute(_DUE, {**self._place(), **chosen, "now": self.now})
+            place = self._place(object_name or self.object)
+            cursor.execute(_DUE, {**place, **chosen, "now": self.now})
 
     def _queue(self, events: Sequence[log.LoggedEvent]) -> None:
         if not events:
@@ -182,7 +194,9 @@ class _Work:
             for event in events
         ]
         with database.cursor() as cursor:
-            cursor.execute(_ACTIVITIES, {**self._place(), "events": msgspec.json.encode(rows).decode()})
+            cursor.execute(
+                _ACTIVITIES, {**self._place(self.object), "events": msgspec.json.encode(rows).decode()}
+            )
 
     # Writing
 

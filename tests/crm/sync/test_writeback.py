@@ -158,6 +158,25 @@ class TestDifferences:
         write(crm, connection, 80)
         assert crm.held["2"] == {"Stage": None}
 
+    def test_each_object_hears_of_changed_profiles_however_long_ago_the_last_run_was(
+        self, crm, connection, people
+    ):
+        """One person may be a contact and a lead."""
+        connection.mapping = {name: {"write": MAPPING.write} for name in ("contacts", "leads")}
+        connection.save()
+        SourceRecord.objects.create(
+            connection=connection, object="leads", record_id="L", modified_at=NOW, content_hash=b""
+        )
+        Identifier.objects.create(kind="shop:leads", value="L", profile=people[2])
+        for name in ("contacts", "leads"):
+            writeback.write_back(crm, connection, name, MAPPING, NOW)
+        change(people[2], 30, lifecycle_stage="lead")
+        now = NOW + timedelta(hours=5)
+        writeback.write_back(crm, connection, "contacts", MAPPING, now)
+        connection.refresh_from_db()
+        writeback.write_back(crm, connection, "leads", MAPPING, now)
+        assert crm.held == {"2": {"Stage": "lead"}, "L": {"Stage": "lead"}}
+
     def test_another_choice_of_values_begins_with_everybody(self, crm, connection, people):
         opened(people[1])
         opened(people[1], 1, "message_clicked")
