@@ -34,4 +34,5 @@ def connector(connection: Connection) -> Connector:
         KeyError: no connector of its kind is installed.
     """
     credentials: Any = connection.credentials  # JSON, though its field is kept as text
-    return kinds()[connection.kind](connection.config, credentials, StoredTokens(connection.pk))
+    tokens = StoredTokens(connection.pk, [connection.config, credentials])
+    return kinds()[connection.kind](connection.config, credentials, tokens)

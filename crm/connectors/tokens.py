@@ -1,8 +1,10 @@
 """Access tokens that expire, shared by every process that talks to one CRM account."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from django.db import connection as database
@@ -70,11 +72,17 @@ class Tokens:
 
 
 class StoredTokens(Tokens):
-    """Keeps the token of a stored connection, encrypted; one process fetches, the others wait for it."""
+    """Keeps the token of a stored connection, encrypted; one process fetches, the others wait for it.
 
-    def __init__(self, connection_id: int) -> None:
+    Args:
+        secret: settings and credentials by which tokens are fetched. One fetched by others is not used: a run that
+            began before they were changed may store its own at any time.
+    """
+
+    def __init__(self, connection_id: int, secret: Any = None) -> None:
         super().__init__()
         self.connection_id = connection_id
+        self.mark = hashlib.blake2b(msgspec.json.encode(secret, order="sorted"), digest_size=16).hexdigest()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -90,9 +98,9 @@ class StoredTokens(Tokens):
 
     def _load(self) -> Token | None:
         row = AccessToken.objects.filter(connection_id=self.connection_id).first()
-        return msgspec.convert(row.token, Token) if row and row.token else None
+        held: Any = row.token if row else None  # JSON, though its field is kept as text
+        return msgspec.convert(held, Token) if held and held.get("mark") == self.mark else None
 
     def _store(self, token: Token) -> None:
-        AccessToken.objects.update_or_create(
-            connection_id=self.connection_id, defaults={"token": msgspec.to_builtins(token)}
-        )
+        held: Any = {**msgspec.to_builtins(token), "mark": self.mark}
+        AccessToken.objects.update_or_create(connection_id=self.connection_id, defaults={"token": held})
