@@ -113,7 +113,11 @@ def upsert(rows: Sequence[Row], source: str, now: datetime | None = None) -> Ups
             if not isinstance(error.__cause__, DeadlockDetected):
                 raise
         logger.info("Profiles from %s collided with another writer; attempt %d.", source, attempt + 1)
-    raise RuntimeError(f"Profiles from {source} keep colliding with other writers.")
+    raise CollisionError(f"Profiles from {source} keep colliding with other writers.")
+
+
+class CollisionError(RuntimeError):
+    """Other writers hold what we need; whoever holds something as well should let it go and begin again."""
 
 
 class _ConflictError(Exception):

@@ -37,5 +37,6 @@ def forget_undated_events():
 def tidy_sync():
     """Keep reports of runs, files, and connections that nobody went on to set up from piling up for good."""
     queue.forget_runs(timezone.now())
+    queue.forget_settled(timezone.now())
     drafts.forget_stale(timezone.now())
     uploads.forget_unused(timezone.now())

@@ -20,10 +20,12 @@ class Drift(msgspec.Struct):
     Args:
         notes: sentences for the run.
         volatile: a mapped field changes without the record's modified time, so that only a full read sees it.
+        returned: a mapped field is there that was not at the last run; what it told meanwhile only a full read sees.
     """
 
     notes: list[str]
     volatile: bool = False
+    returned: bool = False
 
 
 def check(connection: Connection, object_name: str, mapping: Mapping, fields: Sequence[Field]) -> Drift:
@@ -45,6 +47,10 @@ def check(connection: Connection, object_name: str, mapping: Mapping, fields: Se
             _("%s may change without the record's time of change; a full read once a week sees that.")
             % _names(volatile)
         )
+    returned = sorted(mapped & (set(present) - set(before))) if before is not None else []
+    if returned:
+        drift.returned = True
+        drift.notes.append(_("The CRM has %s now; everything is read again.") % _names(returned))
     if before is not None:
         drift.notes += _changes(connection, object_name, before, present, mapped)
     _alert_missing(connection, object_name, missing, before)
@@ -84,7 +90,7 @@ def _changes(
     present: dict[str, str],
     mapped: set[str],
 ) -> list[str]:
-    added = sorted(set(present) - set(before))
+    added = sorted(set(present) - set(before) - mapped)
     removed = sorted(set(before) - set(present) - mapped)
     changed = sorted(name for name in set(before) & set(present) if before[name] != present[name])
     notes = []

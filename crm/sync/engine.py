@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -280,6 +279,9 @@ class _Run:
             self.note(sentence)
         if changed.volatile and plan.pending(self.connection, plan.SWEEP, name):
             plan.add(self.connection, plan.FULL, name)
+        if changed.returned and name in self.connection.cursor:
+            plan.add(self.connection, plan.FULL, name)
+            plan.save(self.connection)
         self._afford()
         known = mapping.only({field.name for field in fields})
         return Reading(self, self.connector, self.connector.object_type(name), known)
@@ -287,32 +289,57 @@ class _Run:
     def _read_object(self, name: str, mapping: Mapping) -> None:
         reading = self._reading(name, mapping)
         reading.hints()
-        full = plan.pending(self.connection, plan.FULL, name)
-        begun = partial(plan.drop, self.connection, plan.FULL, name)
-        reading.changes("full" if full else "incremental", begun)
-        begun()
+        self._read_changes(reading)
         self._close_gap(name)
         reading.hints()
         reading.rejected()
         if plan.pending(self.connection, plan.SWEEP, name):
             sweep(reading)
             plan.drop(self.connection, plan.SWEEP, name)
+            plan.drop(self.connection, plan.GAP, name)
             plan.save(self.connection)
             self.swept = True
         self.until.append(reading.until)
         if reading.role == "person":
             self._write_back(name, reading.mapping)
 
+    def _read_changes(self, reading: Reading) -> None:
+        """What changed, or everything if that is wanted.
+
+        A connector goes on with a complete reading that was interrupted. Whoever asked for everything since, with
+        another mapping perhaps, wants also what that one has behind it: then the next run begins anew.
+        """
+        name = reading.name
+        going_on = plan.pending(self.connection, plan.READING, name)
+        full = plan.pending(self.connection, plan.FULL, name) and not going_on
+
+        def begun() -> None:
+            if full or name not in self.connection.cursor:
+                plan.add(self.connection, plan.READING, name)
+            if full:
+                plan.drop(self.connection, plan.FULL, name)
+
+        reading.changes("full" if full else "incremental", begun)
+        if full or plan.pending(self.connection, plan.READING, name):
+            plan.drop(self.connection, plan.FULL if full else plan.READING, name)
+            plan.drop(self.connection, plan.READING, name)
+            plan.save(self.connection)
+        self.soon = self.soon or plan.pending(self.connection, plan.FULL, name)
+
     def _close_gap(self, name: str) -> None:
         """Compare all ids where the CRM can no longer tell which records were deleted; not more than once a day."""
         assert self.connector is not None  # noqa: S101 - for the type checker
         cursor, last = self.connection.cursor, self.connection.swept_at
+        told = (cursor.get(name) or {}).get("gap") and self.connector.complete
+        if told and not plan.pending(self.connection, plan.GAP, name):
+            plan.add(self.connection, plan.GAP, name)
+            plan.save(self.connection)
         recent = last is not None and last > self.clock() - timedelta(days=1)
-        if not (cursor.get(name) or {}).get("gap") or recent or self.comparing or not self.connector.complete:
+        if not plan.pending(self.connection, plan.GAP, name) or recent or self.comparing:
             return
         self.comparing = True
         self.note(_("The CRM can't tell all deletions since the last run; all records are compared."))
-        names = [other for other in self.connection.mapping if other in cursor]
+        names = [other for other in self.connection.mapping if other in self.connection.cursor]
         plan.begin(self.connection, names, full=False, compare=True, anew=False)
 
     def _write_back(self, name: str, mapping: Mapping) -> None:

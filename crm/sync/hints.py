@@ -5,10 +5,11 @@ is read again.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from django.db import connection as database
+from django.db.models import Q
 from django.utils import timezone
 
 from crm.connectors.base import Hint, Page, Record
@@ -22,6 +23,8 @@ GONE = (DELETED, ERASED, *WAITING)
 MOST = 100_000  # rows of one connection; what comes beyond is found by the next regular run
 LONGEST_ID = 255
 BATCH = 500
+POSTPONED = timedelta(hours=1)
+AWAY = POSTPONED / 2  # a hint of a time so far ahead waits; the clocks of two machines do not differ as much
 
 # That a record was erased or deleted is not forgotten for a later, weaker word; a new word ends the waiting.
 _REMEMBER = """
@@ -94,14 +97,17 @@ def objects(connection: Connection, begun: Sequence[str]) -> set[str]:
     """
     mine = SyncHint.objects.filter(connection=connection)
     mine.exclude(object__in=begun).delete()
-    return set(mine.exclude(kind__in=WAITING).order_by().values_list("object", flat=True).distinct())
+    return set(
+        mine.filter(ready()).exclude(kind__in=WAITING).order_by().values_list("object", flat=True).distinct()
+    )
 
 
 def due(
     connection: Connection, object_name: str, waiting: bool, after: int = 0, size: int = BATCH
 ) -> list[Due]:
     """The next hints with a number above `after`, the oldest first; those that wait for a yes only if `waiting`."""
-    found = SyncHint.objects.filter(connection=connection, object=object_name, pk__gt=after).order_by("pk")
+    found = SyncHint.objects.filter(connection=connection, object=object_name, pk__gt=after)
+    found = found.filter(ready()).order_by("pk")
     if not waiting:
         found = found.exclude(kind__in=WAITING)
     return [Due(*row) for row in found.values_list("pk", "record_id", "kind", "received_at")[:size]]
@@ -133,6 +139,21 @@ def page(
         for hint in missing
     ]
     return Page(object_name, [*found, *gone], connection.cursor.get(object_name) or {}, current=True)
+
+
+def ready(now: datetime | None = None) -> Q:
+    """Which hints were not postponed until later."""
+    return Q(received_at__lt=(now or timezone.now()) + AWAY)
+
+
+def postpone(connection: Connection, due: Sequence[Due]) -> None:
+    """Look at those that say that somebody is gone again later; nothing else may tell that. Forget the others."""
+    gone = [hint for hint in due if hint.kind in GONE]
+    for hint in gone:
+        SyncHint.objects.filter(pk=hint.id, kind=hint.kind, received_at=hint.received_at).update(
+            received_at=timezone.now() + POSTPONED
+        )
+    done(connection, [hint for hint in due if hint not in gone])
 
 
 def done(connection: Connection, due: Sequence[Due]) -> None:

@@ -9,11 +9,14 @@ from typing import Any
 from crm.models import Connection
 
 FULL, SWEEP = "_full", "_sweep"
+READING = "_reading"  # a complete reading has begun and not come to its end
+GAP = "_gap"  # the CRM could not tell all deletions, and no comparison was made since
+KEYS = (FULL, SWEEP, READING, GAP)
 
 
 def objects(cursor: dict[str, Any]) -> dict[str, Any]:
     """The objects' own cursors."""
-    return {name: place for name, place in cursor.items() if name not in (FULL, SWEEP)}
+    return {name: place for name, place in cursor.items() if name not in KEYS}
 
 
 def begin(connection: Connection, names: Sequence[str], full: bool, compare: bool, anew: bool) -> None:
@@ -37,7 +40,7 @@ def begin(connection: Connection, names: Sequence[str], full: bool, compare: boo
 
 
 def pending(connection: Connection, key: str, name: str) -> bool:
-    """Whether the object is still to be read (FULL) or compared (SWEEP) completely."""
+    """Whether the object is still to be read (FULL) or compared (SWEEP) completely; see the other KEYS."""
     return name in connection.cursor.get(key, ())
 
 

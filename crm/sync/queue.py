@@ -6,7 +6,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from crm import wake
-from crm.models import Connection, SyncRun
+from crm.models import Connection, OutgoingActivity, SyncReject, SyncRun
+from crm.sync import writeback
 
 KEPT = timedelta(days=90)
 IDLE_KEPT = timedelta(days=7)  # of runs that found nothing: most of them do
@@ -45,3 +46,10 @@ def forget_runs(now: datetime) -> int:
     )
     last = SyncRun.objects.order_by("connection", "-pk").distinct("connection").values("pk")
     return old.exclude(pk__in=list(last.values_list("pk", flat=True))).delete()[0]
+
+
+def forget_settled(now: datetime) -> int:
+    """Delete old rejects that are settled, and old events that a CRM refused for good; return how many."""
+    settled = SyncReject.objects.filter(resolved_at__lt=now - KEPT)
+    refused = OutgoingActivity.objects.filter(attempts__gte=writeback.ATTEMPTS, occurred_at__lt=now - KEPT)
+    return settled.delete()[0] + refused.delete()[0]

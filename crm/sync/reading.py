@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from crm.connectors.base import Connector, ConnectorError, Mode, ObjectType, Page, Record
 from crm.models import Connection, SyncReject, SyncRun
+from crm.profiles import CollisionError
 from crm.sync import brake, hints
 from crm.sync.apply import apply
 from crm.sync.mapping import Mapping
@@ -20,6 +22,8 @@ PATIENCE = 10  # attempts, after which a reject is tried once an hour
 HINT_BATCHES = 100  # in one go
 HOUR = timedelta(hours=1)
 SINGLES = 50  # hints read one by one when the CRM refuses them together
+FAILURES = 5  # in a row; then it is not the ids that are wrong
+TRIES = 5  # to store a group, when other writers hold what it needs
 
 
 class Session(Protocol):
@@ -61,7 +65,7 @@ class Reading:
         A refusal does not end the run: one bad id must not keep everything else out.
         """
         size = 1 if self._refused else hints.BATCH
-        after = 0
+        after = failures = 0
         for _number in range(SINGLES if self._refused else HINT_BATCHES):
             waiting = brake.agreed(self.connection, self.session.clock())
             due = hints.due(self.connection, self.name, waiting, after, size)
@@ -83,10 +87,15 @@ class Reading:
                         "why": error,
                     }
                 )
+                hints.postpone(self.connection, due)
+                failures += 1
+                if failures >= FAILURES:
+                    return
             else:
                 now = self.session.clock()
                 self.store([hints.page(self.connection, self.name, due, found, now)])
-            hints.done(self.connection, due)
+                hints.done(self.connection, due)
+                failures = 0
 
     def changes(self, mode: Mode, begun: Callable[[], None]) -> None:
         """Read what changed, or everything.
@@ -128,8 +137,18 @@ class Reading:
         """Store pages, and do `also` in the same transaction."""
         if not pages:
             return
-        with transaction.atomic():
-            apply(self.session.row, pages, self.mapping, self.role, self.session.clock())
-            if also:
-                also()
+        for attempt in range(TRIES):
+            try:
+                with transaction.atomic():
+                    apply(self.session.row, pages, self.mapping, self.role, self.session.clock())
+                    if also:
+                        also()
+                break
+            except (OperationalError, DeadlockDetected, CollisionError) as error:
+                # A group holds many people until its end: one of two writers that wait for each other has to give way.
+                other = isinstance(error, OperationalError) and not isinstance(
+                    error.__cause__, DeadlockDetected
+                )
+                if other or attempt == TRIES - 1:
+                    raise
         self.session.stored()

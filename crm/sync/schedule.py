@@ -82,7 +82,8 @@ def _is_called(now: datetime) -> Q:
 
     Not shortly after a run, so that calls gather; nor while a failed or early-ended run's pause lasts.
     """
-    waiting = SyncHint.objects.filter(connection=OuterRef("pk")).exclude(kind__in=hints.WAITING)
+    waiting = SyncHint.objects.filter(hints.ready(now), connection=OuterRef("pk"))
+    waiting = waiting.exclude(kind__in=hints.WAITING)
     within = Q(last_budget_limit=None) | Q(
         last_budget_used__lt=F("last_budget_limit") * engine.SCHEDULED_SHARE
     )

@@ -1,13 +1,18 @@
 """What every run keeps to: the budget, the plan, the changes of fields and settings, the end of dead ones."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import OperationalError
 from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
+from psycopg.errors import DeadlockDetected
 
-from crm.connectors.base import Budget, ConnectorError, Field
-from crm.models import AccessToken, Alert, Profile, SourceRecord, SyncReject, SyncRun
+from crm import connectors
+from crm.connectors.base import Budget, ConnectorError, Field, Page
+from crm.connectors.tokens import Token
+from crm.models import AccessToken, Alert, OutgoingActivity, Profile, SourceRecord, SyncReject, SyncRun
 from crm.sync import queue, schedule, setup
 from crm.sync.engine import run
 from tests.crm.sync.fake import MAPPING, START, FakeConnector
@@ -247,3 +252,102 @@ def test_a_connection_that_is_removed_takes_its_alerts_along(crm, connection):
     setup.remove(connection)
     assert not Alert.objects.filter(resolved_at=None).exists()
     assert not SourceRecord.objects.exists()
+
+
+class TestReadAgain:
+    def test_what_a_vanished_field_told_meanwhile_comes_when_it_is_back(self, crm, synced):
+        """A field that the token may not see for a day is no field, and then it is one again."""
+        fields = crm.fields
+        crm.fields = [field for field in fields if field.name != "city"]
+        crm.put("1", city="Oslo", name="Ann")
+        run(synced)
+        assert Profile.objects.get(email="p1@example.com").city is None
+        crm.fields = fields
+        report = run(synced)
+        assert Profile.objects.get(email="p1@example.com").city == "Oslo"
+        assert "city" in report.notes
+        assert run(synced).read == 0
+
+    def test_everything_means_also_what_an_interrupted_first_import_has_read(
+        self, crm, connection, monkeypatch
+    ):
+        """The mapping was changed while half of the people were here."""
+        crm.page_size = 10
+
+        def listing(self, object_name, cursor, mode, names):
+            ids, at = list(crm.people), cursor.get("at")
+            if at is None and (mode == "full" or not cursor):
+                at = 0
+            for place in range(at or 0, len(ids) if at is not None else 0, 10):
+                self._call()
+                records = [crm.people[record_id] for record_id in ids[place : place + 10]]
+                yield Page(object_name, records, {"at": place + 10}, current=True)
+                crm.down = "Away." if place == 10 and not done else ""
+            yield Page(object_name, [], {"done": True}, until=crm.now)
+
+        done = []
+        monkeypatch.setattr(FakeConnector, "pages", listing)
+        monkeypatch.setattr("crm.sync.pages.RECORDS", 10)
+        for number in crm.people:
+            crm.put(number, city="Oslo")
+        connection.mapping = {"people": {"fields": {"email": "email"}}}
+        connection.save()
+        queue.request_sync(connection, SyncRun.Mode.FULL)
+        assert run(connection).state == "failed"
+        assert 0 < Profile.objects.count() < 40
+        done.append(True)
+        crm.down = ""
+        connection.mapping = {"people": MAPPING}
+        connection.save()
+        queue.request_sync(connection, SyncRun.Mode.FULL)
+        schedule.run_due(connection.pk, NOW)
+        schedule.run_due(connection.pk, NOW + timedelta(minutes=2))
+        assert Profile.objects.filter(city="Oslo").count() == 40
+        connection.refresh_from_db()
+        assert connection.cursor == {"people": {"done": True}}
+        assert run(connection).read == 0
+
+    def test_a_deadlock_with_another_writer_is_no_failure(self, crm, connection, monkeypatch):
+        from crm.sync import reading
+
+        stored, calls = reading.apply, []
+
+        def collide(*args):
+            calls.append(1)
+            if len(calls) == 1:
+                raise OperationalError("deadlock detected") from DeadlockDetected()
+            return stored(*args)
+
+        monkeypatch.setattr(reading, "apply", collide)
+        report = run(connection)
+        assert (report.state, report.created) == ("succeeded", 40)
+
+
+def test_a_token_fetched_with_other_credentials_is_not_used(connection):
+    """A run that began before the credentials were changed may still fetch one."""
+    before = connectors.connector(connection)
+    setup.change_settings(connection, {"account": "one"}, {"token": "new"})
+    assert before.tokens.get(lambda _held: Token("of the old")).value == "of the old"
+    after = connectors.connector(connection)
+    assert after.tokens.get(lambda held: Token(f"of the new, {held}")).value == "of the new, None"
+    again = connectors.connector(connection)
+    assert again.tokens.get(lambda _held: Token("needless")).value == "of the new, None"
+
+
+def test_what_nobody_needs_any_more_goes(crm, connection):
+    crm.put("1", email="nonsense")
+    run(connection, now=NOW)
+    crm.put("1", email="p1@example.com")
+    run(connection, now=NOW + timedelta(minutes=2))
+    waiting = {"connection": connection, "object": "people", "record_id": "1", "name": "message_opened"}
+    for attempts in (0, 5):
+        OutgoingActivity.objects.create(
+            **waiting, event_id=uuid.uuid4(), occurred_at=NOW, attempts=attempts, properties={}
+        )
+    crm.put("2", email="nonsense")
+    run(connection, now=NOW + timedelta(minutes=4))
+    queue.forget_settled(NOW + timedelta(days=80))
+    assert (SyncReject.objects.count(), OutgoingActivity.objects.count()) == (2, 2)
+    queue.forget_settled(NOW + timedelta(days=91))
+    assert SyncReject.objects.get().record_id == "2"
+    assert OutgoingActivity.objects.get().attempts == 0

@@ -137,6 +137,24 @@ class TestTheRun:
         assert run(synced, hints_only=True).state == "succeeded"
         assert not SyncHint.objects.exists()
 
+    @pytest.mark.parametrize("word", ["erased", "held_erased"])
+    def test_that_somebody_is_gone_is_not_forgotten_while_the_crm_has_trouble(self, crm, synced, word):
+        crm.delete("1", told=False)
+        hints.remember(synced, "people", [("1", word)], timezone.now())
+        if word in hints.WAITING:
+            Connection.objects.update(deletions_allowed_until=timezone.now() + timedelta(days=1))
+        crm.refused = {"1"}
+        report = run(synced)
+        assert (report.state, "Record 1" in report.notes) == ("succeeded", True)
+        calls = run(synced, hints_only=True).calls
+        assert calls == 0, "it is not tried again and again"
+        assert schedule.due(timezone.now() + timedelta(minutes=1)) == []
+        crm.refused = set()
+        SyncHint.objects.update(received_at=timezone.now())  # an hour later
+        run(synced)
+        assert SourceRecord.objects.get(record_id="1").state == "erased"
+        assert not SyncHint.objects.exists()
+
     def test_nor_do_hints_that_nobody_reads(self, client, crm, synced):
         hints.remember(synced, "leads", [("1", "deleted")], timezone.now())
         assert run(synced, hints_only=True).calls == 0

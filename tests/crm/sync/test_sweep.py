@@ -134,6 +134,21 @@ def test_a_gap_in_what_the_crm_tells_is_closed_once_a_day(crm, synced):
     assert run(synced, now=when + timedelta(hours=25)).deleted == 1
 
 
+def test_a_gap_told_soon_after_a_comparison_is_not_forgotten(crm, synced):
+    crm.delete("1", told=False)
+    synced.refresh_from_db()
+    when = synced.swept_at + timedelta(hours=1)
+    crm.script = iter([Page("people", [], {"seq": 41, "gap": True})])
+    assert run(synced, now=when).deleted == 0
+    crm.script = iter([Page("people", [], {"seq": 41})])
+    assert run(synced, now=when + timedelta(hours=1)).deleted == 0
+    crm.script = iter([Page("people", [], {"seq": 41})])
+    assert run(synced, now=when + timedelta(hours=24)).deleted == 1
+    crm.delete("2", told=False)
+    crm.script = iter([Page("people", [], {"seq": 41})])
+    assert run(synced, now=when + timedelta(hours=49)).deleted == 0
+
+
 def test_ids_that_never_end_are_stopped(crm, synced, monkeypatch):
     monkeypatch.setattr("tests.crm.sync.fake.FakeConnector.ids", lambda self, name: iter(lambda: ["1"], None))
     report = run(synced, sweep=True)
