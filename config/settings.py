@@ -167,6 +167,11 @@ CSRF_COOKIE_NAME = f"nudge_csrf_{PORT}"
 SECURE_HSTS_SECONDS = 31536000 if _https else 0
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "crm.admin.upload_limit.UploadLimit",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 # The admin theme evaluates Alpine expressions and sets style attributes; public pages get a stricter policy.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
