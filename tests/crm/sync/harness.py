@@ -5,6 +5,7 @@ own requests, the same way for the same seed. `Crm` knows each vendor's store, a
 not through the API that is under test. `tests.crm.sync.invariants` says what must hold.
 """
 
+import os
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,10 @@ from crm.sandbox.inprocess import RunningSandbox, running_sandbox
 from crm.sandbox.store import ConflictError
 from crm.sync import engine, hints, pages, setup
 
+PEOPLE = int(
+    os.environ.get("FAULTS_PEOPLE", "80")
+)  # of a world; more than the default take pages of real size
+LARGE = PEOPLE > 1_000
 PAGE = 20  # records of one page, so that a small world has many
 GONE_AT_MOST = 9  # deletions by the writer: more would meet the brake
 LONGEST_TEXT = 10_000
@@ -263,13 +268,15 @@ CRMS: dict[str, type[Crm]] = {crm.kind: crm for crm in (HubSpotCrm, SalesforceCr
 
 
 def hurry(monkeypatch: Any) -> None:
-    """Small pages, and no long waits: what the connectors wait for is scripted, not real."""
+    """Small pages for small worlds, and no long waits: what the connectors wait for is scripted, not real."""
     for cls in (HubSpot, Salesforce, Zoho):
         monkeypatch.setattr(cls, "backoff_seconds", 0.001)
     monkeypatch.setattr(Salesforce, "poll_seconds", 0.005)
-    monkeypatch.setattr(Salesforce, "page_size", PAGE)
     for module in (hubspot_api, salesforce_http, zoho_api):
         monkeypatch.setattr(module, "LONGEST_WAIT", 0.02)
+    if LARGE:
+        return
+    monkeypatch.setattr(Salesforce, "page_size", PAGE)
     monkeypatch.setattr(hubspot_api, "PAGE", PAGE)
     monkeypatch.setattr(hubspot_reading, "SEARCH_PAGE", PAGE)
     monkeypatch.setattr(zoho_api, "PAGE", PAGE)
@@ -298,6 +305,7 @@ class World:
         unmapped: names of values that are no longer compared.
         stamps: by id of the live records, the time of change that is stored.
         reports: of all runs so far.
+        engaged: people about whom every run finds something to write back.
     """
 
     crm: Crm
@@ -311,6 +319,7 @@ class World:
     reports: list[SyncRun] = field(default_factory=list)
     did: list[str] = field(default_factory=list)
     gone: int = 0
+    engaged: int = 6
     numbers: Iterator[int] = field(default_factory=count)
 
     @property
@@ -325,8 +334,9 @@ class World:
         self.sandbox.control.faults = faults.parse(list(rules))
 
     def calm(self) -> None:
-        """Behave, and keep still."""
+        """Behave, and keep still, we too."""
         self.script()
+        self.engaged = 0
         self.on_request(None)
 
     def on_request(self, act: Any) -> None:
@@ -450,6 +460,8 @@ class World:
     def run(self, **options: Any) -> SyncRun:
         """One run, with what must hold after each of them."""
         self.connection.refresh_from_db()
+        here = sorted(self.stamps)
+        self.score(self.rng.sample(here, min(self.engaged, len(here))), len(self.reports) + 1)
         before = len(self.sandbox.control.journal)
         report = engine.run(self.connection, progress=lambda _run: self.note_stamps(), **options)
         self.connection.refresh_from_db()
@@ -472,7 +484,7 @@ class World:
 
 @contextmanager
 def world(
-    kind: str, settings: Any, people: int = 110, seed: int = 1, vendors: Sequence[str] = ()
+    kind: str, settings: Any, people: int = PEOPLE, seed: int = 1, vendors: Sequence[str] = ()
 ) -> Iterator[World]:
     """A sandbox with so many people, and a connection that has not read anything yet; other vendors may be beside."""
     with running_sandbox(people, seed, vendors=vendors or [kind]) as sandbox:

@@ -13,7 +13,7 @@ import pytest
 from crm.models import SyncRun
 from crm.sandbox import hubspot_search
 from tests.crm.sync import invariants, stories
-from tests.crm.sync.harness import hurry, impatient
+from tests.crm.sync.harness import LARGE, hurry, impatient
 from tests.crm.sync.harness import world as make
 from tests.crm.sync.troubles import ALL, TROUBLES
 
@@ -54,7 +54,7 @@ def test_scripted_trouble_costs_no_record(fault, world, monkeypatch):
     assert report.state == SUCCEEDED, report.error
     invariants.each_run(world, report)
 
-    world.write(45)
+    world.write(100)
     world.later()
     world.script(*rules(world, trouble.lasting))
     report = world.run()
@@ -83,7 +83,8 @@ def test_f7_a_change_that_appears_below_the_cursor(world):
 
 @kinds
 def test_f8_many_records_of_one_moment(world, monkeypatch):
-    monkeypatch.setattr(hubspot_search, "WINDOW", 60)
+    if not LARGE:
+        monkeypatch.setattr(hubspot_search, "WINDOW", 60)
     stories.tied(world)
 
 

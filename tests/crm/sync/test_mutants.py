@@ -10,7 +10,7 @@ from tests.crm.sync.mutants import ALL, MUTANTS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PEOPLE = 60
+PEOPLE = 45
 # The stories that tests of faults do not tell anyway.
 UNTOLD = (stories.behind, stories.crashed, stories.deleted, stories.merged, stories.erased, stories.scored)
 
