@@ -27,6 +27,7 @@ from crm.connectors import hubspot_errors as errors
 from crm.connectors.base import Budget
 from crm.connectors.hubspot_errors import PassingError, RefusedError
 from crm.connectors.hubspot_values import Kind, Property
+from crm.connectors.tokens import discreet
 
 T = TypeVar("T")
 
@@ -164,6 +165,7 @@ class Api:
         self.server_time: datetime | None = None  # of the last answer, by HubSpot's clock
         self.answered = 0.0  # when it came, by our monotonic one
         self._token: str | None = None
+        self._secrets: tuple[str, ...] = ()  # sent in a form, where a refusal could repeat them
         if access is None:
             self._connect(None)
 
@@ -243,6 +245,7 @@ class Api:
             "client_secret": client_secret,
             "refresh_token": refresh_token,
         }
+        self._secrets = (client_secret, refresh_token)
         return self._ask(NewToken, lambda: self._issue, "oauth", (), form)
 
     # How it is asked
@@ -317,7 +320,8 @@ class Api:
         except REFUSALS as error:
             if not error.status:
                 raise errors.untrusted(self.url) from None
-            raise errors.read_refusal(error.status, error.body, error.headers or {}, scope) from None
+            said = discreet(str(error.body or ""), *self._secrets)
+            raise errors.read_refusal(error.status, said, error.headers or {}, scope) from None
         except urllib3.exceptions.HTTPError:
             raise PassingError(errors.unreachable(self.url)) from None
         except UnicodeDecodeError:

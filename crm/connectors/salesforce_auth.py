@@ -29,7 +29,7 @@ from crm.connectors.salesforce_settings import (
     host,
     is_salesforce,
 )
-from crm.connectors.tokens import Token
+from crm.connectors.tokens import Token, discreet
 
 PATH = "/services/oauth2/token"
 JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -150,7 +150,7 @@ class Login:
 
     def _token(self, response: requests.Response, rotated: str) -> Token:
         if response.status_code != 200:
-            raise self._refused(response)
+            raise self._refused(response, rotated)
         try:
             answer = msgspec.json.decode(response.content, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -179,7 +179,7 @@ class Login:
             )
         return f"https://{name}"
 
-    def _refused(self, response: requests.Response) -> ConnectorError:
+    def _refused(self, response: requests.Response, rotated: str) -> ConnectorError:
         if response.status_code >= 500 or response.status_code == 429:
             return ConnectorError(
                 _("Salesforce has trouble (error %d); the next run continues where this one stopped.")
@@ -191,7 +191,10 @@ class Login:
             said = _Refusal()
         if not said.error and response.status_code not in (400, 401, 403):
             return self._strange()
-        reason = normalise.shortened(said.error_description or said.error or str(response.status_code), 300)
+        known = self._credentials
+        told = said.error_description or said.error or str(response.status_code)
+        told = discreet(told, known.client_secret, known.refresh_token, known.private_key, rotated)
+        reason = normalise.shortened(told, 300)
         hint = {
             CLIENT: _(
                 "Check the consumer key and secret, the My Domain, and that the connected app has the client "

@@ -16,6 +16,16 @@ LOCK = 0x6E76  # with the connection's id, the advisory lock of whoever fetches 
 EARLY = timedelta(seconds=60)  # a token about to expire is not used any more
 
 
+def discreet(text: str, *secrets: str) -> str:
+    """What a CRM said about a login, without the secrets it was given: errors are stored and shown.
+
+    A text that is cut must be given here before it is cut.
+    """
+    for secret in sorted(filter(None, map(str.strip, secrets)), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
+
+
 class Token(msgspec.Struct, frozen=True):
     """An access token.
 

@@ -22,7 +22,7 @@ from requests.auth import AuthBase
 
 from crm.connectors import zoho_errors
 from crm.connectors.base import ConnectorError
-from crm.connectors.tokens import Token, Tokens
+from crm.connectors.tokens import Token, Tokens, discreet
 
 Json = dict[str, Any]
 
@@ -300,7 +300,8 @@ class Api:
             raise _PassingError(self._garbled(answer.url))
         value = said.get("access_token")
         if not isinstance(value, str) or not value:
-            raise zoho_errors.no_token(said)
+            error = discreet(str(said.get("error", "")), self._grant.client_secret, self._grant.refresh_token)
+            raise zoho_errors.no_token({"error": error})
         seconds = said.get("expires_in")
         lifetime = seconds if isinstance(seconds, int) and 0 < seconds <= 86_400 else 3600
         domain = said.get("api_domain")

@@ -50,6 +50,14 @@ def ids(pages):
 
 
 class TestWays:
+    def test_secrets_that_a_refusal_repeats_are_not_told_on(self, crm):
+        said = f"{'x' * 290} {CREDENTIALS['client_secret']}"
+        body = {"error": "invalid_client", "error_description": said}
+        crm.script({"path": "oauth2/token", "status": 400, "body": body})
+        with pytest.raises(ConnectorError, match="refused the login") as caught:
+            crm.connector().test()
+        assert CREDENTIALS["client_secret"][:5] not in str(caught.value)
+
     def test_client_credentials_must_be_right(self, crm):
         crm.org.accepts = {CREDENTIALS["client_secret"]}
         assert "60 contacts" in crm.connector().test()

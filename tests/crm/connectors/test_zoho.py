@@ -352,6 +352,13 @@ class TestAccess:
         assert not [secret for secret in crm.secrets() if secret in str(caught.value)]
 
 
+    def test_secrets_that_a_refusal_repeats_are_not_told_on(self, crm):
+        said = f"invalid {SECRETS['refresh_token']} of {SECRETS['client_secret']}"
+        crm.script({"path": "/oauth/", "status": 400, "body": {"error": said}})
+        with pytest.raises(ConnectorError, match="invalid … of …"):
+            crm.connector().test()
+
+
 class TestTrouble:
     @pytest.mark.parametrize(
         "rule",

@@ -68,6 +68,15 @@ def test_a_withdrawn_refresh_token_is_told_plainly(few):
     assert "secret" not in str(caught.value).replace("client secret", "")
 
 
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_secrets_that_a_refusal_repeats_are_not_told_on(few, status):
+    said = " ".join(["x" * 280, OAUTH["refresh_token"], OAUTH["client_secret"]])
+    few.script({"path": "oauth", "status": status, "body": {"message": said}})
+    with pytest.raises(ConnectorError) as caught:
+        connector(few).test()
+    assert not any(part in str(caught.value) for part in ("rt-s", "cs-s"))
+
+
 def test_a_login_that_fails_at_first_is_tried_again(few):
     few.script({"path": "oauth", "nth": [1, 2], "status": 503})
     assert connector(few).fields(CONTACTS)
