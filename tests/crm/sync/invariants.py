@@ -271,10 +271,10 @@ def nothing_gone(world: World, before: set[str]) -> None:
 def settle(world: World) -> None:
     """End all trouble, sync until nothing moves, and check everything."""
     world.calm()
-    world.later()
     # A run that goes on with an interrupted one may leave what came since to the next.
     last = SyncRun.objects.filter(connection=world.connection).order_by("-pk")[0]
     for _ in range(1 + (last.state == SyncRun.State.FAILED)):
+        world.later()
         report = world.run()
         if report.state != SyncRun.State.SUCCEEDED:
             raise Broken("I5", f"without trouble the run failed: {report.error}")
