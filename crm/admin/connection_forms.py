@@ -1,5 +1,6 @@
 """The forms of a CRM connection: its account, made from its connector's own form, its objects and its schedule."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -125,11 +126,20 @@ class SettingsForm(forms.ModelForm):
         held = dict(self.instance.credentials) if self.stored else {}
         return held | {name: value for name in self.secret if (value := self.cleaned_data.get(name))}
 
-    def missing(self) -> list[str]:
-        """Labels of the connector's own fields that are not in order."""
-        return [
-            str(self.fields[name].label) for name in self.connector.Form.base_fields if name in self.errors
+    def problems(self, names: Iterable[str] | None = None) -> str:
+        """What is missing and what is wrong among these fields (default: all), in sentences."""
+        wrong = [name for name in self.errors if names is None or name in names]
+        empty = [name for name in wrong if name in self.fields and not self[name].data]
+        said = [str(self.errors[name][0]) for name in wrong if name not in self.fields]
+        said += [
+            f"{self.fields[name].label}: {self.errors[name][0]}"
+            for name in wrong
+            if name in self.fields and name not in empty
         ]
+        if empty:
+            labels = ", ".join(str(self.fields[name].label) for name in empty)
+            said.insert(0, _("Fill in first: %s.") % labels)
+        return " ".join(said)
 
 
 class ScheduleForm(forms.ModelForm):

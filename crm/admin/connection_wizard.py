@@ -58,7 +58,7 @@ class Wizard:
             data = form.cleaned_data
             draft = drafts.begin(name, data["name"], data["slug"], form.config(), form.credentials())
             self.log_addition(request, draft, [{"added": {}}])
-            return redirect("admin:crm_connection_objects", draft.pk)
+            return _led(request, redirect("admin:crm_connection_objects", draft.pk))
         title = _("Connect %s") % kinds[name].label
         return self._account_page(request, title, form, None, result)
 
@@ -70,10 +70,15 @@ class Wizard:
         )
         op = request.POST.get("op")
         result = self._tried(request, form)
-        if result and op != TEST and form.is_valid() and (result[1] or (op == ANYWAY and not form.missing())):
+        if (
+            result
+            and op != TEST
+            and form.is_valid()
+            and (result[1] or (op == ANYWAY and not form.problems()))
+        ):
             problem = self._save_settings(request, form)
             if not problem:
-                return self._onwards(request, connection, "settings")
+                return _led(request, self._onwards(request, connection, "settings"))
             result = problem, False
         title = _("Account of %s") % connection.name
         return self._account_page(request, title, form, connection, result)
@@ -86,10 +91,17 @@ class Wizard:
         connection: Connection | None,
         result: tuple[str, bool] | None,
     ) -> HttpResponse:
+        started = connection is not None and connection.state != Connection.State.DRAFT
+        may_insist = bool(started and result and not result[1] and not form.errors)
+        if request.headers.get("HX-Request"):  # what was entered stays, credentials are not sent back
+            said = (form.problems(), False) if form.errors else result
+            context = {"result": said, "may_insist": may_insist}
+            return render(request, f"{TEMPLATES}/test_result.html", context)
         return self._page(
             request,
             "settings.html",
             title,
+            may_insist=may_insist,
             form=form,
             kind=form.connector,
             card=steps.card(form.connector),
@@ -116,9 +128,9 @@ class Wizard:
         """A sentence, and whether the CRM can be read; None if nothing was entered."""
         if request.method != "POST":
             return None
-        missing = form.missing()
-        if missing:
-            return _("Fill in first: %s.") % ", ".join(missing), False
+        problems = form.problems(form.connector.Form.base_fields)
+        if problems:
+            return problems, False
         try:
             return ask(lambda: form.connector(form.config(), form.credentials()).test()), True
         except ConnectorError as failure:
@@ -378,6 +390,13 @@ class Wizard:
             return _("Saved. The records that are new are read now.")
         schedule.request_sync(connection, SyncRun.Mode.FULL, by)
         return _("Saved. Everything is read again with the new mapping.")
+
+
+def _led(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """A redirect that htmx follows with the whole page."""
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": response["Location"]})
+    return response
 
 
 def _held(connection: Connection, found: ObjectType) -> tuple[Mapping, str]:

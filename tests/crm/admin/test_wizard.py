@@ -28,6 +28,7 @@ ACCOUNT = {
     "access_token": SECRET,
     "deletions_every_minutes": "30",
 }
+HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
@@ -102,6 +103,23 @@ class TestAccount:
         assert "HubSpot refused the credentials" in text_of(admin_client.post(page("add"), ACCOUNT))
         assert not Connection.objects.exists()
 
+    def test_a_refusal_leaves_the_page_as_it_is(self, sandbox, admin_client):
+        fail(sandbox, status=401)
+        reply = admin_client.post(page("add"), ACCOUNT, headers=HTMX)
+        assert "HubSpot refused the credentials" in text_of(reply)
+        assert "<form" not in reply.content.decode()
+        assert "HX-Redirect" not in reply
+
+    def test_all_that_is_wrong_is_told_at_once(self, admin_client):
+        wrong = {**ACCOUNT, "name": "", "access_token": "", "slug": "Not a name!"}
+        words = text_of(admin_client.post(page("add"), wrong, headers=HTMX))
+        assert "Fill in first: Name, Access token." in words
+        assert "Short name: Enter a valid" in words
+
+    def test_credentials_that_work_lead_the_whole_page_on(self, sandbox, admin_client):
+        reply = admin_client.post(page("add"), ACCOUNT, headers=HTMX)
+        assert reply["HX-Redirect"] == page("objects", Connection.objects.get().pk)
+
     def test_no_other_address_can_be_reached(self, sandbox, admin_client):
         admin_client.post(page("add"), {**ACCOUNT, "server": "http://169.254.169.254"})
         assert not Connection.objects.exists()
@@ -148,7 +166,9 @@ class TestRecords:
         assert draft.mapping["deals"]["won"]
 
     def test_nothing_or_purchases_alone_are_refused(self, draft, admin_client):
-        assert "Choose at least one" in text_of(admin_client.post(page("objects", draft.pk), {}))
+        words = text_of(admin_client.post(page("objects", draft.pk), {}))
+        assert "Choose at least one" in words
+        assert "Try again" not in words
         words = text_of(admin_client.post(page("objects", draft.pk), {"objects": ["deals"]}))
         assert "need the people they belong to" in words
         draft.refresh_from_db()
@@ -439,7 +459,7 @@ class TestChangingLater:
         fail(sandbox, status=401)
         url = page("settings", connection.pk)
         sent = {**ACCOUNT, "name": "Shop", "access_token": "new"}
-        assert "Save all the same" in text_of(admin_client.post(url, sent))
+        assert "Save all the same" in text_of(admin_client.post(url, sent, headers=HTMX))
         connection.refresh_from_db()
         assert connection.credentials["access_token"] == "pat-test"
         admin_client.post(url, {**sent, "op": "anyway"})

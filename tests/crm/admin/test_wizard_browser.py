@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 
 from crm.models import Connection, Profile
+from crm.sandbox import faults
 from crm.sync.engine import run
 from tests.campaigns.admin.browser import opened
 from tests.crm.admin.pages import page as address
@@ -36,6 +37,11 @@ def test_hubspot_is_connected_by_clicking(sandbox, admin, live_server):
         page.get_by_label("Access token").fill("pat-anything")
         page.get_by_role("button", name="Test connection").click()
         page.get_by_text("120 contacts can be read").wait_for()
+        sandbox.control.faults = faults.parse([{"path": ".", "status": 401}])
+        onwards(page)
+        expect(page.get_by_text("HubSpot refused the credentials")).to_be_in_viewport()
+        expect(page.get_by_label("Access token")).to_have_value("pat-anything")
+        sandbox.control.faults = []
         onwards(page)
 
         page.get_by_label("Deals").check()
