@@ -85,7 +85,7 @@ def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str]
     twice = sorted({column for column in columns if column and columns.count(column) > 1})
     if twice:
         raise TableError(_("Two columns are called “%s”; give each a name of its own.") % twice[0])
-    if any(not _clean(column) for column in columns):
+    if any(not _clean(column) or "\0" in column for column in columns):
         raise TableError(
             _("The column names can't be read; is the file perhaps not in the encoding that was chosen?")
         )

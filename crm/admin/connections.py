@@ -177,7 +177,7 @@ class ConnectionAdmin(Imports, Wizard, ModelAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """How the syncs go, and what can be done; for a draft the step that comes next."""
-        if not object_id.isdecimal():
+        if not _is_number(object_id):
             raise Http404
         connection = self._connection(request, int(object_id), change=False)
         may_change = self.has_change_permission(request, connection)
@@ -262,7 +262,7 @@ class ConnectionAdmin(Imports, Wizard, ModelAdmin):
         rejects = SyncReject.objects.filter(connection=connection, resolved_at=None)
         if "all" not in request.POST:
             only = request.POST.getlist("only") or request.POST.getlist("reject")
-            chosen = [number for number in only if number.isdecimal()]
+            chosen = [number for number in only if _is_number(number)]
             rejects = rejects.filter(pk__in=chosen)
         count = retry(connection, rejects, request.user.get_username())
         if not count:
@@ -285,6 +285,11 @@ class ConnectionAdmin(Imports, Wizard, ModelAdmin):
         text = _("Threw “%s” away.") if draft else _("Disconnected “%s”. The profiles are kept.")
         messages.success(request, text % connection.name)
         return redirect("admin:crm_connection_changelist")
+
+
+def _is_number(text: str) -> bool:
+    """Whether it can be a row's number."""
+    return text.isdecimal() and len(text) < 19
 
 
 def _number_of(rows: Any) -> Any:

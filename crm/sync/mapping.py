@@ -133,6 +133,9 @@ def parse(data: Any, role: Role = "person") -> Mapping:
         mapping = msgspec.convert(data or {}, Mapping)
     except msgspec.ValidationError as error:
         raise MappingError(str(error)) from None
+    asked = (rule.key for rule in mapping.consent.values())
+    if any("\0" in text for text in (*mapping.names(), *mapping.fields.values(), *asked)):
+        raise MappingError(_("A name holds a character that can't be stored."))
     fixed, prefix = targets(role)
     taken: dict[str, str] = {}
     for name, target in mapping.fields.items():

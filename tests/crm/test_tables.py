@@ -53,6 +53,10 @@ class TestCsv:
         with pytest.raises(TableError, match="longer than"):
             table(before + line)
 
+    def test_column_names_that_cannot_be_stored_are_told(self):
+        with pytest.raises(TableError, match="column names"):
+            table(b"e\0mail,city\na@x.com,Oslo\n")
+
     @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     def test_the_usual_kinds(self, mark, end):
