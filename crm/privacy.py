@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection as database
 from django.db import transaction
 from django.utils import timezone
@@ -146,6 +148,9 @@ def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None
             cursor.execute(statement, values)
     for model in (Identifier, Device, Consent, WrittenRecord):
         model._default_manager.filter(profile_id__in=ids).delete()
+    # The admin's history of a profile calls it by the person's name.
+    history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))
+    history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED)
     ProfileMerge.objects.filter(winner_id__in=ids).delete()  # they keep the merged profiles as they were
     Profile.objects.filter(pk__in=ids).update(
         **dict.fromkeys(_BLANK), attributes={}, updated_at=timezone.now()
