@@ -67,8 +67,7 @@ class Salesforce(Connector):
     identity_fields = ("server", "domain")
     hook_help = gettext_lazy(
         "In Salesforce: Setup → Workflow Actions → Outbound Messages → New; choose the object, as “Endpoint URL” "
-        "the address shown here – at its end must stand ?key= and the key for outbound messages from this "
-        "connection's settings – and as fields only “Id”; do not send the session id. Then Setup → Flows → New → "
+        "the whole address shown here, and as fields only “Id”; do not send the session id. Then Setup → Flows → New → "
         "record-triggered flow, when a record is created or updated, with the outbound message as its action; "
         "activate it. Do so for each object."
     )

@@ -110,10 +110,10 @@ def report(connection: Connection, more: bool) -> None:
         key,
         _("“%s” has lost many records at once.") % connection,
         ngettext(
-            "%d record is gone in the CRM, or its access token may no longer see it. Nothing was deleted here. "
+            "%d record is gone in the CRM, or its access token may no longer see it. It is still here. "
             "If that is right, allow the deletions on the connection's page; if not, check the token's "
             "permissions in the CRM.",
-            "%d records are gone in the CRM, or its access token may no longer see them. Nothing was deleted here. "
+            "%d records are gone in the CRM, or its access token may no longer see them. They are still here. "
             "If that is right, allow the deletions on the connection's page; if not, check the token's "
             "permissions in the CRM.",
             count,

@@ -158,6 +158,3 @@ def _vouched_elsewhere(profile_ids: list[int]) -> set[tuple[int, str]]:
             [profile_ids],
         )
         return set(cursor.fetchall())
-
-
-delete = remove  # until apply knows the new name
