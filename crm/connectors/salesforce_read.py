@@ -31,6 +31,7 @@ IDS_IN_QUERY = 200
 RETRIEVED = 500  # records whose many fields are got at once
 ADDRESS = 12_000  # characters of a query that fit into an address
 BUYER = "ContactId"
+CONVERTED = "IsConverted"
 
 
 class Found(msgspec.Struct):
@@ -74,6 +75,10 @@ class Reader:
         self.schema = schema
         self._basics = [ID, STAMP]
         self._inner = schema.inner(self._names)
+        # A lead that was converted is a contact from then on; as a lead it stays as it was for ever.
+        self._only = f"{CONVERTED} = false" if CONVERTED in schema.types else ""
+        if self._only:
+            self._basics.append(CONVERTED)
         if schema.buyers and BUYER in schema.types:
             self._basics.append(BUYER)
         there = [name for name in dict.fromkeys(self._names) if name in schema.types]
@@ -90,11 +95,16 @@ class Reader:
 
     def count(self) -> int:
         """How many live records there are."""
-        return self.api.query(f"SELECT COUNT() FROM {self.name}").total_size
+        return self.api.query(self.listing("COUNT()")).total_size
+
+    def listing(self, fields: str) -> str:
+        """The query for all live records."""
+        return f"SELECT {fields} FROM {self.name}" + (f" WHERE {self._only}" if self._only else "")
 
     def rows(self, where: str, order: str, deleted: bool) -> Found:
         """At most a page of rows; `deleted` takes in the recycle bin."""
-        tail = f"{where} ORDER BY {order} LIMIT {self.page}"
+        only = f" AND {self._only}" if self._only and not deleted else ""
+        tail = f"{where}{only} ORDER BY {order} LIMIT {self.page}"
         return self.again(lambda: self._rows(tail, deleted))
 
     def again(self, call: Callable[[], T]) -> T:
@@ -183,6 +193,8 @@ class Reader:
         if row.get(DELETED) is True:
             master = long_form(str(row.get(MASTER) or ""))
             return Record(record_id, modified_at, deleted=True, merged_into=master)
+        if row.get(CONVERTED) is True:
+            return Record(record_id, modified_at, deleted=True)
         inner = self._inner_rows(row)
         if self.schema.priced:
             row = {**row, PRICE: inner[0].get(PRICE) if inner else None}

@@ -135,7 +135,7 @@ class Walk:
         if "job" in state["full"] or self.bulk_from is None:
             return state
         try:
-            job = self.reader.again(lambda: self._start(self.reader.select()))
+            job = self.reader.again(lambda: self._start(self.reader.listing(self.reader.select())))
         except JobFailedError:
             return state
         fields = self.reader.fingerprint()
@@ -265,9 +265,9 @@ class Walk:
 
     # Bulk 2.0 jobs
 
-    def _start(self, fields: str) -> str:
+    def _start(self, query: str) -> str:
         try:
-            return self.api.start_job(f"SELECT {fields} FROM {self.name}").id
+            return self.api.start_job(query).id
         except Refused as error:
             if error.code == "INVALID_FIELD" or error.retry_minutes:
                 raise
@@ -302,7 +302,7 @@ class Walk:
         return JobGoneError() if error.status in (400, 404) else error
 
     def _ids_by_bulk(self) -> Iterator[list[str]]:
-        job = self._start(ID)
+        job = self._start(self.reader.listing(ID))
         try:
             self._await(job)
             locator = ""

@@ -47,6 +47,36 @@ def ids(pages):
     return {record.id for record in records(pages)}
 
 
+class TestConvertedLeads:
+    """A converted lead lives on as a contact; as a lead it can't be written any more, and grows old."""
+
+    def leads(self, crm):
+        return {one.id for one in crm.org.object("Lead").table.records.values() if not one.deleted}
+
+    def converted(self, crm):
+        record_id = min(self.leads(crm))
+        crm.org.edit("Lead", record_id, {"properties": {"IsConverted": True}})
+        return record_id
+
+    def test_one_is_gone_as_a_lead(self, crm):
+        _, cursor = run(crm, {}, kind="Lead", names=["Email"])
+        crm.wait()
+        gone = self.converted(crm)
+        crm.wait()
+        pages, _ = run(crm, cursor, kind="Lead", names=["Email"])
+        assert [(record.id, record.deleted) for record in records(pages)] == [(gone, True)]
+        assert crm.connector().read("Lead", [gone], ["Email"]) == []
+
+    @pytest.mark.parametrize("way", ["pages", "job"])
+    def test_it_is_in_no_list(self, crm, request, way):
+        if way == "job":
+            request.getfixturevalue("bulk")
+        gone = self.converted(crm)
+        left = self.leads(crm) - {gone}
+        assert ids(run(crm, {}, kind="Lead", names=["Email"])[0]) == left
+        assert {one for batch in crm.connector().ids("Lead") for one in batch} == left
+
+
 class TestChanges:
     def test_many_records_of_one_stamp_come_once_each(self, crm):
         _, cursor = run(crm, {})
