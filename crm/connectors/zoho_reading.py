@@ -99,20 +99,21 @@ class Reading:
         since = min(state["deleted_until"], to) - LOOK_BACK
         after = _moment(since - 1) if since > 1 else None
         before: list[str] = []
+        gap: State = {}
         for number in range(1, MOST_DELETED_PAGES + 1):
             try:
                 rows, more = self._api.deleted(MODULES[name], after, number)
             except RefusedError as error:
                 if error.code != PAGING_ENDS:
                     raise
-                rows, more = [], False  # the comparison of all ids finds the rest
+                rows, more, gap = [], False, {"gap": True}
             records = [_deletion(row) for row in rows]
             ids = [record.id for record in records]
             if more and (not ids or ids == before):
                 raise ConnectorError(_("Zoho keeps sending the same deletions; the next run tries again."))
             before = ids
             if not more:
-                done = {"until": to, "deleted_until": to}
+                done = {"until": to, "deleted_until": to, **gap}
                 yield Page(name, records, done, current=True, until=_moment(to))
                 return
             yield Page(name, records, state, current=True)

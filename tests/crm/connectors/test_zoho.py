@@ -282,6 +282,18 @@ class TestReading:
         with pytest.raises(ConnectorError, match="same deletions"):
             crm.pages()
 
+    def test_a_list_of_deletions_that_ends_too_early_is_a_gap(self, crm):
+        """All ids are compared then."""
+        cursor = crm.pages()[-1].cursor
+        crm.wait()
+        ended = {"code": "DISCRETE_PAGINATION_LIMIT_EXCEEDED", "details": {"limit": 2000}, "status": "error"}
+        crm.script({"path": "/deleted", "status": 400, "body": ended})
+        cursor = crm.pages(cursor)[-1].cursor
+        assert cursor["gap"]
+        crm.script()
+        crm.wait()
+        assert "gap" not in crm.pages(cursor)[-1].cursor
+
     def test_stray_bytes_cost_one_value_not_the_page(self, crm):
         row = b'{"id": "7", "Modified_Time": "2026-01-01T00:00:00+00:00", "Email": "\xff\\ud83d"}'
         body = base64.b64encode(b'{"data": [' + row + b'], "info": {}}').decode()
@@ -350,7 +362,6 @@ class TestAccess:
             crm.connector().test()
         assert caught.value.retry_minutes == minutes
         assert not [secret for secret in crm.secrets() if secret in str(caught.value)]
-
 
     def test_secrets_that_a_refusal_repeats_are_not_told_on(self, crm):
         said = f"invalid {SECRETS['refresh_token']} of {SECRETS['client_secret']}"
