@@ -187,7 +187,7 @@ class _Run:
         self._take_up(mode, by, sweep)
         try:
             self._read()
-            if self.write_error:
+            if self.write_error and self.write_error.retry_minutes is not None:
                 raise self.write_error
         except ConnectorError as error:
             self._fail(str(error), error.retry_minutes)
@@ -343,7 +343,7 @@ class _Run:
         plan.begin(self.connection, names, full=False, compare=True, anew=False)
 
     def _write_back(self, name: str, mapping: Mapping) -> None:
-        """Tell the CRM what happened here. That it refuses does not undo what was read."""
+        """Tell the CRM what happened here. That it refuses does not undo what was read, nor slow reading down."""
         assert self.connector is not None  # noqa: S101 - for the type checker
         try:
             written = writeback.write_back(self.connector, self.connection, name, mapping, self.clock())
@@ -380,6 +380,14 @@ class _Run:
         pause = None if self.hints_only else min(interval, SOON) if self.soon else interval
         self._finish(SyncRun.State.SUCCEEDED, "", pause)
         alerts.resolve(f"sync:{self.connection.slug}")
+        if self.hints_only:
+            return
+        key = f"sync:{self.connection.slug}:write"
+        if self.write_error:
+            title = _("What happened here could not be written into “%s”.") % self.connection
+            alerts.raise_alert(key, title, str(self.write_error))
+        else:
+            alerts.resolve(key)
 
     def _pause(self) -> None:
         """End early: what remains of the CRM's calls is for the company's other programs, and for people."""

@@ -125,11 +125,17 @@ def _with_defaults(kind: type[Connector], config: dict[str, Any]) -> dict[str, A
 @transaction.atomic
 def remove(connection: Connection) -> None:
     """Disconnect a CRM: its records, runs and record ids are forgotten, the profiles stay."""
+    # First its runs: one that goes on at this moment can store nothing more without its row.
+    _delete(SyncRun, connection)
     Identifier.objects.filter(kind__startswith=f"{connection.slug}:").delete()
     writeback.forget(connection)
     alerts.resolve_all(f"sync:{connection.slug}")
-    for model in (SourceRecord, SyncReject, SyncRun, SyncHint, CrmPurchase):
-        # At once in SQL; the ORM would load every record to look for what depends on it.
-        rows = model.objects.filter(connection=connection)
-        rows._raw_delete(rows.db)
+    for model in (SourceRecord, SyncReject, SyncHint, CrmPurchase):
+        _delete(model, connection)
     connection.delete()
+
+
+def _delete(model: Any, connection: Connection) -> None:
+    """At once in SQL; the ORM would load every record to look for what depends on it."""
+    rows = model.objects.filter(connection=connection)
+    rows._raw_delete(rows.db)

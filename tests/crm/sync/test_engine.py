@@ -1,6 +1,7 @@
 """What every run keeps to: the budget, the plan, the changes of fields and settings, the end of dead ones."""
 
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,9 +13,20 @@ from psycopg.errors import DeadlockDetected
 from crm import connectors
 from crm.connectors.base import Budget, ConnectorError, Field, Page
 from crm.connectors.tokens import Token
-from crm.models import AccessToken, Alert, OutgoingActivity, Profile, SourceRecord, SyncReject, SyncRun
+from crm.models import (
+    AccessToken,
+    Alert,
+    Identifier,
+    OutgoingActivity,
+    Profile,
+    SourceRecord,
+    SyncReject,
+    SyncRun,
+)
 from crm.sync import queue, schedule, setup
+from crm.sync.apply import SupersededError, apply
 from crm.sync.engine import run
+from crm.sync.mapping import parse
 from tests.crm.sync.fake import MAPPING, START, FakeConnector
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -254,6 +266,34 @@ def test_a_connection_that_is_removed_takes_its_alerts_along(crm, connection):
     assert not SourceRecord.objects.exists()
 
 
+class TestWritingBackIsRefused:
+    @pytest.fixture
+    def refused(self, synced, monkeypatch):
+        def write(self, object_name, changes):
+            raise ConnectorError("No permission to write.")
+
+        monkeypatch.setattr(FakeConnector, "write", write, raising=False)
+        monkeypatch.setattr(FakeConnector, "write_batch", 10)
+        synced.mapping = {"people": {**MAPPING, "write": {"name": "first_name"}}}
+        synced.save()
+        return synced
+
+    def test_it_is_told_and_reading_keeps_its_pace(self, refused):
+        for number in range(4):
+            now = NOW + timedelta(minutes=2 * number)
+            report = run(refused, now=now)
+            refused.refresh_from_db()
+            assert (report.state, refused.next_sync_at) == ("succeeded", now + timedelta(minutes=2))
+            assert "No permission to write." in report.notes
+        assert Alert.objects.get(resolved_at=None).detail == "No permission to write."
+
+    def test_the_alert_ends_with_it(self, refused, monkeypatch):
+        run(refused, now=NOW)
+        monkeypatch.setattr(FakeConnector, "write", lambda self, name, changes: [None] * len(changes))
+        run(refused, now=NOW + timedelta(minutes=2))
+        assert not Alert.objects.filter(resolved_at=None).exists()
+
+
 class TestReadAgain:
     def test_what_a_vanished_field_told_meanwhile_comes_when_it_is_back(self, crm, synced):
         """A field that the token may not see for a day is no field, and then it is one again."""
@@ -332,6 +372,22 @@ def test_a_token_fetched_with_other_credentials_is_not_used(connection):
     assert after.tokens.get(lambda held: Token(f"of the new, {held}")).value == "of the new, None"
     again = connectors.connector(connection)
     assert again.tokens.get(lambda _held: Token("needless")).value == "of the new, None"
+
+
+def test_a_run_that_goes_on_while_its_connection_is_removed_leaves_no_names(crm, synced, monkeypatch):
+    """A name that stays would give a later connection's record to another person."""
+    report = SyncRun.objects.create(connection=synced, state=SyncRun.State.RUNNING)
+    forget = setup.writeback.forget
+
+    def store_meanwhile(connection):
+        with suppress(SupersededError):
+            page = Page("people", [crm.put("new", email="new@example.com")], {})
+            apply(report, page, parse(MAPPING), "person", NOW)
+        forget(connection)
+
+    monkeypatch.setattr(setup.writeback, "forget", store_meanwhile)
+    setup.remove(synced)
+    assert not Identifier.objects.filter(kind="crm:people").exists()
 
 
 def test_what_nobody_needs_any_more_goes(crm, connection):
