@@ -115,7 +115,10 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
         )
         ended = cursor.fetchall()
         cursor.execute(
-            "UPDATE campaigns_enrollment SET context = '{}', step_state = '{}' WHERE profile_id = ANY(%s)",
+            """
+            UPDATE campaigns_enrollment SET context = '{}', step_state = '{}', run_key = 'erased:' || id
+            WHERE profile_id = ANY(%s)
+            """,
             [profile_ids],
         )
         cursor.execute(

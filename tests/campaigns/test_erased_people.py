@@ -34,7 +34,7 @@ def inside(person):
         flow=flow,
         version=version,
         profile=person,
-        run_key="1",
+        run_key=SECRET,
         step="s1",
         due_at=NOW,
         context={"event": SECRET},
