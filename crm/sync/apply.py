@@ -178,11 +178,14 @@ def _vanishes(record: Record, known: Known | None) -> bool:
 
 
 def _returns(record: Record, known: Known, current: bool) -> bool:
-    """Whether a record comes back: never an erased or merged one.
+    """Whether a record comes back: never an erased one.
 
     A deleted record comes back only if it was changed since, or if the CRM's own store (and not an
-    index that lags behind) says that it is there.
+    index that lags behind) says that it is there. Of one that was merged away it has to be both.
     """
+    changed = record.modified_at > known.modified_at
+    if known.state == SourceRecord.State.MERGED:
+        return current and changed
     if known.state not in (SourceRecord.State.DELETED, SourceRecord.State.MISSING):
         return False
-    return current or record.modified_at > known.modified_at
+    return current or changed

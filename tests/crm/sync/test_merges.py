@@ -7,7 +7,7 @@ from django.db import connection as database
 from django.test.utils import CaptureQueriesContext
 
 from crm.connectors.base import Record
-from crm.models import Consent, Identifier, Profile, ProfileMerge, SourceRecord
+from crm.models import Consent, Identifier, Profile, ProfileMerge, SourceRecord, SyncReject
 from crm.sync import merges
 from crm.sync.engine import run
 
@@ -67,6 +67,18 @@ class TestBothKnown:
         report = run(synced)
         assert (report.created, report.deleted, row("1").state) == (0, 0, "merged")
         assert Profile.objects.count() == 39
+
+    def test_a_loser_that_somebody_takes_out_of_the_recycle_bin_is_a_record_again(self, crm, synced):
+        """Salesforce's undelete. Its address stays with the winner, so that is for a person to settle."""
+        merge(crm, "1", "2", "loser")
+        merge(crm, "3", "4", "loser")
+        run(synced)
+        crm.put("1", email="new1@example.com", name="P1", city="Oslo")
+        crm.put("3", email="p3@example.com", name="P3", city="Rome")
+        run(synced, sweep=True)
+        assert (row("1").state, owner("1").city) == ("live", "Oslo")
+        assert owner("1") != owner("2")
+        assert SyncReject.objects.get().record_id == "3"
 
     def test_a_chain_and_a_merge_of_merges(self, crm, synced, tell):
         merge(crm, "1", "2", tell)
