@@ -26,6 +26,7 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
     """Create or change the products; see roles."""
     outcomes: list[Outcome] = []
     wanted: dict[str, dict[str, Any]] = {}
+    renamed: dict[str, str] = {}  # record id -> the number that it had
     for item in items:
         try:
             values = translate(item.record, batch.mapping)
@@ -35,10 +36,14 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
         number = values.pop("sku")
         outcomes.append(Outcome("unchanged", local=number))
         wanted[number] = values
+        if item.known and item.known.local not in ("", number):
+            renamed[item.record.id] = item.known.local
     held = {
         product.sku: product
         for product in Product.objects.select_for_update().filter(sku__in=list(wanted)).order_by("sku")
     }
+    if renamed:
+        _retire(batch, list(renamed), set(renamed.values()) - set(wanted))
     states = {number: _assign(batch, held, number, values) for number, values in wanted.items()}
     _save([held[number] for number, state in states.items() if state != "unchanged"])
     for outcome in outcomes:
@@ -53,6 +58,11 @@ def remove(batch: Batch, gone: Sequence[Record]) -> None:
     records = SourceRecord.objects.filter(connection=batch.connection, object=batch.object)
     ids = [record.id for record in gone]
     numbers = set(records.filter(record_id__in=ids).exclude(local="").values_list("local", flat=True))
+    _retire(batch, ids, numbers)
+
+
+def _retire(batch: Batch, ids: list[str], numbers: set[str]) -> None:
+    """These records no longer stand for these products; what no other record stands for is no longer for sale."""
     elsewhere = SourceRecord.objects.filter(local__in=numbers, state=SourceRecord.State.LIVE)
     still = set(
         elsewhere.exclude(connection=batch.connection, object=batch.object, record_id__in=ids).values_list(

@@ -30,7 +30,8 @@ PROPERTIES = "properties."
 
 def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
     """Record what these deals became; see roles."""
-    known = _known(batch, [item.record.id for item in items])
+    absorbed = {loser: item.record for item in items for loser in item.record.absorbed}
+    known = _known(batch, [*(item.record.id for item in items), *absorbed])
     people = _people(batch, [item.record for item in items])
     events: list[log.NewEvent] = []
     saved: list[CrmPurchase] = []
@@ -40,6 +41,13 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
             outcomes.append(_decide(batch, item.record, known.get(item.record.id), people, events, saved))
         except Rejection as error:
             outcomes.append(Outcome("rejected", error))
+    # A deal that was merged into another goes on in that one; that it is gone itself comes later, if it is told at all.
+    present = known | {purchase.record_id: purchase for purchase in saved}
+    for loser, record in absorbed.items():
+        purchase = present.get(loser)
+        if purchase and not purchase.cancelled:
+            _cancel(batch, purchase, record.modified_at, events)
+            saved += [] if purchase in saved else [purchase]
     log.append(events)
     _save(saved)
     return outcomes

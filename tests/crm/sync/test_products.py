@@ -91,6 +91,13 @@ def test_a_value_that_can_not_be_is_told_and_the_rest_goes_on(run, fields, field
     assert SyncReject.objects.get().field == field
 
 
+def test_a_product_whose_number_was_put_right_is_not_sold_under_the_old_one(run):
+    store(run, cup(1, code="CPU"), cup(2, code="MUG"), cup(3, code="MUG"))
+    store(run, cup(1, 5, code="CUP"), cup(2, 5, code="CUP2"))
+    sold = Product.objects.filter(active=True).values_list("sku", flat=True)
+    assert set(sold) == {"CUP", "CUP2", "MUG"}
+
+
 def test_queries_do_not_grow_with_the_products(run, django_assert_num_queries):
     with django_assert_num_queries(9):
         store(run, *(cup(number, code=f"C{number}") for number in range(3)))

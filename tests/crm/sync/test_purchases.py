@@ -97,6 +97,23 @@ class TestLater:
         store(run, deal(minutes=7))
         assert [name for name, *_rest in told()] == ["purchase", "purchase_cancelled", "purchase"]
 
+    @pytest.mark.parametrize("together", [True, False])
+    def test_a_deal_that_went_into_another_is_not_counted_beside_it(self, run, ann, together):
+        """HubSpot tells of merged deals on the winner, and of the loser's end perhaps never."""
+        winner = deal(2, 5, amount=50)
+        winner.absorbed = ("1", "77")
+        if together:
+            store(run, deal(), winner)
+        else:
+            store(run, deal())
+            store(run, winner)
+        told_of = [("purchase", ann.pk, 20), ("purchase", ann.pk, 50), ("purchase_cancelled", ann.pk, 20)]
+        assert sorted(told()) == told_of
+        again = Record("2", winner.modified_at + timedelta(1), {**winner.fields, "x": 1}, absorbed=("1",))
+        store(run, again)
+        store(run, gone(minutes=9))
+        assert sorted(told()) == told_of
+
     def test_a_deleted_deal_is_cancelled(self, run, ann):
         store(run, deal(), deal(2, stage="open"))
         counts = store(run, gone(minutes=5), gone(2, 5), gone(3, 5))
