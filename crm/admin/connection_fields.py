@@ -7,7 +7,7 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from crm.connectors.base import Connector, Field, ObjectType, Role
+from crm.connectors.base import Connector, Field, ObjectType, Role, Suggestion
 from crm.models import Connection, Product, Profile
 from crm.sync import mapping as mappings
 from crm.sync.mapping import ConsentRule, Mapping, MappingError, targets
@@ -79,6 +79,7 @@ class FieldsForm:
         held: the mapping so far; what is written back stays as it is.
         data: what was posted.
         known_attributes: names of free targets that other objects use, offered as well.
+        known_topics: topics of consent to offer besides the field's own name.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class FieldsForm:
         held: Mapping,
         data: Any = None,
         known_attributes: Iterable[str] = (),
+        known_topics: Iterable[str] = (),
     ):
         self.found, self.held, self.data = found, held, data
         known = {field.name for field in fields}
@@ -95,6 +97,7 @@ class FieldsForm:
         self.fields = [*fields, *(Field(name, name, "text") for name in sorted(self.gone))]
         self.fixed, self.prefix = targets(found.role)
         self.known_attributes = sorted(set(known_attributes))
+        self.known_topics = sorted(set(known_topics))[:OFFERED]
         self.error = ""
         self.mapping = held if data is None else self._read(data)
 
@@ -200,7 +203,8 @@ class FieldsForm:
         ]
         consents = chosen.startswith(CONSENT) and len(chosen.split(":")) == 4
         if self.found.role == "person" and (field.kind == "boolean" or consents):
-            groups.append((_("Consent"), _consent_choices(field, chosen if consents else "")))
+            choices = _consent_choices(field, chosen if consents else "", self.known_topics)
+            groups.append((_("Consent"), choices))
         return groups
 
     def _alike(self, field: Field) -> list[str]:
@@ -226,19 +230,27 @@ def target_label(role: Role, target: str) -> str:
     return str(PURCHASE[target])
 
 
-def attributes_elsewhere(role: Role, kinds: dict[str, type[Connector]]) -> set[str]:
-    """Names of free targets that objects of the same role use in any connection."""
+def used_elsewhere(role: Role, kinds: dict[str, type[Connector]]) -> tuple[set[str], set[str]]:
+    """Names that objects of the same role use in any connection: of free targets, and of topics of consent."""
     prefix = targets(role)[1]
-    found: set[str] = set()
+    free: set[str] = set()
+    topics: set[str] = set()
     for kind, mapping in Connection.objects.values_list("kind", "mapping"):
         roles = {each.name: each.role for each in kinds[kind].objects} if kind in kinds else {}
         for name, part in mapping.items():
             if roles.get(name) == role and isinstance(part, dict):
                 taken = part.get("fields") or {}
-                found |= {
+                free |= {
                     target.removeprefix(prefix) for target in taken.values() if target.startswith(prefix)
                 }
-    return found
+                rules = (part.get("consent") or {}).values()
+                topics |= {rule["key"] for rule in rules if rule.get("kind") == "topic"}
+    return free, topics
+
+
+def topics_of(proposal: Suggestion) -> set[str]:
+    """The topics of consent that a connector proposes, kept on offer though a field is no longer taken."""
+    return {rule["key"] for rule in proposal.consent.values() if rule["kind"] == "topic"}
 
 
 def _shown(value: bool | str) -> str:
@@ -257,13 +269,14 @@ def _consent_value(rule: ConsentRule) -> str:
     return f"{CONSENT}{rule.kind}:{rule.key}:{'inverted' if rule.inverted else ''}"
 
 
-def _consent_choices(field: Field, chosen: str) -> list[tuple[str, str]]:
+def _consent_choices(field: Field, chosen: str, known_topics: Sequence[str]) -> list[tuple[str, str]]:
     choices: dict[str, str] = {}
     for channel, label in CHANNELS.items():
         names = {"channel": label}
         choices[f"{CONSENT}channel:{channel}:"] = _("yes agrees to %(channel)s") % names
         choices[f"{CONSENT}channel:{channel}:inverted"] = _("yes opts out of %(channel)s") % names
-    for topic in dict.fromkeys([*([chosen.split(":")[2]] if ":topic:" in chosen else []), field.name]):
+    own = [chosen.split(":")[2]] if ":topic:" in chosen else []
+    for topic in dict.fromkeys([*own, *known_topics, field.name]):
         names = {"topic": topic}
         choices[f"{CONSENT}topic:{topic}:"] = _("yes agrees to the topic %(topic)s") % names
         choices[f"{CONSENT}topic:{topic}:inverted"] = _("yes opts out of the topic %(topic)s") % names

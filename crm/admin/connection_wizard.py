@@ -14,7 +14,7 @@ from crm import connectors
 from crm.admin import connection_preview as preview
 from crm.admin import connection_steps as steps
 from crm.admin.asking import ask
-from crm.admin.connection_fields import FieldsForm, attributes_elsewhere
+from crm.admin.connection_fields import FieldsForm, topics_of, used_elsewhere
 from crm.admin.connection_forms import ObjectsForm, ScheduleForm, SettingsForm
 from crm.admin.connection_writeback import WritebackForm
 from crm.connectors.base import ConnectorError, Field, ObjectType
@@ -189,7 +189,10 @@ class Wizard:
         held, broken = _held(connection, found)
         op = request.POST.get("op", "")
         posted = request.POST if request.method == "POST" and not error else None
-        form = FieldsForm(found, fields, held, posted, attributes_elsewhere(found.role, connectors.kinds()))
+        attributes, topics = used_elsewhere(found.role, connectors.kinds())
+        if fields:
+            topics |= topics_of(connectors.connector(connection).suggest(found.name, fields))
+        form = FieldsForm(found, fields, held, posted, attributes, topics)
         if posted is not None and op == PREVIEW and request.headers.get("HX-Request"):
             context = self._previewed(connection, found, form.mapping, form.error)
             return render(request, f"{TEMPLATES}/previews.html", context)

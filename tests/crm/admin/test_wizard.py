@@ -267,6 +267,18 @@ class TestFields:
         assert "attributes.name_7" not in body
         assert body.count('value="attributes.job_title_of_old"') == 1
 
+    def test_topics_in_use_are_offered_for_any_field_of_yes_and_no(self, chosen, connection, admin_client):
+        connection.mapping = {"contacts": {"consent": {"ok": {"kind": "topic", "key": "magazine"}}}}
+        connection.save()
+        url = page("fields", chosen.pk, "contacts")
+        admin_client.post(url, {"map-email": "email"})
+        body = admin_client.get(url).content.decode()
+        assert body.count('value="consent:topic:magazine:"') > 1
+        assert body.count('value="consent:topic:newsletter:"') > 1, "the proposal stays on offer"
+        admin_client.post(url, {"map-newsletter_opt_in": "consent:topic:magazine:"})
+        chosen.refresh_from_db()
+        assert chosen.mapping["contacts"]["consent"]["newsletter_opt_in"]["key"] == "magazine"
+
     def test_a_field_that_is_gone_is_shown_as_such(self, chosen, admin_client):
         chosen.mapping["contacts"]["fields"]["old_plan"] = "attributes.old_plan"
         chosen.save()
