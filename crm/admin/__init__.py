@@ -1,5 +1,25 @@
 """Admin pages of the audience and of connected CRMs: importing this registers them."""
 
-from crm.admin import alerts, api_keys, connections, consent, events, products, profiles, sync_runs
+from crm.admin import (
+    alerts,
+    api_keys,
+    connections,
+    consent,
+    events,
+    products,
+    profiles,
+    sync_runs,
+    written_records,
+)
 
-__all__ = ["alerts", "api_keys", "connections", "consent", "events", "products", "profiles", "sync_runs"]
+__all__ = [
+    "alerts",
+    "api_keys",
+    "connections",
+    "consent",
+    "events",
+    "products",
+    "profiles",
+    "sync_runs",
+    "written_records",
+]

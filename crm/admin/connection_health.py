@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from crm import connectors
 from crm.admin.connection_forms import BECOMES
-from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun, Upload
+from crm.models import Connection, SourceRecord, SyncHint, SyncReject, SyncRun, Upload, WrittenRecord
 from crm.sync import brake, hints
 
 STATES = {
@@ -138,8 +138,16 @@ def health(connection: Connection) -> dict[str, Any]:
         "agreed_until": connection.deletions_allowed_until if agreed and called["held"] else None,
         "rejects": shown,
         "reject_count": len(shown) if len(shown) < REJECTS else rejects.count(),
+        "refused": _refused(connection),
         "hints": called,
     }
+
+
+def _refused(connection: Connection) -> int:
+    """How many records the CRM would not let us write into."""
+    if not any(part.get("write") for part in connection.mapping.values()):
+        return 0
+    return WrittenRecord.objects.filter(connection=connection).exclude(error="").count()
 
 
 def scheduled(connection: Connection) -> bool:
