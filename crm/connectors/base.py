@@ -231,6 +231,13 @@ class Connector:
         """Try the credentials; say in a sentence what was found. ConnectorError if they do not work."""
         raise NotImplementedError
 
+    def account(self) -> str:
+        """The CRM's own number of the account that the credentials lead to; empty if it can't be told.
+
+        Asked once for any credentials: record ids mean something only within one account.
+        """
+        return ""
+
     def fields(self, object_name: str) -> list[Field]:
         """The object's fields as they are now; a CRM's fields come and go."""
         raise NotImplementedError

@@ -154,6 +154,19 @@ class HubSpot(Connector):
                 said.append(f"{kind.type.label}: {number}.")
         return " ".join(said)
 
+    def account(self) -> str:
+        """See Connector. An app may lack the right to ask."""
+        try:
+            return self._portal()
+        except RefusedError as error:
+            if error.status != 403:
+                raise
+            return ""
+
+    def _portal(self) -> str:
+        self._portal_id = self._portal_id or self._api.portal_id()
+        return self._portal_id
+
     def fields(self, object_name: str) -> list[Field]:
         """See Connector."""
         properties = self._api.properties(KINDS[object_name])
@@ -186,9 +199,7 @@ class HubSpot(Connector):
 
     def send(self, object_name: str, activities: Sequence[Activity]) -> list[str | None]:
         """See Connector. The events must be defined in HubSpot, with the activities' names."""
-        if activities and not self._portal_id:
-            self._portal_id = self._api.portal_id()
-        return hubspot_writing.send(self._api, self._portal_id, activities)
+        return hubspot_writing.send(self._api, self._portal() if activities else "", activities)
 
     def hook(self, request: HookRequest) -> HookAnswer:
         """See Connector."""

@@ -124,6 +124,10 @@ class Salesforce(Connector):
             % total
         )
 
+    def account(self) -> str:
+        """See Connector."""
+        return self._api.organization()
+
     def fields(self, object_name: str) -> list[Field]:
         """See Connector. Without compound fields, whose parts are fields of their own."""
         return list(self._described(object_name).fields)

@@ -49,6 +49,8 @@ Fetch = Callable[[Token | None], Token]
 class Tokens:
     """Keeps the token of one account in memory: for trying credentials that are not stored yet."""
 
+    mark = ""  # changes with the settings and credentials by which tokens are fetched
+
     def __init__(self) -> None:
         self._held: Token | None = None
 

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from crm import alerts, connectors
 from crm.connectors.base import Connector, ConnectorError
-from crm.models import Connection, SyncRun
+from crm.models import Connection, SourceRecord, SyncRun
 from crm.sync import brake, drift, hints, plan, writeback
 from crm.sync import mapping as mappings
 from crm.sync.apply import SupersededError
@@ -230,6 +230,7 @@ class _Run:
 
     def _read(self) -> None:
         self.connector = connector = self._connect()
+        self._recognise(connector)
         wanted = mappings.parse_all(self.connection.mapping, type(connector))
         hinted = hints.objects(self.connection, [name for name in wanted if name in self.connection.cursor])
         if self.hints_only:
@@ -255,6 +256,30 @@ class _Run:
             raise ConnectorError(
                 _("There is no connector for “%s” in this version.") % self.connection.kind
             ) from None
+
+    def _recognise(self, connector: Connector) -> None:
+        """Make sure that other credentials lead to the same account; the ids of another one's records are others'."""
+        held = self.connection.cursor.get(plan.ACCOUNT) or {}
+        if held.get("by") == connector.tokens.mark:
+            return
+        account = connector.account()
+        if not account:
+            return
+        if held.get("id", account) != account:
+            if SourceRecord.objects.filter(connection=self.connection).exists():
+                raise ConnectorError(
+                    _(
+                        "The credentials lead to another account (%(other)s) than the one whose records are here "
+                        "(%(account)s). Enter those of that account, or connect the other one as a new connection."
+                    )
+                    % {"other": account, "account": held["id"]}
+                )
+            self.connection.cursor = {}
+        self.connection.cursor = {
+            **self.connection.cursor,
+            plan.ACCOUNT: {"id": account, "by": connector.tokens.mark},
+        }
+        plan.save(self.connection)
 
     def _watch(self, connector: Connector) -> None:
         """Ask for calls from the CRM, or renew that. Without them changes come by the schedule."""

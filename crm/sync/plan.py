@@ -1,4 +1,4 @@
-"""Which objects of a connection are still to be read or compared completely.
+"""Which objects of a connection are still to be read or compared completely, and whose they are.
 
 Kept beside the objects' own cursors in `Connection.cursor`, so that what one run did not finish the next one does.
 """
@@ -11,7 +11,10 @@ from crm.models import Connection
 FULL, SWEEP = "_full", "_sweep"
 READING = "_reading"  # a complete reading has begun and not come to its end
 GAP = "_gap"  # the CRM could not tell all deletions, and no comparison was made since
-KEYS = (FULL, SWEEP, READING, GAP)
+ACCOUNT = (
+    "_account"  # which account of the CRM was read, and with which settings and credentials that was seen
+)
+KEYS = (FULL, SWEEP, READING, GAP, ACCOUNT)
 
 
 def objects(cursor: dict[str, Any]) -> dict[str, Any]:

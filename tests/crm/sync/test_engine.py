@@ -23,7 +23,7 @@ from crm.models import (
     SyncReject,
     SyncRun,
 )
-from crm.sync import queue, schedule, setup
+from crm.sync import hints, queue, schedule, setup
 from crm.sync.apply import SupersededError, apply
 from crm.sync.engine import run
 from crm.sync.mapping import parse
@@ -208,6 +208,38 @@ class TestSettings:
         synced.refresh_from_db()
         assert synced.credentials == {"token": "new"}
         assert not AccessToken.objects.exists()
+
+    def test_credentials_of_another_account_read_nothing(self, crm, connection, monkeypatch):
+        """Its record 1 is another person."""
+        asked = []
+
+        def account(self):
+            asked.append(self.credentials.token)
+            return {"t": "one", "again": "one"}.get(self.credentials.token, "two")
+
+        monkeypatch.setattr(FakeConnector, "account", account)
+        run(connection)
+        run(connection)
+        assert asked == ["t"]
+        setup.change_settings(connection, {}, {"token": "again"})
+        assert run(connection).state == "succeeded"
+        setup.change_settings(connection, {}, {"token": "other"})
+        crm.put("1", name="Somebody else")
+        hints.remember(connection, "people", [("1", "changed")], NOW)
+        for only in (False, True):
+            report = run(connection, hints_only=only)
+            assert (report.state, report.read, "another account" in report.error) == ("failed", 0, True)
+        setup.change_settings(connection, {}, {"token": "t"})
+        assert run(connection).updated == 1
+
+    def test_before_anything_was_read_another_account_may_take_its_place(self, crm, connection, monkeypatch):
+        monkeypatch.setattr(FakeConnector, "account", lambda self: self.credentials.token)
+        people, crm.people = crm.people, {}
+        crm.feed = []
+        run(connection)
+        crm.people = people
+        setup.change_settings(connection, {}, {"token": "other"})
+        assert run(connection).created == 40
 
     def test_settings_that_do_not_fit_change_nothing(self, synced):
         with pytest.raises(ConnectorError):
