@@ -137,7 +137,11 @@ class SyncRun(models.Model):
                 name="one_running_sync_per_connection",
             )
         ]
-        indexes = [models.Index(fields=["connection", "-queued_at"], name="sync_run_latest")]
+        indexes = [
+            models.Index(fields=["connection", "-queued_at"], name="sync_run_latest"),
+            # Looked for every few seconds among all the reports.
+            models.Index(fields=["connection"], condition=models.Q(state="queued"), name="sync_run_queued"),
+        ]
 
     def __str__(self):
         return f"{self.connection} {self.pk}"
