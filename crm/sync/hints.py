@@ -146,6 +146,18 @@ def ready(now: datetime | None = None) -> Q:
     return Q(received_at__lt=(now or timezone.now()) + AWAY)
 
 
+def doubtful(due: Sequence[Due], found: Sequence[Record]) -> list[Due]:
+    """Those that say that somebody was erased who can be read: the call may have been faster than the erasure.
+
+    One that was postponed before, which its time tells, was wrong.
+    """
+    there = {record.id for record in found if not record.deleted}
+    now = timezone.now()
+    return [
+        hint for hint in due if hint.kind == ERASED and hint.record_id in there and hint.received_at <= now
+    ]
+
+
 def postpone(connection: Connection, due: Sequence[Due]) -> None:
     """Look at those that say that somebody is gone again later; nothing else may tell that. Forget the others."""
     gone = [hint for hint in due if hint.kind in GONE]

@@ -94,7 +94,9 @@ class Reading:
             else:
                 now = self.session.clock()
                 self.store([hints.page(self.connection, self.name, due, found, now)])
-                hints.done(self.connection, due)
+                doubtful = hints.doubtful(due, found)
+                hints.postpone(self.connection, doubtful)
+                hints.done(self.connection, [hint for hint in due if hint not in doubtful])
                 failures = 0
 
     def changes(self, mode: Mode, begun: Callable[[], None]) -> None:

@@ -155,6 +155,20 @@ class TestTheRun:
         assert SourceRecord.objects.get(record_id="1").state == "erased"
         assert not SyncHint.objects.exists()
 
+    @pytest.mark.parametrize("erased", [True, False])
+    def test_a_call_about_an_erasure_may_be_faster_than_the_erasure(self, client, crm, synced, erased):
+        """Nothing else would ever tell that it was more than a deletion."""
+        call(client, ("1", "erased"))
+        run(synced, hints_only=True)
+        assert SourceRecord.objects.get(record_id="1").state == "live"
+        if erased:
+            crm.delete("1", told=False)
+        assert run(synced, hints_only=True).calls == 0
+        SyncHint.objects.update(received_at=timezone.now() + timedelta(minutes=20))  # half an hour later
+        run(synced, hints_only=True)
+        assert SourceRecord.objects.get(record_id="1").state == ("erased" if erased else "live")
+        assert not SyncHint.objects.exists()
+
     def test_nor_do_hints_that_nobody_reads(self, client, crm, synced):
         hints.remember(synced, "leads", [("1", "deleted")], timezone.now())
         assert run(synced, hints_only=True).calls == 0
