@@ -230,10 +230,10 @@ class _Run:
 
     def _read(self) -> None:
         self.connector = connector = self._connect()
-        self._recognise(connector)
         wanted = mappings.parse_all(self.connection.mapping, type(connector))
         hinted = hints.objects(self.connection, [name for name in wanted if name in self.connection.cursor])
         if self.hints_only:
+            self._recognise(connector)
             for name in [name for name in wanted if name in hinted]:
                 reading = self._reading(name, wanted[name])
                 reading.hints()
@@ -242,6 +242,7 @@ class _Run:
         full = self.row.mode == SyncRun.Mode.FULL
         compare = connector.complete and (full or self.row.sweep)
         plan.begin(self.connection, list(wanted), full, compare, anew=bool(self.row.requested_by))
+        self._recognise(connector)
         self.comparing = plan.SWEEP in self.connection.cursor
         self._watch(connector)
         for name, mapping in wanted.items():

@@ -232,6 +232,18 @@ class TestSettings:
         setup.change_settings(connection, {}, {"token": "t"})
         assert run(connection).updated == 1
 
+    def test_a_full_sync_is_not_forgotten_when_the_account_cant_be_asked(self, crm, synced, monkeypatch):
+        def account(self):
+            self._call()
+            return "one"
+
+        monkeypatch.setattr(FakeConnector, "account", account)
+        crm.down = "Away."
+        queue.request_sync(synced, SyncRun.Mode.FULL)
+        assert run(synced).state == "failed"
+        crm.down = ""
+        assert run(synced).read == 40
+
     def test_before_anything_was_read_another_account_may_take_its_place(self, crm, connection, monkeypatch):
         monkeypatch.setattr(FakeConnector, "account", lambda self: self.credentials.token)
         people, crm.people = crm.people, {}
