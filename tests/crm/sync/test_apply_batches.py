@@ -131,9 +131,10 @@ def test_any_history_ends_the_same_in_groups_and_one_by_one(groups, current):
         for name in ("read", "created", "updated", "unchanged", "rejected", "deleted"):
             assert sum(getattr(one, name) for one in single) == getattr(counts, name)
     assert everything() == grouped
-    again = [store(run, group, current) for group in groups[-1:]]
-    assert everything()["people"] == grouped["people"]
-    assert all(counts.read == counts.unchanged + counts.rejected for counts in again)
+    if groups and not together[-1].rejected:  # what was rejected may pass once another has given up the name
+        again = store(run, groups[-1], current)
+        assert everything()["people"] == grouped["people"]
+        assert again.read == again.unchanged
 
 
 def person(number, minutes=0, **fields):
