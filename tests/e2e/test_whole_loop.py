@@ -62,7 +62,7 @@ class TestPoint2ACrmFillsIt:
         assert product.sandbox("POST", "faults", slowly)[0] == 200
         page.goto("/admin/crm/connection/")
         page.get_by_role("link", name="HubSpot (demo sandbox)").click()
-        page.get_by_text("More", exact=True).click()
+        page.locator("summary", has_text="More").click()
         page.get_by_role("button", name="Full resync").click()
         expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", re.compile(r"\d+"))
         expect(page.get_by_text(re.compile(r"of about 5,\d\d\d records"))).to_be_visible()
