@@ -172,7 +172,7 @@ def _event(
     batch: Batch, purchase: CrmPurchase, name: str, at: datetime, properties: dict[str, Any]
 ) -> log.NewEvent:
     number = log.event_id(
-        "crm", batch.connection.pk, batch.object, purchase.record_id, name, purchase.corrections
+        "crm", batch.connection.slug, batch.object, purchase.record_id, name, purchase.corrections
     )
     at = min(at, batch.now)
     return log.NewEvent(number, purchase.profile_id, name, at, properties, f"crm:{batch.connection.slug}")

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from crm import identity
 from crm.connectors.base import Page, Record
 from crm.models import Connection, CrmPurchase, Event, Identifier, Profile, SyncReject, SyncRun
+from crm.sync import setup
 from crm.sync.apply import apply
 from crm.sync.mapping import parse
 
@@ -80,6 +81,15 @@ class TestWon:
 
     def test_the_first_linked_person_who_is_here_bought_it(self, run, ann):
         store(run, deal(people=(("contacts", "9"), ("contacts", "7"))))
+        assert told() == [("purchase", ann.pk, 20)]
+
+    def test_a_crm_that_is_connected_anew_counts_nothing_twice(self, run, ann):
+        store(run, deal())
+        setup.remove(run.connection)
+        shop = Connection.objects.create(kind="hubspot", name="shop", slug="shop")
+        again = SyncRun.objects.create(connection=shop, state=SyncRun.State.RUNNING)
+        Identifier.objects.create(kind="shop:contacts", value="7", profile=ann)
+        store(again, deal())
         assert told() == [("purchase", ann.pk, 20)]
 
 
