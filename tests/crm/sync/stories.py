@@ -47,7 +47,8 @@ def shifting(world: World) -> None:
     run(world)
     ids = sorted(world.crm.there())
     for number, record_id in enumerate(ids):
-        world.update(record_id, now(world) + timedelta(seconds=number), city=f"Row {number}")
+        seconds = number * 3000 // len(ids)  # all before the run looks
+        world.update(record_id, now(world) + timedelta(seconds=seconds), city=f"Row {number}")
     world.later(3600)  # so that the run after the next does not look at them again
     first = iter(ids[:9])
 

@@ -13,7 +13,7 @@ import pytest
 from crm.models import SyncRun
 from crm.sandbox import hubspot_search
 from tests.crm.sync import invariants, stories
-from tests.crm.sync.harness import LARGE, hurry, impatient
+from tests.crm.sync.harness import LARGE, PEOPLE, hurry, impatient
 from tests.crm.sync.harness import world as make
 from tests.crm.sync.troubles import ALL, TROUBLES
 
@@ -46,6 +46,8 @@ def rules(world, found):
 def test_scripted_trouble_costs_no_record(fault, world, monkeypatch):
     """F1-F4, F11: the import gets through what passes; what lasts ends a run with a sentence, and nothing is lost."""
     trouble = TROUBLES[fault][world.crm.kind]
+    if LARGE and (fault, world.crm.kind) == ("F11", "salesforce"):
+        pytest.skip("With pages of 2,000 no run comes to the request that goes wrong.")
     if trouble.slow:
         impatient(monkeypatch)
     world.busy()
@@ -54,7 +56,7 @@ def test_scripted_trouble_costs_no_record(fault, world, monkeypatch):
     assert report.state == SUCCEEDED, report.error
     invariants.each_run(world, report)
 
-    world.write(100)
+    world.write(max(100, PEOPLE // 4))  # several pages, whatever the size of the world
     world.later()
     world.script(*rules(world, trouble.lasting))
     report = world.run()
