@@ -100,6 +100,12 @@ class TestLater:
         assert told() == [("purchase", ann.pk, 20), ("purchase_corrected", ann.pk, 25)]
         assert Event.objects.get(name="purchase_corrected").properties["previous_value"] == 20
 
+    def test_another_person_linked_to_it_corrects_nothing(self, run, ann):
+        store(run, deal())
+        counts = store(run, deal(minutes=5, people=(("contacts", "7"), ("contacts", "9"))))
+        assert (counts.read, counts.unchanged) == (1, 1)
+        assert told() == [("purchase", ann.pk, 20)]
+
     def test_a_lost_deal_is_cancelled_once_and_won_again_bought_again(self, run, ann):
         store(run, deal())
         store(run, deal(minutes=5, stage="lost"))
