@@ -24,13 +24,19 @@ class UnknownProfile(LookupError):
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a caller names a person; several names at once say that they are one person."""
+    """How a caller names a person; several names at once say that they are one person.
+
+    `proof` is a site's signature of the surest name, `click` the token of a message that was clicked: see
+    crm/proof.py, which answers both before a reference is resolved.
+    """
 
     id: int | None = None
     external_id: str | None = None
     email: str | None = None
     phone: str | None = None
     anonymous_id: str | None = None
+    proof: str | None = None
+    click: str | None = None
 
     def keys(self) -> list[tuple[str, str]]:
         """(kind, value) of the names given, the surest first."""

@@ -39,6 +39,11 @@ RESERVED_NAMES = frozenset(
         "consent_changed",
         "profile_merged",
         "profile_erased",
+        "profile_unmerged",
+        "consent_requested",
+        "back_in_stock",
+        "price_dropped",
+        "entered_place",
     }
 )
 REMEMBERED = timedelta(days=90)  # a browser that was offline keeps its reports for a week
