@@ -14,7 +14,8 @@ from crm.models.connections import (
 from crm.models.consent import Consent, ConsentChange, Suppression
 from crm.models.devices import Device
 from crm.models.events import Event, LogCursor, UndatedEvent
-from crm.models.products import Product
+from crm.models.places import LastLocation, PersonPlace, Place
+from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
 from crm.models.profiles import Identifier, Profile, ProfileMerge
 from crm.models.uploads import Upload, UploadPart
 
@@ -22,6 +23,7 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
+    "CatalogueSettings",
     "Connection",
     "Consent",
     "ConsentChange",
@@ -29,9 +31,14 @@ __all__ = [
     "Device",
     "Event",
     "Identifier",
+    "LastLocation",
     "LogCursor",
     "OutgoingActivity",
+    "PersonPlace",
+    "Place",
     "Product",
+    "ProductChange",
+    "ProductInterest",
     "Profile",
     "ProfileMerge",
     "SourceRecord",
