@@ -5,6 +5,8 @@ from django.db import models
 from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
+from crm import masking
+
 
 class Profile(models.Model):
     """One customer or one anonymous visitor."""
@@ -31,7 +33,12 @@ class Profile(models.Model):
     class Meta:
         verbose_name = _("profile")
         verbose_name_plural = _("profiles")
-        permissions = [("export_profile", _("Can export profiles"))]
+        permissions = [
+            ("export_profile", _("Can export profiles")),
+            ("view_contact_data", _("Can see emails, phones and other contact data")),
+            ("export_person", _("Can export all that is known about one person")),
+            ("erase_profile", _("Can erase a person")),
+        ]
         indexes = [
             models.Index(fields=["country"], name="profile_by_country"),
             models.Index(fields=["email"], name="profile_by_email"),
@@ -50,7 +57,11 @@ class Profile(models.Model):
 
     @property
     def display_name(self) -> str:
-        """The best name we have for this person."""
+        """The best name we have for this person, as far as the present reader may see it."""
+        if masking.hidden():
+            name = masking.name(self.first_name, self.last_name)
+            reached = masking.masked("email", self.email) or masking.masked("phone", self.phone)
+            return name or reached or str(_("Visitor %d") % self.pk)
         name = " ".join(part for part in (self.first_name, self.last_name) if part)
         return name or self.email or self.phone or self.external_id or str(_("Visitor %d") % self.pk)
 
@@ -77,7 +88,7 @@ class Identifier(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.kind} {self.value}"
+        return f"{self.kind} {masking.masked(self.kind, self.value) if masking.hidden() else self.value}"
 
 
 class ProfileMerge(models.Model):
