@@ -14,8 +14,8 @@ from crm.models.connections import (
 from crm.models.consent import Consent, ConsentChange, Suppression
 from crm.models.devices import Device
 from crm.models.events import Event, LogCursor, UndatedEvent
-from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal
-from crm.models.products import Product
+from crm.models.places import LastLocation, PersonPlace, Place
+from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
 from crm.models.profiles import Identifier, Profile, ProfileMerge
 from crm.models.uploads import Upload, UploadPart
 
@@ -23,23 +23,24 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
-    "AuditEntry",
+    "CatalogueSettings",
     "Connection",
     "Consent",
     "ConsentChange",
-    "CrmErasure",
     "CrmPurchase",
     "Device",
-    "ErasedName",
     "Event",
-    "EventRetention",
     "Identifier",
+    "LastLocation",
     "LogCursor",
     "OutgoingActivity",
+    "PersonPlace",
+    "Place",
     "Product",
+    "ProductChange",
+    "ProductInterest",
     "Profile",
     "ProfileMerge",
-    "Removal",
     "SourceRecord",
     "Suppression",
     "SyncHint",
