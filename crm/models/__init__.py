@@ -11,7 +11,16 @@ from crm.models.connections import (
     SyncRun,
     WrittenRecord,
 )
-from crm.models.consent import Consent, ConsentChange, Suppression
+from crm.models.consent import (
+    ChannelTerms,
+    Consent,
+    ConsentChange,
+    LegalBasis,
+    ListImport,
+    Preference,
+    Suppression,
+    Topic,
+)
 from crm.models.devices import Device
 from crm.models.events import Event, LogCursor, UndatedEvent
 from crm.models.places import LastLocation, PersonPlace, Place
@@ -24,6 +33,7 @@ __all__ = [
     "Alert",
     "ApiKey",
     "CatalogueSettings",
+    "ChannelTerms",
     "Connection",
     "Consent",
     "ConsentChange",
@@ -32,10 +42,13 @@ __all__ = [
     "Event",
     "Identifier",
     "LastLocation",
+    "LegalBasis",
+    "ListImport",
     "LogCursor",
     "OutgoingActivity",
     "PersonPlace",
     "Place",
+    "Preference",
     "Product",
     "ProductChange",
     "ProductInterest",
@@ -46,6 +59,7 @@ __all__ = [
     "SyncHint",
     "SyncReject",
     "SyncRun",
+    "Topic",
     "UndatedEvent",
     "Upload",
     "UploadPart",
