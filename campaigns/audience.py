@@ -9,8 +9,8 @@ from django.db.models import Count
 
 from campaigns.models import Broadcast
 from campaigns.segments import compiler, evaluate, grammar
-from campaigns.segments.sql import Sql, sql
 from crm.models import Consent, Device
+from crm.rules.sql import Sql, sql
 from delivery.models import Delivery
 
 TIMEOUT_MS = 5_000

@@ -19,8 +19,8 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from campaigns import audience, broadcasts
 from campaigns.models import Broadcast
 from campaigns.segments import evaluate
-from campaigns.segments.errors import RuleError
 from crm.admin.base import leave_dialog
+from crm.rules.errors import RuleError
 from delivery import channels
 from delivery.admin.reasons import explain
 from delivery.models import Delivery, MessageContent

@@ -24,11 +24,11 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from campaigns.models import Segment
 from campaigns.segments import builder, compiler, evaluate, grammar, usage
 from campaigns.segments.conditions import kinds
-from campaigns.segments.errors import RuleError
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
 from crm import wake
 from crm.models import Identifier, Profile
+from crm.rules.errors import RuleError
 
 TEMPLATES = "admin/campaigns/segment"
 STATES = {Segment.State.NEW: "info", Segment.State.READY: "success", Segment.State.FAILED: "danger"}

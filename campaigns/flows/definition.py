@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.flows import steps as kinds
 from campaigns.segments import grammar
-from campaigns.segments.errors import Problem, RuleError
+from crm.rules.errors import Problem, RuleError
 
 MAX_STEPS = 200
 MAX_DEPTH = 5

@@ -9,9 +9,9 @@ from django.db import connection
 
 from campaigns.flows.definition import Definition, EventTrigger
 from campaigns.flows.engine import DecisionRow, Run, event, write_decisions
-from campaigns.segments.conditions.event import Where, check_where, properties
-from campaigns.segments.sql import TRUE, Sql, joined, sql
 from crm import log
+from crm.rules.sql import TRUE, Sql, joined, sql
+from crm.rules.where import Where, check_where, properties
 
 MAX_KEY = 500  # characters
 

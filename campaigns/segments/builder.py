@@ -8,9 +8,9 @@ from typing import Any
 from django.http import QueryDict
 
 from campaigns.segments.conditions import kinds
-from campaigns.segments.errors import Problem
 from campaigns.segments.grammar import MOST_NODES
 from campaigns.segments.suggestions import Suggestions
+from crm.rules.errors import Problem
 
 MODES = ("all", "any", "none", "notall")
 _ID = re.compile(r"n[0-9]{1,4}")

@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 from campaigns.models import Segment
 from campaigns.segments import grammar
 from campaigns.segments.conditions.base import Condition, Part, Query
-from campaigns.segments.errors import RuleError
 from campaigns.segments.grammar import Group, Not, Rule
-from campaigns.segments.sql import FALSE, TRUE, Sql, joined, sql
+from crm.rules.errors import RuleError
+from crm.rules.sql import FALSE, TRUE, Sql, joined, sql
 
 
 def compile(  # noqa: A001

@@ -12,8 +12,8 @@ from psycopg.errors import QueryCanceled
 from campaigns.segments import compiler, grammar, sentence, words
 from campaigns.segments.conditions.base import Condition, Query
 from campaigns.segments.grammar import Not, Rule
-from campaigns.segments.sql import Sql, joined, sql
 from crm.models import Profile
+from crm.rules.sql import Sql, joined, sql
 
 PREVIEW_MS = 2_000
 ESTIMATE_FROM = 5_000  # profiles looked at when counting all takes too long

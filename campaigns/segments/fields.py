@@ -2,14 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from babel import Locale, UnknownLocaleError
-from django.utils.translation import get_language, to_locale
 from django.utils.translation import gettext as _
 
-from campaigns.segments.errors import RuleError
-from campaigns.segments.operators import Operand
-from campaigns.segments.sql import Sql, sql
 from crm.models import Profile
+from crm.rules.errors import RuleError
+from crm.rules.operators import Operand
+from crm.rules.paths import json_operand, json_path
+from crm.rules.sql import Sql
 
 # Column -> type of its values. Nothing else of the table can be asked for.
 COLUMNS = {
@@ -32,7 +31,6 @@ COLUMNS = {
     "updated_at": "datetime",
 }
 ATTRIBUTE_PREFIX = "attributes."
-DEEPEST_PATH = 8
 
 
 class Field(NamedTuple):
@@ -64,58 +62,3 @@ def field(name: str) -> Field:
     if name.startswith(ATTRIBUTE_PREFIX):
         return Field(name, "json", json_path(name.removeprefix(ATTRIBUTE_PREFIX), "field"))
     raise RuleError(_("There is no field “%s”.") % name[:100], "field")
-
-
-def json_path(dotted: str, error_path: str) -> tuple[str, ...]:
-    """The keys of `a.b` as they nest in a JSON object. Raises RuleError at `error_path`."""
-    keys = tuple(dotted.split("."))
-    unusable = any(not key or len(key) > 200 or not _storable(key) for key in keys)
-    if unusable or len(keys) > DEEPEST_PATH:
-        raise RuleError(
-            _("This is no name of a property. Nested ones are written like address.city."), error_path
-        )
-    return keys
-
-
-def json_operand(root: str, path: tuple[str, ...]) -> Operand:
-    """A value inside a jsonb column. `->` with a text key sees objects only, as containment does."""
-    value = Sql(root)
-    for key in path:
-        value = sql("{} -> {}::text", value, key)
-    return Operand(sql("({})", value), "json", root=Sql(root), path=path)
-
-
-def _storable(key: str) -> bool:
-    return not any(letter < " " or "\ud800" <= letter <= "\udfff" for letter in key)
-
-
-def country_names() -> dict[str, str]:
-    """ISO 3166 code -> name in the active language, sorted by name."""
-    territories = _locale().territories
-    names = {code: name for code, name in territories.items() if len(code) == 2 and code.isalpha()}
-    for code in ("EU", "EZ", "UN", "XA", "XB", "ZZ", "QO"):  # groups and placeholders, no countries
-        names.pop(code, None)
-    return dict(sorted(names.items(), key=lambda item: item[1]))
-
-
-def language_names() -> dict[str, str]:
-    """Language code -> name in the active language."""
-    return {code: name for code, name in _locale().languages.items() if len(code) == 2}
-
-
-def value_name(field_name: str, value: object) -> str:
-    """How a value reads to people: countries and languages by name."""
-    if field_name == "country":
-        return country_names().get(str(value), str(value))
-    if field_name == "language":
-        return language_names().get(str(value), str(value))
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return str(value)
-
-
-def _locale() -> Locale:
-    try:
-        return Locale.parse(to_locale(get_language() or "en"))
-    except (UnknownLocaleError, ValueError):
-        return Locale("en")

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns.segments.conditions import kinds
 from campaigns.segments.conditions.base import Condition
-from campaigns.segments.errors import Problem, RuleError, join
+from crm.rules.errors import Problem, RuleError, join
 
 DEEPEST = 4  # levels of all/any groups
 MOST_NODES = 100

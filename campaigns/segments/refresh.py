@@ -19,9 +19,9 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Segment, SegmentMembership
 from campaigns.segments import compiler, evaluate, grammar
-from campaigns.segments.errors import RuleError
-from campaigns.segments.sql import Sql, sql
 from crm import log
+from crm.rules.errors import RuleError
+from crm.rules.sql import Sql, sql
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from campaigns.flows import editing, people
 from campaigns.flows.steps.base import StepKind
 from campaigns.models import Flow
 from campaigns.segments.conditions import kinds as conditions
-from campaigns.segments.errors import RuleError
 from campaigns.segments.grammar import parse
 from campaigns.segments.rows import Posted, read_event
 from campaigns.segments.suggestions import Suggestions
+from crm.rules.errors import RuleError
 
 # Sent by the SDK and written by the product itself, so worth offering before the first one was seen.
 KNOWN_EVENTS = (

@@ -11,8 +11,8 @@ from django.http import QueryDict
 
 from campaigns.segments import builder, compiler, grammar
 from campaigns.segments.conditions import kinds
-from campaigns.segments.errors import RuleError
 from campaigns.segments.suggestions import Suggestions
+from crm.rules.errors import RuleError
 
 SPAN = 1000
 MOST_TREES = 9

@@ -9,7 +9,7 @@ from campaigns.flows import people, steps
 from campaigns.flows.definition import Branch, Definition, DefinitionError, Step, check, parse, walk
 from campaigns.models import Flow
 from campaigns.segments import grammar, sentence
-from campaigns.segments.errors import Problem, RuleError
+from crm.rules.errors import Problem, RuleError
 
 
 class Card(msgspec.Struct):

@@ -8,7 +8,7 @@ import msgspec
 from django import forms
 from django.utils.translation import gettext as _
 
-from campaigns.segments.errors import Problem
+from crm.rules.errors import Problem
 
 if TYPE_CHECKING:
     from campaigns.flows.definition import Step

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from campaigns.flows.steps.base import StepKind, go_on
-from campaigns.segments.errors import Problem
+from crm.rules.errors import Problem
 from delivery import channels, outbox
 from delivery.models import Message, MessageContent
 

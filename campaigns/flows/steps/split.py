@@ -8,7 +8,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from campaigns.flows.steps.base import StepKind, go_on
 from campaigns.segments import evaluate, grammar
-from campaigns.segments.errors import Problem, RuleError, join
+from crm.rules.errors import Problem, RuleError, join
 
 
 class SplitConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

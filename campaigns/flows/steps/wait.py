@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 from campaigns.flows.steps.base import StepKind, go_on, wait
-from campaigns.segments.errors import Problem
+from crm.rules.errors import Problem
 
 UNITS = {"minutes": gettext_lazy("minutes"), "hours": gettext_lazy("hours"), "days": gettext_lazy("days")}
 LONGEST = timedelta(days=730)

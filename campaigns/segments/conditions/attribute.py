@@ -6,9 +6,10 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments import fields, operators, rows, words
+from campaigns.segments import fields
 from campaigns.segments.conditions.base import Condition, Query
-from campaigns.segments.sql import Sql, sql
+from crm.rules import inputs, operators, words
+from crm.rules.sql import Sql, sql
 
 
 class AttributeConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,19 +55,19 @@ class Attribute(Condition):
 
     @classmethod
     def read(cls, posted):
-        name = rows.named(posted, "field")
-        typed = rows.first(posted, "field") == rows.OTHER and name != rows.OTHER
+        name = inputs.named(posted, "field")
+        typed = inputs.first(posted, "field") == inputs.OTHER and name != inputs.OTHER
         if typed and not name.startswith(fields.ATTRIBUTE_PREFIX):
             name = fields.ATTRIBUTE_PREFIX + name
-        return {"kind": cls.kind, "field": name, **rows.read_comparison(posted)}
+        return {"kind": cls.kind, "field": name, **inputs.read_comparison(posted)}
 
     @classmethod
     def row(cls, data, suggest):
         name = str(data.get("field") or "")
         known = suggest.field_names()
         return {
-            **rows.name_choice(name, known),
+            **inputs.name_choice(name, known),
             "fields": suggest.fields(),
-            "label": "" if name == rows.OTHER else name.removeprefix(fields.ATTRIBUTE_PREFIX),
-            **rows.comparison(data, suggest.type(name), suggest.values(name), name not in fields.COLUMNS),
+            "label": "" if name == inputs.OTHER else name.removeprefix(fields.ATTRIBUTE_PREFIX),
+            **inputs.comparison(data, suggest.type(name), suggest.values(name), name not in fields.COLUMNS),
         }

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
-from campaigns.segments.sql import Sql, sql
+from crm.rules.sql import Sql, sql
 
 
 class Query(NamedTuple):

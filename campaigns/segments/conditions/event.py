@@ -6,21 +6,12 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments import fields, moments, operators, rows, words
+from campaigns.segments import rows, words
 from campaigns.segments.conditions.base import Condition, Part, Query
-from campaigns.segments.errors import RuleError
-from campaigns.segments.sql import Sql, joined, sql
-
-LONGEST_NAME = 200
-MOST_PROPERTIES = 20
-
-
-class Where(msgspec.Struct, forbid_unknown_fields=True):
-    """A condition on one property of the event."""
-
-    property: str
-    op: str
-    value: Any = msgspec.UNSET
+from crm.rules import moments, operators, paths
+from crm.rules.errors import RuleError
+from crm.rules.sql import Sql, joined, sql
+from crm.rules.where import Where, check_name, check_where, properties
 
 
 class Within(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
@@ -117,7 +108,7 @@ class Event(Condition):
         if config.count and not 0 <= config.count.value <= 1_000_000:
             raise RuleError(_("Give a whole number from 0 to 1000000."), "count.value")
         if config.aggregate:
-            self.aggregated = fields.json_path(config.aggregate.property, "aggregate.property")
+            self.aggregated = paths.json_path(config.aggregate.property, "aggregate.property")
             operators.check_json_scalar(config.aggregate.value, "aggregate.value", ordered=True)
         self.followed_where = []
         if following := config.not_followed_by:
@@ -168,7 +159,7 @@ class Event(Condition):
     def _figure(self) -> Sql:
         """The aggregate compared: exact in numeric; false when no event carries a value."""
         aggregate, symbol = self.config.aggregate, Sql(operators.SYMBOLS[self.config.aggregate.op])
-        found = fields.json_operand("e.properties", self.aggregated).value
+        found = paths.json_operand("e.properties", self.aggregated).value
         number = sql("(CASE WHEN jsonb_typeof({}) = 'number' THEN ({})::numeric END)", found, found)
         value = sql("{}::numeric", str(aggregate.value))
         if aggregate.fn == "distinct":
@@ -226,34 +217,6 @@ class Event(Condition):
     @classmethod
     def row(cls, data, suggest):
         return rows.event(data, suggest)
-
-
-def check_name(name: str, path: str) -> None:
-    """Raises RuleError for a name no event can have."""
-    if not name or len(name) > LONGEST_NAME or any(letter < " " for letter in name):
-        raise RuleError(_("Give the name of an event."), path)
-    operators.check_json_scalar(name, path)
-
-
-def check_where(where: list[Where], path: str) -> list[tuple[tuple[str, ...], operators.Comparison]]:
-    """The checked conditions on properties, each with its JSON path. Raises RuleError."""
-    if len(where) > MOST_PROPERTIES:
-        raise RuleError(_("Give at most %d conditions.") % MOST_PROPERTIES, path)
-    checked = []
-    for index, item in enumerate(where):
-        keys = fields.json_path(item.property, f"{path}[{index}].property")
-        try:
-            checked.append((keys, operators.check(item.op, item.value, "json")))
-        except RuleError as error:
-            raise error.under(f"{path}[{index}]") from error
-    return checked
-
-
-def properties(where, column: str, now) -> list[Sql]:
-    """SQL for each checked condition on the properties in a jsonb column."""
-    return [
-        operators.predicate(fields.json_operand(column, keys), comparison, now) for keys, comparison in where
-    ]
 
 
 def _holds(op: str, left: int, right: int) -> bool:

@@ -6,10 +6,11 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments import operators, rows, words
+from campaigns.segments import rows, words
 from campaigns.segments.conditions.base import Condition, Part, Query
 from campaigns.segments.conditions.event import Within
-from campaigns.segments.sql import Sql, joined, sql
+from crm.rules import operators
+from crm.rules.sql import Sql, joined, sql
 
 # What somebody did -> the events that tell so.
 EVENTS = {

@@ -4,9 +4,9 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments import rows
 from campaigns.segments.conditions.base import Condition
-from campaigns.segments.errors import RuleError
+from crm.rules import inputs
+from crm.rules.errors import RuleError
 
 
 class SegmentConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,7 +39,7 @@ class InSegment(Condition):
 
     @classmethod
     def read(cls, posted):
-        return {"kind": cls.kind, "slug": rows.first(posted, "slug")}
+        return {"kind": cls.kind, "slug": inputs.first(posted, "slug")}
 
     @classmethod
     def row(cls, data, suggest):

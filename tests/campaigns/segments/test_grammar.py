@@ -4,8 +4,8 @@ import pytest
 
 from campaigns.models import Segment
 from campaigns.segments import compiler, evaluate, grammar, sentence
-from campaigns.segments.errors import RuleError
 from crm.models import Profile
+from crm.rules.errors import RuleError
 
 COUNTRY = {"kind": "attribute", "field": "country", "op": "eq", "value": "PL"}
 VISIT = {"kind": "event", "name": "visit"}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from django.utils.translation import gettext as _
 
-from campaigns.segments.errors import RuleError
+from crm.rules.errors import RuleError
 
 _YEAR = "(?!0000)[0-9]{4}"
 _LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"

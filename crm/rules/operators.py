@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 from django.utils.translation import gettext as _
 
-from campaigns.segments import moments
-from campaigns.segments.errors import RuleError
-from campaigns.segments.sql import TRUE, Sql, joined, sql
+from crm.rules import moments
+from crm.rules.errors import RuleError
+from crm.rules.sql import TRUE, Sql, joined, sql
 
 COMPLEMENT = {"ne": "eq", "not_in": "in", "not_contains": "contains", "is_not_set": "is_set"}
 EXISTENCE = ("is_set", "is_not_set")
