@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from config.health import healthz
 from crm import hooks
 
+handler400 = "crm.api.errors.bad_request"
 handler404 = "crm.api.errors.not_found"
 handler500 = "crm.api.errors.server_error"
 

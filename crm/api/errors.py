@@ -1,10 +1,12 @@
 """One error body everywhere: {"error": {"code", "detail", "field"?}}."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.urls import is_valid_path
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions
@@ -75,6 +77,36 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _is_api(request):
         return JsonResponse(body("not_found", _("There is nothing at this address.")), status=404)
     return defaults.page_not_found(request, exception)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400 for what Django itself refuses: as JSON below /api/."""
+    if _is_api(request):
+        return JsonResponse(body("bad_request", _("This request can't be read.")), status=400)
+    return defaults.bad_request(request, exception)
+
+
+class SlashMiddleware:
+    """Below /api/, a request without the slash at the end of its address is told so.
+
+    Django would redirect it, which turns a POST into a GET. Place it before CommonMiddleware.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer 404, naming the right address, where there is one."""
+        path = request.path_info
+        if (
+            _is_api(request)
+            and not path.endswith("/")
+            and not is_valid_path(path)
+            and is_valid_path(f"{path}/")
+        ):
+            detail = _("Addresses end with a slash: %s/") % request.path
+            return JsonResponse(body("not_found", detail), status=404)
+        return self.get_response(request)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -11,9 +11,12 @@ _ERRORS = {
     401: (_("No key, or one that is unknown or revoked."), "not_authenticated"),
     403: (_("The key lacks the scope, or may not be used from this site."), "scope_missing"),
     404: (_("There is no such thing."), "not_found"),
-    409: (_("A name belongs to another profile."), "email_taken"),
+    406: (_("Answers are JSON: accept application/json."), "not_acceptable"),
+    409: (_("It collides with something else, such as a name that belongs to another profile."), "email_taken"),
     413: (_("The body is larger than 5 MB."), "too_large"),
     415: (_("The body is not application/json."), "unsupported_media_type"),
+    422: (_("This Idempotency-Key was used for another request."), "idempotency_mismatch"),
+    429: (_("Too many requests; `Retry-After` says when to go on, in seconds."), "too_many_requests"),
 }
 
 

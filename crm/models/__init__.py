@@ -22,7 +22,9 @@ from crm.models.consent import (
     Topic,
 )
 from crm.models.devices import Device
+from crm.models.event_files import EventFile, EventFileReject
 from crm.models.events import Event, LogCursor, UndatedEvent
+from crm.models.idempotency import IdempotentAnswer
 from crm.models.places import LastLocation, PersonPlace, Place
 from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
 from crm.models.profiles import Identifier, Profile, ProfileMerge
@@ -40,6 +42,9 @@ __all__ = [
     "CrmPurchase",
     "Device",
     "Event",
+    "EventFile",
+    "EventFileReject",
+    "IdempotentAnswer",
     "Identifier",
     "LastLocation",
     "LegalBasis",
