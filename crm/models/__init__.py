@@ -24,8 +24,10 @@ from crm.models.consent import (
 from crm.models.devices import Device
 from crm.models.event_files import EventFile, EventFileReject
 from crm.models.events import Event, LogCursor, UndatedEvent
+from crm.models.identity import IdentityConflict, IdentityRules
 from crm.models.idempotency import IdempotentAnswer
 from crm.models.places import LastLocation, PersonPlace, Place
+from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal
 from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
 from crm.models.profiles import Identifier, Profile, ProfileMerge
 from crm.models.uploads import Upload, UploadPart
@@ -34,18 +36,24 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
+    "AuditEntry",
     "CatalogueSettings",
     "ChannelTerms",
     "Connection",
     "Consent",
     "ConsentChange",
+    "CrmErasure",
     "CrmPurchase",
     "Device",
+    "ErasedName",
     "Event",
     "EventFile",
     "EventFileReject",
+    "EventRetention",
     "IdempotentAnswer",
     "Identifier",
+    "IdentityConflict",
+    "IdentityRules",
     "LastLocation",
     "LegalBasis",
     "ListImport",
@@ -59,6 +67,7 @@ __all__ = [
     "ProductInterest",
     "Profile",
     "ProfileMerge",
+    "Removal",
     "SourceRecord",
     "Suppression",
     "SyncHint",

@@ -25,6 +25,8 @@ class Profile(models.Model):
     birthday = models.DateField(_("birthday"), null=True, blank=True)
     lifecycle_stage = models.TextField(_("lifecycle stage"), null=True, blank=True)
     attributes = models.JSONField(_("attributes"), default=dict, db_default={}, blank=True)
+    # field or "attributes.<name>" -> [who told it last, when]
+    sources = models.JSONField(_("sources"), default=dict, db_default={}, blank=True, editable=False)
     first_seen = models.DateTimeField(_("first seen"), null=True, blank=True)
     last_seen = models.DateTimeField(_("last seen"), null=True, blank=True)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
@@ -78,6 +80,12 @@ class Identifier(models.Model):
     kind = models.TextField(_("kind"))
     value = models.TextField(_("value"))
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="identifiers")
+    verified = models.BooleanField(
+        _("proven"),
+        default=False,
+        db_default=False,
+        help_text=_("A server, a CRM or a proof told it, and not only a browser."),
+    )
     created_at = models.DateTimeField(_("since"), db_default=Now(), editable=False)
 
     class Meta:
@@ -92,14 +100,19 @@ class Identifier(models.Model):
 
 
 class ProfileMerge(models.Model):
-    """One profile that was folded into another, with what is needed to tell them apart again."""
+    """One profile that was folded into another, with what is needed to tell them apart again.
+
+    `moved` says what moved: {table: [row numbers]}, and more under keys of crm/merging.py; None: nobody wrote it down.
+    """
 
     loser_id = models.BigIntegerField(_("merged profile"), db_index=True)
     winner = models.ForeignKey(Profile, models.CASCADE, related_name="merges", verbose_name=_("into"))
     reason = models.TextField(_("reason"))
     snapshot = models.JSONField(_("the merged profile as it was"))
+    moved = models.JSONField(_("what moved"), null=True, editable=False)
     merged_at = models.DateTimeField(_("merged"), db_default=Now(), editable=False)
 
     class Meta:
         verbose_name = _("merge")
         verbose_name_plural = _("merges")
+        permissions = [("merge_profile", _("Can join profiles and part them again"))]
