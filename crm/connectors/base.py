@@ -198,6 +198,7 @@ class Connector:
     objects: ClassVar[tuple[ObjectType, ...]]
     write_batch: ClassVar[int] = 0  # records that `write` takes at once; 0: nothing can be written back
     takes_activities: ClassVar[bool] = False
+    erase_batch: ClassVar[int] = 0  # records of people that `erase` takes at once; 0: it can erase nobody
     # Fields of Config that say which account it is; with another one its records are others.
     identity_fields: ClassVar[tuple[str, ...]] = ()
     complete: ClassVar[bool] = True  # a record that it doesn't list is gone; a file says nothing about others
@@ -279,6 +280,13 @@ class Connector:
 
     def send(self, object_name: str, activities: Sequence[Activity]) -> list[str | None]:
         """Add to the CRM's timeline; per activity None or a sentence why it was refused."""
+        raise NotImplementedError
+
+    def erase(self, object_name: str, ids: Sequence[str]) -> list[str | None]:
+        """Delete at most `erase_batch` records of people by the surest way the CRM has.
+
+        Per record None (also if there is none any more: it may be asked for twice) or a sentence why it was refused.
+        """
         raise NotImplementedError
 
     def hook(self, request: HookRequest) -> HookAnswer:

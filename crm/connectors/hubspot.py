@@ -63,6 +63,7 @@ class HubSpot(Connector):
     credentials: HubSpotCredentials
     identity_fields = ("server",)
     write_batch = BATCH
+    erase_batch = BATCH
     takes_activities = True
     hook_help = gettext_lazy(
         "In HubSpot, open the app → Webhooks, enter this address as the target URL, and subscribe to contacts, "
@@ -200,6 +201,10 @@ class HubSpot(Connector):
     def send(self, object_name: str, activities: Sequence[Activity]) -> list[str | None]:
         """See Connector. The events must be defined in HubSpot, with the activities' names."""
         return hubspot_writing.send(self._api, self._portal() if activities else "", activities)
+
+    def erase(self, object_name: str, ids: Sequence[str]) -> list[str | None]:
+        """See Connector."""
+        return hubspot_writing.erase(self._api, KINDS[object_name], ids)
 
     def hook(self, request: HookRequest) -> HookAnswer:
         """See Connector."""

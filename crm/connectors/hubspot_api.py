@@ -231,6 +231,22 @@ class Api:
         """Add one event to the timeline."""
         self._ask(None, lambda: self._send, "analytics.behavioral_events.send", (event,))
 
+    def erase(self, kind: Kind, record_id: str) -> None:
+        """Delete one record for good, as privacy laws ask for; RefusedError with 404 if there is none.
+
+        The client has no method for it: https://developers.hubspot.com/docs/api/crm/contacts (GDPR delete).
+        """
+        scope = kind.scope.replace(".read", ".write")
+        path = (f"/crm/v3/objects/{kind.name}/gdpr-delete", "POST")
+        options = {
+            "header_params": {"Content-Type": "application/json"},
+            "body": {"objectId": record_id},
+            "response_types_map": {},
+            "auth_settings": ["oauth2"],
+            "_return_http_data_only": True,
+        }
+        self._ask(None, lambda: self._raw, scope, path, options)
+
     def portal_id(self) -> str:
         """The account's number."""
         options = {"response_types_map": {}, "auth_settings": ["oauth2"], "_return_http_data_only": True}

@@ -15,6 +15,7 @@ from crm.connectors.hubspot_values import Kind, written
 # HubSpot refuses a whole batch for one bad value, with these.
 ABOUT_A_ROW = (400, 404, 409, 413)
 ALREADY_THERE = 409
+UNKNOWN = 404
 
 Properties = dict[str, str]
 
@@ -84,6 +85,21 @@ def _sentence(message: str) -> str:
     if not message:
         return _("HubSpot does not say what became of it.")
     return _("HubSpot refused it: %s") % normalise.shortened(message, 300)
+
+
+def erase(api: Api, kind: Kind, ids: Sequence[str]) -> list[str | None]:
+    """See Connector.erase. HubSpot takes one record at a time, and forgets its email address for good."""
+    said: list[str | None] = []
+    for record_id in ids:
+        try:
+            api.erase(kind, record_id)
+        except RefusedError as error:
+            if error.status not in ABOUT_A_ROW:
+                raise
+            said.append(None if error.status == UNKNOWN else _sentence(error.said))
+        else:
+            said.append(None)
+    return said
 
 
 def send(api: Api, portal_id: str, activities: Sequence[Activity]) -> list[str | None]:

@@ -46,6 +46,7 @@ RETRIES, PATIENCE = 5, 60.0
 QUICKLY = 1, 8.0  # where somebody is waiting for the answer
 WRITTEN = 200  # records in one call, Salesforce's limit
 WRITE_ATTEMPTS = 4
+DELETED = ("ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY")
 LOCKED = ("UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE")
 
 
@@ -64,6 +65,7 @@ class Salesforce(Connector):
     config: SalesforceConfig
     credentials: SalesforceCredentials
     write_batch = WRITTEN
+    erase_batch = WRITTEN
     identity_fields = ("server", "domain")
     hook_help = gettext_lazy(
         "In Salesforce: Setup → Workflow Actions → Outbound Messages → New; choose the object, as “Endpoint URL” "
@@ -177,6 +179,21 @@ class Salesforce(Connector):
             if not result.success:
                 for index in asked[record_id]:
                     said[index] = _why(result)
+        return said
+
+    def erase(self, object_name: str, ids: Sequence[str]) -> list[str | None]:
+        """See Connector. Salesforce keeps what is deleted in its recycle bin for 15 days, then it is gone for good."""
+        whole = {record_id: long_form(record_id) for record_id in ids}
+        wanted = list(dict.fromkeys(record_id for record_id in whole.values() if record_id))
+        results = dict(zip(wanted, self._api.delete(wanted) if wanted else [], strict=True))
+        said: list[str | None] = []
+        for record_id in ids:
+            result = results.get(whole[record_id] or "")
+            if result is None:
+                said.append(_("This is no id of a Salesforce record."))
+            else:
+                gone = any(error.status_code in DELETED for error in result.errors)
+                said.append(None if result.success or gone else _why(result))
         return said
 
     def hook(self, request: HookRequest) -> HookAnswer:

@@ -202,6 +202,17 @@ class Api:
             raise self.garbled()
         return results
 
+    def delete(self, ids: Sequence[str]) -> list[RowResult]:
+        """Put up to 200 records into the recycle bin, each with its own outcome, in their order."""
+        params = {"ids": ",".join(ids), "allOrNone": "false"}
+        results = self._read(
+            list[RowResult],
+            lambda client: client.restful("composite/sobjects", params=params, method="DELETE") or [],
+        )
+        if len(results) != len(ids):
+            raise self.garbled()
+        return results
+
     # Bulk 2.0. The library can only run a job from its beginning to its end; its parts can go on with one.
 
     def start_job(self, soql: str) -> Job:

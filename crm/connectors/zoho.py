@@ -71,6 +71,7 @@ class Zoho(Connector):
     config: ZohoConfig
     credentials: ZohoCredentials
     write_batch = WRITE_ROWS
+    erase_batch = WRITE_ROWS
     identity_fields = ("server",)
     hook_help = gettext_lazy(
         "Nothing to set up: at every sync the subscription to Zoho's notifications is renewed if it is about to end."
@@ -162,6 +163,16 @@ class Zoho(Connector):
         said |= dict(zip(places, self._update(MODULES[object_name], rows), strict=True))
         return [said[place] for place in range(len(changes))]
 
+    def erase(self, object_name: str, ids: Sequence[str]) -> list[str | None]:
+        """See Connector. Zoho keeps what is deleted in its recycle bin for 60 days."""
+        said: dict[str, str | None] = {
+            record_id: None if record_id.isdecimal() else _("%s is no record id of Zoho.") % record_id
+            for record_id in ids
+        }
+        wanted = [record_id for record_id, refused in said.items() if refused is None]
+        said |= zip(wanted, self._delete(MODULES[object_name], wanted), strict=True)
+        return [said[record_id] for record_id in ids]
+
     def hook(self, request: HookRequest) -> HookAnswer:
         """See Connector."""
         try:
@@ -225,6 +236,23 @@ class Zoho(Connector):
             raise ConnectorError(_("Zoho sent an answer that makes no sense; the next run tries again."))
         return [_complaint(result) for result in results]
 
+    def _delete(self, module: str, ids: list[str]) -> list[str | None]:
+        """Delete records; a batch that is refused as a whole is halved until the culprit stands alone."""
+        if not ids:
+            return []
+        try:
+            results = self._api.delete(module, ids)
+        except RefusedError as error:
+            if error.code in HOPELESS:
+                raise
+            if len(ids) == 1:
+                return [str(error)]
+            half = len(ids) // 2
+            return self._delete(module, ids[:half]) + self._delete(module, ids[half:])
+        if len(results) != len(ids):
+            raise ConnectorError(_("Zoho sent an answer that makes no sense; the next run tries again."))
+        return [None if _unknown(result) else _complaint(result) for result in results]
+
 
 class _Call(msgspec.Struct):
     """What Zoho posts about a change."""
@@ -241,6 +269,12 @@ def _channel_end(details: dict[str, Any]) -> datetime | None:
         return min(datetime.fromisoformat(event["channel_expiry"]) for event in details["events"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _unknown(result: dict[str, Any]) -> bool:
+    """Whether Zoho says of one row that it has no such record."""
+    details = result.get("details")
+    return result.get("status") != "success" and isinstance(details, dict) and details.get("api_name") == "id"
 
 
 def _complaint(result: dict[str, Any]) -> str | None:

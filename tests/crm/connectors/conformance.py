@@ -281,6 +281,17 @@ class Conformance:
         assert connector.write(name, [Change(first, {field: None})]) == [None]
         assert crm.value(first, field) in (None, "")
 
+    def test_people_are_erased_and_twice_does_no_harm(self, crm):
+        connector, name = crm.connector(), self.person(crm)
+        if not connector.erase_batch:
+            pytest.skip("It can erase nobody.")
+        victim, kept = sorted(crm.ids())[:2]
+        assert connector.erase(name, []) == []
+        for _ in range(2):
+            assert connector.erase(name, [victim, "987654321987654321"])[0] is None
+            assert victim not in crm.ids()
+            assert kept in crm.ids()
+
     def test_a_call_from_a_stranger_is_refused(self, crm):
         connector = crm.connector()
         now = datetime.fromisoformat("2026-11-01T12:00:00+00:00")

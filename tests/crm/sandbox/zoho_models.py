@@ -36,6 +36,7 @@ QUERIES = (  # (method, path, module of operations.json, its list of parameters)
     ("GET", r"/crm/v8/\w+/deleted\Z", "record", "GetDeletedRecordsParam"),
     ("GET", r"/crm/v8/\w+/actions/count\Z", "record", "RecordCountParam"),
     ("GET", r"/crm/v8/\w+\Z", "record", "GetRecordsParam"),
+    ("DELETE", r"/crm/v8/\w+\Z", "record", "DeleteRecordsParam"),
 )
 OPEN_MODELS = {"record.Record"}  # whose further keys are the module's fields
 
