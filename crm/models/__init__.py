@@ -1,5 +1,6 @@
 from crm.models.alerts import Alert
 from crm.models.api_keys import ApiKey
+from crm.models.computed import ComputedAttribute, ComputedValue
 from crm.models.connections import (
     AccessToken,
     Connection,
@@ -36,6 +37,8 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
+    "ComputedAttribute",
+    "ComputedValue",
     "AuditEntry",
     "CatalogueSettings",
     "ChannelTerms",
