@@ -63,6 +63,32 @@ def revoke(name: str, now: datetime | None = None) -> bool:
     return bool(ApiKey.objects.filter(name=name, revoked_at=None).update(revoked_at=now or timezone.now()))
 
 
+def renew_identity_secret(key: ApiKey) -> str:
+    """Give a public key a new secret for proofs (crm/proof.py) and return it; those made with the old one end.
+
+    Raises:
+        ValueError: a server's key, which needs no proofs.
+    """
+    if ApiKey.Scope.BROWSER not in key.scopes:
+        raise ValueError("Only a public key has an identity secret.")
+    secret = secrets.token_urlsafe(32)
+    key.identity_secret = {"secret": secret}
+    key.save(update_fields=["identity_secret"])
+    return secret
+
+
+def require_proof(key: ApiKey, required: bool) -> None:
+    """Let pages name people only with a proof, or again without one.
+
+    Raises:
+        ValueError: a proof is asked for that nobody could make.
+    """
+    if required and not key.identity_secret.get("secret"):
+        raise ValueError("Make an identity secret first.")
+    key.requires_proof = required
+    key.save(update_fields=["requires_proof"])
+
+
 def origin(site: str) -> str:
     """The origin of a site as browsers write it: scheme, host and, unless it is the default, port.
 

@@ -5,9 +5,14 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.fields import EncryptedJSONField
+
 
 class ApiKey(models.Model):
-    """One key, of which only the SHA-256 digest is kept."""
+    """One key, of which only the SHA-256 digest is kept.
+
+    `identity_secret` of a public key is {"secret": …}, with which the site signs its people's names (crm/proof.py).
+    """
 
     class Scope(models.TextChoices):
         READ = "read", _("read profiles and reports")
@@ -25,6 +30,16 @@ class ApiKey(models.Model):
         blank=True,
         help_text=_(
             "Sites that may use a public key, such as https://shop.example.com. Empty: this site only."
+        ),
+    )
+    identity_secret = EncryptedJSONField(default=dict, editable=False)
+    requires_proof = models.BooleanField(
+        _("names need a proof"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Pages may say who their visitor is only with a proof that your server has made. Without this, what a "
+            "page says is kept, but never answered with anything about the person."
         ),
     )
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)

@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import identity, normalise, subscriptions
+from crm import identity, normalise, proof, subscriptions
 from crm.api import schemas
 from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
@@ -125,7 +125,7 @@ class SubscriptionsView(BrowserAccess, ApiView):
             detail = _("A browser key can't name profiles by id.")
             raise ApiError(400, "not_allowed", detail, field="profile.id")
         try:
-            reference = identity.normal(wanted.profile)
+            who = proof.judge(request.auth, identity.normal(wanted.profile))
             details = subscriptions.Details(
                 origin=request.META.get("HTTP_ORIGIN", ""),
                 user_agent=request.META.get("HTTP_USER_AGENT", ""),
@@ -137,7 +137,7 @@ class SubscriptionsView(BrowserAccess, ApiView):
                 agreed_seconds_ago=wanted.agreed_seconds_ago or 0,
             )
             device, created = subscriptions.subscribe(
-                reference, wanted.subscription, details, "sdk" if public else "api", pushhosts.allowed
+                who.reference, wanted.subscription, details, "sdk" if public else "api", pushhosts.allowed
             )
         except normalise.Rejection as rejection:
             raise rejected(rejection) from rejection
