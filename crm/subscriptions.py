@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import transaction
 from django.utils import timezone
 
-from crm import consent, identity, log, traits
+from crm import consent, identity, log, opt_in, traits
 from crm.models import Device
 
 WEBPUSH = "webpush"
@@ -94,16 +94,26 @@ def subscribe(
     }
     device, created = Device.objects.update_or_create(endpoint=subscription.endpoint, defaults=fields)
     agreed_at = now - timedelta(seconds=details.agreed_seconds_ago)
-    consent.record(
+    where = opt_in.proof(details.origin, details.user_agent, details.language)
+    opt_in.answer(
         [
             consent.Change(
-                profile_id, kind, key, consent.SUBSCRIBED, source, agreed_at, details.wording[:MAX_WORDING]
+                profile_id,
+                kind,
+                key,
+                consent.SUBSCRIBED,
+                source,
+                agreed_at,
+                details.wording[:MAX_WORDING],
+                legal_basis="",
+                proof=where,
             )
             for kind, key in [
                 (consent.CHANNEL, WEBPUSH),
                 *((consent.TOPIC, topic) for topic in details.topics),
             ]
-        ]
+        ],
+        now=now,
     )
     known = traits.taken({"language": details.language, "timezone": details.timezone})
     traits.fill_gaps([(profile_id, known)])
