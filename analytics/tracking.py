@@ -1,4 +1,4 @@
-"""Reports from people's devices: a push was shown, clicked or dismissed."""
+"""Reports from people's devices: a push or in-app message was shown, clicked or dismissed."""
 
 from datetime import datetime, timedelta
 
@@ -6,10 +6,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from crm import log
-from delivery import tokens
+from delivery import channels, tokens
 from delivery.models import Delivery
 
-# A click on a push opens the page behind it, so it is both.
+# A click on a message opens the page behind it, so it is both.
 NAMES = {
     "shown": ("message_delivered",),
     "clicked": ("message_opened", "message_clicked"),
@@ -24,10 +24,10 @@ class BadReport(ValueError):
 
 @transaction.atomic
 def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:
-    """Store in the log what a device says happened to a push; return whether it is news.
+    """Store in the log what a device says happened to a message; return whether it is news.
 
     Args:
-        token: as made by `delivery.tokens.make`; it came in the push.
+        token: as made by `delivery.tokens.make`; it came with the message.
         kind: "shown", "clicked" or "dismissed".
         at: the device's time; ignored where it can't be right.
 
@@ -75,4 +75,6 @@ def record(token: str, kind: str, at: datetime | None = None, now: datetime | No
         )
         for name in NAMES[kind]
     ]
+    if delivery.channel in channels.everything():
+        channels.get(delivery.channel).reported(delivery.pk, kind, min(at, now))
     return log.append_once(events, now) > 0

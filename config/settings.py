@@ -35,6 +35,8 @@ NUDGE_DEMO = env.bool("NUDGE_DEMO", False)
 NUDGE_PUBLIC_URL = env.str("NUDGE_PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
 NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
+# Whether somebody who opens a link in a message is taken for whom it was sent to.
+NUDGE_LINK_VISITORS = env.bool("NUDGE_LINK_VISITORS", True)
 NUDGE_SANDBOX_URL = env.str("NUDGE_SANDBOX_URL", f"http://127.0.0.1:{PORT + 1}")
 if NUDGE_DEMO:
     # The demo's make-believe subscribers have their push service in the sandbox.

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from crm import signals
+from crm import proof, signals
 
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
@@ -13,6 +13,9 @@ ERASED = "the person was erased"
 
 def connect() -> None:
     """Called once when the app is ready."""
+    from delivery import clicks
+
+    proof.register(clicks.people)
     signals.profiles_merging.connect(move_deliveries, dispatch_uid="delivery.move_deliveries")
     signals.profiles_erased.connect(forget_people, dispatch_uid="delivery.forget_people")
 

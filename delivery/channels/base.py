@@ -83,6 +83,7 @@ class Channel(ABC):
     Form: ClassVar[type[ContentForm]]
     repeatable: ClassVar[bool] = False
     listed: ClassVar[bool] = True  # offered to marketers
+    opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
 
     @abstractmethod
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
@@ -103,6 +104,10 @@ class Channel(ABC):
         `parcels` is read as there is room; a parcel that was read may have been sent. Nothing is raised for a
         single parcel.
         """
+
+    def reported(self, delivery_id: int, kind: str, at: datetime) -> None:
+        """Told that a device showed a message, or that the person clicked or closed it: "shown", "clicked",
+        "dismissed". In the transaction that logs it."""
 
     def compile(self, content: dict[str, Any]) -> Compiled:
         """Return authored JSON ready to be filled in; ContentError when it is not fit to be sent."""

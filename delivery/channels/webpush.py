@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from crm.models import Device
-from delivery import encryption, httpclient, pushhosts, tokens, vapid
+from delivery import clicks, encryption, httpclient, pushhosts, tokens, vapid
 from delivery.channels import register
 from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
 from delivery.content import ContentError, Link
@@ -190,7 +190,7 @@ class WebPush(Channel):
             ContentError: it is larger than a push may be.
         """
         tag = content.tag or f"nudge-{delivery.pk}"
-        plaintext = _plaintext(content, tag, tokens.make(delivery.pk))
+        plaintext = _plaintext(content, tag, tokens.make(delivery.pk), clicks.make(delivery.pk))
         if len(plaintext) > encryption.MAX_PLAINTEXT:
             raise ContentError("body", _too_big(len(plaintext)))
         ttl = content.ttl_hours * 3600 or MAX_TTL
@@ -202,7 +202,8 @@ class WebPush(Channel):
         if not found:
             # Variables count with their source: what they stand for is seldom much longer.
             authored = msgspec.convert(content, WebPushContent)
-            size = len(_plaintext(authored, authored.tag or "nudge-1000000000", tokens.make(1_000_000_000)))
+            pk = 1_000_000_000
+            size = len(_plaintext(authored, authored.tag or f"nudge-{pk}", tokens.make(pk), clicks.make(pk)))
             if size > encryption.MAX_PLAINTEXT:
                 found.append(ContentError("body", _too_big(size)))
         return found
@@ -305,10 +306,12 @@ def _topic(tag: str) -> str:
     return vapid.b64url(hashlib.sha256(tag.encode()).digest()[:24])
 
 
-def _plaintext(content: WebPushContent, tag: str, token: str) -> bytes:
+def _plaintext(content: WebPushContent, tag: str, token: str, click: str) -> bytes:
     shown = {name: getattr(content, name) for name in ("title", "body", "icon", "image", "badge", "url")}
     payload: dict[str, Any] = {name: value for name, value in shown.items() if value}
     payload |= {"tag": tag, "token": token, "track": f"{settings.NUDGE_PUBLIC_URL}/t/push/"}
+    if click and (content.url or content.actions):
+        payload["click"] = click  # the worker adds it to links that lead to its own site
     if content.actions:
         payload["actions"] = [
             {"action": str(number), "title": action.title, **({"url": action.url} if action.url else {})}

@@ -1,5 +1,6 @@
 from delivery.models.deliveries import Attempt, Delivery
+from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.messages import Message, MessageContent
 
-__all__ = ["Attempt", "Delivery", "Message", "MessageContent", "VapidKey"]
+__all__ = ["Attempt", "Delivery", "InAppMessage", "Message", "MessageContent", "VapidKey"]
