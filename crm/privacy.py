@@ -1,7 +1,9 @@
 """Forgetting a person for good.
 
 What remains of an erased person: an empty profile under its number, the history of consents (proof that what was
-sent was allowed), events without anything but numbers, and the ids of CRM records so that they never return.
+sent was allowed), events without anything but their names, times and amounts (so that counts and revenue of reports
+stay right), the ids of CRM records and digests of names (`crm.tombstones`) so that no import brings them back, and
+the audit log, which knows people by their numbers only.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,14 +14,19 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection as database
 from django.db import transaction
+from django.db.models import Model, Q
 from django.utils import timezone
 
-from crm import log, signals
+from crm import connectors, consent, log, signals, tombstones
 from crm.models import (
     Connection,
-    Consent,
+    CrmErasure,
     Device,
     Identifier,
+    IdentityConflict,
+    LastLocation,
+    PersonPlace,
+    ProductInterest,
     Profile,
     ProfileMerge,
     SyncHint,
@@ -43,13 +50,25 @@ _OURS = [
     "key",
     "state",
 ]
+# Of everybody's events only these numbers stay: what reports add up. Any other may tell something about a person (an
+# age, a house number, an order's number that leads back to them).
+_AMOUNTS = ["value", "previous_value", "total", "amount", "revenue"]
+_GONE: tuple[type[Model], ...] = (
+    Identifier,
+    Device,
+    WrittenRecord,
+    ProductInterest,
+    PersonPlace,
+    LastLocation,
+)
 _BLANK = (
     *("external_id", "email", "phone", "first_name", "last_name", "language", "timezone", "country", "city"),
     *("latitude", "longitude", "birthday", "lifecycle_stage", "first_seen", "last_seen"),
 )
 _STRIPPED = """
     (SELECT coalesce(jsonb_object_agg(key, value), '{{}}') FROM jsonb_each(properties)
-     WHERE jsonb_typeof(value) = 'number' OR (key = 'currency' AND length(value #>> '{{}}') <= 3) OR ({ours}))
+     WHERE (jsonb_typeof(value) = 'number' AND key = ANY(%(amounts)s))
+        OR (key = 'currency' AND length(value #>> '{{}}') <= 3) OR ({ours}))
 """
 # The CRM records of these profiles: those that are live, and those that were deleted before.
 _RECORDS = """
@@ -116,12 +135,32 @@ def present(profile_ids: Collection[int]) -> dict[int, int]:
         return dict(cursor.fetchall())
 
 
+def in_crms(profile_ids: Collection[int]) -> list[tuple[int, int, str, str]]:
+    """The live records of these people in CRMs that can erase, as (profile id, connection id, object, record id)."""
+    able = [kind for kind, connector in connectors.kinds().items() if connector.erase_batch]
+    with database.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT i.profile_id, c.id, s.object, s.record_id FROM crm_identifier i
+            JOIN crm_connection c ON c.slug = split_part(i.kind, ':', 1) AND c.kind = ANY(%s)
+            JOIN crm_sourcerecord s ON s.connection_id = c.id AND s.state = 'live'
+                AND s.object = substr(i.kind, length(c.slug) + 2) AND s.record_id = i.value
+            WHERE i.profile_id = ANY(%s) ORDER BY i.profile_id, c.id, s.object, s.record_id
+            """,
+            [able, list(profile_ids)],
+        )
+        return cursor.fetchall()
+
+
 @transaction.atomic
-def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None) -> None:
-    """Forget these people here, whatever any CRM says about them later.
+def erase(
+    profile_ids: Collection[int], reason: str, now: datetime | None = None, crms: bool = False
+) -> list[int]:
+    """Forget these people here, whatever any CRM says about them later; return those that there were.
 
     Args:
         reason: a code without anything personal, such as "crm" or "request".
+        crms: have their records in CRMs erased too; `crm.sync.erasures` does it after commit.
     """
     now = now or timezone.now()
     ids = list(
@@ -131,7 +170,22 @@ def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None
         .values_list("pk", flat=True)
     )
     if not ids:
-        return
+        return []
+    if crms:
+        CrmErasure.objects.bulk_create(
+            [
+                CrmErasure(
+                    profile_id=profile_id,
+                    connection_id=connection_id,
+                    object=object_name,
+                    record_id=record_id,
+                    due_at=now,
+                )
+                for profile_id, connection_id, object_name, record_id in in_crms(ids)
+            ],
+            ignore_conflicts=True,
+        )
+    tombstones.keep(ids)
     signals.profiles_erased.send(sender=None, profile_ids=ids)
     # What remembers a profile by its number may know a person by that of a profile that was merged into theirs.
     merged = ProfileMerge.objects.filter(winner_id__in=ids).values_list("loser_id", flat=True)
@@ -141,19 +195,22 @@ def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None
         "known": known,
         "now": now,
         "ours": _OURS,
+        "amounts": _AMOUNTS,
         "locals": [left_by(pk) for pk in known],
     }
     with database.cursor() as cursor:
         for statement in (_RECORDS, *_ERASURE):
             cursor.execute(statement, values)
-    for model in (Identifier, Device, Consent, WrittenRecord):
+    for model in _GONE:
         model._default_manager.filter(profile_id__in=ids).delete()
+    consent.forget(ids)
+    IdentityConflict.objects.filter(Q(first_id__in=known) | Q(second_id__in=known)).delete()
     # The admin's history of a profile calls it by the person's name.
     history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))
-    history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED)
+    history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED, change_message="")
     ProfileMerge.objects.filter(winner_id__in=ids).delete()  # they keep the merged profiles as they were
     Profile.objects.filter(pk__in=ids).update(
-        **dict.fromkeys(_BLANK), attributes={}, updated_at=timezone.now()
+        **dict.fromkeys(_BLANK), attributes={}, sources={}, updated_at=timezone.now()
     )
     log.append(
         [
@@ -168,6 +225,7 @@ def erase(profile_ids: Collection[int], reason: str, now: datetime | None = None
             for profile_id in ids
         ]
     )
+    return ids
 
 
 def forget(

@@ -46,6 +46,7 @@ class FakeCrm:
         self.script: Iterator[Page] | None = None  # pages to give out instead of the truth
         self.refused: set[str] = set()  # ids that make a read fail
         self.read_ids: list[str] = []
+        self.erased: list[str] = []
         self.budget: Budget | None = None
         self.down: str = ""
         self.watched: list[str] = []
@@ -87,6 +88,7 @@ class FakeConnector(Connector):
     Config, Credentials, Form = Config, Credentials, forms.Form
     objects = (ObjectType("people", "People", "person", chosen=True), ObjectType("leads", "Leads", "person"))
     identity_fields = ("account",)
+    erase_batch = 2
     crm: FakeCrm
 
     @property
@@ -132,6 +134,13 @@ class FakeConnector(Connector):
                 current=start is None,
                 until=self.crm.now if last else None,
             )
+
+    def erase(self, object_name, ids):
+        self._call()
+        assert len(ids) <= self.erase_batch
+        self.crm.erased += ids
+        self.crm.delete(*(one for one in ids if one in self.crm.people), erased=True)
+        return ["It is locked." if one in self.crm.refused else None for one in ids]
 
     def read(self, object_name, ids, names):
         self._call()
