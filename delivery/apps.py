@@ -9,6 +9,7 @@ class DeliveryConfig(AppConfig):
     verbose_name = _("Messages")
 
     def ready(self):
-        from delivery import wiring
+        from delivery import slots, wiring
 
         wiring.connect()
+        slots.connect()

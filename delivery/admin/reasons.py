@@ -5,12 +5,23 @@ from django.utils.translation import gettext_lazy
 
 from delivery.dispatch.claim import NO_CONTENT
 from delivery.dispatch.recovery import UNKNOWN
-from delivery.policies import consent, guards, reachability, suppression
+from delivery.policies import consent, guards, preferences, reachability, suppression
 
 WORDS = {
     consent.NO_CONSENT: gettext_lazy(
         "This person has not agreed to the channel, or has left the channel or the topic since."
     ),
+    consent.NOTHING_TO_CONFIRM: gettext_lazy(
+        "This message asks for a confirmation, and nothing of this person waits for one."
+    ),
+    consent.ASKED_ALREADY: gettext_lazy(
+        "This person was asked for a confirmation by this channel within the last day."
+    ),
+    preferences.ONLY_IMPORTANT: gettext_lazy(
+        "This person wants only what is important about the topic, and the message is not marked so."
+    ),
+    preferences.QUIET: gettext_lazy("It waits for the end of the quiet hours that this person has chosen."),
+    preferences.WEEKLY_LIMIT: gettext_lazy("This person wants at most one message a week about the topic."),
     reachability.NO_DEVICE: gettext_lazy(
         "This person has no browser or device that can be reached any more."
     ),

@@ -16,6 +16,20 @@ class Message(models.Model):
         default="",
         help_text=_("People can leave a topic without leaving the channel."),
     )
+    important = models.BooleanField(
+        _("important"),
+        default=False,
+        db_default=False,
+        help_text=_("Also for those who want only what is important about the topic."),
+    )
+    confirms = models.BooleanField(
+        _("asks for confirmation"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Carries the link of a double opt-in: only those get it whose yes waits to be confirmed."
+        ),
+    )
     goal_event = models.TextField(
         _("goal"), blank=True, default="purchase", help_text=_("The event that counts as a conversion.")
     )

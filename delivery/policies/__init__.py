@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from delivery.models import Delivery
-from delivery.policies import consent, expiry, guards, reachability, suppression
+from delivery.policies import consent, expiry, guards, preferences, reachability, suppression
 from delivery.policies.verdicts import Facts, Policy, Verdict, defer, expire, fail, suppress
 
 __all__ = [
@@ -19,13 +19,16 @@ __all__ = [
     "suppress",
 ]
 
-# In this order; the first verdict counts.
+# In this order; the first verdict counts. What takes a place under a limit comes last: nothing after it may refuse.
 POLICIES: tuple[Policy, ...] = (
     expiry.judge,
     consent.judge,
     suppression.judge,
     reachability.judge,
     guards.judge,
+    preferences.judge,
+    consent.judge_last,
+    preferences.judge_last,
 )
 
 

@@ -1,21 +1,46 @@
 """Did they agree, and do they still?"""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from crm import consent
+from crm import consent, opt_in
+from delivery import channels, slots
 from delivery.models import Delivery
 from delivery.policies.verdicts import Facts, Verdict, suppress
 
 NO_CONSENT = "no consent"
+NOTHING_TO_CONFIRM = "nothing to confirm"
+ASKED_ALREADY = "asked already"
+ASKED_AGAIN_AFTER = timedelta(days=1)
 
 
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
-    """Let through only those who are subscribed to the channel and have not left the topic."""
+    """Let through only those who are subscribed to the channel and have not left the topic.
+
+    A message that asks for confirmation goes to those alone whose yes waits for it.
+    """
     groups: dict[tuple[str, str], list[Delivery]] = {}
     for delivery in deliveries:
-        groups.setdefault((delivery.channel, delivery.message.topic), []).append(delivery)
+        about = "" if delivery.message.confirms else delivery.message.topic
+        groups.setdefault((delivery.channel, about), []).append(delivery)
     verdicts: dict[int, Verdict] = {}
     for (channel, topic), group in groups.items():
-        agreed = consent.subscribed({delivery.profile_id for delivery in group}, channel, topic)
-        verdicts |= {d.pk: suppress(NO_CONSENT) for d in group if d.profile_id not in agreed}
+        plain = [delivery for delivery in group if not delivery.message.confirms]
+        if plain:
+            asked = channels.get(channel).opt_in
+            agreed = consent.subscribed({d.profile_id for d in plain}, channel, topic, asked)
+            verdicts |= {d.pk: suppress(NO_CONSENT) for d in plain if d.profile_id not in agreed}
+        asking = [delivery for delivery in group if delivery.message.confirms]
+        if asking:
+            awaited = opt_in.awaited({d.profile_id for d in asking}, channel, now)
+            verdicts |= {d.pk: suppress(NOTHING_TO_CONFIRM) for d in asking if d.profile_id not in awaited}
     return verdicts
+
+
+def judge_last(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
+    """Ask nobody for confirmation twice a day by one channel, whatever sends the message."""
+    wanted = [
+        slots.Wanted(d.pk, d.profile_id, f"confirm:{d.channel}", ASKED_AGAIN_AFTER.total_seconds())
+        for d in deliveries
+        if d.message.confirms
+    ]
+    return {pk: suppress(ASKED_ALREADY) for pk in slots.take(wanted, now)}

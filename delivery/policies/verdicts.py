@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 
+from crm.preferences import Wishes
 from delivery.channels.base import Address
 from delivery.models import Delivery
 
@@ -40,10 +41,12 @@ def fail(reason: str) -> Verdict:
 class Facts(msgspec.Struct):
     """Facts about a batch, fetched once; policies may narrow `addresses`.
 
-    `addresses` holds per delivery id where its person can be reached by its channel.
+    `addresses` holds per delivery id where its person can be reached by its channel, `wishes` per profile id how
+    people want to be written to.
     """
 
     addresses: dict[int, list[Address]]
+    wishes: dict[int, Wishes] = {}
 
 
 Policy = Callable[[list[Delivery], Facts, datetime], Mapping[int, Verdict]]
