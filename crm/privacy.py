@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Model, Q
 from django.utils import timezone
 
-from crm import connectors, consent, log, signals, tombstones
+from crm import connectors, consent, log, signals, tombstones, wake
 from crm.models import (
     Connection,
     CrmErasure,
@@ -185,6 +185,7 @@ def erase(
             ],
             ignore_conflicts=True,
         )
+        wake.on_commit("crm.tasks.erase_in_crms", "sync")
     tombstones.keep(ids)
     signals.profiles_erased.send(sender=None, profile_ids=ids)
     # What remembers a profile by its number may know a person by that of a profile that was merged into theirs.

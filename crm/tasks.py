@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from crm import log, partitions, uploads
-from crm.sync import drafts, queue, schedule
+from crm.sync import drafts, erasures, queue, schedule
 
 
 @shared_task
@@ -19,6 +19,19 @@ def sync_due():
 def run_sync(connection_id: int):
     """Sync one connection, if it is still due."""
     schedule.run_due(connection_id)
+
+
+@shared_task
+def erase_in_crms():
+    """Have CRMs erase the records of people who were erased here."""
+    for connection_id in erasures.due():
+        erase_in_crm.apply_async([connection_id], queue="sync")
+
+
+@shared_task
+def erase_in_crm(connection_id: int):
+    """Send what is due of one connection."""
+    erasures.run(connection_id)
 
 
 @shared_task
