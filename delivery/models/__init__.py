@@ -2,5 +2,16 @@ from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.messages import Message, MessageContent
+from delivery.models.preferences import PreferencePage
+from delivery.models.slots import Slot
 
-__all__ = ["Attempt", "Delivery", "InAppMessage", "Message", "MessageContent", "VapidKey"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "InAppMessage",
+    "Message",
+    "MessageContent",
+    "PreferencePage",
+    "Slot",
+    "VapidKey",
+]
