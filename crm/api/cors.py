@@ -27,16 +27,22 @@ class BrowserAccess:
         """Answer a preflight; hand anything else on."""
         if request.method == "OPTIONS" and "HTTP_ORIGIN" in request.META:
             response = HttpResponse(status=204)
-            response["Access-Control-Allow-Methods"] = ", ".join(sorted(self.scopes))
+            response["Access-Control-Allow-Methods"] = ", ".join(sorted(self._for_browsers))
             response["Access-Control-Allow-Headers"] = "authorization, content-type"
             response["Access-Control-Max-Age"] = str(PREFLIGHT_AGE)
         else:
             response = super().dispatch(request, *args, **kwargs)
         patch_vary_headers(response, ["Origin"])
-        if origin := request.META.get("HTTP_ORIGIN"):
+        origin = request.META.get("HTTP_ORIGIN")
+        if origin and request.method in {"OPTIONS", *self._for_browsers}:
             response["Access-Control-Allow-Origin"] = origin
             response["Access-Control-Expose-Headers"] = "Retry-After"
         return response
+
+    @property
+    def _for_browsers(self) -> set[str]:
+        """The methods that browser keys may use; what others answer is not for other sites' pages."""
+        return {method for method, scopes in self.scopes.items() if BROWSER in scopes}
 
     def check_permissions(self, request: Request) -> None:
         """Besides the scope, check the site that a browser key is used from."""

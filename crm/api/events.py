@@ -7,9 +7,10 @@ from rest_framework.response import Response
 
 from crm import ingest
 from crm.api import schemas
-from crm.api.auth import BROWSER, WRITE
+from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
 from crm.api.errors import ApiError
+from crm.api.event_list import EventListing
 from crm.api.views import ApiView, encoded
 
 _REQUEST = OpenApiExample(
@@ -41,8 +42,9 @@ _ANSWER = OpenApiExample(
 )
 
 
-class EventsView(BrowserAccess, ApiView):
-    scopes = {"POST": {WRITE, BROWSER}}
+class EventsView(EventListing, BrowserAccess, ApiView):
+    scopes = {"GET": {READ}, "POST": {WRITE, BROWSER}}
+    repeatable = False  # each event's id does that
 
     @extend_schema(
         operation_id="events_create",

@@ -60,6 +60,13 @@ class InstantFilter(django_filters.Filter):
     schema = OpenApiTypes.DATETIME
 
 
+class TextFilter(django_filters.CharFilter):
+    """A text that must be equal, blanks included."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, strip=False, **kwargs)
+
+
 class _ObjectField(forms.CharField):
     def to_python(self, value):
         text = super().to_python(value)

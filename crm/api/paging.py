@@ -48,17 +48,19 @@ def page(
     Raises:
         ApiError: 400, for a `limit` that is none, or a `cursor` that is not of a list in this order.
     """
+    found, after = rows(request, query, order)
+    return {name: [shape(row) for row in found], "next_cursor": after}
+
+
+def rows(request: Request, query: QuerySet, order: Sequence[str] = ("id",)) -> tuple[list[Any], str | None]:
+    """As `page`: the rows themselves, and the next cursor."""
     size = limit(request)
     after = _unpacked(request.GET.get("cursor", ""), query.model, order)
     if after:
         query = query.filter(_beyond(order, after))
-    rows = list(query.order_by(*order)[: size + 1])
-    more = len(rows) > size
-    rows = rows[:size]
-    return {
-        name: [shape(row) for row in rows],
-        "next_cursor": _packed(rows[-1], order) if more else None,
-    }
+    found = list(query.order_by(*order)[: size + 1])
+    more = len(found) > size
+    return found[:size], _packed(found[size - 1], order) if more else None
 
 
 def limit(request: Request) -> int:

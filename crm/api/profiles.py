@@ -1,21 +1,19 @@
 """Profiles in and out."""
 
-import base64
-import binascii
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from drf_spectacular.types import OpenApiTypes
+from django.utils.translation import gettext_lazy as _lazy
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from crm import profiles
-from crm.api import schemas
+from crm import normalise, profiles
+from crm.api import filters, paging, schemas
 from crm.api.auth import READ, WRITE
 from crm.api.errors import ApiError, rejected
 from crm.api.views import ApiView, decoded, encoded
@@ -23,7 +21,6 @@ from crm.ingest import Rejected
 from crm.models import Consent, Identifier, Profile, ProfileMerge
 from crm.normalise import Rejection
 
-DEFAULT_LIMIT = 100
 MAX_ROWS = schemas.MAX_ROWS
 _SOURCE = "api"
 _FIELDS = ("id", *profiles.FIELDS, "attributes", "first_seen", "last_seen", "created_at", "updated_at")
@@ -38,27 +35,71 @@ _ADA = {
 }
 
 
+_ADA_STORED = {
+    "id": 42,
+    **_ADA,
+    "phone": None,
+    "last_name": None,
+    "timezone": "Europe/London",
+    "city": None,
+    "latitude": None,
+    "longitude": None,
+    "birthday": "1990-12-10",
+    "lifecycle_stage": None,
+    "first_seen": "2026-01-05T09:12:00Z",
+    "last_seen": "2026-01-31T12:00:00Z",
+    "created_at": "2026-01-05T09:12:00Z",
+    "updated_at": "2026-01-31T12:00:00Z",
+    "identifiers": [
+        {"kind": "email", "value": "ada@example.com"},
+        {"kind": "external_id", "value": "C-1001"},
+    ],
+    "consents": [
+        {"kind": "channel", "key": "webpush", "state": "subscribed", "changed_at": "2026-01-05T09:12:00Z"}
+    ],
+}
+_READS = "A key that may not read gets the number and the state alone."
+PROFILE_ID = OpenApiParameter(
+    "id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH, description="Our number of the profile."
+)
+MERGED = OpenApiExample(
+    "Merged into another",
+    value={
+        "error": {"code": "merged", "detail": "This profile was merged into profile 42.", "merged_into": 42}
+    },
+    response_only=True,
+    status_codes=["404"],
+)
+
+
+def _changed_examples(state: str, status: int) -> list[OpenApiExample]:
+    """What keys with and without the right to read are answered."""
+    return [
+        OpenApiExample(f"{title} ({state})", value=value, response_only=True, status_codes=[str(status)])
+        for title, value in (
+            ("To a key that may read", {"id": 42, "state": state, "profile": _ADA_STORED}),
+            ("To a key that may only write", {"id": 42, "state": state}),
+        )
+    ]
+
+
 class _Bulk(msgspec.Struct):
     profiles: list[msgspec.Raw]
 
 
-class _Cursor(msgspec.Struct, array_like=True):
-    """The last row of a page. `updated_at` is there when the pages are sorted by it."""
-
-    id: int
-    updated_at: datetime | None = None
-
-
-def as_json(profile: Profile) -> dict[str, Any]:
-    """The profile as the API gives it; `identifiers` and `consents` should be prefetched."""
-    return {
-        **{name: getattr(profile, name) for name in _FIELDS},
-        "identifiers": [{"kind": row.kind, "value": row.value} for row in profile.identifiers.all()],
-        "consents": [
-            {"kind": row.kind, "key": row.key, "state": row.state, "changed_at": row.changed_at}
-            for row in profile.consents.all()
-        ],
-    }
+def as_json(rows: Sequence[Profile]) -> list[dict[str, Any]]:
+    """Profiles as the API gives them; `identifiers` and `consents` should be prefetched."""
+    return [
+        {
+            **{name: getattr(profile, name) for name in _FIELDS},
+            "identifiers": [{"kind": row.kind, "value": row.value} for row in profile.identifiers.all()],
+            "consents": [
+                {"kind": row.kind, "key": row.key, "state": row.state, "changed_at": row.changed_at}
+                for row in profile.consents.all()
+            ],
+        }
+        for profile in rows
+    ]
 
 
 def _complete() -> QuerySet[Profile]:
@@ -66,6 +107,34 @@ def _complete() -> QuerySet[Profile]:
         Prefetch("identifiers", Identifier.objects.order_by("kind", "value")),
         Prefetch("consents", Consent.objects.order_by("kind", "key")),
     )
+
+
+class ProfileFilters(filters.Filters):
+    """By names, which are brought to our form first, and by what an index can find."""
+
+    external_id = filters.NormalFilter(
+        normal=partial(normalise.identifier, field="external_id"), help_text=_lazy("Your customer number.")
+    )
+    email = filters.NormalFilter(normal=normalise.email)
+    phone = filters.NormalFilter(normal=normalise.phone, help_text=_lazy("E.164, such as +48601234567."))
+    anonymous_id = filters.NormalFilter(
+        normal=partial(normalise.identifier, field="anonymous_id"),
+        method="by_anonymous_id",
+        help_text=_lazy("Whoever the visitor with this id turned out to be."),
+    )
+    country = filters.NormalFilter(normal=normalise.country, help_text=_lazy("ISO 3166, such as PL."))
+    language = filters.NormalFilter(normal=normalise.language, help_text=_lazy("BCP 47, such as pt-BR."))
+    attributes = filters.ContainsFilter(
+        help_text=_lazy('A JSON object; profiles that have all of it, such as {"plan": "gold"}.')
+    )
+    updated_since = filters.InstantFilter(
+        field_name="updated_at", lookup_expr="gte", help_text=_lazy("RFC 3339, inclusive.")
+    )
+
+    def by_anonymous_id(self, query: QuerySet[Profile], name: str, value: str) -> QuerySet[Profile]:
+        """The profile that has the identifier."""
+        known = Identifier.objects.filter(kind=Identifier.ANONYMOUS_ID, value=value)
+        return query.filter(pk__in=known.values("profile"))
 
 
 class ProfilesView(ApiView):
@@ -76,104 +145,47 @@ class ProfilesView(ApiView):
         tags=["profiles"],
         summary="List profiles",
         description="Sorted by id, or with `updated_since` by the time of the last change. To follow changes, ask "
-        "from a minute before your last request: what was being written then comes again rather than never.",
-        parameters=[
-            OpenApiParameter("email", OpenApiTypes.EMAIL),
-            OpenApiParameter("external_id", OpenApiTypes.STR),
-            OpenApiParameter("updated_since", OpenApiTypes.DATETIME, description="RFC 3339, inclusive."),
-            OpenApiParameter(
-                "limit", OpenApiTypes.INT, description=f"1 to {MAX_ROWS}, else {DEFAULT_LIMIT}."
-            ),
-            OpenApiParameter("cursor", OpenApiTypes.STR, description="`next_cursor` of the page before."),
+        "from a minute before your last request: what was being written then comes again rather than never. "
+        "With `email`, `external_id`, `phone` or `anonymous_id` it looks a person up.",
+        parameters=[*filters.parameters(ProfileFilters), *paging.PARAMETERS],
+        responses={200: OpenApiResponse(schemas.ProfilePage, description="One page.")},
+        examples=[
+            OpenApiExample(
+                "The last page",
+                value={"profiles": [_ADA_STORED], "next_cursor": None},
+                response_only=True,
+                status_codes=["200"],
+            )
         ],
-        responses={
-            200: OpenApiResponse(schemas.ProfilePage, description="One page."),
-            **schemas.errors(400, 401, 403),
-        },
     )
     def get(self, request: Request) -> HttpResponse:
-        """One page; the cursor names its last row, so that pages neither skip nor repeat rows."""
-        limit = self._limit(request)
-        query = _complete()
-        if email := self.parameter(request, "email"):
-            query = query.filter(email=email.lower())
-        if external_id := self.parameter(request, "external_id"):
-            query = query.filter(external_id=external_id)
-        since = self._since(request)
-        cursor = self._cursor(request)
-        if cursor and (cursor.updated_at is None) != (since is None):
-            raise ApiError(400, "invalid_cursor", _("This cursor is of another list."), field="cursor")
-        query = query.order_by("id")
-        if since:
-            query = query.filter(updated_at__gte=since).order_by("updated_at", "id")
-        if cursor and cursor.updated_at:
-            # The first condition is what an index can use.
-            at, last = cursor.updated_at, cursor.id
-            query = query.filter(updated_at__gte=at).filter(Q(updated_at__gt=at) | Q(id__gt=last))
-        elif cursor:
-            query = query.filter(id__gt=cursor.id)
-        rows = list(query[: limit + 1])
-        more = len(rows) > limit
-        last_row = rows[limit - 1] if more else None
-        return encoded(
-            {
-                "profiles": [as_json(row) for row in rows[:limit]],
-                "next_cursor": _pack(_Cursor(last_row.id, last_row.updated_at if since else None))
-                if last_row
-                else None,
-            }
-        )
-
-    def _limit(self, request: Request) -> int:
-        text = self.parameter(request, "limit") or str(DEFAULT_LIMIT)
-        if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= MAX_ROWS):
-            raise ApiError(
-                400, "invalid_value", _("limit is a number from 1 to %d.") % MAX_ROWS, field="limit"
-            )
-        return int(text)
-
-    def _since(self, request: Request) -> datetime | None:
-        text = self.parameter(request, "updated_since")
-        if not text:
-            return None
-        try:
-            since = msgspec.convert(text, datetime)
-        except msgspec.ValidationError:
-            since = None
-        if since is None or since.tzinfo is None:
-            detail = _("Write the time like 2026-01-31T12:00:00Z (RFC 3339).")
-            raise ApiError(400, "invalid_time", detail, field="updated_since")
-        return since
-
-    def _cursor(self, request: Request) -> _Cursor | None:
-        text = self.parameter(request, "cursor")
-        if not text:
-            return None
-        try:
-            cursor = msgspec.json.decode(
-                base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Cursor
-            )
-        except (ValueError, binascii.Error, msgspec.MsgspecError):
-            cursor = None
-        naive = cursor is not None and cursor.updated_at is not None and cursor.updated_at.tzinfo is None
-        if cursor is None or naive or not 0 < cursor.id < 2**63:
-            raise ApiError(400, "invalid_cursor", _("This is not a cursor of this list."), field="cursor")
-        return cursor
+        """One page."""
+        query = filters.filtered(request, _complete(), ProfileFilters)
+        order = ("updated_at", "id") if request.GET.get("updated_since", "").strip() else ("id",)
+        rows, after = paging.rows(request, query, order)
+        return encoded({"profiles": as_json(rows), "next_cursor": after})
 
     @extend_schema(
         operation_id="profiles_upsert",
         tags=["profiles"],
         summary="Create or change one profile",
+        description=_READS,
         request=schemas.ProfileInput,
         responses={
-            200: OpenApiResponse(schemas.ProfileOutput, description="It existed; this is how it is now."),
-            201: OpenApiResponse(schemas.ProfileOutput, description="Created."),
+            200: OpenApiResponse(
+                schemas.ProfileChanged, description="It existed; `state` says what changed."
+            ),
+            201: OpenApiResponse(schemas.ProfileChanged, description="Created."),
             **schemas.errors(*schemas.WRITE_ERRORS, 409),
         },
-        examples=[OpenApiExample("A customer", value=_ADA, request_only=True)],
+        examples=[
+            OpenApiExample("A customer", value=_ADA, request_only=True),
+            *_changed_examples("updated", 200),
+            *_changed_examples("created", 201),
+        ],
     )
     def post(self, request: Request) -> HttpResponse:
-        """Upsert and give the profile back."""
+        """Upsert."""
         try:
             row = profiles.row(self.parsed(request, dict[str, Any]))
         except Rejection as rejection:
@@ -181,10 +193,7 @@ class ProfilesView(ApiView):
         [outcome] = profiles.upsert([row], _SOURCE).outcomes
         if outcome.state == profiles.REJECTED:
             raise rejected(Rejection(outcome.code, outcome.field, outcome.detail))
-        return encoded(
-            as_json(_complete().get(pk=outcome.profile_id)),
-            status=201 if outcome.state == profiles.CREATED else 200,
-        )
+        return _changed(request, outcome)
 
 
 class BulkView(ApiView):
@@ -205,7 +214,25 @@ class BulkView(ApiView):
         examples=[
             OpenApiExample(
                 "Two customers", value={"profiles": [_ADA, {"email": "bo@example.com"}]}, request_only=True
-            )
+            ),
+            OpenApiExample(
+                "One taken, one refused",
+                value={
+                    "created": 1,
+                    "updated": 0,
+                    "unchanged": 0,
+                    "rejected": [
+                        {
+                            "index": 1,
+                            "code": "invalid_email",
+                            "detail": "This is no email address.",
+                            "field": "email",
+                        }
+                    ],
+                },
+                response_only=True,
+                status_codes=["200"],
+            ),
         ],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -239,32 +266,85 @@ class BulkView(ApiView):
 
 
 class ProfileView(ApiView):
-    scopes = {"GET": {READ}}
+    scopes = {"GET": {READ}, "PATCH": {WRITE}}
 
     @extend_schema(
         operation_id="profiles_get",
         tags=["profiles"],
         summary="One profile",
-        parameters=[OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH)],
+        parameters=[PROFILE_ID],
         responses={
             200: OpenApiResponse(schemas.ProfileOutput, description="The profile."),
-            **schemas.errors(401, 403, 404),
+            **schemas.errors(404),
         },
+        examples=[
+            OpenApiExample("A customer", value=_ADA_STORED, response_only=True, status_codes=["200"]),
+            MERGED,
+        ],
     )
     def get(self, request: Request, pk: int) -> HttpResponse:
         """The profile; of one that was merged into another, a 404 that names the other."""
-        profile = _complete().filter(pk=pk).first() if pk < 2**63 else None
-        if profile is None:
-            merge = (
-                ProfileMerge.objects.filter(loser_id=pk).order_by("-merged_at").first()
-                if pk < 2**63
-                else None
-            )
-            if merge:
-                detail = _("This profile was merged into profile %d.") % merge.winner_id
-                raise ApiError(404, "merged", detail, merged_into=merge.winner_id)
-            raise ApiError(404, "not_found", _("There is no such profile."))
-        return encoded(as_json(profile))
+        return encoded(as_json([existing(pk)])[0])
+
+    @extend_schema(
+        operation_id="profiles_patch",
+        tags=["profiles"],
+        summary="Change some of a profile",
+        description="Fields left out stay as they are, null clears one; attributes are merged name by name. Sending "
+        f"it again changes nothing. {_READS}",
+        parameters=[PROFILE_ID],
+        request=schemas.ProfileFields,
+        responses={
+            200: OpenApiResponse(
+                schemas.ProfileChanged, description="`state` says whether anything changed."
+            ),
+            **schemas.errors(*schemas.WRITE_ERRORS, 404, 409),
+        },
+        examples=[
+            OpenApiExample("A new plan", value={"attributes": {"plan": "gold"}}, request_only=True),
+            *_changed_examples("updated", 200),
+            MERGED,
+        ],
+    )
+    def patch(self, request: Request, pk: int) -> HttpResponse:
+        """Change the fields that are given."""
+        sent = self.parsed(request, dict[str, Any])
+        if "id" in sent:
+            raise ApiError(400, "unknown_field", _("The address says which profile it is."), field="id")
+        profile = existing(pk)
+        try:
+            row = profiles.row({**sent, "id": profile.pk})
+        except Rejection as rejection:
+            raise rejected(rejection) from rejection
+        [outcome] = profiles.upsert([row], _SOURCE).outcomes
+        if outcome.state == profiles.REJECTED:
+            existing(pk)  # it may have gone meanwhile
+            raise rejected(Rejection(outcome.code, outcome.field, outcome.detail))
+        return _changed(request, outcome)
+
+
+def existing(pk: int) -> Profile:
+    """The profile with this number.
+
+    Raises:
+        ApiError: 404; of one that was merged into another, `merged` with the other's number in `merged_into`.
+    """
+    profile = _complete().filter(pk=pk).first() if pk < 2**63 else None
+    if profile is not None:
+        return profile
+    merge = ProfileMerge.objects.filter(loser_id=pk).order_by("-merged_at").first() if pk < 2**63 else None
+    if merge:
+        detail = _("This profile was merged into profile %d.") % merge.winner_id
+        raise ApiError(404, "merged", detail, merged_into=merge.winner_id)
+    raise ApiError(404, "not_found", _("There is no such profile."))
+
+
+def _changed(request: Request, outcome: profiles.Outcome) -> HttpResponse:
+    """What was done; the profile itself only for keys that may read."""
+    answer: dict[str, Any] = {"id": outcome.profile_id, "state": outcome.state}
+    if READ in request.auth.scopes:
+        answer["profile"] = as_json([_complete().get(pk=outcome.profile_id)])[0]
+    return encoded(answer, status=201 if outcome.state == profiles.CREATED else 200)
 
 
 def _refusals(indexes: Iterable[int], outcomes: Iterable[profiles.Outcome]) -> list[Rejected]:
@@ -273,7 +353,3 @@ def _refusals(indexes: Iterable[int], outcomes: Iterable[profiles.Outcome]) -> l
         for index, outcome in zip(indexes, outcomes, strict=True)
         if outcome.state == profiles.REJECTED
     ]
-
-
-def _pack(cursor: _Cursor) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")

@@ -12,7 +12,10 @@ _ERRORS = {
     403: (_("The key lacks the scope, or may not be used from this site."), "scope_missing"),
     404: (_("There is no such thing."), "not_found"),
     406: (_("Answers are JSON: accept application/json."), "not_acceptable"),
-    409: (_("It collides with something else, such as a name that belongs to another profile."), "email_taken"),
+    409: (
+        _("It collides with something else, such as a name that belongs to another profile."),
+        "email_taken",
+    ),
     413: (_("The body is larger than 5 MB."), "too_large"),
     415: (_("The body is not application/json."), "unsupported_media_type"),
     422: (_("This Idempotency-Key was used for another request."), "idempotency_mismatch"),
@@ -99,6 +102,23 @@ class EventsResult(serializers.Serializer):
     rejected = RejectedRow(many=True)
 
 
+class StoredEvent(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    profile = serializers.IntegerField(help_text=_("Our number of the profile."))
+    occurred_at = serializers.DateTimeField()
+    received_at = serializers.DateTimeField()
+    properties = serializers.DictField()
+    source = serializers.CharField(help_text=_("Who sent it, such as api, sdk, or a connection."))
+
+
+class EventPage(serializers.Serializer):
+    events = StoredEvent(many=True)
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text=_("Send it as `cursor`; null on the last page.")
+    )
+
+
 class ConsentState(serializers.Serializer):
     kind = serializers.ChoiceField(choices=["channel", "topic"])
     key = serializers.CharField()
@@ -150,6 +170,12 @@ class ProfileOutput(ProfileFields):
     updated_at = serializers.DateTimeField()
     identifiers = ProfileIdentifier(many=True)
     consents = ConsentState(many=True)
+
+
+class ProfileChanged(serializers.Serializer):
+    id = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=["created", "updated", "unchanged"])
+    profile = ProfileOutput(required=False, help_text=_("As it is now; for keys that may read."))
 
 
 class Profiles(serializers.Serializer):

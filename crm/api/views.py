@@ -28,7 +28,6 @@ class ApiView(APIView):
 
     scopes: ClassVar[dict[str, set[str]]] = {}
     repeatable: ClassVar[bool] = True
-    metadata_class = None  # OPTIONS is for browsers' preflights, not for documentation
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Besides authentication and permissions, what holds for all endpoints."""
@@ -40,6 +39,10 @@ class ApiView(APIView):
                 self.raw(request)  # refuses what must not be read into memory
                 # `dispatch` takes the handler from the instance when this returns.
                 self.post = partial(self._post_once, text, self.post)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponse:
+        """What may be asked of this address, in `Allow`; what it means is in the OpenAPI document."""
+        return HttpResponse(status=204)
 
     def _post_once(self, text: str, post: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
         def answer() -> HttpResponse:

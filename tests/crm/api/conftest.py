@@ -40,6 +40,12 @@ def reader(db):
 
 
 @pytest.fixture
+def server(db):
+    """A key that may read and write."""
+    return Caller(api_keys.create("server", ["read", "write"])[1])
+
+
+@pytest.fixture
 def browser(db):
     return Caller(api_keys.create("browser", ["browser"], ["https://Shop.example.com/"])[1])
 

@@ -21,17 +21,24 @@ ADA = {
 
 
 class TestOne:
-    def test_created_then_changed_then_the_same(self, writer):
-        created = writer.post("profiles/", ADA)
-        assert created.status_code == 201
-        body = created.json()
+    def test_created_then_changed_then_the_same(self, server):
+        created = server.post("profiles/", ADA)
+        assert (created.status_code, created.json()["state"]) == (201, "created")
+        body = created.json()["profile"]
         assert (body["email"], body["country"], body["birthday"]) == ("ada@example.com", "GB", "1990-12-10")
         assert {"kind": "external_id", "value": "C-1"} in body["identifiers"]
-        changed = writer.post("profiles/", {"email": "ada@example.com", "attributes": {"plan": None, "n": 1}})
+        changed = server.post("profiles/", {"email": "ada@example.com", "attributes": {"plan": None, "n": 1}})
         assert (changed.status_code, changed.json()["id"]) == (200, body["id"])
-        assert (changed.json()["attributes"], changed.json()["first_name"]) == ({"n": 1}, "Ada")
-        again = writer.post("profiles/", {"external_id": "C-1", "first_name": "Ada"})
-        assert again.json()["updated_at"] == changed.json()["updated_at"]
+        now = changed.json()["profile"]
+        assert (now["attributes"], now["first_name"]) == ({"n": 1}, "Ada")
+        again = server.post("profiles/", {"external_id": "C-1", "first_name": "Ada"}).json()
+        assert (again["state"], again["profile"]["updated_at"]) == ("unchanged", now["updated_at"])
+
+    def test_whoever_may_only_write_reads_nothing_back(self, writer):
+        created = writer.post("profiles/", ADA).json()
+        assert created == {"id": Profile.objects.get().pk, "state": "created"}
+        path = f"profiles/{created['id']}/"
+        assert writer.send("PATCH", path, {"city": "London"}).json() == created | {"state": "updated"}
 
     @pytest.mark.parametrize(
         ("sent", "code", "field"),
@@ -69,6 +76,36 @@ class TestOne:
         body = value if field == "latitude" else f'{{"n": {value}}}'
         response = writer.post("profiles/", f'{{"email": "a@example.com", "{field}": {body}}}')
         assert response.status_code in (201, 400)
+
+
+class TestPatch:
+    def test_only_what_is_given_changes(self, server):
+        number = server.post("profiles/", ADA).json()["id"]
+        sent = {"first_name": None, "attributes": {"visits": 3}}
+        body = server.send("PATCH", f"profiles/{number}/", sent).json()
+        assert (body["state"], body["profile"]["first_name"]) == ("updated", None)
+        assert body["profile"]["attributes"] == {"plan": "gold", "visits": 3}
+        assert body["profile"]["email"] == "ada@example.com"
+        assert server.send("PATCH", f"profiles/{number}/", sent).json()["state"] == "unchanged"
+
+    @pytest.mark.parametrize(
+        ("sent", "status", "code"),
+        [
+            ({"email": "bo@example.com"}, 409, "email_taken"),
+            ({"email": "x"}, 400, "invalid_email"),
+            ({"id": 1}, 400, "unknown_field"),
+            ([], 400, "invalid_value"),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, server, sent, status, code):
+        server.post("profiles/", {"email": "bo@example.com"})
+        number = server.post("profiles/", ADA).json()["id"]
+        response = server.send("PATCH", f"profiles/{number}/", sent)
+        assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+    @pytest.mark.parametrize("number", ["1", "9" * 30])
+    def test_nobody(self, writer, number):
+        assert writer.send("PATCH", f"profiles/{number}/", {"city": "Ur"}).status_code == 404
 
 
 class TestBulk:
@@ -170,6 +207,31 @@ class TestList:
             assert self.pages(reader, query) == [[people[3].pk]]
         assert self.pages(reader, "email=p3@example.com&external_id=P4") == [[]]
 
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "phone=%2B48601234567",
+            "anonymous_id=visitor",
+            "country=poland",
+            "language=PL",
+            'attributes={"plan":"gold"}',
+            'attributes={"plan":"gold"}&country=PL&email=ann@example.com',
+        ],
+    )
+    def test_the_filters_find_one_of_two(self, reader, people, query):
+        [ann] = identity.resolve([identity.Reference(anonymous_id="visitor", email="ann@example.com")])
+        Profile.objects.filter(pk=ann).update(
+            phone="+48601234567", country="PL", language="pl", attributes={"plan": "gold", "n": 1}
+        )
+        assert self.pages(reader, query) == [[ann]]
+
+    @pytest.mark.parametrize(
+        "query", ["colour=red", "limit=1&limit=2", "attributes=[]", "attributes=x", "country=Nowhere"]
+    )
+    def test_what_it_can_not_be_filtered_by(self, reader, query):
+        error = reader.get(f"profiles/?{query}").json()["error"]
+        assert error["field"] == query.partition("=")[0]
+
     def test_a_page_takes_four_queries(self, reader, people, django_assert_num_queries):
         reader.get("profiles/")
         with django_assert_num_queries(4):  # the key, profiles, identifiers, consents
@@ -189,6 +251,9 @@ class TestList:
             "cursor=WzEsIjIwMjYtMDEtMDFUMDA6MDA6MDAiXQ",
             "cursor=WzEsIjIwMjYtMDEtMDFUMDA6MDA6MDBaIl0",
             "cursor=%ff",
+            "cursor=WyJ1cGRhdGVkX2F0LGlkIiwiMjAyNi0wMS0wMVQwMDowMDowMFoiLDFd",  # of the list by change
+            "cursor=WyJpZCIsOTk5OTk5OTk5OTk5OTk5OTk5OTk5OV0",
+            "cursor=WyJpZCIsIngiXQ",
             "email=%00",
         ],
     )
