@@ -138,6 +138,9 @@ NUDGE_SWEEPS = {
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
     "crm.tasks.tidy_sync": {"schedule": schedule(86400), "queue": "ingest"},
+    "crm.tasks.tell_of_products": {"schedule": schedule(10), "queue": "ingest"},
+    "crm.tasks.follow_places": {"schedule": schedule(10), "queue": "ingest"},
+    "crm.tasks.forget_interest": {"schedule": schedule(86400), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(60), "queue": "segments"},
 }
 

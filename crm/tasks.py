@@ -1,10 +1,14 @@
 """Waking the CRM layer's background work."""
 
+import time
+
 from celery import shared_task
 from django.utils import timezone
 
-from crm import log, partitions, uploads
+from crm import interest, log, partitions, places, restock, uploads
 from crm.sync import drafts, erasures, queue, schedule
+
+BUDGET_SECONDS = 20.0
 
 
 @shared_task
@@ -32,6 +36,26 @@ def erase_in_crms():
 def erase_in_crm(connection_id: int):
     """Send what is due of one connection."""
     erasures.run(connection_id)
+
+
+@shared_task
+def tell_of_products():
+    """Keep who cares for which product, and tell them what became of it."""
+    restock.run()
+
+
+@shared_task
+def follow_places():
+    """Notice who came into which place."""
+    began = time.monotonic()
+    while places.read()[1] and time.monotonic() - began < BUDGET_SECONDS:
+        pass
+
+
+@shared_task
+def forget_interest():
+    """Drop interest in products that lasts no longer."""
+    interest.forget(timezone.now())
 
 
 @shared_task

@@ -7,19 +7,14 @@ longer for sale; it stays in the catalogue, as people have bought it and message
 from collections.abc import Sequence
 from typing import Any
 
-from crm import normalise
+from crm import catalogue, normalise
 from crm.amounts import amount, attribute
+from crm.catalogue import NUMBERS, TEXTS, Patch
 from crm.connectors.base import Record
-from crm.models import Product, SourceRecord
+from crm.models import SourceRecord
 from crm.normalise import Rejection
-from crm.profiles import State
 from crm.sync.mapping import ATTRIBUTE, Mapping
 from crm.sync.roles import Batch, Item, Outcome
-
-TEXTS = ("name", "currency", "category", "description", "url", "image_url")
-NUMBERS = ("price", "stock")
-LIMITS = {"currency": 3, "description": 10_000, "url": 2_000, "image_url": 2_000}
-FIELDS = (*TEXTS, *NUMBERS, "attributes", "active", "source", "updated_at")
 
 
 def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
@@ -38,14 +33,10 @@ def store(batch: Batch, items: Sequence[Item]) -> list[Outcome]:
         wanted[number] = values
         if item.known and item.known.local not in ("", number):
             renamed[item.record.id] = item.known.local
-    held = {
-        product.sku: product
-        for product in Product.objects.select_for_update().filter(sku__in=list(wanted)).order_by("sku")
-    }
     if renamed:
         _retire(batch, list(renamed), set(renamed.values()) - set(wanted))
-    states = {number: _assign(batch, held, number, values) for number, values in wanted.items()}
-    _save([held[number] for number, state in states.items() if state != "unchanged"])
+    patches = [Patch(number, values) for number, values in wanted.items()]
+    states = {each.sku: each.state for each in catalogue.upsert(patches, _source(batch), batch.now)}
     for outcome in outcomes:
         if outcome.local:
             # Of several records about one product the first tells what became of it.
@@ -69,7 +60,11 @@ def _retire(batch: Batch, ids: list[str], numbers: set[str]) -> None:
             "local", flat=True
         )
     )
-    Product.objects.filter(sku__in=numbers - still, active=True).update(active=False, updated_at=batch.now)
+    catalogue.retire(numbers - still, _source(batch), batch.now)
+
+
+def _source(batch: Batch) -> str:
+    return f"crm:{batch.connection.slug}"
 
 
 def translate(record: Record, mapping: Mapping) -> dict[str, Any]:
@@ -85,9 +80,7 @@ def translate(record: Record, mapping: Mapping) -> dict[str, Any]:
             own = target.removeprefix(ATTRIBUTE)
             values["attributes"][own] = None if value is None else attribute(own, value, name)
         elif target in TEXTS:
-            values[target] = (
-                normalise.text(_text(value), name, LIMITS.get(target, normalise.TEXT_LIMIT)) or ""
-            )
+            values[target] = catalogue.text(target, _text(value), name)
         elif target in NUMBERS:
             values[target] = amount(value, name)
         elif target == "active":
@@ -99,27 +92,3 @@ def translate(record: Record, mapping: Mapping) -> dict[str, Any]:
 
 def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _assign(batch: Batch, held: dict[str, Product], number: str, values: dict[str, Any]) -> State:
-    """Put the values on the product; what became of it."""
-    product = held.get(number)
-    state: State = "updated"
-    if product is None:
-        product, state = Product(sku=number), "created"
-        held[number] = product
-    given = values.pop("attributes")
-    merged = {**product.attributes, **given}
-    values["attributes"] = {name: value for name, value in merged.items() if value is not None}
-    if state == "updated" and all(getattr(product, name) == value for name, value in values.items()):
-        return "unchanged"
-    for name, value in values.items():
-        setattr(product, name, value)
-    product.source, product.updated_at = f"crm:{batch.connection.slug}", batch.now
-    return state
-
-
-def _save(products: Sequence[Product]) -> None:
-    Product.objects.bulk_create(
-        products, update_conflicts=True, unique_fields=["sku"], update_fields=list(FIELDS)
-    )

@@ -99,9 +99,9 @@ def test_a_product_whose_number_was_put_right_is_not_sold_under_the_old_one(run)
 
 
 def test_queries_do_not_grow_with_the_products(run, django_assert_num_queries):
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         store(run, *(cup(number, code=f"C{number}") for number in range(3)))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(11):
         store(run, *(cup(number, code=f"C{number}") for number in range(100, 160)))
 
 
