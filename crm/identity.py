@@ -1,7 +1,9 @@
-"""Which profile is meant: resolving references, and merging what turns out to be one person."""
+"""Which profile is meant: resolving references, by the rules of crm/identity_rules.py."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from django.db import OperationalError, connection, transaction
@@ -9,18 +11,31 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from psycopg.errors import DeadlockDetected
 
-from crm import log, normalise, signals, traits
+from crm import conflicts, identity_rules, normalise, tombstones
+from crm.identity_rules import Name
+from crm.merging import merge, winners
 from crm.models import Identifier, Profile
 
-# From the surest to the weakest; an event goes to the profile that the surest known reference names.
+__all__ = ["ErasedPerson", "Reference", "UnknownProfile", "existing_ids", "merge", "normal", "resolve"]
+
+# In which a proof names a person; which name counts most here is told by the rules.
 ORDER = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE, Identifier.ANONYMOUS_ID)
 _KNOWN = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE)
+_SDK = "sdk"
 _TRIES = 5
 _MAX_ID = 2**63 - 1
 
 
 class UnknownProfile(LookupError):
     """There is no profile with this id."""
+
+
+class ErasedPerson(LookupError):
+    """These references name people who were erased, and whoever gave them was not such a person."""
+
+    def __init__(self, references: Collection["Reference"]):
+        super().__init__("These people were erased.")
+        self.references = frozenset(references)
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,8 +53,8 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     proof: str | None = None
     click: str | None = None
 
-    def keys(self) -> list[tuple[str, str]]:
-        """(kind, value) of the names given, the surest first."""
+    def keys(self) -> list[Name]:
+        """(kind, value) of the names given."""
         return [(kind, value) for kind in ORDER if (value := getattr(self, kind))]
 
 
@@ -80,25 +95,47 @@ class _Known(msgspec.Struct):
         return not self.names and not self.crm
 
 
+class _Plan(msgspec.Struct):
+    """One reference: all its names, and those that may lead to a person, the surest first."""
+
+    number: int | None
+    names: list[Name]
+    finding: list[Name]
+    proven: bool
+
+
 class _Conflict(Exception):
-    """Another transaction claimed one of our identifiers first."""
+    """Another transaction claimed one of our identifiers first, or the rules have changed."""
 
 
-def resolve(references: Sequence[Reference], now: datetime | None = None) -> list[int]:
+def resolve(
+    references: Sequence[Reference],
+    now: datetime | None = None,
+    proven: Collection[Reference] = (),
+    source: str = _SDK,
+) -> list[int]:
     """Return the profile id each reference means, in order, creating profiles that do not exist yet.
 
-    A name nobody has goes to the profile found by the others. An anonymous profile that is named together
-    with a known person is merged into that person; two known people are never joined: the surest name wins.
+    The surest name that somebody has leads to the profile; a name nobody has goes there too. An anonymous profile
+    that is named together with a known person is merged into that person. Two known people are never joined, and
+    no name changes hands because a browser says so: that goes to the list of conflicts. What is only claimed, and
+    may not lead to anybody by the rules, is collected on an anonymous profile.
     The profiles stay locked against merging and deletion until the caller's transaction ends.
 
+    Args:
+        proven: those of `references` that a server, a CRM or a right proof vouches for.
+        source: who tells it; from "sdk" people speak for themselves, so who was erased begins anew.
+
     Raises:
-        UnknownProfile: a reference has an `id` that does not exist.
+        UnknownProfile: a reference has an `id` that neither exists nor was merged into one that does.
+        ErasedPerson: references of others than "sdk" name people who were erased.
     """
     now = now or timezone.now()
+    trusted = frozenset(proven)
     for _ in range(_TRIES):
         try:
             with transaction.atomic():
-                return _Resolution(references, now).run()
+                return _Resolution(references, now, trusted, source).run()
         except _Conflict:
             continue
         except OperationalError as error:
@@ -108,88 +145,134 @@ def resolve(references: Sequence[Reference], now: datetime | None = None) -> lis
 
 
 def existing_ids(ids: Sequence[int]) -> set[int]:
-    """Those of `ids` that are profiles."""
-    return set(Profile.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    """Those of `ids` that are profiles, or were merged into one."""
+    found = set(Profile.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    return found | set(winners(set(ids) - found))
 
 
 class _Resolution:
     """One pass over a batch: reads in three queries, decides in memory, writes in bulk."""
 
-    def __init__(self, references: Sequence[Reference], now: datetime):
+    def __init__(
+        self, references: Sequence[Reference], now: datetime, proven: frozenset[Reference], source: str
+    ):
         self.references = references
         self.now = now
-        self.owner: dict[tuple[str, str], int] = {}
+        self.source = source
+        self.rules = identity_rules.held()
+        self.plans = {reference: self._plan(reference, proven) for reference in dict.fromkeys(references)}
+        self.owner: dict[Name, int] = {}
+        self.verified: set[Name] = set()
         self.profiles: dict[int, _Known] = {}
         self.merged: dict[int, int] = {}
         self.created: list[int] = []
-        self.claimed: list[tuple[str, str]] = []
+        self.claimed: dict[Name, bool] = {}  # and whether it is proven
+        self.proved: list[Name] = []
+        self.taken: dict[Name, int] = {}  # names that went to who proved them, with who only claimed them
+        self.apart: set[conflicts.Pair] = set()
+        self.conflicts: list[conflicts.Conflict] = []
         self.new_ids: set[int] = set()
 
     def run(self) -> list[int]:
-        distinct = list(dict.fromkeys(self.references))
-        self._load(distinct)
-        answers = {reference: self._decide(reference) for reference in distinct}
+        self._load()
+        answers = {reference: self._decide(plan) for reference, plan in self.plans.items()}
+        self._mind_the_erased()
         self._number_the_new()
         self._write()
         return [self._now(answers[reference]) for reference in self.references]
 
-    def _load(self, references: Sequence[Reference]) -> None:
-        keys = list({key for reference in references for key in reference.keys()})
-        ids = {reference.id for reference in references if reference.id is not None}
+    def _plan(self, reference: Reference, proven: frozenset[Reference]) -> _Plan:
+        names = reference.keys()
+        if not names and reference.id is None:
+            raise ValueError("A reference needs at least one name.")
+        trusted = reference in proven
+        finding = self.rules.finding(names, trusted)
+        if not finding and reference.id is None:
+            finding = [identity_rules.shadow(names)]
+            names = names + finding
+        return _Plan(reference.id, names, finding, trusted)
+
+    def _load(self) -> None:
+        keys = list({name for plan in self.plans.values() for name in plan.names})
+        ids = {plan.number for plan in self.plans.values() if plan.number is not None}
         with connection.cursor() as cursor:
             cursor.execute(
-                """
-                SELECT i.kind, i.value, i.profile_id FROM crm_identifier i
+                f"""
+                SELECT i.kind, i.value, i.profile_id, i.verified FROM crm_identifier i
                 JOIN unnest(%s::text[], %s::text[]) AS k(kind, value) USING (kind, value)
+                UNION ALL {identity_rules.ASK_VERSION}
                 """,
                 [[kind for kind, _ in keys], [value for _, value in keys]],
             )
-            self.owner = {(kind, value): owner for kind, value, owner in cursor.fetchall()}
-            wanted = sorted(ids | set(self.owner.values()))
+            version = 0
+            for kind, value, owner, verified in cursor.fetchall():
+                if kind == identity_rules.VERSION:
+                    version = owner
+                    continue
+                self.owner[kind, value] = owner
+                if verified:
+                    self.verified.add((kind, value))
+            if version != self.rules.version:
+                identity_rules.renew()
+                raise _Conflict
+            wanted = ids | set(self.owner.values())
             # A merge or an erasure waits until we have written to these profiles, and we for it. Where we may
             # merge or name ourselves, the stronger lock is taken at once: raising it later could deadlock.
-            lock = "FOR UPDATE" if any(self._may_change(r) for r in references) else "FOR KEY SHARE"
-            cursor.execute(f"SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id {lock}", [wanted])
-            found = {row[0] for row in cursor.fetchall()}
-            if ids - found:
-                raise UnknownProfile(f"There is no profile with the id {min(ids - found)}.")
+            owners = [self._owners(plan) for plan in self.plans.values()]
+            lock = "FOR UPDATE" if any(len(some) > 1 for some in owners) else "FOR KEY SHARE"
+            found = _locked(cursor, wanted, lock)
+            if gone := ids - found:
+                present = winners(gone)
+                if gone - set(present):
+                    raise UnknownProfile(f"There is no profile with the id {min(gone - set(present))}.")
+                self.merged |= present
+                found |= _locked(cursor, set(present.values()), lock)
+                if set(present.values()) - found:
+                    raise _Conflict
             if set(self.owner.values()) - found:
                 raise _Conflict
             cursor.execute(
-                "SELECT profile_id, kind, value FROM crm_identifier WHERE profile_id = ANY(%s)", [wanted]
+                "SELECT profile_id, kind, value FROM crm_identifier WHERE profile_id = ANY(%s)", [list(found)]
             )
             self.profiles = {profile_id: _Known(profile_id, {}) for profile_id in found}
+            still: set[Name] = set()
             for profile_id, kind, value in cursor.fetchall():
+                if self.owner.get((kind, value)) == profile_id:
+                    still.add((kind, value))
                 if kind in _KNOWN:
                     self.profiles[profile_id].names[kind] = value
                 elif kind != Identifier.ANONYMOUS_ID:
                     self.profiles[profile_id].crm = True
+        if len(still) < len(self.owner):
+            raise _Conflict  # before the lock was ours, a merge was undone or a name was given away
+        if any(len(some - {None}) > 1 for some in owners):
+            self.apart = conflicts.apart(found)
 
-    def _may_change(self, reference: Reference) -> bool:
-        """Whether it may merge stored profiles or give one a name, rather than only lead to it."""
-        owners = {self.owner.get(key) for key in reference.keys()}
-        if reference.id is not None:
-            owners.add(reference.id)
-        return len(owners) > 1
+    def _owners(self, plan: _Plan) -> set[int | None]:
+        """Who has its names; None: nobody has one of them. It changes something if there are several."""
+        owners = {self.owner.get(name) for name in plan.names}
+        if plan.number is not None:
+            owners.add(plan.number)
+        return owners
 
-    def _decide(self, reference: Reference) -> int:
-        keys = reference.keys()
-        if not keys and reference.id is None:
-            raise ValueError("A reference needs at least one name.")
-        if reference.id is not None:
-            target = self.profiles[self._now(reference.id)]
+    def _decide(self, plan: _Plan) -> int:
+        if plan.number is not None:
+            target = self.profiles[self._now(plan.number)]
         else:
-            target = self._surest(keys) or self._create()
-        for key in keys:
-            self._attach(key, target)
+            target = self._surest(plan) or self._create()
+        for name in plan.names:
+            if name in self.owner:
+                self._meet(name, target, plan)
+            else:
+                self._give(name, target, plan.proven)
         return target.id
 
-    def _surest(self, keys: list[tuple[str, str]]) -> _Known | None:
+    def _surest(self, plan: _Plan) -> _Known | None:
         """The profile the surest usable name leads to; a name that contradicts a surer, new one does not count."""
         contradicted: dict[str, str] = {}
-        for kind, value in keys:
+        for kind, value in plan.finding:
             owner = self.owner.get((kind, value))
-            if owner is not None:
+            if owner is not None and not self._weak((kind, value)):
                 profile = self.profiles[self._now(owner)]
                 if all(profile.names.get(k, v) == v for k, v in contradicted.items()):
                     return profile
@@ -197,20 +280,58 @@ class _Resolution:
                 contradicted[kind] = value
         return None
 
-    def _attach(self, key: tuple[str, str], target: _Known) -> None:
-        kind, value = key
-        owner = self.owner.get(key)
-        if owner is None:
-            if kind in _KNOWN:
-                if kind in target.names:
-                    return  # the person has another customer number, email or phone already: not ours to change
-                target.names[kind] = value
-            self.owner[key] = target.id
-            self.claimed.append(key)
+    def _weak(self, name: Name) -> bool:
+        """Whether its holder has only claimed a name that needs a proof."""
+        return name[0] in self.rules.strict and name not in self.verified
+
+    def _give(self, name: Name, target: _Known, proven: bool) -> None:
+        """Let the profile have a name that nobody has."""
+        kind, value = name
+        if kind in _KNOWN:
+            if kind in target.names:
+                return  # the person has another customer number, email or phone already: not ours to change
+            target.names[kind] = value
+        self.owner[name] = target.id
+        self.claimed[name] = proven
+        if proven:
+            self.verified.add(name)
+
+    def _meet(self, name: Name, target: _Known, plan: _Plan) -> None:
+        """A name that somebody has: the profile meant, a visitor who turns out to be that person, or another one."""
+        other = self.profiles[self._now(self.owner[name])]
+        if other.id == target.id:
+            if plan.proven and name not in self.verified:
+                self.verified.add(name)
+                if name in self.claimed:
+                    self.claimed[name] = True
+                else:
+                    self.proved.append(name)
+        elif other.anonymous:
+            sure = plan.proven or plan.number is not None or not self.rules.visitors_need_proof
+            if sure and (min(other.id, target.id), max(other.id, target.id)) not in self.apart:
+                self.merged[other.id] = target.id
+        elif name[0] in _KNOWN:
+            if plan.proven and self._weak(name):
+                self._take(name, other, target)
+            elif name in plan.finding and not target.anonymous:
+                self.conflicts.append(
+                    conflicts.Conflict(target.id, other.id, [name], self.source, plan.proven)
+                )
+
+    def _take(self, name: Name, other: _Known, target: _Known) -> None:
+        """A name that was only claimed goes to the person who has proved it."""
+        kind, value = name
+        if kind in target.names:
             return
-        other = self.profiles[self._now(owner)]
-        if other.id != target.id and other.anonymous:
-            self.merged[other.id] = target.id
+        if other.names.get(kind) == value:
+            del other.names[kind]
+        target.names[kind] = value
+        if name in self.claimed:
+            self.claimed[name] = True
+        else:
+            self.taken.setdefault(name, self.owner[name])
+        self.owner[name] = target.id
+        self.verified.add(name)
 
     def _create(self) -> _Known:
         profile = _Known(
@@ -219,6 +340,20 @@ class _Resolution:
         self.profiles[profile.id] = profile
         self.created.append(profile.id)
         return profile
+
+    def _mind_the_erased(self) -> None:
+        """Names of erased people come back with themselves only. Names that somebody has are never among them."""
+        new = [name for name in self.claimed if name[0] in _KNOWN]
+        if not new:
+            return
+        if self.source == _SDK:
+            tombstones.lift(new)
+            return
+        erased = tombstones.erased(new)
+        if erased:
+            raise ErasedPerson(
+                [reference for reference, plan in self.plans.items() if not erased.isdisjoint(plan.names)]
+            )
 
     def _number_the_new(self) -> None:
         new = [provisional for provisional in self.created if provisional not in self.merged]
@@ -240,40 +375,103 @@ class _Resolution:
         return profile_id
 
     def _write(self) -> None:
-        Profile.objects.bulk_create(
-            [
-                Profile(id=pid, first_seen=self.now, last_seen=self.now, **self.profiles[pid].names)
-                for pid in sorted(self.new_ids)
-            ]
-        )
+        self._insert()
         self._claim()
+        self._verify()
+        self._move_taken()
         self._fill_columns()
-        stored = [(loser, self._now(loser)) for loser in self.merged if loser > 0]
+        stored = [(loser, self._now(loser)) for loser in self.merged if loser in self.profiles and loser > 0]
         if stored:
             merge(stored, "identified", self.now)
+        conflicts.record(
+            (
+                msgspec.structs.replace(found, one=self._now(found.one), other=self._now(found.other))
+                for found in self.conflicts
+            ),
+            self.now,
+        )
+
+    def _insert(self) -> None:
+        if not self.new_ids:
+            return
+        told = [self.source, self.now.isoformat()]
+        new = sorted(self.new_ids)
+        names = [self.profiles[number].names for number in new]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                INSERT INTO crm_profile (id, {", ".join(_KNOWN)}, sources, first_seen, last_seen)
+                SELECT *, %s::timestamptz, %s::timestamptz
+                FROM unnest(%s::bigint[], {"%s::text[], " * len(_KNOWN)} %s::jsonb[])
+                """,
+                [
+                    self.now,
+                    self.now,
+                    new,
+                    *([held.get(kind) for held in names] for kind in _KNOWN),
+                    [json.dumps(dict.fromkeys(held, told)) for held in names],
+                ],
+            )
 
     def _claim(self) -> None:
         if not self.claimed:
             return
-        claims = sorted((kind, value, self._now(self.owner[kind, value])) for kind, value in self.claimed)
+        claims = sorted(
+            (kind, value, self._now(self.owner[kind, value]), proven)
+            for (kind, value), proven in self.claimed.items()
+        )
         with connection.cursor() as cursor:
             cursor.execute(
                 """
-                INSERT INTO crm_identifier (kind, value, profile_id)
-                SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) ON CONFLICT DO NOTHING
+                INSERT INTO crm_identifier (kind, value, profile_id, verified)
+                SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[]) ON CONFLICT DO NOTHING
                 """,
                 [list(column) for column in zip(*claims, strict=True)],
             )
             if cursor.rowcount < len(claims):
                 raise _Conflict
 
+    def _verify(self) -> None:
+        """Note that names which were claims are proven now; locked in one order, whoever else does the same."""
+        if not self.proved:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                UPDATE crm_identifier SET verified = true WHERE id IN (
+                    SELECT i.id FROM crm_identifier i
+                    JOIN unnest(%s::text[], %s::text[]) AS k(kind, value) USING (kind, value)
+                    WHERE NOT i.verified ORDER BY i.id FOR UPDATE OF i
+                )
+                """,
+                [list(column) for column in zip(*self.proved, strict=True)],
+            )
+
+    def _move_taken(self) -> None:
+        moves = [(kind, value, before) for (kind, value), before in self.taken.items()]
+        for kind, value, before in moves:
+            # A conflict of two browsers and a proof: too rare to be worth a statement for many.
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE crm_identifier SET profile_id = %s, verified = true "
+                    "WHERE kind = %s AND value = %s AND profile_id = %s",
+                    [self._now(self.owner[kind, value]), kind, value, before],
+                )
+                if not cursor.rowcount:
+                    raise _Conflict
+                cursor.execute(
+                    f"UPDATE crm_profile SET {kind} = NULL, updated_at = now() WHERE id = %s AND {kind} = %s",
+                    [before, value],
+                )
+
     def _fill_columns(self) -> None:
         """Show newly claimed names on profiles that existed before."""
         rows = [
             (self._now(self.owner[kind, value]), kind, value)
-            for kind, value in self.claimed
+            for kind, value in (*self.claimed, *self.taken)
             if kind in _KNOWN
         ]
+        told = json.dumps([self.source, self.now.isoformat()])
         for column in _KNOWN:
             changed = [
                 (pid, value) for pid, kind, value in rows if kind == column and pid not in self.new_ids
@@ -282,114 +480,15 @@ class _Resolution:
                 with connection.cursor() as cursor:
                     cursor.execute(
                         f"""
-                        UPDATE crm_profile p SET {column} = r.value, updated_at = now()
+                        UPDATE crm_profile p SET {column} = r.value, updated_at = now(),
+                            sources = p.sources || jsonb_build_object('{column}', %s::jsonb)
                         FROM unnest(%s::bigint[], %s::text[]) AS r(id, value) WHERE p.id = r.id
                         """,
-                        [list(column_values) for column_values in zip(*changed, strict=True)],
+                        [told, *(list(column_values) for column_values in zip(*changed, strict=True))],
                     )
 
 
-_PAIRS = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
-_FIRST_KNOWN = ", ".join(
-    f"(array_agg(l.{name} ORDER BY l.id) FILTER (WHERE l.{name} IS NOT NULL))[1] AS {name}"
-    for name in traits.TRAITS
-)
-_MERGE = (
-    # The winner's own data stays; the losers' fills the gaps, the oldest's first.
-    f"""
-    UPDATE crm_profile w SET
-        first_seen = least(w.first_seen, g.first_seen), last_seen = greatest(w.last_seen, g.last_seen),
-        {", ".join(f"{name} = coalesce(w.{name}, g.{name})" for name in traits.TRAITS)},
-        attributes = coalesce(
-            (SELECT jsonb_object_agg(a.key, a.value ORDER BY l.id DESC)
-             FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser CROSS JOIN jsonb_each(l.attributes) a
-             WHERE m.winner = w.id), '{{}}') || w.attributes,
-        updated_at = now()
-    FROM (
-        SELECT m.winner, min(l.first_seen) AS first_seen, max(l.last_seen) AS last_seen,
-            {_FIRST_KNOWN}
-        FROM {_PAIRS} JOIN crm_profile l ON l.id = m.loser GROUP BY m.winner
-    ) g WHERE w.id = g.winner
-    """,
-    f"UPDATE crm_identifier i SET profile_id = m.winner FROM {_PAIRS} WHERE i.profile_id = m.loser",
-    f"UPDATE crm_device d SET profile_id = m.winner FROM {_PAIRS} WHERE d.profile_id = m.loser",
-    # Of two answers to one question the later one counts; but a CRM's, which is as old as its record's last change of
-    # whatever kind, does not take the place of the person's own no.
-    f"""
-    WITH pairs AS (SELECT * FROM {_PAIRS}), answers AS (
-        SELECT p.winner, o.kind, o.key, o.state, o.source, o.wording, o.changed_at
-        FROM (SELECT winner, loser AS profile_id FROM pairs UNION SELECT winner, winner FROM pairs) AS p
-        JOIN crm_consent o USING (profile_id)
-    ), own AS (
-        SELECT DISTINCT ON (winner, kind, key) winner, kind, key, state FROM answers WHERE source <> 'crm'
-        ORDER BY winner, kind, key, changed_at DESC
-    )
-    INSERT INTO crm_consent AS c (profile_id, kind, key, state, source, wording, changed_at)
-    SELECT DISTINCT ON (winner, kind, key) winner, kind, key, a.state, a.source, a.wording, a.changed_at
-    FROM answers a LEFT JOIN own USING (winner, kind, key)
-    WHERE NOT (a.source = 'crm' AND coalesce(own.state, '') = 'unsubscribed')
-    ORDER BY winner, kind, key, a.changed_at DESC, a.state DESC
-    ON CONFLICT (profile_id, kind, key) DO UPDATE SET state = excluded.state, source = excluded.source,
-        wording = excluded.wording, changed_at = excluded.changed_at
-        WHERE (excluded.state, excluded.source, excluded.wording, excluded.changed_at)
-            <> (c.state, c.source, c.wording, c.changed_at)
-    """,
-    f"UPDATE crm_consentchange c SET profile_id = m.winner FROM {_PAIRS} WHERE c.profile_id = m.loser",
-    f"UPDATE crm_profilemerge p SET winner_id = m.winner FROM {_PAIRS} WHERE p.winner_id = m.loser",
-)
-
-# Last: who writes about a device or delivery locks its row, so by then such writers have ended and nobody
-# can begin to write about the loser.
-_MOVE_EVENTS = f"UPDATE crm_event e SET profile_id = m.winner FROM {_PAIRS} WHERE e.profile_id = m.loser"
-
-
-@transaction.atomic
-def merge(pairs: Sequence[tuple[int, int]], reason: str, now: datetime | None = None) -> None:
-    """Fold each (loser, winner) pair of profile ids into the winner, keeping all history.
-
-    The loser's row goes; ProfileMerge keeps what it was. Winners must not be losers of the same call.
-    """
-    now = now or timezone.now()
-    ids = sorted({profile_id for pair in pairs for profile_id in pair})
-    locked = {
-        profile.pk: profile
-        for profile in Profile.objects.select_for_update().filter(pk__in=ids).order_by("pk")
-    }
-    pairs = [(loser, winner) for loser, winner in pairs if loser in locked and winner in locked]
-    if not pairs:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO crm_profilemerge (loser_id, winner_id, reason, snapshot, merged_at)
-            SELECT m.loser, m.winner, %(reason)s, to_jsonb(l) || jsonb_build_object('identifiers',
-                (SELECT coalesce(jsonb_agg(jsonb_build_array(kind, value)), '[]') FROM crm_identifier
-                 WHERE profile_id = m.loser)), %(now)s
-            FROM """
-            + _PAIRS
-            + " JOIN crm_profile l ON l.id = m.loser",
-            {**_columns(pairs), "reason": reason, "now": now},
-        )
-        for statement in _MERGE:
-            cursor.execute(statement, _columns(pairs))
-    signals.profiles_merging.send(sender=None, pairs=pairs)
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVE_EVENTS, _columns(pairs))
-    Profile.objects.filter(pk__in=[loser for loser, _ in pairs]).delete()
-    log.append(
-        [
-            log.NewEvent(
-                id=log.event_id("merge", loser, winner),
-                profile_id=winner,
-                name="profile_merged",
-                occurred_at=now,
-                properties={"merged": loser, "reason": reason},
-                source="nudge",
-            )
-            for loser, winner in pairs
-        ]
-    )
-
-
-def _columns(pairs: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
-    return {"losers": [loser for loser, _ in pairs], "winners": [winner for _, winner in pairs]}
+def _locked(cursor: Any, ids: Collection[int], lock: str) -> set[int]:
+    """Lock these profiles in the order of their numbers; return those that exist."""
+    cursor.execute(f"SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id {lock}", [sorted(ids)])
+    return {row[0] for row in cursor.fetchall()}
