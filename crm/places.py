@@ -15,9 +15,9 @@ from django.db import connection
 
 from crm import geography, log, present
 from crm.models import LastLocation, PersonPlace
-from crm.places_rows import Patch, upsert
+from crm.places_rows import Outcome, Patch, patch, upsert
 
-__all__ = ["CURSOR", "Patch", "read", "upsert"]
+__all__ = ["CURSOR", "Outcome", "Patch", "patch", "point", "read", "upsert"]
 
 CURSOR = "places"
 LOCATION, ENTERED = "location", "entered_place"
