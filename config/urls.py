@@ -21,6 +21,7 @@ urlpatterns = [
     path("api/v1/", include("delivery.api.urls")),
     path("api/v1/", include("analytics.api.urls")),
     path("t/", include("analytics.urls")),
+    path("p/", include("delivery.preferences.urls")),
     path("", include("config.sdk")),
     path("demo/shop/", include("config.demo.shop")),
 ]

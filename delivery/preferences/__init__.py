@@ -1,0 +1,1 @@
+"""The page on which people choose what they get, without an account: a signed link is all it takes."""

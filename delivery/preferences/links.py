@@ -1,0 +1,24 @@
+"""The addresses that messages carry so that people can choose, leave and confirm."""
+
+from django.conf import settings
+
+from delivery.preferences import tokens
+
+
+def of(profile_id: int, delivery_id: int | None = None) -> dict[str, str]:
+    """What templates see besides the person: `preferences_url`, `unsubscribe_url` and `confirm_url`."""
+    page = _page(tokens.make(profile_id, delivery_id))
+    return {
+        "preferences_url": page,
+        "unsubscribe_url": f"{page}unsubscribe/",
+        "confirm_url": f"{page}confirm/",
+    }
+
+
+def for_staff(profile_id: int) -> str:
+    """A person's preference page as one of us may open it; what is changed there is recorded as ours."""
+    return _page(tokens.make_for_staff(profile_id))
+
+
+def _page(token: str) -> str:
+    return f"{settings.NUDGE_PUBLIC_URL.rstrip('/')}/p/{token}/"
