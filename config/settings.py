@@ -135,6 +135,8 @@ NUDGE_SWEEPS = {
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},
+    "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
+    "crm.tasks.backfill_attributes": {"schedule": schedule(10), "queue": "segments"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
     "crm.tasks.tidy_sync": {"schedule": schedule(86400), "queue": "ingest"},

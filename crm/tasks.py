@@ -6,6 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from crm import interest, log, partitions, places, restock, uploads
+from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
 
 BUDGET_SECONDS = 20.0
@@ -56,6 +57,18 @@ def follow_places():
 def forget_interest():
     """Drop interest in products that lasts no longer."""
     interest.forget(timezone.now())
+
+
+@shared_task
+def keep_computed():
+    """Recompute what people did something to, and what time has changed."""
+    computed_work.keep()
+
+
+@shared_task
+def backfill_attributes():
+    """Compute new attributes for everybody, a while at a time."""
+    computed_work.fill()
 
 
 @shared_task

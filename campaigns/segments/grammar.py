@@ -6,17 +6,16 @@ An empty `all` holds for everybody, an empty `any` for nobody. What each kind of
 `Config` under campaigns/segments/conditions; what comparisons mean is in campaigns/segments/operators.py.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from campaigns.segments.conditions import kinds
 from campaigns.segments.conditions.base import Condition
 from crm.rules.errors import Problem, RuleError, join
+from crm.rules.shapes import problem
 
 DEEPEST = 4  # levels of all/any groups
 MOST_NODES = 100
@@ -116,36 +115,7 @@ class _Reader:
         try:
             return kind(msgspec.convert(data, kind.Config), path)
         except msgspec.ValidationError as error:
-            self.problems.append(_problem(error, path))
+            self.problems.append(problem(error, path))
         except RuleError as error:
             self.problems.extend(error.under(path).problems)
         return None
-
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
-_TYPES = {
-    "str": gettext_lazy("a text"),
-    "int": gettext_lazy("a whole number"),
-    "float": gettext_lazy("a number"),
-    "bool": gettext_lazy("true or false"),
-    "array": gettext_lazy("a list"),
-    "object": gettext_lazy("an object"),
-    "null": gettext_lazy("nothing"),
-}
-
-
-def _problem(error: msgspec.ValidationError, path: str) -> Problem:
-    """msgspec's message as a sentence at the node it is about."""
-    found = _AT.match(str(error))
-    what, where = (found["what"], (found["path"] or "").lstrip(".")) if found else (str(error), "")
-    if key := re.search(r"missing required field `(.*)`", what):
-        return Problem(join(path, join(where, key[1])), _("This is missing."))
-    if key := re.search(r"contains unknown field `(.*)`", what):
-        return Problem(join(path, join(where, key[1][:100])), _("This does not belong here."))
-    if types := re.match(r"Expected `(.*)`, got `(.*)`", what):
-        wanted = [str(_TYPES[name]) for name in types[1].split(" | ") if name in _TYPES and name != "null"]
-        if wanted:
-            return Problem(join(path, where), _("Give %s.") % _(" or ").join(wanted))
-    if value := re.match(r"Invalid enum value (.*)", what):
-        return Problem(join(path, where), _("%s is not possible here.") % value[1])
-    return Problem(join(path, where), _("This is not possible here."))

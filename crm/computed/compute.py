@@ -1,0 +1,64 @@
+"""Computing an attribute for some people and storing what changed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from crm.computed.kinds import Kind
+from crm.computed.kinds.base import Ask, Scope
+from crm.rules.sql import Sql, sql
+
+_SETTINGS = {"work_mem": "64MB", "jit": "off"}
+_COLUMNS = "number, text, at, due_at, zone"
+
+_STORE = """
+    WITH found AS MATERIALIZED ({rows}), gone AS (
+        DELETE FROM crm_computedvalue v WHERE v.attribute_id = {attribute} AND {scope}
+            AND NOT EXISTS (SELECT FROM found f WHERE f.profile_id = v.profile_id)
+    )
+    INSERT INTO crm_computedvalue AS v (profile_id, attribute_id, {columns})
+    SELECT profile_id, {attribute}, {columns} FROM found ORDER BY profile_id
+    ON CONFLICT (profile_id, attribute_id) DO UPDATE SET
+        number = excluded.number, text = excluded.text, at = excluded.at, due_at = excluded.due_at,
+        zone = excluded.zone
+    WHERE (v.number, v.text, v.at, v.due_at, v.zone)
+        IS DISTINCT FROM (excluded.number, excluded.text, excluded.at, excluded.due_at, excluded.zone)
+"""
+
+
+def found(kind: Kind, ask: Ask) -> Sql:
+    """A SELECT of profile_id, number, text, at, due_at and zone, without those who have nothing of it."""
+    return sql(
+        "SELECT * FROM ({}) AS computed WHERE num_nonnulls(number, text, at, due_at) > 0", kind.rows(ask)
+    )
+
+
+def store(attribute_id: int, kind: Kind, scope: Scope, now: datetime) -> None:
+    """Compute the attribute for the people in scope and write the differences, in the caller's transaction."""
+    ask = Ask(now, scope)
+    rows, limit = found(kind, ask), scope.limit("v.profile_id")
+    statement = _STORE.format(rows=rows.text, scope=limit.text, attribute="%s", columns=_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*rows.params, attribute_id, *limit.params, attribute_id])
+
+
+@contextmanager
+def statement_limits(timeout_ms: int) -> Iterator[None]:
+    """A transaction whose statements may take so long, with memory for large sets.
+
+    It writes nothing by itself: the log's readers wait for a transaction only from its first write on.
+    """
+    settings = {"statement_timeout": str(timeout_ms), **_SETTINGS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(['current_setting(%s)'] * len(settings))}", list(settings))
+        before = dict(zip(settings, cursor.fetchone(), strict=True))
+        _configure(cursor, settings)
+        yield
+        _configure(cursor, before)  # an outer transaction goes on as it was
+
+
+def _configure(cursor, settings: dict[str, str]) -> None:
+    calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+    cursor.execute(f"SELECT {calls}", [item for pair in settings.items() for item in pair])
