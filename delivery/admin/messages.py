@@ -20,6 +20,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from crm.admin.base import leave_dialog
+from crm.models import Topic
 from delivery import channels, outbox
 from delivery.admin import contents, people, preview
 from delivery.models import Delivery, Message
@@ -50,8 +51,29 @@ class TestForm(BaseDialogForm):
         return found
 
 
+class MessageForm(forms.ModelForm):
+    """A message, with the topics there are; one that is gone stays on offer where it is used."""
+
+    topic = forms.ChoiceField(
+        label=_("Topic"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text=_("People can leave a topic without leaving the channel."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if "topic" not in self.fields:  # for those who may only look
+            return
+        known = dict(Topic.objects.values_list("slug", "name"))
+        used = self.instance.topic
+        gone = [(used, used)] if used and used not in known else []
+        self.fields["topic"].choices = [("", _("No topic")), *known.items(), *gone]
+
+
 @admin.register(Message)
 class MessageAdmin(ModelAdmin):
+    form = MessageForm
     list_display = ["title", "by", "languages", "topic", "goal_event", "updated_at"]
     list_display_links = ["title"]
     search_fields = ["name", "slug"]
@@ -67,7 +89,7 @@ class MessageAdmin(ModelAdmin):
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     actions_detail = ["send_test"]
     fieldsets = [
-        (None, {"fields": [("name", "slug"), ("topic", "expires_after_hours")]}),
+        (None, {"fields": [("name", "slug"), ("topic", "expires_after_hours"), ("important", "confirms")]}),
         (
             _("Goal"),
             {"fields": [("goal_event", "goal_window_hours"), "goal_value_property"], "classes": ["collapse"]},

@@ -8,6 +8,7 @@ from django.db.models import Q
 from crm import log
 from crm.models import Device, Event, Identifier, Profile
 from delivery import content
+from delivery.preferences import links
 
 SUGGESTIONS = 12
 
@@ -44,14 +45,15 @@ def suggestions() -> list[tuple[str, str]]:
 
 
 def data_for(profile: Profile) -> dict[str, Any]:
-    """Return what a message to `profile` could be filled in with: the person, and their latest own event."""
+    """Return what a message to `profile` could be filled in with: the person, their latest own event, and links that
+    lead nowhere."""
     latest = (
         Event.objects.filter(profile_id=profile.pk)
         .exclude(name__in=log.RESERVED_NAMES)
         .order_by("-occurred_at")
         .first()
     )
-    data: dict[str, Any] = {"profile": content.data([profile.pk])[profile.pk]}
+    data: dict[str, Any] = {"profile": content.data([profile.pk])[profile.pk], **links.example()}
     if latest:
         data["event"] = {
             "name": latest.name,

@@ -17,6 +17,7 @@ from delivery.dispatch import states
 from delivery.dispatch.lease import LEASE
 from delivery.models import Attempt, Delivery, Message, MessageContent
 from delivery.policies import Facts, Verdict
+from delivery.preferences import links as preference_links
 
 logger = logging.getLogger(__name__)
 State = Delivery.State
@@ -204,7 +205,8 @@ def _compose_one(delivery: Delivery, person: dict[str, Any], authored: Any, comp
     template = compiled[*key, locale]
     if isinstance(template, content.ContentError):
         raise template
-    filled = template.render({**delivery.context, "profile": person})
+    links = preference_links.of(delivery.profile_id, delivery.pk)
+    filled = template.render({**delivery.context, **links, "profile": person})
     return _Composed(delivery, locale, msgspec.to_builtins(filled), channel.compose(delivery, filled))
 
 

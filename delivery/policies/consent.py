@@ -26,8 +26,9 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     for (channel, topic), group in groups.items():
         plain = [delivery for delivery in group if not delivery.message.confirms]
         if plain:
-            asked = channels.get(channel).opt_in
-            agreed = consent.subscribed({d.profile_id for d in plain}, channel, topic, asked)
+            known = channels.everything().get(channel)
+            needs_yes = known is None or known.opt_in
+            agreed = consent.subscribed({d.profile_id for d in plain}, channel, topic, needs_yes)
             verdicts |= {d.pk: suppress(NO_CONSENT) for d in plain if d.profile_id not in agreed}
         asking = [delivery for delivery in group if delivery.message.confirms]
         if asking:

@@ -7,17 +7,25 @@ from delivery.preferences import tokens
 
 def of(profile_id: int, delivery_id: int | None = None) -> dict[str, str]:
     """What templates see besides the person: `preferences_url`, `unsubscribe_url` and `confirm_url`."""
-    page = _page(tokens.make(profile_id, delivery_id))
-    return {
-        "preferences_url": page,
-        "unsubscribe_url": f"{page}unsubscribe/",
-        "confirm_url": f"{page}confirm/",
-    }
+    return _all(_page(tokens.make(profile_id, delivery_id)))
+
+
+def example() -> dict[str, str]:
+    """The same for a preview: addresses that lead to nobody's page."""
+    return _all(_page("example"))
 
 
 def for_staff(profile_id: int) -> str:
     """A person's preference page as one of us may open it; what is changed there is recorded as ours."""
     return _page(tokens.make_for_staff(profile_id))
+
+
+def _all(page: str) -> dict[str, str]:
+    return {
+        "preferences_url": page,
+        "unsubscribe_url": f"{page}unsubscribe/",
+        "confirm_url": f"{page}confirm/",
+    }
 
 
 def _page(token: str) -> str:
