@@ -4,6 +4,8 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.db.models.signals import post_migrate
 
+from config import catalogues
+
 
 class ConfigConfig(AppConfig):
     """No models; `config` is listed so that its commands are found."""
@@ -12,7 +14,8 @@ class ConfigConfig(AppConfig):
     verbose_name = "Nudge"
 
     def ready(self) -> None:
-        """Install the queue functions whenever a database that is its own broker has been migrated."""
+        """Make translations, and install the queue functions whenever a database that is its own broker is migrated."""
+        catalogues.compile_all(settings.BASE_DIR / "locale", settings.LOCALE_PATHS[0])
         # The signal is sent for apps with models only; the schedule's is the one that needs the broker.
         sender = apps.get_app_config("django_celery_beat")
         post_migrate.connect(install_broker, sender=sender, dispatch_uid="config.install_broker")
