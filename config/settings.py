@@ -139,6 +139,8 @@ NUDGE_SWEEPS = {
     "crm.tasks.backfill_attributes": {"schedule": schedule(10), "queue": "segments"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
+    "crm.tasks.import_event_files": {"schedule": schedule(5), "queue": "ingest"},
+    "crm.tasks.forget_answers": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.tidy_sync": {"schedule": schedule(86400), "queue": "ingest"},
     "crm.tasks.tell_of_products": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.follow_places": {"schedule": schedule(10), "queue": "ingest"},

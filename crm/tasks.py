@@ -5,7 +5,8 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
-from crm import interest, log, partitions, places, restock, uploads
+from crm import event_files, interest, log, partitions, places, restock, uploads
+from crm.api import idempotency
 from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
 
@@ -81,6 +82,20 @@ def ensure_partitions():
 def forget_undated_events():
     """Keep the memory of ids without a time of their own from growing for good."""
     log.forget_undated(timezone.now())
+
+
+@shared_task
+def import_event_files():
+    """Take in files of events for some seconds; others get their turn before it goes on."""
+    if event_files.work():
+        import_event_files.apply_async(queue="ingest")
+
+
+@shared_task
+def forget_answers():
+    """Forget what repeated requests would be answered, and rows of files that were not taken."""
+    idempotency.forget(timezone.now())
+    event_files.forget(timezone.now())
 
 
 @shared_task

@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
                 ('mapping', models.JSONField(blank=True, default=dict, verbose_name='columns')),
                 ('state', models.TextField(choices=[('draft', 'not started'), ('running', 'being imported'), ('done', 'imported'), ('cancelled', 'cancelled'), ('failed', 'failed')], default='draft', verbose_name='state')),
                 ('position', models.BigIntegerField(default=0, verbose_name='bytes settled')),
+                ('line', models.BigIntegerField(default=0, verbose_name='rows settled, empty ones included')),
                 ('rows', models.BigIntegerField(default=0, verbose_name='rows')),
                 ('stored', models.BigIntegerField(default=0, verbose_name='stored')),
                 ('known', models.BigIntegerField(default=0, verbose_name='known before')),

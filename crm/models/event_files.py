@@ -34,6 +34,7 @@ class EventFile(models.Model):
     mapping = models.JSONField(_("columns"), default=dict, blank=True)
     state = models.TextField(_("state"), choices=State, default=State.DRAFT)
     position = models.BigIntegerField(_("bytes settled"), default=0)
+    line = models.BigIntegerField(_("rows settled, empty ones included"), default=0)
     rows = models.BigIntegerField(_("rows"), default=0)
     stored = models.BigIntegerField(_("stored"), default=0)
     known = models.BigIntegerField(_("known before"), default=0)
