@@ -41,7 +41,7 @@ def read(now: datetime | None = None, limit: int = BATCH) -> tuple[int, bool]:
         return 0, False  # nothing was ever computed: the first start puts the cursor at the log's end
     live: list[tuple[ComputedAttribute, Kind]] = []
 
-    def names() -> set[str]:
+    def names() -> frozenset[str]:
         # Asked once the cursor is ours: an attribute that goes live meanwhile has waited for us.
         live.extend(kept())
         return PEOPLE_EVENTS.union(*(kind.event_names for _attribute, kind in live))

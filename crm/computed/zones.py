@@ -23,7 +23,8 @@ def _usable() -> list[str]:
 def _by_country() -> str:
     """JSON of country code -> its main zone."""
     known = set(_usable())
-    zones = {code: normalise.main_zone(code) for code in Locale("en").territories if len(code) == 2}
+    codes = [str(code) for code in Locale("en").territories]
+    zones = {code: normalise.main_zone(code) for code in codes if len(code) == 2}
     return json.dumps({code: zone for code, zone in zones.items() if zone in known})
 
 

@@ -1,7 +1,8 @@
 """Figures over events: how many, and sums, extremes and averages of a number in them."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -76,9 +77,9 @@ class _OfNumbers(Figure):
     """A figure over the numbers in a property; other values do not count."""
 
     fn: ClassVar[str]
-    phrase: ClassVar
-    Config = OfProperty
-    inputs = ("property", "last_days")
+    phrase: ClassVar[Any]
+    Config: ClassVar[type[msgspec.Struct]] = OfProperty
+    inputs: ClassVar[tuple[str, ...]] = ("property", "last_days")
 
     def check(self) -> None:
         self.path = property_path(self.config.property)
