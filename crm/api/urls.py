@@ -5,9 +5,17 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from crm.api.event_list import ProfileEventsView
 from crm.api.events import EventsView
+from crm.api.places import PlacesBulkView, PlacesView, PlaceView
+from crm.api.products import ProductsBulkView, ProductsView, ProductView
 from crm.api.profiles import BulkView, ProfilesView, ProfileView
 
 urlpatterns = [
+    path("places/", PlacesView.as_view(), name="api_places"),
+    path("places/bulk/", PlacesBulkView.as_view(), name="api_places_bulk"),
+    path("places/<str:slug>/", PlaceView.as_view(), name="api_place"),
+    path("products/", ProductsView.as_view(), name="api_products"),
+    path("products/bulk/", ProductsBulkView.as_view(), name="api_products_bulk"),
+    path("products/<path:sku>/", ProductView.as_view(), name="api_product"),
     path("events/", EventsView.as_view(), name="api_events"),
     path("profiles/", ProfilesView.as_view(), name="api_profiles"),
     path("profiles/bulk/", BulkView.as_view(), name="api_profiles_bulk"),
