@@ -1,48 +1,47 @@
 """Taking events in: validated one by one, stored as one batch."""
 
 import json
-import re
-import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import DataError, OperationalError, connection, transaction
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from psycopg.errors import DeadlockDetected
 
-from crm import identity, log, normalise, partitions, traits
+from crm import identity, identity_lookup, log, partitions, patches, profiles, traits
+from crm.ingest_rows import (
+    MAX_EVENTS,
+    BadBatch,
+    Batch,
+    Judge,
+    Rejected,
+    Row,
+    split,
+    too_old,
+)
+from crm.models import ApiKey
 
-MAX_EVENTS = 1000
+__all__ = [
+    "MAX_EVENTS",
+    "MAX_STORED",
+    "BadBatch",
+    "Batch",
+    "IngestResult",
+    "Rejected",
+    "ingest",
+    "split",
+    "store",
+    "take",
+]
+
 MAX_STORED = 20_000
-MAX_PROPERTIES_BYTES = 16_384
-MAX_DEPTH = 8
-MAX_NAME_LENGTH = 100
-CLOCK_TOLERANCE = timedelta(minutes=5)
-OLDEST = timedelta(days=3650)
 LAST_SEEN_EVERY = timedelta(minutes=5)
 _TRIES = 5
-_LONG_NUMBER = re.compile(rb"\d{309}")  # digits; a double holds up to 1.8e308
-_HUGE = "Properties hold a number beyond what a double (IEEE 754) can."
-
-
-class BadBatch(ValueError):
-    """The request as a whole can't be read; `detail` says why."""
-
-    def __init__(self, detail: str):
-        super().__init__(detail)
-        self.detail = detail
-
-
-class Rejected(msgspec.Struct):
-    """One row that was not taken. `index` is its place in the request, `field` the part that is wrong."""
-
-    index: int
-    code: str
-    detail: str
-    field: str
+_IDENTIFIED = "identified"
 
 
 class IngestResult(msgspec.Struct):
@@ -53,58 +52,31 @@ class IngestResult(msgspec.Struct):
     rejected: list[Rejected]
 
 
-class _Envelope(msgspec.Struct):
-    events: list[msgspec.Raw]
+class _NotPlain(Exception):
+    """Some row needs more than one look; `_Careful` takes it."""
 
 
-class _Incoming(msgspec.Struct):
-    name: str
-    profile: identity.Reference
-    id: uuid.UUID | None = None
-    occurred_at: datetime | None = None
-    properties: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Refused(Exception):
-    def __init__(self, code: str, detail: str, field: str):
-        super().__init__(detail)
-        self.code, self.detail, self.field = code, detail, field
-
-
-class _Row(msgspec.Struct):
-    index: int
-    event: _Incoming
-    id: uuid.UUID
-    occurred_at: datetime
-    dated: bool
-    profile_id: int = 0
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
-_incoming = msgspec.json.Decoder(_Incoming)
-
-
-def ingest(body: bytes, source: str, now: datetime | None = None, by_id: bool = True) -> IngestResult:
-    """Store the events of one request: `{"events": [1 to 1,000 of them]}`.
+def ingest(body: bytes, source: str, now: datetime | None = None, key: ApiKey | None = None) -> IngestResult:
+    """Store the events of one request: `{"events": [1 to 1,000 of them], "sent_at"?: time}`.
 
     Each row is judged alone; the good ones are stored in one transaction, together with profiles that they
-    name for the first time. An event whose id was stored before counts as a duplicate. An event without a
-    time, or with one more than five minutes ahead of our clock, happened now.
+    name for the first time and after their patches. An event whose id was stored before counts as a duplicate. An
+    event without a time, or with one more than five minutes ahead of our clock, happened now. If `sent_at` differs
+    from our clock by more than that, all times are moved by as much. Either is noted as the event's `clock`.
 
     Args:
         body: the raw JSON text; properties are handed to PostgreSQL as they are.
         source: who sent it, such as "api" or "sdk".
-        by_id: whether the sender may name profiles by our own numbers, which a visitor could try one by one.
+        key: who calls. A browser's key can't name profiles by our numbers, which a visitor could try one by one,
+            is believed about names only as far as crm/proof.py says, and its patches fill gaps only.
 
     Raises:
         BadBatch: the body is no such object.
     """
-    return _take(_split(body), source, now or timezone.now(), by_id)
+    return take(split(body), source, now, key)
 
 
-def store(
-    raws: Sequence[bytes], source: str, now: datetime | None = None, by_id: bool = True
-) -> IngestResult:
+def store(raws: Sequence[bytes], source: str, now: datetime | None = None) -> IngestResult:
     """As `ingest`, for a piece of a file: each of `raws` is the JSON text of one event.
 
     Joins the caller's transaction, so that the caller's note of how far it came is kept or lost with the events.
@@ -114,32 +86,42 @@ def store(
     """
     if len(raws) > MAX_STORED:
         raise ValueError(f"Store at most {MAX_STORED:,} events at a time.")
-    return _take([msgspec.Raw(raw) for raw in raws], source, now or timezone.now(), by_id)
+    return take(Batch([msgspec.Raw(raw) for raw in raws]), source, now)
 
 
-def _take(raws: Sequence[msgspec.Raw], source: str, now: datetime, by_id: bool) -> IngestResult:
-    rejected: list[Rejected] = []
-    rows = []
-    for index, raw in enumerate(raws):
-        try:
-            rows.append(_judge(index, raw, now, by_id))
-        except _Refused as refusal:
-            rejected.append(Rejected(index, refusal.code, refusal.detail, refusal.field))
+def take(batch: Batch, source: str, now: datetime | None = None, key: ApiKey | None = None) -> IngestResult:
+    """As `ingest`, for a body that was split."""
+    now = now or timezone.now()
+    judge = Judge(key, now, batch.sent_at)
+    rows, rejected = judge.judge(batch.rows)
     accepted = duplicates = 0
     if rows:
-        accepted, duplicates, refused = _write(rows, source, now)
+        accepted, refused = _write(rows, source, now, fill_only=judge.key is not None)
+        duplicates = len(rows) - accepted - len(refused)
         rejected += refused
     return IngestResult(accepted, duplicates, sorted(rejected, key=lambda row: row.index))
 
 
-def _write(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list[Rejected]]:
-    """Store `rows` in one transaction; return how many were stored and how many known, and the refused."""
-    for _ in range(_TRIES):
+def _write(rows: list[Row], source: str, now: datetime, fill_only: bool) -> tuple[int, list[Rejected]]:
+    """Store `rows` in one transaction; return how many were new, and the refused."""
+    plain = not any(row.patch is not None for row in rows)
+    for _attempt in range(_TRIES):
         try:
-            with transaction.atomic():
-                return _write_once(rows, source, now)
-        except identity.UnknownProfile:
+            if plain:
+                with transaction.atomic():
+                    return _write_plainly(rows, source, now), []
+            return _Careful(rows, source, now, fill_only).write()
+        except (_NotPlain, DataError):
+            if not plain:
+                raise
+            plain = False
+        except (identity.UnknownProfile, profiles.CollisionError):
             continue  # merged or erased since we looked; the next look tells which rows are meant
+        except IntegrityError as error:
+            if not partitions.is_missing(error):
+                raise
+            partitions.forget()
+            plain = False
         except OperationalError as error:
             # Two requests with the same events in different order wait for each other; one of them ends here.
             if not isinstance(error.__cause__, DeadlockDetected):
@@ -147,206 +129,200 @@ def _write(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list
     raise RuntimeError("These events keep colliding with other writers.")
 
 
-def _write_once(rows: list[_Row], source: str, now: datetime) -> tuple[int, int, list[Rejected]]:
-    refused: list[Rejected] = []
-    rows = _known_profiles_only(rows, refused)
-    for row, profile_id in zip(rows, identity.resolve([row.event.profile for row in rows], now), strict=True):
-        row.profile_id = profile_id
+def _write_plainly(rows: list[Row], source: str, now: datetime) -> int:
+    """Store rows whose profiles are all known, in three statements.
+
+    Raises:
+        _NotPlain: it takes more than that.
+    """
+    found = identity_lookup.find({row.reference: row.proven for row in rows}, now - LAST_SEEN_EVERY)
+    if found is None or partitions.ensure(row.occurred_at for row in rows):
+        raise _NotPlain
+    whose = found.profiles
+    for row in rows:
+        row.profile_id = whose[row.reference]
     _fill_gaps(rows)
-    fresh = _first_time(rows, now)
-    stored, unstorable = _store(fresh, source)
+    fresh, every_id_dated = _first_time(rows, now)
+    stored = _insert(fresh, source, every_id_dated)
     if stored:
-        _touch({row.profile_id for row in fresh}, now)
-        log.announce({row.event.name for row in fresh})
-    return stored, len(rows) - stored - len(unstorable), refused + unstorable
+        if found.unseen:
+            _touch(found.unseen, now)
+        log.announce({row.name for row in fresh})
+    return stored
 
 
-def _split(body: bytes) -> list[msgspec.Raw]:
-    try:
-        events = _envelope.decode(body).events
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        events = _split_leniently(body, error)
-    except RecursionError as error:
-        raise BadBatch("The JSON is nested too deep.") from error
-    if not 1 <= len(events) <= MAX_EVENTS:
-        raise BadBatch(f"Send 1 to {MAX_EVENTS:,} events at a time; these are {len(events):,}.")
-    return events
+class _Careful:
+    """One pass over rows of which some say something new about people, or can't be stored."""
+
+    def __init__(self, rows: list[Row], source: str, now: datetime, fill_only: bool):
+        self.rows = rows
+        self.source = source
+        self.now = now
+        self.fill_only = fill_only
+        self.refused: list[Rejected] = []
+
+    def write(self) -> tuple[int, list[Rejected]]:
+        """Store what can be; return how many were new, and the refused."""
+        if any(row.patch is not None for row in self.rows):
+            # In a transaction of its own: a patch takes a stronger lock than naming does, and two requests that both
+            # held the weaker one would wait for each other.
+            with transaction.atomic():
+                self._resolve()
+            with transaction.atomic():
+                self._lock()
+                self._apply_patches()
+                return self._store_all(), self.refused
+        with transaction.atomic():
+            self._resolve()
+            return self._store_all(), self.refused
+
+    def _refuse(self, row: Row, code: str, detail: str, field: str) -> None:
+        self.refused.append(Rejected(row.index, code, detail, field))
+
+    def _resolve(self) -> None:
+        self._leave_out_unknown()
+        try:
+            found = self._found()
+        except identity.ErasedPerson as erased:
+            for row in self.rows:
+                if row.reference in erased.references:
+                    self._refuse(row, "erased", _("This person was erased, at their own wish."), "profile")
+            self.rows = [row for row in self.rows if row.reference not in erased.references]
+            found = self._found()
+        for row, profile_id in zip(self.rows, found, strict=True):
+            row.profile_id = profile_id
+
+    def _found(self) -> list[int]:
+        proven = {row.reference for row in self.rows if row.proven}
+        return identity.resolve([row.reference for row in self.rows], self.now, proven, self.source)
+
+    def _leave_out_unknown(self) -> None:
+        ids = {row.reference.id for row in self.rows if row.reference.id is not None}
+        unknown = ids - identity.existing_ids(sorted(ids)) if ids else set()
+        for row in self.rows:
+            if row.reference.id in unknown:
+                self._refuse(row, "unknown_profile", _("There is no such profile."), "profile.id")
+        self.rows = [row for row in self.rows if row.reference.id not in unknown]
+
+    def _lock(self) -> None:
+        ids = {row.profile_id for row in self.rows}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR UPDATE", [list(ids)]
+            )
+            if len(cursor.fetchall()) < len(ids):
+                raise identity.UnknownProfile("Merged or erased since it was resolved.")
+
+    def _apply_patches(self) -> None:
+        changing = [(row, row.patch) for row in self.rows if row.patch is not None]
+        wanted = [
+            profiles.Row(
+                patches.ID,
+                str(row.profile_id),
+                patch,
+                _gaps(patch) if self.fill_only else frozenset(),
+            )
+            for row, patch in changing
+        ]
+        bad = set()
+        outcomes = profiles.upsert(wanted, self.source, self.now).outcomes
+        for (row, _patch), outcome in zip(changing, outcomes, strict=True):
+            if outcome.state == profiles.REJECTED:
+                field = f"patch.{outcome.field}" if outcome.field else "patch"
+                self._refuse(row, outcome.code, outcome.detail, field)
+                bad.add(row.index)
+        self.rows = [row for row in self.rows if row.index not in bad]
+
+    def _store_all(self) -> int:
+        self._leave_out_closed()
+        _fill_gaps(self.rows)
+        fresh, every_id_dated = _first_time(self.rows, self.now)
+        stored = self._insert(fresh, every_id_dated)
+        if stored:
+            _touch(sorted({row.profile_id for row in fresh}), self.now)
+            log.announce({row.name for row in fresh})
+        return stored
+
+    def _leave_out_closed(self) -> None:
+        closed = partitions.ensure(row.occurred_at for row in self.rows)
+        if closed:
+            refusal = too_old()
+            for row in self.rows:
+                if partitions.month_of(row.occurred_at) in closed:
+                    self._refuse(row, refusal.code, refusal.detail, refusal.field)
+            self.rows = [row for row in self.rows if partitions.month_of(row.occurred_at) not in closed]
+
+    def _insert(self, rows: list[Row], every_id_dated: bool) -> int:
+        """Insert `rows`; where PostgreSQL can't take one (a number beyond its range), find and refuse that one."""
+        if not rows:
+            return 0
+        try:
+            with transaction.atomic():
+                return _insert(rows, self.source, every_id_dated)
+        except DataError as error:
+            if len(rows) == 1:
+                detail = _("PostgreSQL can't store these properties: %s.") % str(error).splitlines()[0]
+                self._refuse(rows[0], "invalid_properties", detail, "properties")
+                return 0
+        half = len(rows) // 2
+        return self._insert(rows[:half], every_id_dated) + self._insert(rows[half:], every_id_dated)
 
 
-def _split_leniently(body: bytes, problem: Exception) -> list[msgspec.Raw]:
-    """Split a body that the strict decoder refuses as a whole because of bad text in one of its rows."""
-    try:
-        events = json.loads(body.decode(errors="surrogateescape"))["events"]
-        if not isinstance(events, list):
-            raise TypeError
-        return [msgspec.Raw(json.dumps(event).encode()) for event in events]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise BadBatch(f'Send {{"events": […]}} as JSON: {problem}.') from problem
+def _gaps(patch: patches.ProfilePatch) -> frozenset[str]:
+    """All that `patch` may set, for `profiles.Row.ours`."""
+    return frozenset(patches.FIELDS) | {f"attributes.{name}" for name in patch.attributes}
 
 
-def _judge(index: int, raw: msgspec.Raw, now: datetime, by_id: bool) -> _Row:
-    try:
-        event = _incoming.decode(raw)
-    except msgspec.ValidationError as error:
-        raise _refusal(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _Refused("invalid_text", f"Not valid JSON in UTF-8: {error}.", "") from error
-    _check_name(event.name)
-    event.profile = _clean_reference(event.profile)
-    if event.profile.id is not None and not by_id:
-        raise _Refused("not_allowed", "A browser key can't name profiles by id.", "profile.id")
-    _check_properties(bytes(event.properties))
-    occurred_at, dated = event.occurred_at, True
-    if occurred_at is not None and occurred_at.tzinfo is None:
-        raise _Refused("invalid_time", "Give the time zone, such as 2026-01-31T12:00:00Z.", "occurred_at")
-    if occurred_at is None or occurred_at > now + CLOCK_TOLERANCE:
-        occurred_at, dated = now, False
-    elif occurred_at < now - OLDEST:
-        raise _Refused("too_old", "Events of more than ten years ago are not kept.", "occurred_at")
-    return _Row(index, event, event.id or uuid.uuid4(), occurred_at, dated or event.id is None)
+def _first_time(rows: list[Row], now: datetime) -> tuple[list[Row], bool]:
+    """Drop rows whose id comes twice in this request, or came before without a usable time.
 
-
-def _refusal(error: msgspec.ValidationError) -> _Refused:
-    """Turn msgspec's "… - at `$.a.b`" into a code, a sentence and the field's path."""
-    detail, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    if "missing required field" in detail:
-        name = detail.split("`")[1]
-        field = f"{field}.{name}" if field else name
-        return _Refused("missing_field", f"{field} is missing.", field)
-    if field == "occurred_at":
-        return _Refused("invalid_time", "Write the time like 2026-01-31T12:00:00Z (RFC 3339).", field)
-    return _Refused("invalid_value", f"{detail}.", field)
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or len(name) > MAX_NAME_LENGTH or "\x00" in name:
-        raise _Refused("invalid_name", f"A name has 1 to {MAX_NAME_LENGTH} characters.", "name")
-    if name in log.RESERVED_NAMES:
-        raise _Refused("reserved_name", f"Only Nudge itself records {name}.", "name")
-
-
-def _clean_reference(reference: identity.Reference) -> identity.Reference:
-    if reference.phone:
-        raise _Refused("invalid_value", "Events name a profile by another reference.", "profile.phone")
-    try:
-        return identity.normal(reference)
-    except normalise.Rejection as rejection:
-        raise _Refused(rejection.code, rejection.detail, rejection.field) from rejection
-
-
-def _check_properties(raw: bytes) -> None:
-    if not raw.startswith(b"{"):
-        raise _Refused("invalid_properties", "Properties are an object.", "properties")
-    if len(raw) > MAX_PROPERTIES_BYTES:
-        raise _Refused(
-            "too_large",
-            f"Properties have at most {MAX_PROPERTIES_BYTES:,} bytes; these have {len(raw):,}.",
-            "properties",
-        )
-    try:
-        raw.decode()
-        # Whoever reads the log decodes them again: what that refuses would stop every reader for good.
-        value = msgspec.json.decode(raw)
-        # Only a text with escapes, many brackets or a very long number can hold anything else we refuse.
-        if b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH or _LONG_NUMBER.search(raw):
-            _check_value(value, 1)
-    except msgspec.ValidationError as error:
-        raise _Refused("invalid_properties", _HUGE, "properties") from error
-    except (UnicodeError, msgspec.DecodeError) as error:
-        raise _Refused(
-            "invalid_text", "Properties hold text that is not valid Unicode.", "properties"
-        ) from error
-    except RecursionError as error:
-        raise _too_deep() from error
-
-
-def _check_value(value: object, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise _too_deep()
-    if isinstance(value, str):
-        value.encode()
-        if "\x00" in value:
-            raise _Refused("invalid_text", "Properties hold a NUL character.", "properties")
-    elif isinstance(value, int):
-        if abs(value) > sys.float_info.max:
-            raise _Refused("invalid_properties", _HUGE, "properties")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_value(key, depth)
-            _check_value(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_value(item, depth + 1)
-
-
-def _too_deep() -> _Refused:
-    return _Refused("too_deep", f"Properties are nested at most {MAX_DEPTH} deep.", "properties")
-
-
-def _known_profiles_only(rows: list[_Row], rejected: list[Rejected]) -> list[_Row]:
-    ids = {row.event.profile.id for row in rows if row.event.profile.id is not None}
-    unknown = ids - identity.existing_ids(sorted(ids)) if ids else set()
+    Returns the others, and whether each has a time of its own: then `log.INSERT_DATED` looks for the latter.
+    """
+    first: dict[uuid.UUID, Row] = {}
     for row in rows:
-        if row.event.profile.id in unknown:
-            rejected.append(Rejected(row.index, "unknown_profile", "There is no such profile.", "profile.id"))
-    return [row for row in rows if row.event.profile.id not in unknown]
-
-
-def _first_time(rows: list[_Row], now: datetime) -> list[_Row]:
-    """Drop rows whose id came before without a usable time, or comes twice in this request."""
-    seen: set[uuid.UUID] = set()
-    fresh = []
-    for row in rows:
-        if row.id not in seen:
-            seen.add(row.id)
-            fresh.append(row)
-    # A time that was ahead of our clock when the event came first may be usable now that it comes again.
-    known = log.came_undated({row.id for row in fresh if row.dated and row.event.id})
+        first.setdefault(row.id, row)
+    fresh = list(first.values())
     undated = {row.id for row in fresh if not row.dated}
-    new = log.first_time(undated, now) if undated else set()
-    return [row for row in fresh if (row.id not in known if row.dated else row.id in new)]
+    if not undated:
+        return fresh, True
+    # A time that was ahead of our clock when the event came first may be usable now that it comes again.
+    known = log.came_undated({row.id for row in fresh if row.dated})
+    new = log.first_time(undated, now)
+    return [row for row in fresh if (row.id not in known if row.dated else row.id in new)], False
 
 
-def _store(rows: list[_Row], source: str) -> tuple[int, list[Rejected]]:
-    """Insert `rows`; where PostgreSQL can't take one (a number beyond its range), find and reject that one."""
-    if not rows:
-        return 0, []
+def _insert(rows: list[Row], source: str, every_id_dated: bool) -> int:
+    """Insert `rows` but those that the log has; return how many."""
     events = [
-        log.NewEvent(row.id, row.profile_id, row.event.name, row.occurred_at, row.event.properties, source)
+        log.NewEvent(row.id, row.profile_id, row.name, row.occurred_at, row.properties, source, row.clock)
         for row in rows
     ]
-    partitions.ensure(event.occurred_at for event in events)
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(log.INSERT, [msgspec.json.encode(events).decode()])
-            return cursor.rowcount, []
-    except DataError as error:
-        if len(rows) == 1:
-            detail = f"PostgreSQL can't store these properties: {str(error).splitlines()[0]}."
-            return 0, [Rejected(rows[0].index, "invalid_properties", detail, "properties")]
-    half = len(rows) // 2
-    first, refused_first = _store(rows[:half], source)
-    second, refused_second = _store(rows[half:], source)
-    return first + second, refused_first + refused_second
+    if not events:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            log.INSERT_DATED if every_id_dated else log.INSERT, [msgspec.json.encode(events).decode()]
+        )
+        return cursor.rowcount
 
 
-def _fill_gaps(rows: list[_Row]) -> None:
+def _fill_gaps(rows: list[Row]) -> None:
     """Take the traits of `identified` events."""
     found = []
     for row in rows:
-        if row.event.name == "identified":
-            given = json.loads(bytes(row.event.properties)).get("traits")
+        if row.name == _IDENTIFIED:
+            given = json.loads(bytes(row.properties)).get("traits")
             if isinstance(given, dict):
                 found.append((row.profile_id, traits.taken(given)))
-    traits.fill_gaps(found)
+    if found:
+        traits.fill_gaps(found)
 
 
-def _touch(profile_ids: set[int], now: datetime) -> None:
+def _touch(profile_ids: Sequence[int], now: datetime) -> None:
     """Note that these people were seen; rows that another writer holds are noted by that one."""
     values: dict[str, Any] = {
         "now": now.astimezone(UTC),
-        "ids": sorted(profile_ids),
+        "ids": list(profile_ids),
         "every": LAST_SEEN_EVERY,
     }
     with connection.cursor() as cursor:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from crm import partitions, signals
@@ -46,20 +46,29 @@ RESERVED_NAMES = frozenset(
         "entered_place",
     }
 )
+DATED_WITHIN = timedelta(days=2)
 REMEMBERED = timedelta(days=90)  # a browser that was offline keeps its reports for a week
 _NAMESPACE = uuid.UUID("5f1d4c0e-9d43-4f0e-8d3c-6e7564676531")
 
 INSERT = """
-    INSERT INTO crm_event (id, profile_id, name, occurred_at, properties, source)
-    SELECT id, profile_id, name, occurred_at, properties, source
-    FROM jsonb_to_recordset(%s::jsonb)
-        AS r(id uuid, profile_id bigint, name text, occurred_at timestamptz, properties jsonb, source text)
+    INSERT INTO crm_event (id, profile_id, name, occurred_at, properties, source, clock)
+    SELECT id, profile_id, name, occurred_at, properties, source, clock
+    FROM jsonb_to_recordset(%s::jsonb) AS r(
+        id uuid, profile_id bigint, name text, occurred_at timestamptz, properties jsonb, source text, clock text
+    )
     ON CONFLICT DO NOTHING
 """
+# For events with a time of their own, whose ids may have come before without one: see `first_time`.
+INSERT_DATED = INSERT.replace(
+    "ON CONFLICT", "WHERE NOT EXISTS (SELECT FROM crm_undatedevent u WHERE u.id = r.id) ON CONFLICT"
+)
 
 
 class NewEvent(msgspec.Struct):
-    """An event to be stored. `properties` is a dict, or JSON text of an object as msgspec.Raw."""
+    """An event to be stored. `properties` is a dict, or JSON text of an object as msgspec.Raw.
+
+    `clock` is empty, or the Event.Clock that tells why `occurred_at` is not what the sender told.
+    """
 
     id: uuid.UUID
     profile_id: int
@@ -67,6 +76,7 @@ class NewEvent(msgspec.Struct):
     occurred_at: datetime
     properties: Any
     source: str
+    clock: str = ""
 
 
 class LoggedEvent(msgspec.Struct):
@@ -81,6 +91,7 @@ class LoggedEvent(msgspec.Struct):
     received_at: datetime
     properties: dict
     source: str
+    clock: str = ""
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
@@ -106,14 +117,23 @@ def event_id(*parts: object) -> uuid.UUID:
 def append(events: Sequence[NewEvent]) -> int:
     """Store `events` in the caller's transaction and return how many were new.
 
-    An event whose (id, occurred_at) is already stored is left alone. Readers are woken after commit.
+    An event whose (id, occurred_at) is already stored is left alone, and so is one of a month that is closed
+    (partitions.detach). Readers are woken after commit.
     """
+    closed = partitions.ensure(event.occurred_at for event in events)
+    if closed:
+        events = [event for event in events if partitions.month_of(event.occurred_at) not in closed]
     if not events:
         return 0
-    partitions.ensure(event.occurred_at for event in events)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(INSERT, [msgspec.json.encode(events).decode()])
-        stored = cursor.rowcount
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(INSERT, [msgspec.json.encode(events).decode()])
+            stored = cursor.rowcount
+    except IntegrityError as error:
+        if not partitions.is_missing(error):
+            raise
+        partitions.forget()  # a month was closed since we looked
+        return append(events)
     if stored:
         announce({event.name for event in events})
     return stored
@@ -122,7 +142,8 @@ def append(events: Sequence[NewEvent]) -> int:
 def first_time(ids: Collection[uuid.UUID], now: datetime) -> set[uuid.UUID]:
     """Claim ids whose events have no time of their own; return those that were not claimed before.
 
-    The log is unique on (id, occurred_at), so such an event would be stored twice under two times.
+    The log is unique on (id, occurred_at), so such an event would be stored twice under two times. An id that was
+    stored with a time of its own in these days counts as claimed.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -132,7 +153,12 @@ def first_time(ids: Collection[uuid.UUID], now: datetime) -> set[uuid.UUID]:
             """,
             [sorted(ids), now],
         )
-        return {row[0] for row in cursor.fetchall()}
+        new = {row[0] for row in cursor.fetchall()}
+        cursor.execute(
+            "SELECT id FROM crm_event WHERE id = ANY(%s::uuid[]) AND occurred_at BETWEEN %s AND %s",
+            [sorted(new), now - DATED_WITHIN, now + DATED_WITHIN],
+        )
+        return new - {row[0] for row in cursor.fetchall()}
 
 
 def came_undated(ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
@@ -217,7 +243,7 @@ def _next_rows(
         cursor.execute(
             """
             WITH next AS (
-                SELECT id, seq, txid, profile_id, name, occurred_at, received_at, properties, source
+                SELECT id, seq, txid, profile_id, name, occurred_at, received_at, properties, source, clock
                 FROM crm_event
                 WHERE (txid, seq) > (%s, %s)
                   AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
@@ -229,7 +255,8 @@ def _next_rows(
                 FROM next
             )
             SELECT edge.n, edge.txid, edge.seq, next.id, next.seq, next.txid, next.profile_id, next.name,
-                   next.occurred_at, next.received_at, next.properties::text, next.source
+                   next.occurred_at, next.received_at, next.properties::text, next.source,
+                   next.clock
             FROM edge LEFT JOIN next ON %s::text[] IS NULL OR next.name = ANY(%s::text[])
             ORDER BY next.txid, next.seq
             """,
@@ -249,10 +276,10 @@ def _next_rows(
 
 
 def _logged(
-    event_id, seq, txid, profile_id, name, occurred_at, received_at, properties, source
+    event_id, seq, txid, profile_id, name, occurred_at, received_at, properties, source, clock
 ) -> LoggedEvent:
     facts = msgspec.json.decode(properties)
-    return LoggedEvent(event_id, seq, txid, profile_id, name, occurred_at, received_at, facts, source)
+    return LoggedEvent(event_id, seq, txid, profile_id, name, occurred_at, received_at, facts, source, clock)
 
 
 def start_at_end(cursor: str) -> None:

@@ -25,7 +25,7 @@ class NameFilter(TextFilter):
 
 @admin.register(Event)
 class EventAdmin(ReadOnly, BigTableAdmin):
-    list_display = ["name", "person", "occurred_at", "source", "summary"]
+    list_display = ["name", "person", "occurred_at", "clock", "source", "summary"]
     list_filter = [NameFilter, ("occurred_at", DayRangeFilter)]
     list_select_related = ["profile"]
     list_empty = _(
@@ -34,7 +34,7 @@ class EventAdmin(ReadOnly, BigTableAdmin):
     ordering = ["-txid", "-seq"]
     sortable_by = []
     actions = None
-    fields = ["name", "person", "occurred_at", "received_at", "source", "pretty_properties", "id"]
+    fields = ["name", "person", "occurred_at", "clock", "received_at", "source", "pretty_properties", "id"]
     readonly_fields = fields
 
     @display(description=_("person"))

@@ -61,9 +61,9 @@ class EventsView(EventListing, BrowserAccess, ApiView):
     )
     def post(self, request: Request) -> Response | HttpResponse:
         """Hand the body to `crm.ingest` as it is."""
-        public = BROWSER in request.auth.scopes
+        source = "sdk" if BROWSER in request.auth.scopes else "api"
         try:
-            result = ingest.ingest(self.raw(request), "sdk" if public else "api", by_id=not public)
+            result = ingest.ingest(self.raw(request), source, key=request.auth)
         except ingest.BadBatch as error:
             raise ApiError(400, "invalid_batch", error.detail) from error
         return encoded(result, status=202)

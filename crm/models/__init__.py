@@ -24,7 +24,7 @@ from crm.models.consent import (
 )
 from crm.models.devices import Device
 from crm.models.event_files import EventFile, EventFileReject
-from crm.models.events import Event, LogCursor, UndatedEvent
+from crm.models.events import ClosedMonth, Event, LogCursor, UndatedEvent
 from crm.models.identity import IdentityConflict, IdentityRules
 from crm.models.idempotency import IdempotentAnswer
 from crm.models.places import LastLocation, PersonPlace, Place
@@ -42,6 +42,7 @@ __all__ = [
     "AuditEntry",
     "CatalogueSettings",
     "ChannelTerms",
+    "ClosedMonth",
     "Connection",
     "Consent",
     "ConsentChange",

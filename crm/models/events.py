@@ -13,8 +13,14 @@ class Event(models.Model):
     """One thing that happened to one person.
 
     The table is range-partitioned by month on `occurred_at` (migration 0002), so its unique key is
-    (id, occurred_at). `txid` and `seq` give readers an order without gaps: see crm/log.py.
+    (id, occurred_at). `txid` and `seq` give readers an order without gaps: see crm/log.py. `clock` tells why
+    `occurred_at` is not the time that the sender told.
     """
+
+    class Clock(models.TextChoices):
+        MISSING = "missing", _("no time was told, so it is the time of arrival")
+        AHEAD = "ahead", _("the time told was still to come, so it is the time of arrival")
+        CORRECTED = "corrected", _("the sender's clock was wrong by a constant, which is set right")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     seq = models.BigIntegerField(editable=False)
@@ -27,6 +33,7 @@ class Event(models.Model):
     received_at = models.DateTimeField(_("received"))
     properties = models.JSONField(_("properties"))
     source = models.TextField(_("source"))
+    clock = models.TextField(_("clock"), choices=Clock, default="", blank=True)
 
     class Meta:
         managed = False
@@ -47,6 +54,14 @@ class UndatedEvent(models.Model):
 
     id = models.UUIDField(primary_key=True)
     received_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+
+class ClosedMonth(models.Model):
+    """A month whose events were taken out of the log; what still comes for it is refused."""
+
+    month = models.DateField(primary_key=True, help_text=_("Its first day."))
+    closed_at = models.DateTimeField(db_default=Now())
+    archive = models.TextField(blank=True, help_text=_("The table that keeps its events, if one does."))
 
 
 class LogCursor(models.Model):

@@ -1,0 +1,117 @@
+"""The profiles of names that are all known already: what most references of events come to, in one query."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+
+import msgspec
+from django.db import connection
+
+from crm import identity_rules
+from crm.identity import Reference
+from crm.identity_rules import Name, Rules
+from crm.pg import text_array
+
+_ID = ":id"  # in place of a kind, for a profile that is named by our own number
+_BY_NAME = "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
+_BY_ID = f"SELECT '{_ID}', id::text, id, true FROM unnest(%s::bigint[]) AS id"
+
+
+class Found(msgspec.Struct):
+    """Whom references mean. `unseen` are those of the profiles whose `last_seen` is due."""
+
+    profiles: dict[Reference, int]
+    unseen: list[int]
+
+
+def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found | None:
+    """Answer as `identity.resolve` would where that had nothing to write: each reference's names all belong to one
+    profile, and say nothing new about it. None: at least one reference needs `resolve`.
+
+    The profiles stay locked against merging and deletion until the caller's transaction ends. A name may go to
+    another profile while we wait for that lock; then the answer is that of a moment before.
+
+    Args:
+        references: in normal form; the values tell which are proven.
+        unseen_since: profiles that were not seen after this moment are `unseen`.
+    """
+    rules = identity_rules.held()
+    owners: dict[Name, int] = {}
+    verified: set[Name] = set()
+    version = 0
+    unseen = set()
+    for kind, value, profile_id, is_verified, is_unseen in _locked(references, unseen_since):
+        if kind == identity_rules.VERSION:
+            version = profile_id
+            continue
+        name = kind, value
+        owners[name] = profile_id
+        if is_verified:
+            verified.add(name)
+        if is_unseen:
+            unseen.add(profile_id)
+    if version != rules.version:
+        return None
+    found = {}
+    for reference, proven in references.items():
+        names = _names(reference)
+        owner = owners.get(names[0])
+        if owner is None or not _says_nothing_new(names, owner, owners, verified, proven, rules):
+            return None
+        found[reference] = owner
+    return Found(found, sorted(unseen))
+
+
+def _says_nothing_new(
+    names: tuple[Name, ...],
+    owner: int,
+    owners: Mapping[Name, int],
+    verified: set[Name],
+    proven: bool,
+    rules: Rules,
+) -> bool:
+    for name in names:
+        if owners.get(name) != owner or (proven and name not in verified):
+            return False
+    if names[0][0] == _ID:
+        return True
+    return any(name[0] not in rules.strict or name in verified for name in rules.finding(list(names), proven))
+
+
+def _locked(references: Mapping[Reference, bool], unseen_since: datetime) -> list[tuple]:
+    """(kind, value, profile id, verified, unseen) of the names that profiles have, and the rules' version."""
+    kinds: dict[str, list[str]] = {}
+    for reference in references:
+        for kind, value in _names(reference):
+            kinds.setdefault(kind, []).append(value)
+    parts, values = [], []
+    for kind, wanted in sorted(kinds.items()):
+        if kind == _ID:
+            parts.append(_BY_ID)
+            values.append("{" + ",".join(wanted) + "}")
+        else:
+            parts.append(_BY_NAME)
+            values += [kind, text_array(wanted)]
+    with connection.cursor() as cursor:
+        # In the order of ids, as everybody locks profiles, so that no two wait for each other.
+        cursor.execute(
+            f"""
+            WITH found AS (
+                SELECT n.kind, n.value, p.id, n.verified,
+                    p.last_seen IS NULL OR p.last_seen < %s AS unseen
+                FROM ({" UNION ALL ".join(parts)}) AS n(kind, value, profile_id, verified)
+                JOIN crm_profile p ON p.id = n.profile_id
+                ORDER BY p.id FOR KEY SHARE OF p
+            )
+            SELECT * FROM found UNION ALL SELECT *, false FROM ({identity_rules.ASK_VERSION}) AS rules
+            """,
+            [unseen_since, *values],
+        )
+        return cursor.fetchall()
+
+
+@lru_cache(maxsize=16_384)
+def _names(reference: Reference) -> tuple[Name, ...]:
+    """What names the profile: its number, where it is given, before the names in the order of Reference.keys."""
+    number = [(_ID, str(reference.id))] if reference.id is not None else []
+    return tuple(number + reference.keys())
