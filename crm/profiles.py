@@ -1,6 +1,6 @@
 """Creating and changing profiles in bulk: a batch of patches in, one outcome per row out.
 
-A batch is read in three queries, decided in memory row after row (so that two rows about one person act
+A batch is read in a few queries, decided in memory row after row (so that two rows about one person act
 as if they had come one after the other) and written in bulk; the number of statements does not depend on
 its size. Rows that change nothing are not written.
 """
@@ -18,8 +18,11 @@ from django.utils.translation import gettext as _
 from msgspec import UNSET
 from psycopg.errors import DeadlockDetected, UniqueViolation
 
-from crm import normalise
+from crm import conflicts, identity_rules, normalise, tombstones
+from crm.identity_rules import Match, Rules
+from crm.merging import winners
 from crm.models import Identifier
+from crm.models.identity import CRM_ID
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ID, NAMES, ProfilePatch, Row, row, validate
 from crm.pg import copy_columns, text_array
@@ -50,18 +53,19 @@ _TRIES = 5
 _LISTED = ", ".join(FIELDS)
 _COLUMNS = (*FIELDS, "attributes")
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
-_SURE = tuple((_PLACE[name], name) for name in (Identifier.EXTERNAL_ID, Identifier.EMAIL))
 _NO_TEXT = tuple(_PLACE[name] for name in ("latitude", "longitude", "birthday"))
-_INSERT = f"COPY crm_profile (id, {_LISTED}, attributes, created_at, updated_at) FROM STDIN"
+_OWNERS = "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
+_INSERT = f"COPY crm_profile (id, {_LISTED}, attributes, sources, created_at, updated_at) FROM STDIN"
 _UPDATE = f"""
-    UPDATE crm_profile p SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS)}, updated_at = %s
+    UPDATE crm_profile p SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS)},
+        sources = p.sources || r.sources, updated_at = %s
     FROM jsonb_populate_recordset(NULL::crm_profile, %s::jsonb) AS r
     WHERE p.id = r.id AND ({", ".join(f"p.{name}" for name in _COLUMNS)})
         IS DISTINCT FROM ({", ".join(f"r.{name}" for name in _COLUMNS)})
 """
 
 
-Key = tuple[str, str]  # an Identifier's kind and value
+Key = identity_rules.Name
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -84,16 +88,21 @@ class UpsertResult(msgspec.Struct):
         return sum(outcome.state == state for outcome in self.outcomes)
 
 
-def upsert(rows: Sequence[Row], source: str, now: datetime | None = None) -> UpsertResult:
+def upsert(
+    rows: Sequence[Row], source: str, now: datetime | None = None, returning: bool = False
+) -> UpsertResult:
     """Create or change the profile that each row names.
 
-    A key nobody has yet leads to the profile with the patch's external id, else with its email, unless that
-    profile has another key of the same kind: then the row is rejected (`duplicate_external_id`,
-    `duplicate_email`). An email or external id of somebody else is rejected (`email_taken`,
-    `external_id_taken`); a phone may be shared and only names whoever had it first.
+    A key nobody has yet leads to the profile with the patch's other names, in the order of the identity rules
+    (by default external id, then email), unless that profile has another key of the same kind: then the row is
+    rejected (`duplicate_external_id`, `duplicate_email`). A name of somebody else is rejected (`email_taken`,
+    `external_id_taken`) and the two are put on the list of conflicts; a name that finds nobody by the rules, such
+    as a phone by default, may be shared and only names whoever had it first. A number of a merged profile means
+    the one that it was merged into. What is told here counts as proven.
 
     Args:
-        source: who sends the rows, for the log, such as "api".
+        source: who sends the rows, such as "api"; rows of CRM records have their key's kind as source.
+        returning: people speak for themselves, so those who were erased begin anew; else such rows are rejected.
     """
     if not rows:
         return UpsertResult([])
@@ -101,7 +110,7 @@ def upsert(rows: Sequence[Row], source: str, now: datetime | None = None) -> Ups
     for attempt in range(_TRIES):
         try:
             with transaction.atomic():
-                batch = _Batch(rows)
+                batch = _Batch(rows, source, returning)
                 result = UpsertResult([batch.apply(item) for item in rows])
                 batch.write(now)
                 return result
@@ -121,13 +130,13 @@ class CollisionError(RuntimeError):
 
 
 class _ConflictError(Exception):
-    """Another transaction moved an identifier between our reading and our locking."""
+    """Another transaction moved an identifier between our reading and our locking, or the rules have changed."""
 
 
 class _Profile:
     """One profile while a batch is decided: stored (`id` known) or new. `values` are in the order of FIELDS."""
 
-    __slots__ = ("attributes", "changed", "id", "names", "values")
+    __slots__ = ("attributes", "changed", "id", "names", "origin", "told", "values")
 
     def __init__(self, profile_id: int | None, values: list[Any], attributes: str | dict[str, Any]):
         self.id = profile_id
@@ -135,6 +144,8 @@ class _Profile:
         self.attributes = attributes  # JSON text until somebody wants to look inside
         self.names: list[Key] = []
         self.changed = False
+        self.origin = ""  # of a new one: who told of it
+        self.told: dict[str, str] = {}  # what was changed, and by whom
 
     def held(self) -> dict[str, Any]:
         """The attributes, parsed."""
@@ -151,13 +162,30 @@ class _Profile:
 class _Batch:
     """What the database knows of the people in a batch, and the changes to it."""
 
-    def __init__(self, rows: Sequence[Row]):
+    def __init__(self, rows: Sequence[Row], source: str, returning: bool):
+        self.source = source
+        self.returning = returning
+        self.conflicts: list[conflicts.Conflict] = []
+        self.unverified: set[Key] = set()
+        self.proved: set[Key] = set()
+        self.erased: set[Key] = set()
+        self.merged: dict[int, int] = {}
+        self._follow(identity_rules.held())
         self.owner: dict[Key, _Profile] = {}
         self.profiles: dict[int, _Profile] = {}
         self.created: list[_Profile] = []
         self.unnumbered: list[tuple[Outcome, _Profile]] = []
         self.moved: dict[Key, int | None] = {}  # names that changed hands, with who has them in the database
         self._load(rows)
+
+    def _follow(self, rules: Rules) -> None:
+        """Take what is needed of the rules: which names find people, and which of them outrank a CRM's id."""
+        self.rules = rules
+        finding = [name for name in rules.names if rules.finds(name, proven=True, alone=False)]
+        self.sure = tuple((_PLACE[name], name) for name in finding)
+        self.above_crm = tuple(
+            (place, name) for place, name in self.sure if rules.rank(name) < rules.rank(CRM_ID)
+        )
 
     def _load(self, rows: Sequence[Row]) -> None:
         keys: dict[str, set[str]] = {}
@@ -172,25 +200,36 @@ class _Batch:
             if values:
                 keys[name] = values | keys.get(name, set())
         owners: dict[Key, int] = {}
+        version = self.rules.version
         with connection.cursor() as cursor:
             if keys:
                 # For each kind of its own, as an index can be searched for many values of one kind at once.
                 cursor.execute(
-                    " UNION ALL ".join(
-                        [
-                            "SELECT kind, value, profile_id FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
-                        ]
-                        * len(keys)
-                    ),
+                    " UNION ALL ".join([_OWNERS] * len(keys) + [identity_rules.ASK_VERSION]),
                     [part for kind in sorted(keys) for part in (kind, text_array(list(keys[kind])))],
                 )
-                owners = {(kind, value): profile_id for kind, value, profile_id in cursor.fetchall()}
+                owners = {(kind, value): profile_id for kind, value, profile_id, _ in cursor.fetchall()}
+                version = owners.pop((identity_rules.VERSION, ""), 0)
+            if version != self.rules.version:
+                identity_rules.renew()
+                raise _ConflictError
             if owners or ids:
                 self._lock(cursor, sorted(ids | set(owners.values())))
+            gone = ids - self.profiles.keys()
+            if gone:
+                self.merged = winners(gone)
+                self._lock(cursor, sorted(set(self.merged.values()) - self.profiles.keys()))
         # Before the lock was ours a merge or another batch may have moved what we had read.
         for key, profile_id in owners.items():
             if key not in self.owner or self.owner[key].id != profile_id:
                 raise _ConflictError
+        new = [
+            (kind, value) for kind, values in keys.items() for value in values if (kind, value) not in owners
+        ]
+        if new and self.returning:
+            tombstones.lift(new)
+        elif new:
+            self.erased = tombstones.erased(new)
 
     def _lock(self, cursor: Any, ids: list[int]) -> None:
         """Read these profiles and keep them as they are; in the order of ids, so that no two batches wait for
@@ -202,14 +241,16 @@ class _Batch:
         for profile_id, attributes, *values in cursor.fetchall():
             self.profiles[profile_id] = _Profile(profile_id, values, attributes)
         cursor.execute(
-            "SELECT kind, value, profile_id FROM crm_identifier WHERE profile_id = ANY(%s)",
-            [list(self.profiles)],
+            "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE profile_id = ANY(%s)",
+            [ids],
         )
-        for kind, value, profile_id in cursor.fetchall():
+        for kind, value, profile_id, verified in cursor.fetchall():
             profile = self.profiles[profile_id]
             key = kind, value
             self.owner[key] = profile
             profile.names.append(key)
+            if not verified and kind in NAMES:
+                self.unverified.add(key)
 
     def apply(self, row: Row) -> Outcome:
         """Decide one row and remember its changes. The outcome of a new profile is numbered by `write`."""
@@ -217,43 +258,64 @@ class _Batch:
         key = row.kind, row.value
         if row.kind in NAMES:
             values[_PLACE[row.kind]] = row.value
+        source = self.source if row.kind in NAMES or row.kind == ID else row.kind
         try:
-            profile = self._find(row, key, values)
+            if self.erased:
+                self._refuse_erased(key, values)
+            profile = self._find(row, key, values, source)
+            if self.unverified:
+                self._make_room(profile, values, source)
             if profile is None:
-                return self._create(key, values, attributes)
+                return self._create(key, values, attributes, source)
             if row.ours:
                 attributes = _leave(profile, row.ours, values, attributes)
-            self._check_names(profile, values)
+            self._check_names(profile, values, source)
         except Rejection as error:
             return Outcome(REJECTED, None, error.code, error.field, error.detail)
         changed = False
         if row.kind != ID and row.kind not in NAMES and self.owner.get(key) is not profile:
             self._claim(key, profile)
             changed = True
-        if self._assign(profile, values, attributes):
+        if self._assign(profile, values, attributes, source):
             profile.changed = changed = True
         outcome = Outcome(UPDATED if changed else UNCHANGED, profile.id)
         if profile.id is None:
             self.unnumbered.append((outcome, profile))
         return outcome
 
-    def _find(self, row: Row, key: Key, values: list[Any]) -> _Profile | None:
+    def _refuse_erased(self, key: Key, values: list[Any]) -> None:
+        for name in (key, *zip(NAMES, values, strict=False)):
+            if name in self.erased:
+                raise Rejection(
+                    tombstones.CODE,
+                    name[0] if name[0] in NAMES else "",
+                    _("This person was erased and does not come back by an import."),
+                )
+
+    def _find(self, row: Row, key: Key, values: list[Any], source: str) -> _Profile | None:
         """The profile the row is about, None if it is new."""
         if row.kind == ID:
-            profile = self.profiles.get(int(row.value)) if _is_id(row.value) else None
+            number = int(row.value) if _is_id(row.value) else 0
+            profile = self.profiles.get(self.merged.get(number, number))
             if profile is None:
                 raise Rejection(
                     "unknown_profile", ID, _("There is no profile %s.") % normalise.shortened(row.value)
                 )
             return profile
-        profile = self.owner.get(key)
+        if self.rules.matches.get(row.kind) == Match.NEVER:
+            raise Rejection(
+                "not_a_key",
+                row.kind,
+                _("By the identity rules nobody is found by this name; give another one."),
+            )
+        profile = self._holder(key)
         if profile is not None:
-            return profile
-        for place, name in _SURE:
+            return profile if row.kind in NAMES else self._rightful(profile, key, values, source)
+        for place, name in self.sure:
             value = values[place]
             if not value or name == row.kind:
                 continue
-            profile = self.owner.get((name, value))
+            profile = self._holder((name, value))
             if profile is None:
                 continue
             other = profile.other_name(row.kind, row.value)
@@ -261,17 +323,67 @@ class _Batch:
                 raise _duplicate(name, value, row.kind, other)
             number = values[_PLACE[Identifier.EXTERNAL_ID]]
             if number and profile.values[_PLACE[Identifier.EXTERNAL_ID]] not in (None, number):
+                holder = self.owner.get((Identifier.EXTERNAL_ID, number))
+                if holder is not None:
+                    self._note(profile, holder, (name, value), source)
                 raise _taken(name, value, profile)  # another customer number: another customer
             return profile
         return None
 
-    def _create(self, key: Key, values: list[Any], attributes: dict[str, Any]) -> Outcome:
-        """A new profile; nobody has its names yet, but for the phone."""
+    def _holder(self, key: Key) -> _Profile | None:
+        """Who has this name, unless it needs a proof and was only claimed."""
+        profile = self.owner.get(key)
+        if profile is not None and key in self.unverified and key[0] in self.rules.strict:
+            return None
+        return profile
+
+    def _rightful(self, linked: _Profile, key: Key, values: list[Any], source: str) -> _Profile:
+        """The profile of a CRM record that is known already: another one if a name that counts more says so."""
+        for place, name in self.above_crm:
+            value = values[place]
+            profile = self._holder((name, value)) if value else None
+            if profile is None:
+                continue
+            if profile is not linked:
+                other = profile.other_name(*key)
+                if other:
+                    raise _duplicate(name, value, key[0], other)
+                self._note(profile, linked, (name, value), source)
+                self._release(key, linked)
+            return profile
+        return linked
+
+    def _make_room(self, profile: _Profile | None, values: list[Any], source: str) -> None:
+        """Names that were only claimed and need a proof go to whom they are told of here; others are proven now."""
+        for place, name in enumerate(NAMES):
+            key = name, values[place]
+            if key not in self.unverified:
+                continue
+            owner = self.owner.get(key)
+            if owner is None or owner is profile:
+                self.proved.add(key)
+            elif name in self.rules.strict:
+                if owner.values[place] == key[1]:
+                    owner.values[place] = None
+                    owner.told[name] = source
+                    owner.changed = True
+                self._release(key, owner)
+            else:
+                continue
+            self.unverified.discard(key)
+
+    def _note(self, one: _Profile, other: _Profile, name: Key, source: str) -> None:
+        if one.id is not None and other.id is not None:
+            self.conflicts.append(conflicts.Conflict(one.id, other.id, [name], source, True))
+
+    def _create(self, key: Key, values: list[Any], attributes: dict[str, Any], source: str) -> Outcome:
+        """A new profile; nobody has its names yet, but for those that may be shared."""
         profile = _Profile(
             None,
             [None if value is UNSET else value for value in values],
             {name: value for name, value in attributes.items() if value is not None},
         )
+        profile.origin = source
         self.created.append(profile)
         if key[0] not in NAMES:
             self._claim(key, profile)
@@ -283,15 +395,16 @@ class _Batch:
         self.unnumbered.append((outcome, profile))
         return outcome
 
-    def _check_names(self, profile: _Profile, values: list[Any]) -> None:
-        for place, name in _SURE:
+    def _check_names(self, profile: _Profile, values: list[Any], source: str) -> None:
+        for place, name in self.sure:
             value = values[place]
             if value:
                 owner = self.owner.get((name, value))
                 if owner is not None and owner is not profile:
+                    self._note(profile, owner, (name, value), source)
                     raise _taken(name, value, owner)
 
-    def _assign(self, profile: _Profile, values: list[Any], attributes: dict[str, Any]) -> bool:
+    def _assign(self, profile: _Profile, values: list[Any], attributes: dict[str, Any], source: str) -> bool:
         """Set fields and attributes, moving the identifiers along; whether anything changed."""
         changed = False
         held_values = profile.values
@@ -301,6 +414,7 @@ class _Batch:
                 continue
             changed = True
             held_values[place] = value
+            profile.told[FIELDS[place]] = source
             if place < len(NAMES):
                 name = NAMES[place]
                 if old is not None and self.owner.get((name, old)) is profile:
@@ -311,10 +425,14 @@ class _Batch:
             held = profile.held()
             for name, value in attributes.items():
                 if value is None:
-                    changed |= held.pop(name, None) is not None
-                elif name not in held or not _same(held[name], value):
+                    if held.pop(name, None) is None:
+                        continue
+                elif name in held and _same(held[name], value):
+                    continue
+                else:
                     held[name] = value
-                    changed = True
+                changed = True
+                profile.told[f"attributes.{name}"] = source
         return changed
 
     def _claim(self, key: Key, profile: _Profile) -> None:
@@ -335,6 +453,8 @@ class _Batch:
             self._write_identifiers(cursor)
             self._insert(cursor, now)
             self._update(cursor, now)
+            self._prove(cursor)
+        conflicts.record(self.conflicts, now)
 
     def _number(self, cursor: Any) -> None:
         if not self.created:
@@ -369,14 +489,30 @@ class _Batch:
                 [[kind for kind, _value in gone], [value for _kind, value in gone]],
             )
         if claims:
-            with cursor.copy("COPY crm_identifier (kind, value, profile_id) FROM STDIN") as copy:
+            with cursor.copy("COPY crm_identifier (kind, value, profile_id, verified) FROM STDIN") as copy:
                 # Sorted, so that two batches claiming the same ones can't wait for each other.
                 for kind in sorted(claims):
                     owners = claims[kind]
                     values = sorted(owners)
                     copy_columns(
-                        copy, [[kind] * len(values), values, [str(owners[value]) for value in values]]
+                        copy,
+                        [
+                            [kind] * len(values),
+                            values,
+                            [str(owners[value]) for value in values],
+                            ["t"] * len(values),
+                        ],
                     )
+
+    def _prove(self, cursor: Any) -> None:
+        if self.proved:
+            cursor.execute(
+                """
+                UPDATE crm_identifier i SET verified = true FROM unnest(%s::text[], %s::text[]) AS k(kind, value)
+                WHERE i.kind = k.kind AND i.value = k.value AND NOT i.verified
+                """,
+                [list(column) for column in zip(*sorted(self.proved), strict=True)],
+            )
 
     def _insert(self, cursor: Any, now: datetime) -> None:
         if not self.created:
@@ -384,6 +520,7 @@ class _Batch:
         columns: list[Sequence[Any]] = list(zip(*[profile.values for profile in self.created], strict=True))
         for place in _NO_TEXT:
             columns[place] = [None if value is None else str(value) for value in columns[place]]
+        sources = _Sources(now)
         with cursor.copy(_INSERT) as copy:
             copy_columns(
                 copy,
@@ -391,6 +528,7 @@ class _Batch:
                     [str(profile.id) for profile in self.created],
                     *columns,
                     [_json(profile.attributes) for profile in self.created],
+                    [sources.of_new(profile) for profile in self.created],
                     *[[now.isoformat()] * len(self.created)] * 2,
                 ],
             )
@@ -399,11 +537,50 @@ class _Batch:
         changed = [profile for profile in self.profiles.values() if profile.changed]
         if not changed:
             return
+        sources = _Sources(now)
         rows = [
-            {"id": profile.id, **dict(zip(FIELDS, profile.values, strict=True)), "attributes": profile.held()}
+            {
+                "id": profile.id,
+                **dict(zip(FIELDS, profile.values, strict=True)),
+                "attributes": profile.held(),
+                "sources": sources.of_changed(profile),
+            }
             for profile in changed
         ]
         cursor.execute(_UPDATE, [now, _json(rows)])
+
+
+class _Sources:
+    """Who told what, as Profile.sources keeps it; the same fields of the same sender are put together once."""
+
+    def __init__(self, now: datetime):
+        self.at = now.isoformat()
+        self.texts: dict[tuple[str, ...], str] = {}
+        self.pairs: dict[str, list[str]] = {}
+
+    def pair(self, source: str) -> list[str]:
+        """The sender and the time."""
+        if source not in self.pairs:
+            self.pairs[source] = [source, self.at]
+        return self.pairs[source]
+
+    def of_changed(self, profile: _Profile) -> dict[str, list[str]]:
+        """Of the fields that were changed."""
+        return {name: self.pair(source) for name, source in profile.told.items()}
+
+    def of_new(self, profile: _Profile) -> str:
+        """Of all that a new profile has, as JSON."""
+        names = [name for name, value in zip(FIELDS, profile.values, strict=True) if value is not None]
+        kind = (profile.origin, *names, ":", *profile.held())
+        text = self.texts.get(kind)
+        if text is None or profile.told:
+            pair = self.pair(profile.origin)
+            names += [f"attributes.{name}" for name in profile.held()]
+            told = {**dict.fromkeys(names, pair), **self.of_changed(profile)}
+            text = msgspec.json.encode(told).decode()
+            if not profile.told:
+                self.texts[kind] = text
+        return text
 
 
 def _leave(
