@@ -9,6 +9,7 @@ class AnalyticsConfig(AppConfig):
     verbose_name = _("Reports")
 
     def ready(self):
-        from analytics import wiring
+        from analytics import personal_data, wiring
 
         wiring.connect()
+        personal_data.connect()

@@ -9,6 +9,7 @@ class CampaignsConfig(AppConfig):
     verbose_name = _("Campaigns")
 
     def ready(self):
-        from campaigns import wiring
+        from campaigns import personal_data, wiring
 
         wiring.connect()
+        personal_data.connect()

@@ -7,3 +7,8 @@ class CrmConfig(AppConfig):
 
     name = "crm"
     verbose_name = _("Audience")
+
+    def ready(self):
+        from crm import personal_data
+
+        personal_data.connect()

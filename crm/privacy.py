@@ -19,9 +19,11 @@ from django.utils import timezone
 
 from crm import connectors, consent, log, signals, tombstones, wake
 from crm.models import (
+    ComputedValue,
     Connection,
     CrmErasure,
     Device,
+    IdempotentAnswer,
     Identifier,
     IdentityConflict,
     LastLocation,
@@ -60,6 +62,7 @@ _GONE: tuple[type[Model], ...] = (
     ProductInterest,
     PersonPlace,
     LastLocation,
+    ComputedValue,
 )
 _BLANK = (
     *("external_id", "email", "phone", "first_name", "last_name", "language", "timezone", "country", "city"),
@@ -205,6 +208,7 @@ def erase(
     for model in _GONE:
         model._default_manager.filter(profile_id__in=ids).delete()
     consent.forget(ids)
+    IdempotentAnswer.objects.all().delete()  # answers kept for repetitions, for two days at most; any may name them
     IdentityConflict.objects.filter(Q(first_id__in=known) | Q(second_id__in=known)).delete()
     # The admin's history of a profile calls it by the person's name.
     history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))

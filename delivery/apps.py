@@ -9,7 +9,8 @@ class DeliveryConfig(AppConfig):
     verbose_name = _("Messages")
 
     def ready(self):
-        from delivery import slots, wiring
+        from delivery import personal_data, slots, wiring
 
         wiring.connect()
+        personal_data.connect()
         slots.connect()

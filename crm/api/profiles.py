@@ -16,6 +16,7 @@ from crm import normalise, profiles
 from crm.api import filters, paging, schemas
 from crm.api.auth import READ, WRITE
 from crm.api.errors import ApiError, rejected
+from crm.api.privacy import ErasingMixin
 from crm.api.views import ApiView, decoded, encoded
 from crm.ingest import Rejected
 from crm.models import Consent, Identifier, Profile, ProfileMerge
@@ -265,8 +266,8 @@ class BulkView(ApiView):
         )
 
 
-class ProfileView(ApiView):
-    scopes = {"GET": {READ}, "PATCH": {WRITE}}
+class ProfileView(ErasingMixin, ApiView):
+    scopes = {"GET": {READ}, "PATCH": {WRITE}, "DELETE": {WRITE}}
 
     @extend_schema(
         operation_id="profiles_get",

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from crm.api.event_list import ProfileEventsView
 from crm.api.events import EventsView
 from crm.api.places import PlacesBulkView, PlacesView, PlaceView
+from crm.api.privacy import ExportView
 from crm.api.products import ProductsBulkView, ProductsView, ProductView
 from crm.api.profiles import BulkView, ProfilesView, ProfileView
 
@@ -20,6 +21,7 @@ urlpatterns = [
     path("profiles/", ProfilesView.as_view(), name="api_profiles"),
     path("profiles/bulk/", BulkView.as_view(), name="api_profiles_bulk"),
     path("profiles/<int:pk>/", ProfileView.as_view(), name="api_profile"),
+    path("profiles/<int:pk>/export/", ExportView.as_view(), name="api_profile_export"),
     path("profiles/<int:pk>/events/", ProfileEventsView.as_view(), name="api_profile_events"),
     path("schema/", SpectacularAPIView.as_view(), name="api_schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api_schema"), name="api_docs"),

@@ -1,0 +1,22 @@
+"""What the analytics layer knows about one person, for `crm.portability`."""
+
+from django.utils.translation import gettext_lazy as _
+
+from analytics.models import Conversion, Engagement
+from crm.portability import Rows, columns, register, rows
+
+
+def connect() -> None:
+    """Called once when the app is ready."""
+    register("engagement", _("What became of each message."), _engagement, "analytics.engagement")
+    register("conversions", _("Goals reached after messages."), _conversions, "analytics.conversion")
+
+
+def _engagement(profile_id: int) -> Rows:
+    found = Engagement.objects.filter(delivery__profile_id=profile_id).order_by("pk")
+    return rows(found, *columns(Engagement))
+
+
+def _conversions(profile_id: int) -> Rows:
+    found = Conversion.objects.filter(delivery__profile_id=profile_id).order_by("occurred_at", "pk")
+    return rows(found, *columns(Conversion))

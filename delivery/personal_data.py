@@ -1,0 +1,41 @@
+"""What the delivery layer knows about one person, for `crm.portability`."""
+
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from crm.portability import Rows, register, rows
+from delivery.models import Attempt, Delivery, InAppMessage
+
+
+def connect() -> None:
+    """Called once when the app is ready."""
+    register(
+        "deliveries",
+        _("Messages to this person with their content as sent, and why others were not sent."),
+        _deliveries,
+        "delivery.delivery",
+    )
+    register(
+        "delivery_attempts", _("Calls to the services that deliver them."), _attempts, "delivery.attempt"
+    )
+    register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
+
+
+def _deliveries(profile_id: int) -> Rows:
+    found = Delivery.objects.filter(profile_id=profile_id).order_by("queued_at", "pk")
+    return rows(
+        found.annotate(number=F("pk")),
+        *("number", "message__slug", "message__name", "channel", "variant", "locale", "state", "reason"),
+        *("origin_type", "origin_step", "queued_at", "sent_at", "delivered_at", "expires_at"),
+        *("context", "content"),
+    )
+
+
+def _attempts(profile_id: int) -> Rows:
+    found = Attempt.objects.filter(delivery__profile_id=profile_id).order_by("pk")
+    return rows(found, "delivery_id", "outcome", "status_code", "detail", "started_at", "finished_at")
+
+
+def _in_app(profile_id: int) -> Rows:
+    found = InAppMessage.objects.filter(delivery__profile_id=profile_id).order_by("pk")
+    return rows(found, "delivery_id", "state", "expires_at", "answered_at")

@@ -1,0 +1,94 @@
+"""Every table about people is in their export and is emptied by their erasure."""
+
+import io
+import json
+import zipfile
+
+import pytest
+from django.utils import timezone
+
+from crm import portability, privacy
+from crm.models import Event, Profile
+from tests.crm.privacy import rows
+
+pytestmark = pytest.mark.django_db
+
+SECRETS = "zyxsecretzyx"
+# What an erased person leaves behind: by table the columns that may still say what they said.
+STAYS = {
+    "crm.event": {"name"},
+    "crm.consentchange": {"key", "source", "wording", "wording_version", "proof"},
+    # By their ids CRM records are kept from returning, and are erased in the CRM.
+    "crm.sourcerecord": {"record_id"},
+    "crm.crmpurchase": {"object", "record_id"},
+    "crm.crmerasure": {"object", "record_id", "detail"},
+    # Our own words for what was sent, and where in a flow.
+    "analytics.conversion": {"currency"},
+    "campaigns.decision": {"kind", "step"},
+    "campaigns.enrollment": {"step"},
+    "delivery.delivery": {"cause", "channel", "variant", "locale", "reason", "origin_step"},
+}
+# Not in a person's export, and why.
+NOT_EXPORTED = {
+    "crm.crmerasure": "what is done after an erasure",
+    "crm.erasedname": "what is left after an erasure",
+    "delivery.slot": "a place kept for a message of the list of deliveries",
+}
+
+
+@pytest.fixture
+def person() -> Profile:
+    """Somebody with a row in every table."""
+    profile = Profile.objects.create(
+        email=f"{SECRETS}@example.com",
+        first_name=SECRETS,
+        attributes={"note": SECRETS},
+        sources={"email": [SECRETS, "2026-01-01T00:00:00Z"]},
+    )
+    rows.make(profile)
+    rows.crm_record(profile)
+    return profile
+
+
+def opened(profile: Profile) -> dict[str, list | dict]:
+    """The files of the archive, parsed."""
+    whole = b"".join(portability.archive(profile))
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert archive.testzip() is None
+        return {name: json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json")}
+
+
+def test_the_export_holds_every_table_and_says_so(person):
+    files = opened(person)
+    exported = {label: part.name for part in portability.parts() for label in part.tables}
+    missing = {
+        label
+        for label in rows.about_people()
+        if label not in NOT_EXPORTED and not files.get(f"{exported.get(label)}.json")
+    }
+    assert not missing
+    manifest = files["manifest.json"]
+    assert manifest["schema"] == "nudge.person/1"
+    assert {each["file"]: each["rows"] for each in manifest["files"]} == {
+        name: len(content) for name, content in files.items() if name != "manifest.json"
+    }
+    assert files["profile.json"][0]["email"] == person.email
+    [device] = files["devices.json"]
+    assert "endpoint" not in device
+    assert files["crm_records.json"][0]["record_id"]
+
+
+def test_an_erasure_leaves_nothing_in_any_table(person):
+    assert len({line.split(":")[0] for line in rows.everything() if "zyx" in line}) > 15
+    privacy.erase([person.pk], "request", timezone.now(), crms=True)
+    left: dict[str, set[str]] = {}
+    for line in rows.everything():
+        label, _colon, row = line.partition(": ")
+        told = {name for name, value in json.loads(row).items() if "zyx" in json.dumps(value)}
+        if told - STAYS.get(label, set()):
+            left.setdefault(label, set()).update(told)
+    assert left == {}
+    event = Event.objects.get(source="api")
+    assert event.properties == {"total": 12.5}
+    [profile] = opened(Profile.objects.get(pk=person.pk))["profile.json"]
+    assert not profile["email"]
