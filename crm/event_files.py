@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, connection, models, tran
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import event_rows, ingest, tables, uploads
+from crm import event_rows, ingest, tables, uploads, wake
 from crm.event_rows import Columns, Line, Shape
 from crm.models import EventFile, EventFileReject
 
@@ -266,7 +266,10 @@ def start(file: EventFile) -> bool:
     found = EventFile.objects.filter(pk=file.pk, upload__isnull=False).exclude(
         state__in=[State.RUNNING, State.DONE]
     )
-    return bool(found.update(state=State.RUNNING, problem="", ended_at=None))
+    started = bool(found.update(state=State.RUNNING, problem="", ended_at=None))
+    if started:
+        wake.on_commit("crm.tasks.import_event_files", "ingest")
+    return started
 
 
 def cancel(file: EventFile, now: datetime | None = None) -> bool:

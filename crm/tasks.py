@@ -5,7 +5,7 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
-from crm import event_files, interest, log, partitions, places, restock, uploads
+from crm import event_files, interest, log, partitions, places, restock, uploads, wake
 from crm.api import idempotency
 from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
@@ -88,7 +88,7 @@ def forget_undated_events():
 def import_event_files():
     """Take in files of events for some seconds; others get their turn before it goes on."""
     if event_files.work():
-        import_event_files.apply_async(queue="ingest")
+        wake.on_commit("crm.tasks.import_event_files", "ingest")
 
 
 @shared_task

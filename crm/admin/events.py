@@ -1,8 +1,10 @@
 """The event log, to look at."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
@@ -25,6 +27,7 @@ class NameFilter(TextFilter):
 
 @admin.register(Event)
 class EventAdmin(ReadOnly, BigTableAdmin):
+    change_list_template = "admin/crm/export/change_list.html"
     list_display = ["name", "person", "occurred_at", "clock", "source", "summary"]
     list_filter = [NameFilter, ("occurred_at", DayRangeFilter)]
     list_select_related = ["profile"]
@@ -36,6 +39,11 @@ class EventAdmin(ReadOnly, BigTableAdmin):
     actions = None
     fields = ["name", "person", "occurred_at", "clock", "received_at", "source", "pretty_properties", "id"]
     readonly_fields = fields
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """With the way to the files of events, for who may import."""
+        url = reverse("admin:crm_eventfile_changelist") if request.user.has_perm("crm.import_event") else ""
+        return super().changelist_view(request, {**(extra_context or {}), "import_url": url})
 
     @display(description=_("person"))
     def person(self, event: Event) -> str:
