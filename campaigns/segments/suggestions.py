@@ -7,7 +7,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from campaigns.models import Flow, Segment
-from campaigns.segments import fields
+from campaigns.segments import computed, fields
 from crm.models import Profile
 from crm.rules import seen, words
 from delivery.models import Message
@@ -27,10 +27,17 @@ class Suggestions:
         columns = [
             (name, words.capital(fields.Field(name, kind).label)) for name, kind in fields.COLUMNS.items()
         ]
-        return [(_("Profile"), columns), *([(_("Attributes"), attributes)] if attributes else [])]
+        from_events = [(name, words.capital(found.label)) for name, found in self._computed.items()]
+        groups = [
+            (_("Profile"), columns),
+            (_("Attributes"), attributes),
+            (_("Computed from events"), from_events),
+        ]
+        return [(label, choices) for label, choices in groups if choices]
 
     def field_names(self) -> set[str]:
-        return {*fields.COLUMNS, *(fields.ATTRIBUTE_PREFIX + path for path in self._attributes)}
+        attributes = (fields.ATTRIBUTE_PREFIX + path for path in self._attributes)
+        return {*fields.COLUMNS, *attributes, *self._computed}
 
     def type(self, field_name: str) -> str:
         """How its values are entered: text, number, boolean, date, datetime or choice."""
@@ -38,12 +45,16 @@ class Suggestions:
             return "choice"
         if field_name in fields.COLUMNS:
             return fields.COLUMNS[field_name]
+        if field_name in self._computed:
+            return self._computed[field_name].type
         return self._attributes.get(field_name.removeprefix(fields.ATTRIBUTE_PREFIX), ("text", []))[0]
 
     def values(self, field_name: str) -> list[tuple[Any, str]]:
         """The commonest values with their names; for countries and languages all, the commonest first."""
         if field_name in LISTED:
             common = self._columns.get(field_name, [])
+        elif field_name.startswith(computed.PREFIX):
+            common = self._computed_values(field_name)
         else:
             common = self._attributes.get(field_name.removeprefix(fields.ATTRIBUTE_PREFIX), ("", []))[1]
         known = {"country": words.country_names, "language": words.language_names}.get(field_name)
@@ -68,6 +79,17 @@ class Suggestions:
 
     def flows(self) -> list[tuple[str, str]]:
         return list(Flow.objects.values_list("slug", "name"))
+
+    @cached_property
+    def _computed(self) -> dict[str, computed.ComputedField]:
+        return computed.everything()
+
+    def _computed_values(self, field_name: str) -> list[str]:
+        """The commonest texts of a computed attribute."""
+        found = self._computed.get(field_name)
+        if found is None or found.type != "text":
+            return []
+        return seen.remembered(field_name, lambda: computed.texts(found.pk, seen.MOST_VALUES))
 
     @cached_property
     def _attributes(self) -> seen.Seen:

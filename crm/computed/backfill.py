@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.errors import QueryCanceled
 
-from crm import log, wake
+from crm import alerts, log, wake
 from crm.computed import keeping
 from crm.computed.compute import statement_limits, store
 from crm.computed.kinds import Kind, parse
@@ -152,6 +152,7 @@ def _cut_over(attribute: ComputedAttribute, kind: Kind, moment: datetime) -> boo
         if reached < upto:
             current.update(txid=reached.txid, seq=reached.seq)
             return False
+        alerts.resolve(keeping.alert_key(attribute.pk))
         current.update(state=State.LIVE, served=True, computed_at=moment, zones_checked_at=moment, error="")
     return True
 

@@ -6,7 +6,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from crm.computed import backfill, usage
+from crm import alerts
+from crm.computed import backfill, keeping, usage
 from crm.computed.kinds import parse
 from crm.models import ComputedAttribute
 from crm.rules.errors import RuleError
@@ -100,6 +101,7 @@ def change(
 def delete(attribute: ComputedAttribute) -> None:
     """Remove an attribute; its values are swept up later, since there may be millions. Raises InUse."""
     _refuse_if_used(attribute)
+    alerts.resolve(keeping.alert_key(attribute.pk))
     attribute.delete()
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
-from crm import log
+from crm import alerts, log
 from crm.computed import zones
 from crm.computed.compute import statement_limits, store
 from crm.computed.kinds import Kind, parse
@@ -66,8 +66,15 @@ def kept(state: str = State.LIVE) -> list[tuple[ComputedAttribute, Kind]]:
 
 
 def fail(attribute: ComputedAttribute, reason: str) -> None:
-    """Keep the attribute from being computed on until somebody starts it anew."""
-    ComputedAttribute.objects.filter(pk=attribute.pk).update(state=State.FAILED, error=reason[:500])
+    """Take the attribute out of use, until somebody starts it anew, rather than hand out what grows stale."""
+    reason = reason[:500]
+    ComputedAttribute.objects.filter(pk=attribute.pk).update(state=State.FAILED, served=False, error=reason)
+    alerts.raise_alert(alert_key(attribute.pk), f"“{attribute.name}” is no longer computed", reason)
+
+
+def alert_key(attribute_id: int) -> str:
+    """What the alert about a failed attribute is kept under."""
+    return f"computed:{attribute_id}"
 
 
 def touched(kind: Kind, events: Iterable[log.LoggedEvent]) -> list[int]:

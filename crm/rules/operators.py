@@ -232,7 +232,7 @@ def _compare_time(operand: Operand, op: str, moment: moments.Moment) -> Sql:
     if operand.type == "date":
         return sql("{} {} {}::date", expression, Sql(SYMBOLS[op]), moment.day)
     if operand.type == "json":
-        expression = moment(operand)
+        expression = as_moment(operand)
     start, end = moment
     if end is None:
         return sql("{} {} {}::timestamptz", expression, Sql(SYMBOLS[op]), start)
@@ -252,7 +252,7 @@ def _words(operand: Operand, op: str, value: str) -> Sql:
     return joined(" OR ", [found, listed])
 
 
-def moment(operand: Operand) -> Sql:
+def as_moment(operand: Operand) -> Sql:
     """A JSON text that is a day or moment as timestamptz (sessions run in UTC), null for anything else."""
     text = sql("({} #>> '{{}}')", operand.value)
     return sql(
@@ -267,7 +267,7 @@ def moment(operand: Operand) -> Sql:
 def _time(operand: Operand, op: str, value: Any, now: datetime) -> Sql:
     if op in ("before", "after"):
         return _compare_time(operand, "lt" if op == "before" else "gt", value)
-    expression = moment(operand) if operand.type == "json" else operand.value
+    expression = as_moment(operand) if operand.type == "json" else operand.value
     if op == "anniversary_within":
         if operand.type != "date":
             expression = sql("({} AT TIME ZONE 'UTC')", expression)

@@ -6,8 +6,8 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments import fields
-from campaigns.segments.conditions.base import Condition, Query
+from campaigns.segments import computed, fields
+from campaigns.segments.conditions.base import Condition, Part, Query
 from crm.rules import inputs, operators, words
 from crm.rules.sql import Sql, sql
 
@@ -29,16 +29,30 @@ class Attribute(Condition):
     Config = AttributeConfig
 
     def check(self):
-        self.field = fields.field(self.config.field)
+        name = self.config.field
+        self.field: fields.Field | computed.ComputedField
+        if name.startswith(computed.PREFIX):
+            self.field = computed.field(name.removeprefix(computed.PREFIX))
+        else:
+            self.field = fields.field(name)
         self.comparison = operators.check(self.config.op, self.config.value, self.field.type)
 
-    def predicate(self, query: Query) -> Sql:
+    def predicate(self, query: Query) -> Sql | None:
+        if isinstance(self.field, computed.ComputedField):
+            return None
         return operators.predicate(self.field.operand, self.comparison, query.now)
+
+    def part(self, query: Query) -> Part:
+        if isinstance(self.field, computed.ComputedField):
+            return self.field.part(self.comparison, query)
+        return super().part(query)
 
     def describe(self) -> str:
         return words.comparison(self.field.label, self.comparison, self.field.name)
 
     def fact(self, query: Query) -> Sql:
+        if isinstance(self.field, computed.ComputedField):
+            return self.field.fact(query)
         return sql("to_jsonb({})", self.field.operand.value)
 
     def tell(self, fact: Any) -> str:
@@ -65,9 +79,10 @@ class Attribute(Condition):
     def row(cls, data, suggest):
         name = str(data.get("field") or "")
         known = suggest.field_names()
+        in_attributes = name not in fields.COLUMNS and not name.startswith(computed.PREFIX)
         return {
             **inputs.name_choice(name, known),
             "fields": suggest.fields(),
             "label": "" if name == inputs.OTHER else name.removeprefix(fields.ATTRIBUTE_PREFIX),
-            **inputs.comparison(data, suggest.type(name), suggest.values(name), name not in fields.COLUMNS),
+            **inputs.comparison(data, suggest.type(name), suggest.values(name), is_json=in_attributes),
         }

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 from crm.computed import zones
 from crm.rules import words
 from crm.rules.errors import RuleError
-from crm.rules.operators import Operand, moment
+from crm.rules.operators import Operand, as_moment
 from crm.rules.paths import json_operand, json_path
 from crm.rules.sql import Sql, joined, sql
 from crm.rules.where import Where, check_name, check_where, properties
@@ -181,7 +181,7 @@ def typed(path: tuple[str, ...], kind: str) -> Sql:
         found = number(operand)
         return sql("(CASE WHEN abs({}) < 1e300 THEN round({}, 12)::float8 END)", found, found)
     if kind == "moment":
-        found = moment(operand)
+        found = as_moment(operand)
         return sql(
             "(CASE WHEN {} BETWEEN '0002-01-01Z'::timestamptz AND '9998-12-31Z'::timestamptz THEN {} END)",
             found,

@@ -8,7 +8,7 @@ from django.db import connection
 from hypothesis import strategies as st
 
 from crm import log
-from crm.models import Profile
+from crm.models import ComputedAttribute, ComputedValue, Profile
 from tests.campaigns.segments.reference import Happening, Person
 
 NOW = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)  # the day after a 29 February
@@ -70,6 +70,23 @@ def optional(strategy):
     return st.one_of(st.none(), strategy)
 
 
+# Short name -> what it is, the column its values are stored in, the values that people may have.
+COMPUTED = {
+    "orders": ({"kind": "count", "event": "purchase"}, "number", st.sampled_from([0.0, 1.0, 5.0])),
+    "largest": (
+        {"kind": "max", "event": "purchase", "property": "score"},
+        "number",
+        st.sampled_from([0.1, -2.0, 5.0]),
+    ),
+    "favourite": (
+        {"kind": "most_frequent", "event": "purchase", "property": "plan"},
+        "text",
+        st.sampled_from(["a", "B", "é", "2024-02-29"]),
+    ),
+    "bought_at": ({"kind": "last", "event": "purchase"}, "at", moments),
+    "quiet": ({"kind": "days_since", "event": "visit"}, "at", moments),
+}
+
 people = st.builds(
     Person,
     columns=st.fixed_dictionaries(
@@ -85,6 +102,9 @@ people = st.builds(
     events=st.lists(
         st.builds(Happening, st.sampled_from([*NAMES, "message_opened", "message_sent"]), moments, bags),
         max_size=4,
+    ),
+    computed=st.fixed_dictionaries(
+        {}, optional={slug: values for slug, (_config, _column, values) in COMPUTED.items()}
     ),
 )
 
@@ -165,6 +185,15 @@ attribute_rules = st.one_of(
     about("city", operation(st.sampled_from(["Lodz", "Łódź"]), None, None, order="text")),
     about("latitude", operation(st.sampled_from([0.1, 51.75, 7]), None, None, words=False, order="number")),
     about("birthday", operation(days.map(str), days.map(str), day_spans, words=False, order="time")),
+    about("computed.orders", operation(st.sampled_from([0, 1, 5]), None, None, words=False, order="number")),
+    about(
+        "computed.largest", operation(st.sampled_from([0.1, 5, 7]), None, None, words=False, order="number")
+    ),
+    about("computed.favourite", operation(st.sampled_from(["a", "B", "é"]), None, None, order="text")),
+    about("computed.bought_at", operation(moment_texts, moment_texts, spans, words=False, order="time")),
+    about(
+        "computed.quiet", operation(st.sampled_from([0, 1, 7, 30]), None, None, words=False, order="number")
+    ),
     about("last_seen", operation(moment_texts, moment_texts, spans, words=False, order="time")),
 )
 where = st.lists(merged(paths.map(lambda path: {"property": path}), json_operation), max_size=2)
@@ -229,6 +258,17 @@ def store(population: list[Person]) -> list[int]:
             for item in person.events
         ]
     )
+    attributes = {
+        slug: ComputedAttribute.objects.get_or_create(
+            slug=slug, defaults={"name": slug, "config": config, "kind": config["kind"], "served": True}
+        )[0]
+        for slug, (config, _column, _values) in COMPUTED.items()
+    }
+    ComputedValue.objects.bulk_create(
+        ComputedValue(profile=profile, attribute=attributes[slug], **{COMPUTED[slug][1]: found})
+        for profile, person in zip(saved, population, strict=True)
+        for slug, found in person.computed.items()
+    )
     return [profile.pk for profile in saved]
 
 
@@ -236,6 +276,7 @@ def forget() -> None:
     """Remove everybody; for examples that share one transaction."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM crm_event")
+        cursor.execute("DELETE FROM crm_computedvalue")
         cursor.execute("DELETE FROM crm_profile")
 
 

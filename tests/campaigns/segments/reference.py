@@ -26,6 +26,7 @@ class Person:
     columns: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     events: list[Happening] = field(default_factory=list)
+    computed: dict[str, Any] = field(default_factory=dict)
 
 
 def holds(rule: dict, person: Person, now: datetime) -> bool:
@@ -42,10 +43,19 @@ def attribute(rule: dict, person: Person, now: datetime) -> bool:
     name = rule["field"]
     if name.startswith("attributes."):
         found = dig(person.attributes, name.removeprefix("attributes."))
+    elif name.startswith("computed."):
+        found = computed(person.computed.get(name.removeprefix("computed.")), name, now)
     else:
         found = person.columns.get(name)
         found = MISSING if found is None else found
     return compare(found, rule["op"], rule.get("value"), now)
+
+
+def computed(stored: Any, name: str, now: datetime) -> Any:
+    """Who never ordered has ordered 0 times; of `quiet`, the moment is stored and the days since it are asked for."""
+    if stored is None:
+        return 0.0 if name == "computed.orders" else MISSING
+    return float(max((now - stored) // timedelta(days=1), 0)) if name == "computed.quiet" else stored
 
 
 def dig(data: Any, dotted: str) -> Any:
