@@ -278,6 +278,7 @@ UNFOLD = {
                     _model(_("Segments"), "filter_alt", "campaigns.segment"),
                     _model(_("Events"), "bolt", "crm.event"),
                     _model(_("Products"), "sell", "crm.product"),
+                    _model(_("Places"), "location_on", "crm.place"),
                 ],
             },
             {
@@ -321,6 +322,7 @@ UNFOLD = {
                 "collapsible": True,
                 "items": [
                     _model(_("API keys"), "key", "crm.apikey"),
+                    _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),
                     _model(_("Alerts"), "warning", "crm.alert"),
                     _model(_("Users"), "person", "auth.user"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from crm import log, normalise, present
@@ -157,21 +158,7 @@ def of_product(sku: str, now: datetime | None = None) -> dict[str, int]:
 
 
 def waiting(sku: str, limit: int = 50) -> list[ProductInterest]:
-    """Those who are interested in a product, the latest first, with their profiles."""
+    """Those who asked for, saved or viewed a product, the latest first, with their profiles."""
     found = ProductInterest.objects.filter(sku=sku).select_related("profile")
-    return sorted(
-        found.order_by("-id")[: limit * 4],
-        key=lambda row: max(
-            at
-            for at in (
-                row.asked_at,
-                row.saved_at,
-                row.viewed_at,
-                row.bought_at,
-                row.stock_told_at,
-                row.price_told_at,
-            )
-            if at
-        ),
-        reverse=True,
-    )[:limit]
+    latest = Greatest("asked_at", "saved_at", "viewed_at")
+    return list(found.annotate(latest=latest).exclude(latest=None).order_by("-latest", "pk")[:limit])

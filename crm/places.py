@@ -199,9 +199,9 @@ def _move(person: _Person, here: _Point, places: dict[int, _Place]) -> list[int]
     if person.located_at is not None and at <= person.located_at:
         return []
     person.located_at, person.newest = at, here
-    for place_id, stay in person.stays.items():
-        if stay.inside and place_id not in here.near and _left(here, places[place_id]):
-            stay.inside = False
+    for place_id, known in person.stays.items():
+        if known.inside and place_id not in here.near and _left(here, places[place_id]):
+            known.inside = False
             person.changed.add(place_id)
     entered = []
     for place_id, _metres in sorted(here.near.items(), key=lambda item: (item[1], item[0])):
