@@ -19,6 +19,17 @@ class ConfigConfig(AppConfig):
         # The signal is sent for apps with models only; the schedule's is the one that needs the broker.
         sender = apps.get_app_config("django_celery_beat")
         post_migrate.connect(install_broker, sender=sender, dispatch_uid="config.install_broker")
+        # The last app with models: by then every permission exists.
+        last = apps.get_app_config("analytics")
+        post_migrate.connect(make_roles, sender=last, dispatch_uid="config.make_roles")
+
+
+def make_roles(using: str = "default", **kwargs: object) -> None:
+    """Give the database the roles that come with the product."""
+    from config import roles
+
+    if using == "default":
+        roles.ensure()
 
 
 def install_broker(using: str = "default", **kwargs: object) -> None:

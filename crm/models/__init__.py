@@ -28,7 +28,7 @@ from crm.models.events import ClosedMonth, Event, LogCursor, UndatedEvent
 from crm.models.identity import IdentityConflict, IdentityRules
 from crm.models.idempotency import IdempotentAnswer
 from crm.models.places import LastLocation, PersonPlace, Place
-from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal
+from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal, Role
 from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
 from crm.models.profiles import Identifier, Profile, ProfileMerge
 from crm.models.uploads import Upload, UploadPart
@@ -72,6 +72,7 @@ __all__ = [
     "Profile",
     "ProfileMerge",
     "Removal",
+    "Role",
     "SourceRecord",
     "Suppression",
     "SyncHint",

@@ -1,5 +1,6 @@
 """What is kept about keeping: who looked, what was erased, and how long events stay."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -126,3 +127,22 @@ class Removal(models.Model):
 
     def __str__(self):
         return f"{self.name} {self.day}"
+
+
+class Role(models.Model):
+    """A role that the product brings, its group, and the permissions it was ever given by us.
+
+    What was given once is not given again: what an administrator takes away, or the deletion of the whole group,
+    stays so through upgrades.
+    """
+
+    slug = models.TextField(unique=True)
+    group = models.OneToOneField("auth.Group", models.SET_NULL, null=True, related_name="+")
+    offered = ArrayField(models.TextField(), default=list)
+
+    class Meta:
+        verbose_name = _("role as delivered")
+        verbose_name_plural = _("roles as delivered")
+
+    def __str__(self):
+        return self.slug
