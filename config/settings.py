@@ -219,6 +219,22 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
 }
 
+# What one process lets through from public keys and public pages: per second, and at once after a pause.
+# "address" is one visitor, or everybody behind one router; "key" all visitors of a site. See crm/limits.py.
+NUDGE_RATE_LIMITS = {
+    "default": {
+        "address": (env.float("NUDGE_REQUESTS_PER_ADDRESS", 20), 100),
+        "key": (env.float("NUDGE_REQUESTS_PER_KEY", 1000), 5000),
+    },
+    "event rows": {
+        "address": (env.float("NUDGE_EVENTS_PER_ADDRESS", 100), 2000),
+        "key": (env.float("NUDGE_EVENTS_PER_KEY", 5000), 20_000),
+    },
+}
+# How many proxies in front of this server add to X-Forwarded-For; what others wrote there is not believed.
+NUDGE_TRUSTED_PROXIES = env.int("NUDGE_TRUSTED_PROXIES", 0)
+NUDGE_KEY_CACHE_SECONDS = 5  # an API key that is revoked works at most this long in other processes
+
 # --- Admin -----------------------------------------------------------------------------------------------
 
 

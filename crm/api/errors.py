@@ -1,7 +1,7 @@
 """One error body everywhere: {"error": {"code", "detail", "field"?}}."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -28,6 +28,8 @@ _CODES = {
 
 class ApiError(exceptions.APIException):
     """An answer other than success. `more` joins the error's fields, such as field="profile.email"."""
+
+    headers: Mapping[str, str] = {}
 
     def __init__(self, status: int, code: str, detail: str, **more: Any):
         super().__init__(detail, code)
@@ -59,7 +61,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         error = ApiError(400, "unreadable", _("The body ended early."))
     if not isinstance(error, exceptions.APIException):
         return None
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     code = _CODES.get(type(error)) or getattr(error.detail, "code", error.default_code)

@@ -1,16 +1,18 @@
 """Events in."""
 
+from collections.abc import Callable
+
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
-from crm import ingest
+from crm import ingest, limits
 from crm.api import schemas
-from crm.api.auth import BROWSER, READ, WRITE
+from crm.api.auth import BROWSER, WRITE
 from crm.api.cors import BrowserAccess
 from crm.api.errors import ApiError
 from crm.api.event_list import EventListing
+from crm.api.profile_json import READS
 from crm.api.views import ApiView, encoded
 
 _REQUEST = OpenApiExample(
@@ -28,7 +30,7 @@ _REQUEST = OpenApiExample(
         ]
     },
 )
-_ANSWER = OpenApiExample(
+ANSWER = OpenApiExample(
     "One stored, one refused",
     response_only=True,
     status_codes=["202"],
@@ -43,7 +45,7 @@ _ANSWER = OpenApiExample(
 
 
 class EventsView(EventListing, BrowserAccess, ApiView):
-    scopes = {"GET": {READ}, "POST": {WRITE, BROWSER}}
+    scopes = {"GET": READS, "POST": {WRITE, BROWSER}}
     repeatable = False  # each event's id does that
 
     @extend_schema(
@@ -57,13 +59,28 @@ class EventsView(EventListing, BrowserAccess, ApiView):
             202: OpenApiResponse(schemas.EventsResult, description="Taken; see `rejected` for what was not."),
             **schemas.errors(*schemas.WRITE_ERRORS),
         },
-        examples=[_REQUEST, _ANSWER],
+        examples=[_REQUEST, ANSWER],
     )
-    def post(self, request: Request) -> Response | HttpResponse:
+    def post(self, request: Request) -> HttpResponse:
         """Hand the body to `crm.ingest` as it is."""
-        source = "sdk" if BROWSER in request.auth.scopes else "api"
-        try:
-            result = ingest.ingest(self.raw(request), source, key=request.auth)
-        except ingest.BadBatch as error:
-            raise ApiError(400, "invalid_batch", error.detail) from error
-        return encoded(result, status=202)
+        return answer(request, self.raw)
+
+
+def answer(request: Request, read: Callable[[Request], bytes]) -> HttpResponse:
+    """Take the events of a request, unless its caller has sent too much.
+
+    Args:
+        read: gives the request's JSON.
+
+    Raises:
+        ApiError: 400 for what is no batch, 429.
+    """
+    key, address = request.auth, limits.address(request)
+    limits.check("events", key, address)
+    try:
+        batch = ingest.split(read(request))
+        limits.check("event rows", key, address, len(batch.rows))
+        result = ingest.take(batch, "sdk" if BROWSER in key.scopes else "api", key=key)
+    except ingest.BadBatch as error:
+        raise ApiError(400, "invalid_batch", error.detail) from error
+    return encoded(result, status=202)

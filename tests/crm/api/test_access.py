@@ -184,7 +184,7 @@ class TestErrors:
         def fail(*args, **kwargs):
             raise DatabaseError("password=hunter2")
 
-        monkeypatch.setattr("crm.ingest.ingest", fail)
+        monkeypatch.setattr("crm.ingest.take", fail)
         response = writer.post("events/", EVENT)
         assert error(response, 500) == "server_error"
         assert b"hunter2" not in response.content
