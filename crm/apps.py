@@ -10,5 +10,7 @@ class CrmConfig(AppConfig):
 
     def ready(self):
         from crm import personal_data
+        from crm.computed import work
 
         personal_data.connect()
+        work.connect()
