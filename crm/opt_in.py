@@ -24,6 +24,7 @@ CONFIRMED = "double_opt_in"  # source of answers
 WITHIN = timedelta(days=7)  # a request that nobody confirmed is over
 AGAIN = timedelta(days=1)  # between two requests to one person about one thing
 MOST, MOST_IN = 3, timedelta(days=30)  # so many requests, then silence
+RECENT = timedelta(days=30)
 MAX_USER_AGENT = 200  # characters
 _ADDRESSES = {"email": "email", "sms": "phone", "whatsapp": "phone"}  # channel -> the profile's field
 
@@ -67,16 +68,19 @@ def was_about(entry: ConsentChange, address: str) -> bool:
 
 
 @transaction.atomic
-def answer(changes: Sequence[Change], confirmed: bool = False, now: datetime | None = None) -> list[str]:
+def answer(
+    changes: Sequence[Change], confirmed: bool = False, now: datetime | None = None, events: bool = True
+) -> list[str]:
     """Record people's own answers; return for each the state that it has now or waits for.
 
-    A yes that asks for confirmation becomes `pending`, unless the person has confirmed it before and said no
-    nothing since. They are asked by an event, once for all that they were told of in one call, at most once a day
-    and three times in 30 days.
+    A yes that asks for confirmation becomes `pending`, unless the person has confirmed it before and not said no
+    since. They are asked by an event, once for all that they answered in one call, at most once a day and three
+    times in 30 days. What was answered more than 30 days ago is history: it is no event and asks nobody.
 
     Args:
         changes: an empty `legal_basis` stands for that of the topic or channel.
         confirmed: the caller has made sure that they own the address, such as by a link sent to it.
+        events: False keeps an import out of the event log.
     """
     if not changes:
         return []
@@ -96,8 +100,10 @@ def answer(changes: Sequence[Change], confirmed: bool = False, now: datetime | N
     silent = _asked_enough(doubtful, now)
     waiting = _of(doubtful, state=PENDING)
     told = [change for change in changes if _question(change) not in silent & waiting.keys()]
-    consent.record(told)
-    _request([change for change in told if change.state == PENDING and _question(change) not in silent])
+    recent = [change for change in told if events and change.changed_at > now - RECENT]
+    consent.record(recent)
+    consent.record([change for change in told if change not in recent], events=False)
+    _request([change for change in recent if change.state == PENDING and _question(change) not in silent])
     return [change.state for change in changes]
 
 
@@ -155,12 +161,11 @@ def pending(
 def awaited(profile_ids: Collection[int], channel: str, now: datetime) -> set[int]:
     """Those who may be sent the link to confirm by: something waits for it, and the channel has no no."""
     rows = Consent.objects.filter(
-        Q(state=PENDING, changed_at__gt=now - WITHIN) | Q(kind=CHANNEL, key=channel),
-        profile_id__in=list(profile_ids),
-    ).values_list("profile_id", "kind", "key", "state")
+        Q(state=PENDING) | Q(kind=CHANNEL, key=channel), profile_id__in=list(profile_ids)
+    ).values_list("profile_id", "kind", "key", "state", "changed_at")
     waiting, open_to = set(), set()
-    for profile_id, kind, key, state in rows:
-        if state == PENDING:
+    for profile_id, kind, key, state, at in rows:
+        if state == PENDING and at > now - WITHIN:
             waiting.add(profile_id)
         if (kind, key) == (CHANNEL, channel) and state != consent.UNSUBSCRIBED:
             open_to.add(profile_id)
