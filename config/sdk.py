@@ -13,28 +13,30 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.http import condition, require_safe
 
+from config import minify
+
 app_name = "sdk"
 
 _FOLDER = Path(settings.BASE_DIR) / "static" / "nudge"
 _files: dict[str, tuple[int, bytes, str]] = {}
 
 
-def _file(name: str) -> tuple[bytes, str]:
-    """Content and ETag of a script, read again only when the file has changed."""
+def content(name: str) -> tuple[bytes, str]:
+    """Content and ETag of a script as it is served, made again only when the file has changed."""
     source = _FOLDER / name
     changed = source.stat().st_mtime_ns
     if name not in _files or _files[name][0] != changed:
-        content = source.read_bytes()
-        _files[name] = (changed, content, f'"{sha256(content).hexdigest()[:32]}"')
-    _, content, etag = _files[name]
-    return content, etag
+        text = minify.script(source.read_text()).encode()
+        _files[name] = (changed, text, f'"{sha256(text).hexdigest()[:32]}"')
+    _, text, etag = _files[name]
+    return text, etag
 
 
 def _script(name: str, cache_control: str, **headers: str) -> Callable[..., HttpResponse]:
     @require_safe
-    @condition(etag_func=lambda request: _file(name)[1])
+    @condition(etag_func=lambda request: content(name)[1])
     def serve(request: HttpRequest) -> HttpResponse:
-        response = HttpResponse(_file(name)[0], content_type="text/javascript; charset=utf-8")
+        response = HttpResponse(content(name)[0], content_type="text/javascript; charset=utf-8")
         response["Cache-Control"] = cache_control
         for header, value in headers.items():
             response[header.replace("_", "-")] = value

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 from django.db import connection
+from django.utils import translation
+from django.utils.translation import gettext
 
 from crm.models import Identifier, Profile
 from crm.proof import KNOWN, Judged
@@ -62,6 +64,7 @@ class Item(msgspec.Struct, frozen=True):
     url: str
     image: str
     style: str
+    close: str
 
 
 def put(expiries: Mapping[int, datetime]) -> set[int]:
@@ -114,6 +117,14 @@ def _item(pk: int, state: str, expires_at: datetime, content: Any, locale: str) 
     words = msgspec.json.decode(content) if isinstance(content, str) else content
     shown = {name: words.get(name, "") for name in ("title", "text", "button", "url", "image")}
     style = words.get("style", "banner")
+    with translation.override(locale or None):
+        close = gettext("Close")  # the page's script speaks no language
     return Item(
-        token=tokens.make(pk), state=state, expires_at=expires_at, locale=locale, style=style, **shown
+        token=tokens.make(pk),
+        state=state,
+        expires_at=expires_at,
+        locale=locale,
+        style=style,
+        close=close,
+        **shown,
     )

@@ -21,6 +21,7 @@ from delivery import channels
 from delivery.channels.base import Channel
 from delivery.models import MessageContent
 
+USUAL = "webpush"
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _WIDGETS: dict[type[forms.Widget], type[forms.Widget]] = {
     forms.TextInput: UnfoldAdminTextInputWidget,
@@ -77,6 +78,13 @@ class ContentForm(forms.ModelForm):
 
 
 class ContentFormSet(BaseInlineFormSet):
+    channel: Channel
+
+    @classmethod
+    def get_default_prefix(cls) -> str:
+        """The channel's own: a page has a formset for each, whichever else there are."""
+        return f"contents-{cls.channel.kind}"
+
     def clean(self) -> None:
         """One content per language."""
         super().clean()
@@ -92,10 +100,17 @@ class ContentFormSet(BaseInlineFormSet):
 
 class ContentInline(StackedInline):
     model = MessageContent
-    formset = ContentFormSet
     extra = 0
-    min_num = 1
     channel: Channel
+
+    def get_min_num(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        """A message needs words for some channel; where nothing is written yet, for the usual one."""
+        if self.channel.kind != USUAL:
+            return 0
+        others = [kind for kind in channels.everything() if kind != USUAL]
+        if request.method == "POST":
+            return int(all(request.POST.get(f"contents-{kind}-TOTAL_FORMS", "0") == "0" for kind in others))
+        return int(obj is None or not obj.contents.filter(channel__in=others).exists())
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         """This channel's texts, the one for everybody first."""
@@ -127,6 +142,7 @@ def _inline(channel: Channel) -> type[admin.options.InlineModelAdmin]:
         {
             "channel": channel,
             "form": form,
+            "formset": type(f"{channel.kind.title()}ContentFormSet", (ContentFormSet,), {"channel": channel}),
             "fieldsets": [
                 (None, {"fields": ["locale", *channel.Form.main]}),
                 *(

@@ -158,8 +158,9 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
         """The filled-in message."""
         if not delivery.content:
             return str(_("Nothing was filled in yet."))
-        if delivery.channel == "webpush":
-            return render_to_string("admin/delivery/notification.html", {"content": delivery.content})
+        channel = channels.everything().get(delivery.channel)
+        if channel and channel.preview:
+            return render_to_string(channel.preview, {"content": delivery.content})
         return pretty(delivery.content)
 
     @display(description=_("attempts"))

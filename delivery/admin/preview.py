@@ -1,5 +1,6 @@
 """Showing a message that is still being written."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +9,10 @@ from django.utils.translation import gettext as _
 
 from delivery import channels
 from delivery.admin import people
+from delivery.admin.contents import USUAL
 from delivery.content import ContentError
 
-INLINE = "contents"
+_PREFIX = re.compile(r"contents-([a-z]+)-\d+")
 
 
 def context(post: Mapping[str, str]) -> dict[str, Any]:
@@ -18,8 +20,9 @@ def context(post: Mapping[str, str]) -> dict[str, Any]:
 
     The form whose prefix is `preview_form` is shown; without one, the first that is not being deleted.
     """
-    channel = channels.get("webpush")
     prefix = post.get("preview_form") or _first(post)
+    found = _PREFIX.fullmatch(prefix)
+    channel = channels.everything().get(found[1] if found else USUAL, channels.get(USUAL))
     fields = {
         name: post[f"{prefix}-{name}"]
         for name in channel.Form.base_fields
@@ -31,6 +34,7 @@ def context(post: Mapping[str, str]) -> dict[str, Any]:
         suggested = people.suggestions()
         profile = people.find(suggested[0][0]) if suggested else None
     shown: dict[str, Any] = {"person": profile, "dark": post.get("preview_dark") == "on"}
+    shown["template"] = channel.preview
     if not form.is_valid():
         return shown | {
             "errors": [
@@ -46,11 +50,13 @@ def context(post: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _first(post: Mapping[str, str]) -> str:
-    total = post.get(f"{INLINE}-TOTAL_FORMS", "0")
-    for number in range(min(int(total), 100) if total.isdigit() else 0):
-        if post.get(f"{INLINE}-{number}-DELETE") != "on":
-            return f"{INLINE}-{number}"
-    return f"{INLINE}-0"
+    for kind in sorted(channels.everything(), key=lambda kind: kind != USUAL):
+        inline = f"contents-{kind}"
+        total = post.get(f"{inline}-TOTAL_FORMS", "0")
+        for number in range(min(int(total), 100) if total.isdigit() else 0):
+            if post.get(f"{inline}-{number}-DELETE") != "on":
+                return f"{inline}-{number}"
+    return f"contents-{USUAL}-0"
 
 
 def _label(form: Any, field: str, error: str) -> str:

@@ -39,6 +39,7 @@ class InAppMessageSchema(serializers.Serializer):
     url = serializers.CharField(allow_blank=True)
     image = serializers.CharField(allow_blank=True)
     style = serializers.ChoiceField(["banner", "modal", "inbox"])
+    close = serializers.CharField(help_text=gettext_lazy("What closing is called in the message's language."))
 
 
 class InboxSchema(serializers.Serializer):
@@ -86,6 +87,7 @@ class InboxView(BrowserAccess, ApiView):
                             "url": "/cart",
                             "image": "",
                             "style": "banner",
+                            "close": "Close",
                         }
                     ]
                 },

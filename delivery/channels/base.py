@@ -83,6 +83,7 @@ class Channel(ABC):
     Form: ClassVar[type[ContentForm]]
     repeatable: ClassVar[bool] = False
     listed: ClassVar[bool] = True  # offered to marketers
+    preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
 
     @abstractmethod
@@ -105,7 +106,7 @@ class Channel(ABC):
         single parcel.
         """
 
-    def reported(self, delivery_id: int, kind: str, at: datetime) -> None:
+    def reported(self, delivery_id: int, kind: str, at: datetime) -> None:  # noqa: B027 - few want to know
         """Told that a device showed a message, or that the person clicked or closed it: "shown", "clicked",
         "dismissed". In the transaction that logs it."""
 

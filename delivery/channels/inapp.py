@@ -84,6 +84,7 @@ class InApp(Channel):
     Config = InAppContent
     Form = InAppForm
     repeatable = True  # the inbox holds a delivery once
+    preview = "admin/delivery/inapp.html"
     opt_in = False
 
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:

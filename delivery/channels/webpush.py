@@ -168,6 +168,7 @@ class WebPush(Channel):
     label = gettext_lazy("Web push")
     Config = WebPushContent
     Form = WebPushForm
+    preview = "admin/delivery/notification.html"
     repeatable = True  # the tag makes the device replace, the topic makes the push service replace
 
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:

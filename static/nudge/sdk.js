@@ -1,5 +1,5 @@
 /*
- * Nudge for the web: one file, no build step, no global but `nudge`. The README shows its use.
+ * Nudge for the web: one file, no build step, no global but `nudge`. docs/sdk.md describes every call.
  *
  * `worker` (data-worker): the path of a worker of the site's own that calls importScripts('/nudge-sw.js').
  */
@@ -11,6 +11,9 @@
   const ANONYMOUS = 'nudge.anonymous';
   const REFERENCE = 'nudge.reference';
   const EVENT = 'nudge.event.'; // one item per event: tabs do not rewrite each other's queue
+  const CONSENT = 'nudge.consent.'; // one item per answer
+  const OFF = 'nudge.off'; // the visitor does not want to be tracked
+  const INBOX = 'nudge.inbox'; // the in-app messages as last fetched
   const WAIT = 'nudge.wait'; // no request before this time (ms), shared by all tabs
   const WANTED = 'nudge.push.wanted';
   const POSTED = 'nudge.push.posted';
@@ -20,8 +23,10 @@
   const MAX_BODY = 60000; // bytes; browsers allow 64 KiB of keepalive requests
   const MAX_WAIT = 3600e3;
   const ADOPT = 3000; // age (ms) at which another page's event counts as left behind
+  const FETCH_EVERY = 60e3;
   const DAY = 864e5;
 
+  const tag = document.currentScript;
   const config = {key: '', api: '', worker: '/nudge-sw.js'};
   const listeners = {};
   const memory = new Map();
@@ -33,6 +38,7 @@
   let due = 0; // when the timer fires (ms)
   let offline = false;
   let renewed = false; // a lost subscription is renewed once per page
+  let popped = false; // one in-app message a page view
   let flushing = null;
   let syncing = Promise.resolve();
 
@@ -41,10 +47,13 @@
   const uuid = () => '10000000-1000-4000-8000-100000000000'.replace(/[018]/g, (c) =>
     (c ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (c / 4)))).toString(16));
 
+  // False when a listener says so.
   function emit(name, detail) {
+    let answer;
     (listeners[name] || []).slice().forEach((fn) => {
-      try { fn(detail); } catch (error) { warn(error); }
+      try { if (fn(detail) === false) answer = false; } catch (error) { warn(error); }
     });
+    return answer;
   }
 
   // Storage: localStorage, and memory where it is blocked or full.
@@ -65,12 +74,14 @@
         memory.set(key, value);
       }
     },
+    put: (key, value) => store.set(key, JSON.stringify(value)),
     remove: (key) => {
       memory.delete(key);
       if (local) local.removeItem(key);
     },
-    events: () => [...new Set([...memory.keys(), ...(local ? Object.keys(local) : [])])]
-      .filter((key) => key.startsWith(EVENT)).sort(),
+    list: (prefix) => [...new Set([...memory.keys(), ...(local ? Object.keys(local) : [])])]
+      .filter((key) => key.startsWith(prefix)).sort(),
+    events: () => store.list(EVENT),
   };
 
   // Identity
@@ -91,19 +102,19 @@
     return id || setAnonymous(uuid());
   }
 
-  const profile = () => Object.assign({anonymous_id: anonymousId()}, store.json(REFERENCE));
+  const profile = (more) => ({anonymous_id: anonymousId(), ...store.json(REFERENCE), ...more});
 
   function identify(reference, traits) {
-    const known = store.json(REFERENCE) || {};
+    const known = {...store.json(REFERENCE)};
     const given = {};
-    ['external_id', 'email'].forEach((kind) => {
+    ['external_id', 'email', 'proof'].forEach((kind) => {
       if (reference && reference[kind]) given[kind] = String(reference[kind]);
     });
     if (!given.external_id && !given.email) return warn('identify() needs an external_id or an email');
     // Another person on the same device: a new anonymous id keeps the server from merging the two.
     const shared = ['external_id', 'email'].find((kind) => known[kind] && given[kind]);
     if (shared && known[shared] !== given[shared]) reset();
-    store.set(REFERENCE, JSON.stringify(Object.assign(store.json(REFERENCE) || {}, given)));
+    store.put(REFERENCE, {...store.json(REFERENCE), ...given});
     emit('identify', given);
     track('identified', {traits: traits || {}});
   }
@@ -115,12 +126,24 @@
     schedule(300); // moves the push subscription to the new visitor
   }
 
+  // Whoever comes by a link of a message is whom it was sent to, unless known by a name. The token is seen once.
+  function arrive() {
+    const found = /[?&]nudge_c=([^&]+)/.exec(location.search);
+    if (!found) return;
+    const clean = location.href.replace(/([?&])nudge_c=[^&#]*&?/, '$1').replace(/[?&](#|$)/, '$1');
+    history.replaceState(history.state, '', clean);
+    if (!store.get(REFERENCE)) queue('identified', {via: 'message'}, {click: found[1]});
+  }
+
   // Events
 
-  function track(name, properties) {
+  function queue(name, properties, more) {
     if (!name || typeof name !== 'string') return warn('track() needs a name');
+    if (store.get(OFF)) return;
     const now = new Date();
-    const event = {id: uuid(), name, profile: profile(), occurred_at: now.toISOString(), properties: properties || {}};
+    const event = {
+      id: uuid(), name, profile: profile(more), occurred_at: now.toISOString(), properties: properties || {},
+    };
     let text;
     try { text = JSON.stringify(event); } catch (error) { return warn(name + ' dropped: ' + error.message); }
     const queued = store.events();
@@ -137,9 +160,32 @@
     return event.id;
   }
 
-  const page = (properties) => track('page_viewed', Object.assign({
-    url: location.href.split('#')[0], path: location.pathname, title: document.title, referrer: document.referrer,
-  }, properties));
+  const track = (name, properties) => queue(name, properties);
+
+  function page(properties) {
+    popped = false;
+    return track('page_viewed', {
+      url: location.href.split('#')[0], path: location.pathname, title: document.title, referrer: document.referrer,
+      ...properties,
+    });
+  }
+
+  // false: tell nothing about this visitor any more; true: tell again; an object: an answer about a channel or topic.
+  function consent(answer) {
+    if (answer === true) store.remove(OFF);
+    else if (!answer) {
+      store.set(OFF, 1);
+      store.events().forEach(store.remove);
+    } else {
+      const {state, wording} = answer;
+      const changed_at = new Date().toISOString();
+      const consents = ['channel', 'topic'].filter((kind) => answer[kind])
+        .map((kind) => ({kind, key: answer[kind], state, wording, changed_at}));
+      store.put(CONSENT + Date.now() + uuid(), {profile: profile(), consents});
+    }
+    emit('consent', answer);
+    return flush();
+  }
 
   // Requests
 
@@ -232,7 +278,18 @@
     const ours = (key) => own.has(key) || (adopt && parseInt(key.slice(EVENT.length), 10) < old);
     for (;;) {
       const next = batch(store.events().filter(ours));
-      if (waiting() || !next.keys.length || !(await send(next))) return;
+      if (waiting()) return;
+      if (!next.keys.length) break;
+      if (!(await send(next))) return;
+    }
+    for (const key of store.list(CONSENT)) { // said twice, it is still one answer
+      try {
+        await request('POST', '/api/v1/consents/', store.get(key));
+      } catch (failure) {
+        if (failure.retry) return backOff(failure);
+        warn(failure.message);
+      }
+      store.remove(key);
     }
   }
 
@@ -246,6 +303,7 @@
       else await locks.request('nudge', {ifAvailable: true}, (lock) => (lock ? drain(true) : void (busy = true)));
       if (busy) await locks.request('nudge', () => drain(false));
       if (!waiting()) await sync(false).catch((failure) => warn(failure.message));
+      if (!waiting()) await visit().catch((failure) => warn(failure.message));
     }
   }
 
@@ -253,7 +311,7 @@
     if (!flushing) {
       flushing = flushNow().catch(warn).then(() => {
         flushing = null;
-        const left = store.events();
+        const left = [...store.events(), ...store.list(CONSENT)];
         if (waiting() || left.length) schedule(left.some((key) => own.has(key)) ? 300 : ADOPT);
       });
     }
@@ -274,7 +332,89 @@
   // The page may never run again: send what it made now, without waiting for another tab.
   function leave() {
     const next = batch([...own]);
-    if (config.key && !waiting() && next.keys.length) send(next);
+    if (!config.key || waiting() || !next.keys.length) return;
+    if ('keepalive' in Request.prototype) send(next);
+    // It has no answer: whoever adopts them sends the same once more, which the server knows by the ids.
+    else if (navigator.sendBeacon(config.api + '/api/v1/events/beacon/?key=' + config.key, next.body)) {
+      next.keys.forEach((key) => own.delete(key));
+    }
+  }
+
+  // In-app messages
+
+  // Closed shadow trees would keep the site's own ::part() rules out. Canvas follows the page's color-scheme.
+  const STYLE = ':host{all:initial;color-scheme:inherit}' +
+    'dialog{font:16px/1.5 system-ui,sans-serif;color:CanvasText;background:Canvas;border:1px solid #8886;' +
+    'border-radius:12px;box-shadow:0 8px 32px #0005;padding:20px;box-sizing:border-box;width:min(420px,100vw - 32px);' +
+    'overflow-wrap:anywhere}' +
+    'dialog:not(:modal){position:fixed;z-index:2147483647;inset-block:auto 16px;inset-inline:auto 16px}' +
+    '::backdrop{background:#0009}' +
+    'img{max-width:100%;border-radius:8px}' +
+    'h2{font-size:18px;margin:0;padding-inline-end:32px}' +
+    'p{margin:4px 0;white-space:pre-line}' +
+    'a{display:inline-block;padding:10px 20px;border-radius:8px;background:var(--nudge-accent,#4338ca);color:#fff}' +
+    'button{position:absolute;inset-block-start:4px;inset-inline-end:4px;width:44px;height:44px;border:0;' +
+    'background:0 0;color:inherit;font-size:24px}';
+
+  // The visitor's messages, newest first.
+  async function inbox() {
+    const body = JSON.stringify({profile: profile()});
+    let kept = store.json(INBOX) || {};
+    if (kept.body !== body || !(Date.now() - kept.at < FETCH_EVERY)) {
+      kept = {body, at: Date.now(), messages: []};
+      store.put(INBOX, kept); // a refusal is not asked for again at once
+      kept.messages = (await request('POST', '/api/v1/inbox/', body)).messages;
+      store.put(INBOX, kept);
+    }
+    return kept.messages.filter(({state}) => state !== 'dismissed');
+  }
+
+  // kind: 'shown', 'clicked' or 'dismissed'
+  function report({token}, kind) {
+    const kept = store.json(INBOX);
+    kept.messages.forEach((one) => { if (one.token === token) one.state = kind; });
+    store.put(INBOX, kept);
+    const body = JSON.stringify({token, kind, at: new Date().toISOString()});
+    fetch(config.api + '/t/push/', {method: 'POST', body, keepalive: true, credentials: 'omit'}).catch(warn);
+  }
+
+  async function visit() {
+    if (popped || store.get(OFF)) return;
+    const next = (await inbox()).find(({state, style}) => style !== 'inbox' && state !== 'clicked');
+    if (!next || popped) return;
+    popped = true;
+    if (emit('inapp', next) !== false) show(next);
+  }
+
+  function show(message) {
+    const make = (name, fields) => Object.assign(document.createElement(name), fields);
+    const before = document.activeElement;
+    const host = make('div', {ariaLive: 'polite', lang: message.locale});
+    const root = host.attachShadow({mode: 'open'});
+    const sheet = new CSSStyleSheet(); // no <style>: the site's policy may forbid it
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    const box = make('dialog', {dir: 'auto', ariaLabel: message.title});
+    const end = (kind) => {
+      if (!host.isConnected) return;
+      const inside = document.activeElement === host;
+      host.remove();
+      if (inside) before.focus();
+      report(message, kind);
+    };
+    const link = make('a', {href: message.url, textContent: message.button, onclick: () => end('clicked')});
+    root.append(box);
+    document.body.append(host); // first empty: a live region speaks of what comes into it
+    if (message.image) box.append(make('img', {src: message.image, alt: ''}));
+    box.append(make('h2', {textContent: message.title}), make('p', {textContent: message.text}));
+    if (message.button && /^http/.test(link.protocol)) box.append(link);
+    box.append(make('button', {textContent: '×', ariaLabel: message.close, onclick: () => end('dismissed')}));
+    root.querySelectorAll('*').forEach((one) => one.setAttribute('part', one.localName));
+    box.onclose = () => end('dismissed');
+    box.onkeydown = ({key}) => { if (key === 'Escape') end('dismissed'); };
+    if (message.style === 'modal') box.showModal();
+    else box.open = true;
+    if (message.state === 'waiting') report(message, 'shown');
   }
 
   // Web push
@@ -342,7 +482,7 @@
       });
       // How old the yes is, by one clock: told again, it must not outdo a no that was given elsewhere since.
       const age = {agreed_seconds_ago: Math.max(0, (Date.now() - (wanted.at || Date.now())) / 1000)};
-      const told = JSON.stringify(Object.assign(JSON.parse(body), age));
+      const told = JSON.stringify({...JSON.parse(body), ...age});
       if (asked || body !== posted.body) await request('POST', '/api/v1/subscriptions/', told);
     } catch (failure) {
       if (asked && !(failure.retry && current)) { // the page must not say that it is on
@@ -355,7 +495,7 @@
       warn(failure.message);
     }
     posted.body = body;
-    store.set(POSTED, JSON.stringify(posted));
+    store.put(POSTED, posted);
   }
 
   function sync(asked) {
@@ -381,7 +521,7 @@
       if (!config.key) throw new Error('nudge.init() comes first');
       if (await Notification.requestPermission() === 'granted') {
         store.remove(GONE);
-        store.set(WANTED, JSON.stringify({topics: (options || {}).topics, at: Date.now()}));
+        store.put(WANTED, {topics: (options || {}).topics, at: Date.now()});
         await sync(true);
       }
       const state = await push.state();
@@ -413,8 +553,8 @@
   }
 
   const nudge = {
-    init, identify, track, page, reset, anonymousId, flush, push,
-    // ready, identify, track, reset, sent, retry, drop, push; returns what stops listening.
+    init, identify, track, page, consent, reset, anonymousId, flush, push, inbox, report,
+    // ready, identify, track, consent, reset, sent, retry, drop, push, inapp; returns what stops listening.
     on(name, fn) {
       (listeners[name] = listeners[name] || []).push(fn);
       if (name === 'ready' && config.key) fn();
@@ -431,10 +571,8 @@
   });
 
   const call = ([name, ...args]) => nudge[name](...args);
-  const tag = document.currentScript;
-  if (tag && tag.dataset.key) {
-    init({key: tag.dataset.key, api: tag.dataset.api || new URL(tag.src).origin, worker: tag.dataset.worker});
-  }
+  arrive();
+  if (tag && tag.dataset.key) init({api: new URL(tag.src).origin, ...tag.dataset});
   (stub.q || []).forEach(call);
   if (stub.q) stub.q.push = call; // for code that kept a reference to the stub
 })();

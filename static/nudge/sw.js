@@ -114,7 +114,7 @@
     const actions = (Array.isArray(payload.actions) ? payload.actions : []).filter((one) => one && one.action && one.title);
     const options = {
       data: {
-        url: payload.url, token: payload.token, track: payload.track, data: payload.data,
+        url: payload.url, token: payload.token, click: payload.click, track: payload.track, data: payload.data,
         actions: actions.map(({action, url}) => ({action, url})),
       },
       actions: actions.slice(0, self.Notification.maxActions || 0).map(({action, title, icon}) => ({action, title, icon})),
@@ -137,11 +137,14 @@
     await report(payload, 'shown');
   }
 
-  async function open(address) {
-    const url = web(address) || self.location.origin + '/';
+  // A page of this site is told by `token` whom the push was sent to; other sites are told nothing.
+  async function open(address, token) {
+    const url = new URL(web(address) || '/', self.location.origin);
     const windows = await self.clients.matchAll({type: 'window', includeUncontrolled: true});
-    const same = windows.find((client) => client.url === url);
-    return same ? same.focus() : self.clients.openWindow(url);
+    const same = windows.find((client) => client.url === url.href);
+    if (same) return same.focus();
+    if (token && url.origin === self.location.origin) url.search += (url.search ? '&' : '?') + 'nudge_c=' + token;
+    return self.clients.openWindow(url.href);
   }
 
   self.addEventListener('push', (event) => {
@@ -153,7 +156,7 @@
     const button = (data.actions || []).find((one) => event.action && one.action === event.action);
     if (data.token) clicked.add(data.token);
     event.notification.close();
-    event.waitUntil(all(open((button && button.url) || data.url), report(data, 'clicked'), sendStored()));
+    event.waitUntil(all(open((button && button.url) || data.url, data.click), report(data, 'clicked'), sendStored()));
   });
 
   self.addEventListener('notificationclose', (event) => {

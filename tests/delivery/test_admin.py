@@ -36,13 +36,15 @@ def form(*contents: dict[str, str], saved: int = 0, **fields: str) -> dict[str, 
         "goal_event": "purchase",
         "goal_window_hours": "72",
         "goal_value_property": "total",
-        "contents-TOTAL_FORMS": str(len(contents)),
-        "contents-INITIAL_FORMS": str(saved),
+        "contents-webpush-TOTAL_FORMS": str(len(contents)),
+        "contents-inapp-TOTAL_FORMS": "0",
+        "contents-inapp-INITIAL_FORMS": "0",
+        "contents-webpush-INITIAL_FORMS": str(saved),
         **fields,
     }
     for number, content in enumerate(contents):
         data |= {
-            f"contents-{number}-{name}": value
+            f"contents-webpush-{number}-{name}": value
             for name, value in {"locale": "", "urgency": "normal", **content}.items()
         }
     return data

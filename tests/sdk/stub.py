@@ -12,10 +12,13 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from config import minify
 from tests.push.loopthread import WAIT, LoopThread
 
 FOLDER = Path(__file__).resolve().parents[2] / "static" / "nudge"
+SERVED = {name: minify.script((FOLDER / name).read_text()) for name in ("sdk.js", "sw.js")}
 KEY = "pk_test"
+POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'"
 # A valid P-256 point (RFC 8291, section 5: the user agent's public key), as a server key must be one.
 VAPID_KEY = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 
@@ -54,6 +57,7 @@ class Stub:
         self.requests: list[Request] = []
         self.delay = 0.0  # seconds before each answer
         self.vapid_key = VAPID_KEY
+        self.inbox: list[dict[str, Any]] = []  # the in-app messages of whoever asks
         self._answers: dict[str, deque[Answer]] = {}
         self._arrived = threading.Condition()
         self._loop = LoopThread("stub-api")
@@ -68,7 +72,7 @@ class Stub:
 
     def reset(self) -> None:
         """Forget requests, answers and delay."""
-        self.requests, self._answers, self.delay, self.vapid_key = [], {}, 0.0, VAPID_KEY
+        self.requests, self._answers, self.delay, self.vapid_key, self.inbox = [], {}, 0.0, VAPID_KEY, []
 
     def answer(self, path: str, *answers: Answer) -> None:
         """Give these answers, in turn, to the next requests for `path`."""
@@ -106,6 +110,9 @@ class Stub:
             "/api/v1/push/config/",
             "/t/push/",
             "/t/push/changed/",
+            "/api/v1/inbox/",
+            "/api/v1/consents/",
+            "/api/v1/events/beacon/",
         ):
             app.router.add_route("*", path, self._api)
         self._runner = web.AppRunner(app)
@@ -129,18 +136,22 @@ class Stub:
         return response
 
     async def _page(self, request: web.Request) -> web.Response:
-        """A page with the SDK; `?before=` is script that runs before it, `?api=` another server, `?bare` no key."""
+        """A page with the SDK; `?before=` is script that runs before it, `?api=` another server, `?bare` no key,
+        `?csp` a strict policy and no script but the SDK's."""
         key = "" if "bare" in request.query else f'data-key="{KEY}" data-api="{request.query.get("api", "")}"'
-        html = f"""<!doctype html><title>Shop</title><script>{_QUEUE_STUB}{request.query.get("before", "")}</script>
-            <script src="/sdk/nudge.js" {key} async></script>"""
-        return web.Response(text=html, content_type="text/html")
+        sdk = f'<script src="/sdk/nudge.js" {key} async></script>'
+        strict = "csp" in request.query
+        script = "" if strict else f"<script>{_QUEUE_STUB}{request.query.get('before', '')}</script>"
+        html = f"<!doctype html><title>Shop</title><body><button>Shop</button>{script}{sdk}"
+        headers = {"Content-Security-Policy": POLICY} if strict else {}
+        return web.Response(text=html, content_type="text/html", headers=headers)
 
     async def _empty(self, request: web.Request) -> web.Response:
         return web.Response(text="<!doctype html><title>Elsewhere</title>", content_type="text/html")
 
     async def _script(self, request: web.Request) -> web.Response:
         name = "sdk.js" if request.path.startswith("/sdk") else "sw.js"
-        return web.Response(body=(FOLDER / name).read_bytes(), content_type="text/javascript")
+        return web.Response(body=SERVED[name].encode(), content_type="text/javascript")
 
     async def _api(self, request: web.Request) -> web.Response:
         text = await request.text()
@@ -166,7 +177,12 @@ class Stub:
         )
 
     def _success(self, request: web.Request, body: Any) -> Answer:
-        if request.path.startswith("/t/") or request.method == "DELETE":
+        if request.path == "/api/v1/inbox/":
+            return Answer(200, {"messages": self.inbox})
+        if (
+            request.path.startswith(("/t/", "/api/v1/consents/", "/api/v1/events/beacon/"))
+            or request.method == "DELETE"
+        ):
             return Answer(204)
         if request.path == "/api/v1/push/config/":
             return Answer(200, {"public_key": self.vapid_key})

@@ -12,7 +12,7 @@ from django.test import Client
 
 from config.demo.catalogue import CATEGORIES, PRODUCTS
 from config.demo.shop import browser_key
-from tests.sdk.stub import FOLDER
+from tests.sdk.stub import FOLDER, SERVED
 
 SHOP = "/demo/shop/"
 STATIC = FOLDER.parent
@@ -173,8 +173,8 @@ def test_pages_have_no_inline_code_and_forbid_it(client: Client) -> None:
 
 def test_the_sdk_and_the_worker_are_served(client: Client) -> None:
     sdk, worker = client.get("/sdk/nudge.js"), client.get("/nudge-sw.js")
-    assert sdk.content == (FOLDER / "sdk.js").read_bytes()
-    assert worker.content == (FOLDER / "sw.js").read_bytes()
+    assert sdk.content == SERVED["sdk.js"].encode()
+    assert worker.content == SERVED["sw.js"].encode()
     assert sdk["Content-Type"] == worker["Content-Type"] == "text/javascript; charset=utf-8"
     assert worker["Service-Worker-Allowed"] == "/"
     assert worker["Cache-Control"] == "no-cache"

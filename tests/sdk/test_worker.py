@@ -116,9 +116,9 @@ def test_options_a_browser_refuses_do_not_lose_the_words(worker: Chromium, api: 
 
 
 def test_a_click_opens_the_deep_link(worker: Chromium, api: Stub) -> None:
-    show(worker, api, "Link", url="/p/1?utm=x")
+    show(worker, api, "Link", url="/p/1?utm=x", click="c-1.x")
     assert worker.click_notification("Link") == {
-        "opened": [f"{api.origin}/p/1?utm=x"],
+        "opened": [f"{api.origin}/p/1?utm=x&nudge_c=c-1.x"],
         "focused": [],
         "errors": [],
     }
@@ -128,7 +128,7 @@ def test_a_click_opens_the_deep_link(worker: Chromium, api: Stub) -> None:
 
 
 def test_a_click_goes_to_the_tab_that_has_it_open(worker: Chromium, api: Stub) -> None:
-    show(worker, api, "Open", url="/empty")
+    show(worker, api, "Open", url="/empty", click="c-1.x")
     assert worker.click_notification("Open")["focused"] == [f"{api.origin}/empty"]
 
 
@@ -137,7 +137,7 @@ def test_a_button_opens_its_own_address(worker: Chromium, api: Stub) -> None:
         {"action": "buy", "title": "Buy", "url": "https://shop.example/buy"},
         {"action": "more", "title": "More"},
     ]
-    show(worker, api, "Buttons", url="/p", actions=actions)
+    show(worker, api, "Buttons", url="/p", actions=actions, click="c-1.x")
     assert worker.click_notification("Buttons", "buy")["opened"] == ["https://shop.example/buy"]
     show(worker, api, "Buttons", url="/p", actions=actions)
     assert worker.click_notification("Buttons", "more")["opened"] == [f"{api.origin}/p"]

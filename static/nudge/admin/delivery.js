@@ -24,7 +24,7 @@
   });
 
   document.addEventListener("focusin", (event) => {
-    const found = /^(contents(?:-\d+)?-\d+)-/.exec(event.target.name ?? "");
+    const found = /^(contents-[a-z]+-\d+)-/.exec(event.target.name ?? "");
     const chosen = document.querySelector("input[name=preview_form]");
     if (found && chosen) chosen.value = found[1];
   });
