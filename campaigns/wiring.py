@@ -1,23 +1,34 @@
 """Connects the campaigns layer to what the layers below announce."""
 
+import json
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+
+from crm import merging, unmerging
+
+ENROLLMENTS, DECISIONS = "campaigns_enrollment", "campaigns_decision"
+MEMBERSHIPS = "campaigns_segmentmembership"
+GONE = "gone"  # in what a merge writes down: {table: rows that went with the loser}
 
 
 def connect() -> None:
     """Called once when Django is ready."""
     from campaigns.flows import guards as flow_guards
     from campaigns.flows import steps
+    from campaigns.segments import usage
     from crm import signals
+    from crm.computed import usage as computed_usage
     from delivery.policies.guards import register
 
     steps.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
+    signals.profiles_unmerging.connect(give_back_people, dispatch_uid="campaigns.give_back_people")
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     register(flow_guards.exit_events)
+    computed_usage.register(usage.computed_uses)
 
 
 def wake_engine(names: set[str], **kwargs: object) -> None:
@@ -27,7 +38,7 @@ def wake_engine(names: set[str], **kwargs: object) -> None:
     wake.on_commit("campaigns.tasks.run_engine", "engine")
 
 
-def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
+def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: object) -> None:
     """Re-point enrollments, decisions and memberships of merged profiles.
 
     Of equal ones the winner's stays, else the oldest; what stays with a loser is deleted with it, and its messages
@@ -37,35 +48,44 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
     from campaigns.flows.engine import Run
 
     now = timezone.now()
-    values: dict[str, Any] = {
-        "losers": [loser for loser, _ in pairs],
-        "winners": [winner for _, winner in pairs],
-        "now": now,
-    }
+    values: dict[str, Any] = {**merging.columns(pairs), "now": now}
     pairs_sql = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
     with connection.cursor() as cursor:
-        for table, same in (
-            ("campaigns_enrollment", ("flow_id", "run_key")),
-            ("campaigns_segmentmembership", ("segment_id",)),
-        ):
+        for table, same in ((ENROLLMENTS, ("flow_id", "run_key")), (MEMBERSHIPS, ("segment_id",))):
             equal = " AND ".join(f"o.{column} = t.{column}" for column in same)
             columns = ", ".join(f"t.{column}" for column in same)
             cursor.execute(
-                f"UPDATE {table} u SET profile_id = pick.winner FROM ("
-                f" SELECT DISTINCT ON (m.winner, {columns}) t.id, m.winner"
+                f"WITH moved AS (UPDATE {table} u SET profile_id = pick.winner FROM ("
+                f" SELECT DISTINCT ON (m.winner, {columns}) t.id, m.winner, m.loser"
                 f" FROM {pairs_sql} JOIN {table} t ON t.profile_id = m.loser"
                 f" WHERE NOT EXISTS (SELECT FROM {table} o WHERE o.profile_id = m.winner AND {equal})"
-                f" ORDER BY m.winner, {columns}, t.entered_at, t.id) pick WHERE u.id = pick.id",
+                f" ORDER BY m.winner, {columns}, t.entered_at, t.id) pick WHERE u.id = pick.id"
+                f" RETURNING pick.loser, u.id) SELECT loser, array_agg(id ORDER BY id) FROM moved GROUP BY loser",
                 values,
             )
-        # What stays with the loser goes with it; its decisions remain as the winner's history.
+            for loser, rows in cursor.fetchall():
+                moved[loser].setdefault(merging.ROWS, {})[table] = rows
         cursor.execute(
-            f"UPDATE campaigns_decision d SET profile_id = m.winner, enrollment_id = CASE WHEN e.profile_id = m.loser "
-            f"THEN NULL ELSE d.enrollment_id END FROM {pairs_sql}, campaigns_decision o "
-            f"LEFT JOIN campaigns_enrollment e ON e.id = o.enrollment_id "
-            f"WHERE o.id = d.id AND d.profile_id = m.loser",
+            f"SELECT t.profile_id, '{ENROLLMENTS}', to_jsonb(t) || jsonb_build_object('decisions', ARRAY("
+            f" SELECT d.id FROM campaigns_decision d WHERE d.enrollment_id = t.id))"
+            f" FROM {ENROLLMENTS} t WHERE t.profile_id = ANY(%(losers)s)"
+            f" UNION ALL SELECT t.profile_id, '{MEMBERSHIPS}', to_jsonb(t)"
+            f" FROM {MEMBERSHIPS} t WHERE t.profile_id = ANY(%(losers)s)",
             values,
         )
+        for loser, table, row in cursor.fetchall():
+            moved[loser].setdefault(GONE, {}).setdefault(table, []).append(json.loads(row))
+        # What stays with the loser goes with it; its decisions remain as the winner's history.
+        cursor.execute(
+            f"WITH moved AS (UPDATE {DECISIONS} d SET profile_id = m.winner,"
+            f" enrollment_id = CASE WHEN e.profile_id = m.loser THEN NULL ELSE d.enrollment_id END FROM {pairs_sql},"
+            f" {DECISIONS} o LEFT JOIN {ENROLLMENTS} e ON e.id = o.enrollment_id"
+            f" WHERE o.id = d.id AND d.profile_id = m.loser RETURNING m.loser, d.id)"
+            f" SELECT loser, array_agg(id ORDER BY id) FROM moved GROUP BY loser",
+            values,
+        )
+        for loser, rows in cursor.fetchall():
+            moved[loser].setdefault(merging.ROWS, {})[DECISIONS] = rows
         cursor.execute(
             """
             UPDATE campaigns_enrollment e
@@ -93,6 +113,44 @@ def move_people(pairs: list[tuple[int, int]], **kwargs: object) -> None:
         ],
         now,
     )
+
+
+def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: object) -> None:
+    """Undo `move_people`. A run that ended by the merge stays ended; one that went comes back as ended, too."""
+    rows, gone = moved.get(merging.ROWS, {}), moved.get(GONE, {})
+    for table in (ENROLLMENTS, MEMBERSHIPS, DECISIONS):
+        unmerging.give_back(table, rows, loser, winner)
+    with connection.cursor() as cursor:
+        if runs := gone.get(ENROLLMENTS):
+            for run in runs:
+                if run["state"] == "active":
+                    run |= {
+                        "state": "exited",
+                        "ended_at": timezone.now().isoformat(),
+                        "due_at": None,
+                        "reason": "profile_merged",
+                    }
+            columns = ", ".join(name for name in runs[0] if name != "decisions")
+            cursor.execute(
+                f"INSERT INTO {ENROLLMENTS} ({columns}) SELECT {columns}"
+                f" FROM jsonb_populate_recordset(NULL::{ENROLLMENTS}, %s::jsonb) AS r"
+                f" WHERE EXISTS (SELECT FROM campaigns_flowversion v WHERE v.id = r.version_id)",
+                [json.dumps(runs)],
+            )
+            cursor.execute(
+                f"UPDATE {DECISIONS} d SET enrollment_id = e.id"
+                f" FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, decisions bigint[])"
+                f" JOIN {ENROLLMENTS} e ON e.id = r.id WHERE d.id = ANY(r.decisions) AND d.profile_id = %s",
+                [json.dumps(runs), loser],
+            )
+        if members := gone.get(MEMBERSHIPS):
+            columns = ", ".join(members[0])
+            cursor.execute(
+                f"INSERT INTO {MEMBERSHIPS} ({columns}) SELECT {columns}"
+                f" FROM jsonb_populate_recordset(NULL::{MEMBERSHIPS}, %s::jsonb) AS r"
+                f" WHERE EXISTS (SELECT FROM campaigns_segment s WHERE s.id = r.segment_id) ON CONFLICT DO NOTHING",
+                [json.dumps(members)],
+            )
 
 
 def forget_people(profile_ids: list[int], **kwargs: object) -> None:

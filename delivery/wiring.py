@@ -5,38 +5,35 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from crm import proof, signals
+from crm import merging, proof, signals, unmerging
 
+DELIVERIES = "delivery_delivery"
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
 
 
 def connect() -> None:
     """Called once when the app is ready."""
+    from crm.computed import usage as computed_usage
     from delivery import clicks
+    from delivery.content import usage
 
+    computed_usage.register(usage.computed)
     proof.register(clicks.people)
     signals.profiles_merging.connect(move_deliveries, dispatch_uid="delivery.move_deliveries")
+    signals.profiles_unmerging.connect(give_back_deliveries, dispatch_uid="delivery.give_back_deliveries")
     signals.profiles_erased.connect(forget_people, dispatch_uid="delivery.forget_people")
 
 
-def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
+def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: Any) -> None:
     """Give merged profiles' deliveries to the profiles they were merged into, in the merge's transaction.
 
     Of one broadcast to both, the copy that still waits is not sent.
     """
-    losers, winners = [loser for loser, _winner in pairs], [winner for _loser, winner in pairs]
+    if not merging.repoint(DELIVERIES, pairs, moved):
+        return
+    winners = [winner for _loser, winner in pairs]
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE delivery_delivery d SET profile_id = merged.winner
-            FROM unnest(%s::bigint[], %s::bigint[]) AS merged(loser, winner)
-            WHERE d.profile_id = merged.loser
-            """,
-            [losers, winners],
-        )
-        if not cursor.rowcount:
-            return
         cursor.execute(
             """
             SELECT id FROM (
@@ -52,6 +49,11 @@ def move_deliveries(pairs: list[tuple[int, int]], **kwargs: Any) -> None:
         )
         copies = [row[0] for row in cursor.fetchall()]
     _suppress(copies, ALREADY)
+
+
+def give_back_deliveries(loser: int, winner: int, moved: dict[str, Any], **kwargs: Any) -> None:
+    """Undo `move_deliveries`; a copy that was not sent stays so."""
+    unmerging.give_back(DELIVERIES, moved.get(merging.ROWS, {}), loser, winner)
 
 
 def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
