@@ -1,48 +1,70 @@
 """Where a segment is used, so that nobody deletes or changes it unawares."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from campaigns.models import Broadcast, Flow, Segment
-
-
-class Use(NamedTuple):
-    """One thing that needs the segment: in words, with the address of its page."""
-
-    text: str
-    url: str
+from campaigns.segments.computed import PREFIX
+from crm.computed.usage import Use
 
 
 def uses() -> dict[str, list[Use]]:
     """Everything that uses each segment, by the segment's slug; three queries however many there are."""
     found: dict[str, list[Use]] = {}
-
-    def add(slugs: set[str], text: str, url_name: str, pk: int) -> None:
-        for slug in slugs:
-            found.setdefault(slug, []).append(
-                Use(text, reverse(f"admin:campaigns_{url_name}_change", args=[pk]))
-            )
-
     for broadcast in Broadcast.objects.select_related("segment"):
-        add({broadcast.segment.slug}, _("the broadcast “%s”") % broadcast.name, "broadcast", broadcast.pk)
-    for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
-        definitions = [flow.draft, flow.live_version and flow.live_version.definition]
-        add(set(_named(definitions)), _("the flow “%s”") % flow.name, "flow", flow.pk)
-    for segment in Segment.objects.all():
-        add(set(_named(segment.rule)), _("the segment “%s”") % segment.name, "segment", segment.pk)
+        url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
+        found.setdefault(broadcast.segment.slug, []).append(
+            Use(_("the broadcast “%s”") % broadcast.name, url)
+        )
+    _add(found, _segments)
     return found
 
 
-def _named(data: Any) -> Iterator[str]:
+def computed_uses() -> dict[str, list[Use]]:
+    """The flows and segments whose rules name each computed attribute, by the attribute's slug; two queries."""
+    found: dict[str, list[Use]] = {}
+    _add(found, _computed)
+    return found
+
+
+def _add(found: dict[str, list[Use]], named: Callable[[Any], Iterator[str]]) -> None:
+    """Note the flows and segments in which `named` finds something."""
+
+    def add(data: Any, text: str, url_name: str, pk: int) -> None:
+        for slug in set(named(data)):
+            url = reverse(f"admin:campaigns_{url_name}_change", args=[pk])
+            found.setdefault(slug, []).append(Use(text, url))
+
+    for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
+        definitions = [flow.draft, flow.live_version and flow.live_version.definition]
+        add(definitions, _("the flow “%s”") % flow.name, "flow", flow.pk)
+    for segment in Segment.objects.all():
+        add(segment.rule, _("the segment “%s”") % segment.name, "segment", segment.pk)
+
+
+def _segments(data: Any) -> Iterator[str]:
     """Slugs of the segments that a rule, or a flow's definition, refers to."""
+    for node in _nodes(data):
+        if node.get("kind") == "segment" and isinstance(node.get("slug"), str):
+            yield node["slug"]
+
+
+def _computed(data: Any) -> Iterator[str]:
+    """Slugs of the computed attributes that it asks for."""
+    for node in _nodes(data):
+        field = node.get("field")
+        if node.get("kind") == "attribute" and isinstance(field, str) and field.startswith(PREFIX):
+            yield field.removeprefix(PREFIX)
+
+
+def _nodes(data: Any) -> Iterator[dict[str, Any]]:
     if isinstance(data, dict):
-        if data.get("kind") == "segment" and isinstance(data.get("slug"), str):
-            yield data["slug"]
+        yield data
         for value in data.values():
-            yield from _named(value)
+            yield from _nodes(value)
     elif isinstance(data, list):
         for value in data:
-            yield from _named(value)
+            yield from _nodes(value)

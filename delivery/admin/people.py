@@ -53,7 +53,11 @@ def data_for(profile: Profile) -> dict[str, Any]:
         .order_by("-occurred_at")
         .first()
     )
-    data: dict[str, Any] = {"profile": content.data([profile.pk])[profile.pk], **links.example()}
+    data: dict[str, Any] = {
+        "profile": content.data([profile.pk])[profile.pk],
+        "computed": content.computed_for([profile.pk], [content.people.COMPUTED])[profile.pk],
+        **links.example(),
+    }
     if latest:
         data["event"] = {
             "name": latest.name,

@@ -2,6 +2,6 @@
 
 from delivery.content.compiled import Compiled, ContentError, Link, problems
 from delivery.content.locales import best as best_locale
-from delivery.content.people import data
+from delivery.content.people import computed_for, data
 
-__all__ = ["Compiled", "ContentError", "Link", "best_locale", "data", "problems"]
+__all__ = ["Compiled", "ContentError", "Link", "best_locale", "computed_for", "data", "problems"]

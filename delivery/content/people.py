@@ -1,10 +1,13 @@
 """What a text may say about a person."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
+from crm import computed
 from crm.models import Profile
 
+COMPUTED = "computed"  # what texts call the values that are computed from events
 FIELDS = (
     "id",
     "external_id",
@@ -28,6 +31,35 @@ def data(profile_ids: Collection[int]) -> dict[int, dict[str, Any]]:
     Values are plain; empty ones are left out, so that a template's default applies to them.
     """
     return {row["id"]: _plain(row) for row in Profile.objects.filter(pk__in=set(profile_ids)).values(*FIELDS)}
+
+
+def computed_for(profile_ids: Collection[int], contents: Iterable[Any]) -> dict[int, dict[str, Any]]:
+    """Return {profile id: what templates see as `computed`}; empty ones and without a query if no content asks.
+
+    Values are plain, moments ISO 8601 texts; empty ones are left out.
+
+    Args:
+        contents: authored contents, as their JSON.
+    """
+    if not any(COMPUTED in text for content in contents for text in texts(content)):
+        return {profile_id: {} for profile_id in profile_ids}
+    return {
+        profile_id: {
+            slug: value.isoformat() if isinstance(value, datetime) else value
+            for slug, value in values.items()
+            if value is not None
+        }
+        for profile_id, values in computed.values(profile_ids).items()
+    }
+
+
+def texts(content: Any) -> Iterator[str]:
+    """Every text in authored content."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict | list):
+        for item in content.values() if isinstance(content, dict) else content:
+            yield from texts(item)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

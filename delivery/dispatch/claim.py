@@ -166,17 +166,23 @@ def _compose(
     """
     if not deliveries:
         return [], 0
-    people = content.data({delivery.profile_id for delivery in deliveries})
+    ids = {delivery.profile_id for delivery in deliveries}
+    people = content.data(ids)
     authored: dict[tuple[int, str, str], dict[str, Any]] = {}
     for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
         authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
+    contents = (text for locales in authored.values() for text in locales.values())
+    told = {
+        pk: {"profile": people[pk], "computed": values}
+        for pk, values in content.computed_for(ids, contents).items()
+    }
     compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
     composed: list[_Composed] = []
     for place, delivery in enumerate(deliveries):
         if place and monotonic() >= until:
             return composed, len(deliveries) - place
         try:
-            composed.append(_compose_one(delivery, people[delivery.profile_id], authored, compiled))
+            composed.append(_compose_one(delivery, told[delivery.profile_id], authored, compiled))
         except content.ContentError as error:
             verdicts[delivery.pk] = policies.fail(f"render: {error}")
         except _NoContent:
@@ -191,10 +197,10 @@ class _NoContent(Exception):
     """Nothing is written that this person could get."""
 
 
-def _compose_one(delivery: Delivery, person: dict[str, Any], authored: Any, compiled: Any) -> _Composed:
+def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compiled: Any) -> _Composed:
     channel: Channel = channels.get(delivery.channel)
     key = (delivery.message_id, delivery.channel, delivery.variant)
-    locale = content.best_locale(authored.get(key, {}), person.get("language"))
+    locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
     if locale is None:
         raise _NoContent
     if (*key, locale) not in compiled:
@@ -206,7 +212,7 @@ def _compose_one(delivery: Delivery, person: dict[str, Any], authored: Any, comp
     if isinstance(template, content.ContentError):
         raise template
     links = preference_links.of(delivery.profile_id, delivery.pk)
-    filled = template.render({**delivery.context, **links, "profile": person})
+    filled = template.render({**delivery.context, **links, **data})
     return _Composed(delivery, locale, msgspec.to_builtins(filled), channel.compose(delivery, filled))
 
 
