@@ -8,7 +8,7 @@ import msgspec
 from django.db import connection
 
 from crm import identity_rules
-from crm.identity import Reference
+from crm.identity import ORDER, Reference
 from crm.identity_rules import Name, Rules
 from crm.pg import text_array
 
@@ -52,27 +52,25 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
             unseen.add(profile_id)
     if version != rules.version:
         return None
+    # Whoever may be found by any name needs no look at the rules.
+    open_to_all = rules.natural and len(rules.open) == len(ORDER)
     found = {}
     for reference, proven in references.items():
         names = _names(reference)
         owner = owners.get(names[0])
-        if owner is None or not _says_nothing_new(names, owner, owners, verified, proven, rules):
+        if owner is None:
+            return None
+        for name in names:
+            if owners.get(name) != owner or (proven and name not in verified):
+                return None
+        if not open_to_all and not _leads(names, verified, proven, rules):
             return None
         found[reference] = owner
     return Found(found, sorted(unseen))
 
 
-def _says_nothing_new(
-    names: tuple[Name, ...],
-    owner: int,
-    owners: Mapping[Name, int],
-    verified: set[Name],
-    proven: bool,
-    rules: Rules,
-) -> bool:
-    for name in names:
-        if owners.get(name) != owner or (proven and name not in verified):
-            return False
+def _leads(names: tuple[Name, ...], verified: set[Name], proven: bool, rules: Rules) -> bool:
+    """Whether one of the names may lead to the profile that all of them belong to."""
     if names[0][0] == _ID:
         return True
     return any(name[0] not in rules.strict or name in verified for name in rules.finding(list(names), proven))

@@ -4,23 +4,35 @@ import logging
 import threading
 import time
 
+import msgspec
 from celery import current_app
 from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
 QUIET_SECONDS = 0.05
+LONGEST_QUIET_SECONDS = 0.5  # where one call follows upon another
 EXPIRES_SECONDS = 30
 
 _lock = threading.Lock()
-_free_at: dict[str, float] = {}
+
+
+class _Pace(msgspec.Struct):
+    """When a task was or will be started last, and how many seconds later it may be started again."""
+
+    start: float
+    quiet: float
+
+
+_paces: dict[str, _Pace] = {}
 
 
 def on_commit(task: str, queue: str) -> None:
     """Start Celery task `task` in `queue` after the present transaction commits.
 
-    Calls close together become one now and one a moment later, since the task finds all that is due. A
-    broker that is down is only logged: the sweep that runs every few seconds finds the same work.
+    Calls close together become one now and one a moment later, since the task finds all that is due; while they
+    go on, the moments grow longer, as a call costs as much as storing a hundred events. A broker that is down is
+    only logged: the sweep that runs every few seconds finds the same work.
     """
     transaction.on_commit(lambda: _plan(task, queue))
 
@@ -28,11 +40,15 @@ def on_commit(task: str, queue: str) -> None:
 def _plan(task: str, queue: str) -> None:
     with _lock:
         now = time.monotonic()
-        free_at = _free_at.get(task, 0.0)
-        if free_at > now + QUIET_SECONDS:
+        pace = _paces.get(task)
+        if pace is not None and pace.start > now:
             return  # one that starts after this commit is on its way
-        start_at = max(now, free_at)
-        _free_at[task] = start_at + QUIET_SECONDS
+        if pace is None or pace.start + pace.quiet <= now:
+            pace = _paces[task] = _Pace(now, QUIET_SECONDS)
+        else:
+            pace.start += pace.quiet
+            pace.quiet = min(2 * pace.quiet, LONGEST_QUIET_SECONDS)
+        start_at = pace.start
     # A thread, because the broker may be slow; not a daemon, so that a command that ends waits for it.
     threading.Timer(start_at - now, _send, [task, queue]).start()
 

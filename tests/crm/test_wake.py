@@ -1,4 +1,6 @@
 import threading
+from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 from django.db import transaction
@@ -30,7 +32,7 @@ class Broker:
 def broker(monkeypatch):
     broker = Broker()
     monkeypatch.setattr(wake, "current_app", broker)
-    monkeypatch.setattr(wake, "_free_at", {})
+    monkeypatch.setattr(wake, "_paces", {})
     return broker
 
 
@@ -54,10 +56,28 @@ def test_a_burst_makes_one_call_now_and_one_after_it(broker, monkeypatch):
     assert sorted(broker.calls) == [("a.task", "engine"), ("a.task", "engine"), ("other.task", "reports")]
 
 
+def test_calls_that_go_on_become_rarer(broker, monkeypatch):
+    clock = [100.0]
+    planned = []
+    monkeypatch.setattr(wake.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        wake.threading, "Timer", lambda after, *call: planned.append(clock[0] + after) or Mock()
+    )
+    for _ in range(3000):  # one commit in every millisecond, then a pause
+        wake.on_commit("a.task", "engine")
+        clock[0] += 0.001
+    gaps = [after - before for before, after in pairwise(planned)]
+    assert gaps[:4] == pytest.approx([0.05, 0.1, 0.2, 0.4])
+    assert max(gaps) == pytest.approx(wake.LONGEST_QUIET_SECONDS)
+    clock[0] += 5
+    wake.on_commit("a.task", "engine")
+    assert planned[-1] == clock[0]
+
+
 def test_a_broker_that_is_down_is_only_logged(monkeypatch, caplog):
     broker = Broker(ConnectionError("down"))
     monkeypatch.setattr(wake, "current_app", broker)
-    monkeypatch.setattr(wake, "_free_at", {})
+    monkeypatch.setattr(wake, "_paces", {})
     with transaction.atomic():
         wake.on_commit("a.task", "engine")
     assert broker.waits_for(1)
