@@ -63,6 +63,7 @@ def subscribe(
     source: str,
     allowed: Callable[[str], bool],
     now: datetime | None = None,
+    proven: bool = False,
 ) -> tuple[Device, bool]:
     """Keep a browser's subscription and the person's consent; return the device and whether it is new.
 
@@ -71,13 +72,14 @@ def subscribe(
 
     Args:
         allowed: tells whether an endpoint is at a push service we may call.
+        proven: whether the names in `reference` are known to be right, rather than claimed by a browser.
 
     Raises:
         SubscriptionError: the endpoint may not be called or a key is not one.
     """
     now = now or timezone.now()
     check(subscription, allowed)
-    [profile_id] = identity.resolve([reference], now)
+    [profile_id] = identity.resolve([reference], now, proven=[reference] if proven else ())
     existing = Device.objects.select_for_update().filter(endpoint=subscription.endpoint).first()
     fields = {
         "profile_id": profile_id,

@@ -6,6 +6,8 @@ the same. A visitor may leave a page before its scripts have run, so calls are h
 says, in a cookie, that it has made them.
 """
 
+import hashlib
+import hmac
 import secrets
 import uuid
 from collections.abc import Callable
@@ -82,8 +84,12 @@ class SignIn(forms.Form):
 
 def browser_key() -> str:
     """The API key for pages, written by the demo's seed; empty when there is none yet."""
+    return _written("demo_browser_key")
+
+
+def _written(name: str) -> str:
     try:
-        return (settings.NUDGE_DATA / "demo_browser_key").read_text().strip()
+        return (settings.NUDGE_DATA / name).read_text().strip()
     except OSError:
         return ""
 
@@ -137,7 +143,14 @@ def _waiting(request: HttpRequest) -> list[dict[str, Any]]:
 def _identify(request: HttpRequest, form: SignIn) -> None:
     email, first_name = form.cleaned_data["email"], form.cleaned_data["first_name"]
     _keep(request, visitor={"email": email, "first_name": first_name}, ask=True)
-    later(request, "identify", {"email": email}, {"first_name": first_name})
+    later(request, "identify", {"email": email, **_proof(email)}, {"first_name": first_name})
+
+
+def _proof(email: str) -> dict[str, str]:
+    """What a shop adds for somebody whose password it has checked (the demo asks for none)."""
+    secret = _written("demo_identity_secret").encode()
+    signed = hmac.new(secret, f"email:{email.strip().lower()}".encode(), hashlib.sha256)
+    return {"proof": signed.hexdigest()} if secret else {}
 
 
 def _page(request: HttpRequest, template: str, status: int = 200, **context: Any) -> HttpResponse:

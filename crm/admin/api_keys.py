@@ -7,9 +7,10 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -24,6 +25,36 @@ from unfold.widgets import (
 from crm import api_keys
 from crm.admin.base import ReadOnly, leave_dialog
 from crm.models import ApiKey
+
+SNIPPETS = (
+    (
+        "Python",
+        """import hashlib, hmac, os
+
+def proof(kind, value):
+    secret = os.environ["NUDGE_IDENTITY_SECRET"].encode()
+    return hmac.new(secret, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
+
+proof("external_id", "C-1001")""",
+    ),
+    (
+        "Node",
+        """const {createHmac} = require('node:crypto');
+
+const proof = (kind, value) =>
+  createHmac('sha256', process.env.NUDGE_IDENTITY_SECRET).update(`${kind}:${value}`).digest('hex');
+
+proof('external_id', 'C-1001');""",
+    ),
+    (
+        "PHP",
+        """function proof(string $kind, string $value): string {
+    return hash_hmac('sha256', "$kind:$value", getenv('NUDGE_IDENTITY_SECRET'));
+}
+
+proof('external_id', 'C-1001');""",
+    ),
+)
 
 
 class NewKeyForm(forms.Form):
@@ -75,13 +106,23 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
     sortable_by = ["name", "created_at", "last_used_at"]
     actions = None
     actions_row = ["revoke"]
-    actions_detail = ["revoke"]
-    fields = ["name", "begins", "may", "allowed_origins", "created_at", "last_used_at", "revoked_at"]
+    actions_detail = ["open_proofs", "revoke"]
+    fields = [
+        *("name", "begins", "may", "allowed_origins", "requires_proof"),
+        *("created_at", "last_used_at", "revoked_at"),
+    ]
     readonly_fields = fields
 
     def has_revoke_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         """Whoever may change keys."""
         return request.user.has_perm("crm.change_apikey")
+
+    def has_open_proofs_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whoever may change keys, for those that websites use."""
+        key = self.get_object(request, object_id) if object_id else None
+        return bool(key and ApiKey.Scope.BROWSER in key.scopes and not key.revoked_at) and (
+            self.has_revoke_permission(request)
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever has the permission."""
@@ -125,6 +166,52 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
                 "title": _("Copy the key now"),
             }
         response = TemplateResponse(request, "admin/crm/apikey/add.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page for proofs, before the pattern that takes every path for a number."""
+        view = self.admin_site.admin_view(self.proofs)
+        return [path("<int:object_id>/proofs/", view, name="crm_apikey_proofs"), *super().get_urls()]
+
+    @action(
+        description=_("Proof of identity"),
+        icon="verified_user",
+        url_path="open-proofs",
+        permissions=["open_proofs"],
+    )
+    def open_proofs(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Go to its page."""
+        return redirect("admin:crm_apikey_proofs", object_id)
+
+    def proofs(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Make the identity secret, shown in the answer alone, and say whether names need a proof."""
+        key = self.get_object(request, object_id)
+        if key is None:
+            raise Http404
+        if not self.has_open_proofs_permission(request, object_id):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Proof of identity"),
+            "opts": self.opts,
+            "key": key,
+            "snippets": SNIPPETS,
+            "back": reverse("admin:crm_apikey_change", args=[key.pk]),
+        }
+        if request.method == "POST" and "renew" in request.POST:
+            context["secret"] = api_keys.renew_identity_secret(key)
+            self.log_change(request, key, [{"changed": {"fields": ["identity_secret"]}}])
+        elif request.method == "POST":
+            try:
+                api_keys.require_proof(key, "required" in request.POST)
+            except ValueError as error:
+                messages.error(request, str(error))
+            else:
+                self.log_change(request, key, [{"changed": {"fields": ["requires_proof"]}}])
+                messages.success(request, _("Saved."))
+            return redirect("admin:crm_apikey_proofs", key.pk)
+        response = TemplateResponse(request, "admin/crm/apikey/proofs.html", context)
         response["Cache-Control"] = "no-store"
         return response
 

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import identity, normalise, proof
+from crm import identity, limits, normalise, proof
 from crm.api import schemas
 from crm.api.auth import BROWSER, READ
 from crm.api.cors import BrowserAccess
@@ -96,6 +96,7 @@ class InboxView(BrowserAccess, ApiView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Answer with what waits."""
+        limits.check("inbox", request.auth, limits.address(request))
         given = self.parsed(request, _Visitor).profile
         if BROWSER in request.auth.scopes and given.id is not None:
             detail = _("A browser key can't name profiles by id.")

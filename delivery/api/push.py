@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import identity, normalise, proof, subscriptions
+from crm import identity, limits, normalise, proof, subscriptions
 from crm.api import schemas
 from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
@@ -119,6 +119,7 @@ class SubscriptionsView(BrowserAccess, ApiView):
     )
     def post(self, request: Request) -> HttpResponse:
         """Keep the subscription with the consent; language and time zone only fill gaps."""
+        limits.check("subscriptions", request.auth, limits.address(request))
         wanted = self.parsed(request, _Subscribe)
         public = BROWSER in request.auth.scopes
         if public and wanted.profile.id is not None:
@@ -137,7 +138,12 @@ class SubscriptionsView(BrowserAccess, ApiView):
                 agreed_seconds_ago=wanted.agreed_seconds_ago or 0,
             )
             device, created = subscriptions.subscribe(
-                who.reference, wanted.subscription, details, "sdk" if public else "api", pushhosts.allowed
+                who.reference,
+                wanted.subscription,
+                details,
+                "sdk" if public else "api",
+                pushhosts.allowed,
+                proven=who.proven,
             )
         except normalise.Rejection as rejection:
             raise rejected(rejection) from rejection

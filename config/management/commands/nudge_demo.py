@@ -72,13 +72,17 @@ class Command(BaseCommand):
 
 
 def _shop_key() -> None:
-    """Keep the shop's public key where its pages find it."""
-    path = settings.NUDGE_DATA / "demo_browser_key"
-    if path.exists() and api_keys.find(path.read_text().strip()):
-        return
-    ApiKey.objects.filter(name=SHOP_KEY).delete()
-    _key, text = api_keys.create(SHOP_KEY, [ApiKey.Scope.BROWSER], [settings.NUDGE_PUBLIC_URL])
-    path.write_text(text)
+    """Keep the shop's public key, and the secret that it signs its customers with, where the shop finds them."""
+    public, secret = (settings.NUDGE_DATA / name for name in ("demo_browser_key", "demo_identity_secret"))
+    key = api_keys.find(public.read_text().strip()) if public.exists() else None
+    if key is None:
+        ApiKey.objects.filter(name=SHOP_KEY).delete()
+        key, text = api_keys.create(SHOP_KEY, [ApiKey.Scope.BROWSER], [settings.NUDGE_PUBLIC_URL])
+        public.write_text(text)
+        secret.unlink(missing_ok=True)
+    if not secret.exists():
+        secret.touch(mode=0o600)
+        secret.write_text(api_keys.renew_identity_secret(key))
 
 
 def _connection() -> Connection:
