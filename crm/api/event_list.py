@@ -1,5 +1,6 @@
 """Events out."""
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse
@@ -7,9 +8,10 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
+from crm import masking
 from crm.api import filters, paging, schemas
-from crm.api.auth import READ
 from crm.api.errors import ApiError
+from crm.api.profile_json import READS, hides
 from crm.api.profiles import MERGED, PROFILE_ID, existing
 from crm.api.views import ApiView, encoded
 from crm.models import Event
@@ -27,6 +29,7 @@ _PAGE = OpenApiExample(
                 "received_at": "2026-01-31T12:00:01Z",
                 "properties": {"total": 59.9, "currency": "EUR"},
                 "source": "api",
+                "clock": "",
             }
         ],
         "next_cursor": None,
@@ -57,16 +60,17 @@ class ProfileEventFilters(EventFilters):
     name = filters.TextFilter(help_text=_("Such as purchase."))
 
 
-def as_json(event: Event) -> dict[str, Any]:
-    """An event as the API gives it."""
+def as_json(event: Event, outlined: bool = False) -> dict[str, Any]:
+    """An event as the API gives it; `outlined`: without contact data."""
     return {
         "id": event.pk,
         "name": event.name,
         "profile": event.profile_id,
         "occurred_at": event.occurred_at,
         "received_at": event.received_at,
-        "properties": event.properties,
+        "properties": masking.data(event.properties) if outlined else event.properties,
         "source": event.source,
+        "clock": event.clock,
     }
 
 
@@ -95,11 +99,13 @@ class EventListing:
         if not name:
             raise ApiError(400, "missing_parameter", str(_("Say which events, by name.")), field="name")
         query = filters.filtered(request, Event.objects.filter(name=name), EventFilters)
-        return encoded(paging.page(request, query, "events", as_json, _ORDER))
+        return encoded(
+            paging.page(request, query, "events", partial(as_json, outlined=hides(request)), _ORDER)
+        )
 
 
 class ProfileEventsView(ApiView):
-    scopes = {"GET": {READ}}
+    scopes = {"GET": READS}
 
     @extend_schema(
         operation_id="profiles_events",
@@ -114,4 +120,6 @@ class ProfileEventsView(ApiView):
         """One page of a person's events."""
         query = Event.objects.filter(profile_id=existing(pk).pk)
         query = filters.filtered(request, query, ProfileEventFilters)
-        return encoded(paging.page(request, query, "events", as_json, _ORDER))
+        return encoded(
+            paging.page(request, query, "events", partial(as_json, outlined=hides(request)), _ORDER)
+        )

@@ -1,11 +1,11 @@
 """Profiles in and out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import msgspec
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -17,15 +17,14 @@ from crm.api import filters, paging, schemas
 from crm.api.auth import READ, WRITE
 from crm.api.errors import ApiError, rejected
 from crm.api.privacy import ErasingMixin
+from crm.api.profile_json import READS, as_json, check_filters, complete, hides
 from crm.api.views import ApiView, decoded, encoded
 from crm.ingest import Rejected
-from crm.models import Consent, Identifier, Profile, ProfileMerge
+from crm.models import Identifier, Profile, ProfileMerge
 from crm.normalise import Rejection
 
 MAX_ROWS = schemas.MAX_ROWS
 _SOURCE = "api"
-_FIELDS = ("id", *profiles.FIELDS, "attributes", "first_seen", "last_seen", "created_at", "updated_at")
-
 _ADA = {
     "external_id": "C-1001",
     "email": "ada@example.com",
@@ -51,6 +50,8 @@ _ADA_STORED = {
     "last_seen": "2026-01-31T12:00:00Z",
     "created_at": "2026-01-05T09:12:00Z",
     "updated_at": "2026-01-31T12:00:00Z",
+    "computed": {"orders": 3, "last_order": "2026-01-31T12:00:00Z"},
+    "sources": {"email": {"source": "api", "at": "2026-01-05T09:12:00Z"}},
     "identifiers": [
         {"kind": "email", "value": "ada@example.com"},
         {"kind": "external_id", "value": "C-1001"},
@@ -88,28 +89,6 @@ class _Bulk(msgspec.Struct):
     profiles: list[msgspec.Raw]
 
 
-def as_json(rows: Sequence[Profile]) -> list[dict[str, Any]]:
-    """Profiles as the API gives them; `identifiers` and `consents` should be prefetched."""
-    return [
-        {
-            **{name: getattr(profile, name) for name in _FIELDS},
-            "identifiers": [{"kind": row.kind, "value": row.value} for row in profile.identifiers.all()],
-            "consents": [
-                {"kind": row.kind, "key": row.key, "state": row.state, "changed_at": row.changed_at}
-                for row in profile.consents.all()
-            ],
-        }
-        for profile in rows
-    ]
-
-
-def _complete() -> QuerySet[Profile]:
-    return Profile.objects.prefetch_related(
-        Prefetch("identifiers", Identifier.objects.order_by("kind", "value")),
-        Prefetch("consents", Consent.objects.order_by("kind", "key")),
-    )
-
-
 class ProfileFilters(filters.Filters):
     """By names, which are brought to our form first, and by what an index can find."""
 
@@ -139,7 +118,7 @@ class ProfileFilters(filters.Filters):
 
 
 class ProfilesView(ApiView):
-    scopes = {"GET": {READ}, "POST": {WRITE}}
+    scopes = {"GET": READS, "POST": {WRITE}}
 
     @extend_schema(
         operation_id="profiles_list",
@@ -161,10 +140,11 @@ class ProfilesView(ApiView):
     )
     def get(self, request: Request) -> HttpResponse:
         """One page."""
-        query = filters.filtered(request, _complete(), ProfileFilters)
+        check_filters(request)
+        query = filters.filtered(request, complete(), ProfileFilters)
         order = ("updated_at", "id") if request.GET.get("updated_since", "").strip() else ("id",)
         rows, after = paging.rows(request, query, order)
-        return encoded({"profiles": as_json(rows), "next_cursor": after})
+        return encoded({"profiles": as_json(rows, hides(request)), "next_cursor": after})
 
     @extend_schema(
         operation_id="profiles_upsert",
@@ -267,7 +247,7 @@ class BulkView(ApiView):
 
 
 class ProfileView(ErasingMixin, ApiView):
-    scopes = {"GET": {READ}, "PATCH": {WRITE}, "DELETE": {WRITE}}
+    scopes = {"GET": READS, "PATCH": {WRITE}, "DELETE": {WRITE}}
 
     @extend_schema(
         operation_id="profiles_get",
@@ -285,7 +265,7 @@ class ProfileView(ErasingMixin, ApiView):
     )
     def get(self, request: Request, pk: int) -> HttpResponse:
         """The profile; of one that was merged into another, a 404 that names the other."""
-        return encoded(as_json([existing(pk)])[0])
+        return encoded(as_json([existing(pk)], hides(request))[0])
 
     @extend_schema(
         operation_id="profiles_patch",
@@ -330,7 +310,7 @@ def existing(pk: int) -> Profile:
     Raises:
         ApiError: 404; of one that was merged into another, `merged` with the other's number in `merged_into`.
     """
-    profile = _complete().filter(pk=pk).first() if pk < 2**63 else None
+    profile = complete().filter(pk=pk).first() if pk < 2**63 else None
     if profile is not None:
         return profile
     merge = ProfileMerge.objects.filter(loser_id=pk).order_by("-merged_at").first() if pk < 2**63 else None
@@ -344,7 +324,7 @@ def _changed(request: Request, outcome: profiles.Outcome) -> HttpResponse:
     """What was done; the profile itself only for keys that may read."""
     answer: dict[str, Any] = {"id": outcome.profile_id, "state": outcome.state}
     if READ in request.auth.scopes:
-        answer["profile"] = as_json([_complete().get(pk=outcome.profile_id)])[0]
+        answer["profile"] = as_json([complete().get(pk=outcome.profile_id)])[0]
     return encoded(answer, status=201 if outcome.state == profiles.CREATED else 200)
 
 

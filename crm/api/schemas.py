@@ -82,57 +82,6 @@ class RejectedRow(serializers.Serializer):
     field = serializers.CharField(allow_blank=True)
 
 
-class Event(serializers.Serializer):
-    """One thing that a person did."""
-
-    id = serializers.UUIDField(required=False, help_text=_("Sending the same id again stores nothing twice."))
-    name = serializers.CharField(max_length=100)
-    profile = Reference()
-    occurred_at = serializers.DateTimeField(required=False, help_text=_("RFC 3339; now, unless told."))
-    properties = serializers.DictField(required=False, help_text=_("Any JSON object of up to 16 KB."))
-
-
-class Events(serializers.Serializer):
-    events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_ROWS)
-
-
-class EventsResult(serializers.Serializer):
-    accepted = serializers.IntegerField(help_text=_("Stored now."))
-    duplicates = serializers.IntegerField(help_text=_("Stored before."))
-    rejected = RejectedRow(many=True)
-
-
-class StoredEvent(serializers.Serializer):
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    profile = serializers.IntegerField(help_text=_("Our number of the profile."))
-    occurred_at = serializers.DateTimeField()
-    received_at = serializers.DateTimeField()
-    properties = serializers.DictField()
-    source = serializers.CharField(help_text=_("Who sent it, such as api, sdk, or a connection."))
-
-
-class EventPage(serializers.Serializer):
-    events = StoredEvent(many=True)
-    next_cursor = serializers.CharField(
-        allow_null=True, help_text=_("Send it as `cursor`; null on the last page.")
-    )
-
-
-class ConsentState(serializers.Serializer):
-    kind = serializers.ChoiceField(choices=["channel", "topic"])
-    key = serializers.CharField()
-    state = serializers.CharField(help_text=_("subscribed or unsubscribed"))
-    changed_at = serializers.DateTimeField()
-
-
-class ProfileIdentifier(serializers.Serializer):
-    kind = serializers.CharField(
-        help_text=_("external_id, email, phone, anonymous_id or <connection>:<object>")
-    )
-    value = serializers.CharField()
-
-
 class ProfileFields(serializers.Serializer):
     """Fields left out stay as they are; null clears one. Attributes are merged name by name."""
 
@@ -156,14 +105,95 @@ class ProfileFields(serializers.Serializer):
     attributes = serializers.DictField(required=False, help_text=_("Your own fields: any JSON values."))
 
 
+class Event(serializers.Serializer):
+    """One thing that a person did."""
+
+    id = serializers.UUIDField(required=False, help_text=_("Sending the same id again stores nothing twice."))
+    name = serializers.CharField(max_length=100)
+    profile = Reference()
+    occurred_at = serializers.DateTimeField(required=False, help_text=_("RFC 3339; now, unless told."))
+    properties = serializers.DictField(required=False, help_text=_("Any JSON object of up to 16 KB."))
+    patch = ProfileFields(
+        required=False,
+        help_text=_(
+            "Fields of the profile that change with it, applied before the event starts anything. "
+            "From browsers they only fill gaps."
+        ),
+    )
+
+
+class Events(serializers.Serializer):
+    events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_ROWS)
+    sent_at = serializers.DateTimeField(
+        required=False, help_text=_("The sender's clock; it sets right the times of one that is wrong.")
+    )
+
+
+class EventsResult(serializers.Serializer):
+    accepted = serializers.IntegerField(help_text=_("Stored now."))
+    duplicates = serializers.IntegerField(help_text=_("Stored before."))
+    rejected = RejectedRow(many=True)
+
+
+class StoredEvent(serializers.Serializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    profile = serializers.IntegerField(help_text=_("Our number of the profile."))
+    occurred_at = serializers.DateTimeField()
+    received_at = serializers.DateTimeField()
+    properties = serializers.DictField()
+    source = serializers.CharField(help_text=_("Who sent it, such as api, sdk, or a connection."))
+    clock = serializers.CharField(
+        allow_blank=True,
+        help_text=_("Why the time is not the sender's: missing, ahead, corrected; empty where it is."),
+    )
+
+
+class EventPage(serializers.Serializer):
+    events = StoredEvent(many=True)
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text=_("Send it as `cursor`; null on the last page.")
+    )
+
+
+class ConsentState(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=["channel", "topic"])
+    key = serializers.CharField()
+    state = serializers.CharField(help_text=_("subscribed or unsubscribed"))
+    changed_at = serializers.DateTimeField()
+
+
+class ProfileIdentifier(serializers.Serializer):
+    kind = serializers.CharField(
+        help_text=_("external_id, email, phone, anonymous_id or <connection>:<object>")
+    )
+    value = serializers.CharField()
+
+
 class ProfileInput(ProfileFields):
     """One profile, found by external_id, else email, else phone, unless `id` is given."""
 
     id = serializers.IntegerField(required=False)
 
 
+class ToldBy(serializers.Serializer):
+    source = serializers.CharField(help_text=_("api, sdk, admin or <connection>:<object>"))
+    at = serializers.DateTimeField()
+
+
 class ProfileOutput(ProfileFields):
     id = serializers.IntegerField()
+    email = serializers.CharField(allow_null=True)
+    birthday = serializers.DateField(allow_null=True)
+    attributes = serializers.DictField()
+    computed = serializers.DictField(
+        help_text=_(
+            "Computed attributes by name: numbers, texts, truth values or times; null where there is none."
+        )
+    )
+    sources = serializers.DictField(
+        child=ToldBy(), help_text=_("Who told each field last; attributes are called attributes.<name>.")
+    )
     first_seen = serializers.DateTimeField(allow_null=True)
     last_seen = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()

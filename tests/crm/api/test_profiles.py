@@ -232,9 +232,9 @@ class TestList:
         error = reader.get(f"profiles/?{query}").json()["error"]
         assert error["field"] == query.partition("=")[0]
 
-    def test_a_page_takes_four_queries(self, reader, people, django_assert_num_queries):
+    def test_a_page_takes_five_queries(self, reader, people, django_assert_num_queries):
         reader.get("profiles/")
-        with django_assert_num_queries(4):  # the key, profiles, identifiers, consents
+        with django_assert_num_queries(5):  # the key, profiles, identifiers, consents, computed attributes
             reader.get("profiles/")
 
     @pytest.mark.parametrize(
