@@ -93,6 +93,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "crm.admin.hiding.HideContacts",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -293,6 +294,7 @@ UNFOLD = {
                 "items": [
                     _model(_("Profiles"), "group", "crm.profile"),
                     _model(_("Segments"), "filter_alt", "campaigns.segment"),
+                    _model(_("Computed attributes"), "calculate", "crm.computedattribute"),
                     _model(_("Events"), "bolt", "crm.event"),
                     _model(_("Products"), "sell", "crm.product"),
                     _model(_("Places"), "location_on", "crm.place"),

@@ -88,14 +88,35 @@ def _outline(value: str) -> str:
     return phone(value) if _DIGITS.fullmatch(value) else other(value)
 
 
-_KINDS: dict[str, Callable[[str], str]] = {"email": email, "phone": phone, "text": text}
+def names(pairs: list[list[str]]) -> list[list[str]]:
+    """[kind, value] of identifiers with their values outlined."""
+    return [[kind, masked(kind, value)] for kind, value in pairs]
+
+
+def values(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of another system, whose fields may mean anything: their names alone."""
+    return {name: DOTS if value not in (None, "") else value for name, value in record.items()}
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "email": email,
+    "phone": phone,
+    "text": text,
+    "identifier": _outline,
+    "address": _outline,
+    "initial": lambda last: name("", last),
+    "data": data,
+    "names": names,
+    "values": values,
+}
 
 
 def masked(kind: str, value: Any) -> Any:
-    """The outline of a value of this kind: email, phone, text, data (JSON); anything else becomes dots."""
+    """The outline of a value of this kind (see `shown`); a kind that is not known becomes dots."""
     if value in (None, ""):
         return ""
-    return data(value) if kind == "data" else _KINDS.get(kind, other)(str(value))
+    outline = _KINDS.get(kind, other)
+    return outline(value if kind in ("data", "names", "values") else str(value))
 
 
 def shown(user: Any, kind: str, value: Any) -> Any:
@@ -103,7 +124,8 @@ def shown(user: Any, kind: str, value: Any) -> Any:
 
     Args:
         kind: email, phone, external_id, anonymous_id, address, endpoint, ip, "<connection>:<object>" (of an
-            identifier), text (words that may hold some of it) or data (JSON that may).
+            identifier), text (words that may hold some of it), data (JSON that may), or values (a record whose
+            fields nobody knows).
     """
     if value in (None, ""):
         return ""
@@ -115,6 +137,11 @@ def hidden() -> bool:
     return _hidden.get()
 
 
+def hide() -> None:
+    """Let `hidden` say so until the end of the enclosing `hiding`."""
+    _hidden.set(True)
+
+
 @contextmanager
 def hiding(yes: bool = True) -> Iterator[None]:
     """Let `hidden` say so for the length of a block."""
@@ -123,3 +150,10 @@ def hiding(yes: bool = True) -> Iterator[None]:
         yield
     finally:
         _hidden.reset(token)
+
+
+def contact(kind: str, value: Any) -> Any:
+    """The value as whoever the present request is for may see it; kinds as in `shown`."""
+    if value in (None, ""):
+        return ""
+    return masked(kind, value) if hidden() else value

@@ -16,7 +16,7 @@ from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from crm import normalise, profiles
+from crm import audit, masking, normalise, profiles
 from crm.admin.base import BigTableAdmin, pretty
 from crm.admin.export_rows import ProfileTable
 from crm.admin.exports import Exports
@@ -131,6 +131,7 @@ class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
     )
     ordering = ["-pk"]
     sortable_by = ["person", "country"]
+    searches_outlines = True
     actions = ["export_chosen"]
     form = ProfileForm
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
@@ -144,7 +145,8 @@ class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
     def person(self, profile: Profile) -> list[str]:
         """Name, email below, initials in front."""
         name = profile.display_name
-        return [name, profile.email if profile.email != name else "", initials(name)]
+        below = profile.email if profile.email != name else ""
+        return [name, masking.contact("email", below), initials(name)]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
@@ -153,6 +155,10 @@ class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
         term = search_term.replace("\x00", "").strip()
         if not term:
             return queryset, False
+        if masking.hidden():  # who may not see a name may not find out by it either
+            number = int(term) if re.fullmatch(r"[0-9]{1,18}", term) else 0
+            return queryset.filter(pk=number), False
+        audit.record(request, "profile.searched", kind=_kind(term))
         kinds = (Identifier.EXTERNAL_ID, Identifier.PHONE, Identifier.ANONYMOUS_ID, Identifier.EMAIL)
         named = Identifier.objects.filter(kind__in=kinds, value__in={term, term.lower()})
         ids = set(named.values_list("profile_id", flat=True))
@@ -201,6 +207,7 @@ class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_view_permission(request, profile):
             raise PermissionDenied
+        audit.record(request, "profile.viewed", profile)
         timeline = _url("admin:profile_timeline", profile.pk)
         context = {
             **self.admin_site.each_context(request),
@@ -234,6 +241,13 @@ def initials(name: str) -> str:
     """One or two letters for the round badge."""
     words = [word for word in re.split(r"[\s@._+-]+", name) if word]
     return "".join(word[0] for word in words[:2]).upper()
+
+
+def _kind(term: str) -> str:
+    """What kind of thing was searched for; what it was is nobody's business later."""
+    if "@" in term:
+        return "email"
+    return "number" if sum(character.isdigit() for character in term) > len(term) / 2 else "name"
 
 
 def browser_name(device: Device) -> str:

@@ -25,8 +25,8 @@ from crm.models.consent import (
 from crm.models.devices import Device
 from crm.models.event_files import EventFile, EventFileReject
 from crm.models.events import ClosedMonth, Event, LogCursor, UndatedEvent
-from crm.models.identity import IdentityConflict, IdentityRules
 from crm.models.idempotency import IdempotentAnswer
+from crm.models.identity import IdentityConflict, IdentityRules
 from crm.models.places import LastLocation, PersonPlace, Place
 from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal, Role
 from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
@@ -37,12 +37,12 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
-    "ComputedAttribute",
-    "ComputedValue",
     "AuditEntry",
     "CatalogueSettings",
     "ChannelTerms",
     "ClosedMonth",
+    "ComputedAttribute",
+    "ComputedValue",
     "Connection",
     "Consent",
     "ConsentChange",

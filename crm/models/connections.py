@@ -6,6 +6,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from crm.fields import EncryptedJSONField
+from crm.models.outlined import Outlined
 
 
 class Connection(models.Model):
@@ -185,8 +186,10 @@ class SourceRecord(models.Model):
         ]
 
 
-class SyncReject(models.Model):
+class SyncReject(Outlined):
     """One CRM record that could not be taken, with the reason; it is tried again with the next runs."""
+
+    contact_data = {"record_id": "id", "detail": "text", "raw": "values"}
 
     connection = models.ForeignKey(
         Connection, models.CASCADE, related_name="rejects", verbose_name=_("connection")
@@ -218,8 +221,10 @@ class SyncReject(models.Model):
         return f"{self.object} {self.record_id}"
 
 
-class WrittenRecord(models.Model):
+class WrittenRecord(Outlined):
     """What was last written back into one CRM record, so that only differences are sent."""
+
+    contact_data = {"record_id": "id", "values": "values"}
 
     connection = models.ForeignKey(Connection, models.CASCADE, related_name="+")
     object = models.TextField()

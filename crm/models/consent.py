@@ -5,6 +5,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.models.outlined import Outlined
 from crm.models.profiles import Profile
 from crm.models.uploads import Upload
 
@@ -17,7 +18,7 @@ class LegalBasis(models.TextChoices):
     LEGITIMATE_INTEREST = "legitimate_interest", _("legitimate interest")
 
 
-class ConsentFields(models.Model):
+class ConsentFields(Outlined):
     class Kind(models.TextChoices):
         CHANNEL = "channel", _("channel")
         TOPIC = "topic", _("topic")
@@ -47,6 +48,8 @@ class ConsentFields(models.Model):
         help_text=_("The page, the browser, the language and a fingerprint of the address."),
     )
     changed_at = models.DateTimeField(_("changed"))
+
+    contact_data = {"proof": "data"}
 
     class Meta:
         abstract = True
@@ -170,8 +173,10 @@ class Preference(models.Model):
         ]
 
 
-class Suppression(models.Model):
+class Suppression(Outlined):
     """An address nobody may write to, whatever the consent says. The channel "all" stands for every one."""
+
+    contact_data = {"address": "address"}
 
     ALL = "all"
 

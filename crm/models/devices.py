@@ -4,11 +4,14 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.models.outlined import Outlined
 from crm.models.profiles import Profile
 
 
-class Device(models.Model):
+class Device(Outlined):
     """One push subscription of one person's browser."""
+
+    contact_data = {"endpoint": "endpoint", "p256dh": "secret", "auth": "secret", "user_agent": "text"}
 
     class State(models.TextChoices):
         ACTIVE = "active", _("active")

@@ -6,16 +6,19 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.models.outlined import Outlined
 from crm.models.profiles import Profile
 
 
-class Event(models.Model):
+class Event(Outlined):
     """One thing that happened to one person.
 
     The table is range-partitioned by month on `occurred_at` (migration 0002), so its unique key is
     (id, occurred_at). `txid` and `seq` give readers an order without gaps: see crm/log.py. `clock` tells why
     `occurred_at` is not the time that the sender told.
     """
+
+    contact_data = {"properties": "data"}
 
     class Clock(models.TextChoices):
         MISSING = "missing", _("no time was told, so it is the time of arrival")

@@ -6,6 +6,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.models.outlined import Outlined
+
 CRM_ID, EXTERNAL_ID, EMAIL, PHONE = "crm_id", "external_id", "email", "phone"
 
 
@@ -54,12 +56,14 @@ class IdentityRules(models.Model):
         return str(_("Identity rules"))
 
 
-class IdentityConflict(models.Model):
+class IdentityConflict(Outlined):
     """Two known people whom somebody named in one breath: perhaps one person, perhaps a shared address.
 
     `names` are the [kind, value] that lead to the one while others led to the other. The numbers of the two
     are no foreign keys: what was decided outlives a merge.
     """
+
+    contact_data = {"names": "names"}
 
     class State(models.TextChoices):
         OPEN = "open", _("open")

@@ -6,10 +6,22 @@ from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
 from crm import masking
+from crm.models.outlined import Outlined
 
 
-class Profile(models.Model):
+class Profile(Outlined):
     """One customer or one anonymous visitor."""
+
+    contact_data = {
+        "external_id": "external_id",
+        "email": "email",
+        "phone": "phone",
+        "last_name": "initial",
+        "latitude": "",
+        "longitude": "",
+        "birthday": "",
+        "attributes": "data",
+    }
 
     external_id = models.TextField(_("customer number"), null=True, blank=True)
     email = models.TextField(_("email"), null=True, blank=True)
@@ -62,18 +74,19 @@ class Profile(models.Model):
         """The best name we have for this person, as far as the present reader may see it."""
         if masking.hidden():
             name = masking.name(self.first_name, self.last_name)
-            reached = masking.masked("email", self.email) or masking.masked("phone", self.phone)
-            return name or reached or str(_("Visitor %d") % self.pk)
+            return name or self.email or self.phone or str(_("Visitor %d") % self.pk)
         name = " ".join(part for part in (self.first_name, self.last_name) if part)
         return name or self.email or self.phone or self.external_id or str(_("Visitor %d") % self.pk)
 
 
-class Identifier(models.Model):
+class Identifier(Outlined):
     """One name of one profile: an external id, email, phone, anonymous id or the record id in a CRM.
 
     `kind` is one of EXTERNAL_ID, EMAIL, PHONE, ANONYMOUS_ID or, for a CRM record,
     "<connection slug>:<object>".
     """
+
+    contact_data = {"value": "identifier"}
 
     EXTERNAL_ID, EMAIL, PHONE, ANONYMOUS_ID = "external_id", "email", "phone", "anonymous_id"
 
@@ -96,14 +109,16 @@ class Identifier(models.Model):
         ]
 
     def __str__(self):
-        return f"{self.kind} {masking.masked(self.kind, self.value) if masking.hidden() else self.value}"
+        return f"{self.kind} {self.value}"
 
 
-class ProfileMerge(models.Model):
+class ProfileMerge(Outlined):
     """One profile that was folded into another, with what is needed to tell them apart again.
 
     `moved` says what moved: {table: [row numbers]}, and more under keys of crm/merging.py; None: nobody wrote it down.
     """
+
+    contact_data = {"snapshot": "data"}
 
     loser_id = models.BigIntegerField(_("merged profile"), db_index=True)
     winner = models.ForeignKey(Profile, models.CASCADE, related_name="merges", verbose_name=_("into"))

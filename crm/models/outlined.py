@@ -1,0 +1,40 @@
+"""Rows about people that are loaded in outline for readers who may see no contact data."""
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import PermissionDenied
+from django.db import models
+
+from crm import masking
+
+
+class Outlined(models.Model):
+    """Base of what holds contact data: `contact_data` says which columns do, and of what kind (crm.masking.shown).
+
+    While `masking.hidden` says so (an admin request of somebody without the permission), rows come with the outline in
+    place of the value, on every page that loads them as objects. A kind of "" makes it None: for numbers and dates.
+    Such an object can't be saved.
+    """
+
+    contact_data: ClassVar[dict[str, str]] = {}
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Not over what the reader never saw."""
+        written = kwargs.get("update_fields")
+        if masking.hidden() and self.pk and (written is None or set(written) & set(self.contact_data)):
+            raise PermissionDenied
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Any:
+        """As stored, or in outline."""
+        row = super().from_db(db, field_names, values)
+        if masking.hidden():
+            for name, kind in cls.contact_data.items():
+                value = row.__dict__.get(name)
+                if value not in (None, "", {}, []):
+                    row.__dict__[name] = masking.masked(kind, value) if kind else None
+        return row
