@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import answers, identity, proof
+from crm import answers, identity, limits, proof
 from crm.api import filters, paging, schemas
 from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
@@ -189,6 +189,7 @@ class ConsentsView(BrowserAccess, ApiView):
         if not 1 <= len(body.consents) <= most:
             detail = _("Send 1 to %d answers at a time.") % most
             raise ApiError(400, "invalid_batch", detail, field="consents")
+        limits.check("consents", request.auth, limits.address(request), len(body.consents))
         source, now, known = "sdk" if public else "api", timezone.now(), answers.topics()
         agent = request.META.get("HTTP_USER_AGENT", "") if public else ""
         given: list[answers.Given] = []

@@ -216,7 +216,7 @@ names += ["name", "translations", "position", "address", "channel", "reason"]
 rows = st.dictionaries(st.sampled_from(names), anything | st.sampled_from(["topic", "news"]), max_size=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=rows)
 def test_nothing_that_is_sent_is_our_fault(server, news, row):
     calls = [
