@@ -96,7 +96,7 @@ def texts(attribute_id: int, most: int, sample: int = 5_000) -> list[str]:
     some = ComputedValue.objects.filter(attribute_id=attribute_id, text__isnull=False).values_list(
         "text", flat=True
     )
-    return [text for text, _n in Counter(some[:sample]).most_common(most)]
+    return [text for text, _n in Counter(some[:sample]).most_common(most) if text]
 
 
 def _meets(default: float | None, comparison: Comparison) -> bool:

@@ -3,6 +3,7 @@
 from crm.admin import (
     alerts,
     api_keys,
+    computed,
     connections,
     consent,
     event_files,
@@ -17,6 +18,7 @@ from crm.admin import (
 __all__ = [
     "alerts",
     "api_keys",
+    "computed",
     "connections",
     "consent",
     "event_files",
