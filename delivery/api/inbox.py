@@ -57,7 +57,10 @@ class InboxView(BrowserAccess, ApiView):
         "browser that has proven to be theirs (`profile.proof`), and those of somebody unnamed to the browser with "
         "that `anonymous_id`; a mere claim gets an empty list, just as somebody without messages does.",
         request=InboxRequestSchema,
-        responses={200: OpenApiResponse(InboxSchema), **schemas.errors(*schemas.WRITE_ERRORS)},
+        responses={
+            200: OpenApiResponse(InboxSchema, description="The messages."),
+            **schemas.errors(*schemas.WRITE_ERRORS),
+        },
         examples=[
             OpenApiExample(
                 "A visitor who has logged in",

@@ -114,7 +114,13 @@ class SubscriptionsView(BrowserAccess, ApiView):
                     "timezone": "Europe/London",
                     "topics": ["offers"],
                 },
-            )
+            ),
+            *(
+                OpenApiExample(
+                    title, value={"id": 7, "state": "active"}, response_only=True, status_codes=[status]
+                )
+                for title, status in (("Known before", "200"), ("A new browser", "201"))
+            ),
         ],
     )
     def post(self, request: Request) -> HttpResponse:
@@ -187,6 +193,14 @@ class PushConfigView(BrowserAccess, ApiView):
             200: OpenApiResponse(PushConfigSchema, description="Our VAPID key."),
             **schemas.errors(401, 403),
         },
+        examples=[
+            OpenApiExample(
+                "A key",
+                value={"public_key": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u…"},
+                response_only=True,
+                status_codes=["200"],
+            )
+        ],
     )
     def get(self, request: Request) -> HttpResponse:
         """The application server key."""
