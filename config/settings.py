@@ -41,6 +41,7 @@ NUDGE_SANDBOX_URL = env.str("NUDGE_SANDBOX_URL", f"http://127.0.0.1:{PORT + 1}")
 if NUDGE_DEMO:
     # The demo's make-believe subscribers have their push service in the sandbox.
     NUDGE_PUSH_HOSTS = [*NUDGE_PUSH_HOSTS, urlsplit(NUDGE_SANDBOX_URL).netloc]
+NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 
 _public = urlsplit(NUDGE_PUBLIC_URL)
@@ -139,7 +140,9 @@ NUDGE_SWEEPS = {
     "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
     "crm.tasks.backfill_attributes": {"schedule": schedule(10), "queue": "segments"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
+    "crm.tasks.apply_retention": {"schedule": schedule(600), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
+    "crm.tasks.import_lists": {"schedule": schedule(30), "queue": "ingest"},
     "crm.tasks.import_event_files": {"schedule": schedule(5), "queue": "ingest"},
     "crm.tasks.forget_answers": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.tidy_sync": {"schedule": schedule(86400), "queue": "ingest"},
@@ -342,7 +345,10 @@ UNFOLD = {
                 "items": [
                     _model(_("API keys"), "key", "crm.apikey"),
                     _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
+                    _model(_("Topics"), "label", "crm.topic"),
+                    _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),
+                    _model(_("Preference page"), "tune", "delivery.preferencepage"),
                     _model(_("Alerts"), "warning", "crm.alert"),
                     _model(_("Users"), "person", "auth.user"),
                     _model(_("Roles"), "shield_person", "auth.group"),

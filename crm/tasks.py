@@ -5,7 +5,7 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
-from crm import event_files, interest, log, partitions, places, restock, uploads, wake
+from crm import event_files, interest, list_imports, log, partitions, places, restock, uploads, wake
 from crm.api import idempotency
 from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
@@ -79,6 +79,14 @@ def ensure_partitions():
 
 
 @shared_task
+def apply_retention():
+    """At night, remove events and audit entries that are over their time."""
+    if retention.is_night(timezone.now()):
+        retention.apply(timezone.now())
+        audit.forget_old(settings.NUDGE_AUDIT_DAYS, timezone.now())
+
+
+@shared_task
 def forget_undated_events():
     """Keep the memory of ids without a time of their own from growing for good."""
     log.forget_undated(timezone.now())
@@ -89,6 +97,12 @@ def import_event_files():
     """Take in files of events for some seconds; others get their turn before it goes on."""
     if event_files.work():
         wake.on_commit("crm.tasks.import_event_files", "ingest")
+
+
+@shared_task
+def import_lists():
+    """Read in files of consents and suppressed addresses."""
+    list_imports.work()
 
 
 @shared_task

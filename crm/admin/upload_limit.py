@@ -13,7 +13,7 @@ from django.core.files.uploadhandler import FileUploadHandler
 from crm import uploads
 
 FORM = 1024 * 1024  # bytes around a file
-PERMISSIONS = ("crm.add_connection", "crm.change_connection", "crm.import_event")
+PERMISSIONS = ("crm.add_connection", "crm.change_connection", "crm.import_event", "crm.add_listimport")
 
 
 class UploadLimit(FileUploadHandler):
