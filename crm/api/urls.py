@@ -4,6 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from crm.api.beacon import BeaconView
+from crm.api.computed import ComputedAttributesView, ComputedAttributeView
 from crm.api.consents import ConsentsView, ProfileConsentsView
 from crm.api.event_list import ProfileEventsView
 from crm.api.events import EventsView
@@ -15,6 +16,8 @@ from crm.api.suppressions import SuppressionsView
 from crm.api.topics import TopicsView, TopicView
 
 urlpatterns = [
+    path("computed-attributes/", ComputedAttributesView.as_view(), name="api_computed_attributes"),
+    path("computed-attributes/<slug:slug>/", ComputedAttributeView.as_view(), name="api_computed_attribute"),
     path("places/", PlacesView.as_view(), name="api_places"),
     path("places/bulk/", PlacesBulkView.as_view(), name="api_places_bulk"),
     path("places/<str:slug>/", PlaceView.as_view(), name="api_place"),

@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from crm import alerts
 from crm.computed import backfill, keeping, usage
-from crm.computed.kinds import parse
+from crm.computed.kinds import Kind, parse
 from crm.models import ComputedAttribute
 from crm.rules.errors import RuleError
 
@@ -56,10 +56,10 @@ def create(name: str, slug: str, config: Any, start: bool = True) -> ComputedAtt
     """Define an attribute and, unless it is a draft, begin to compute it for everybody.
 
     Raises:
-        RuleError: with the path of what is wrong.
+        RuleError: at `name`, `slug` or `definition…`.
         SlugTaken: the short name is another's.
     """
-    kind = parse(config)
+    kind = _parsed(config)
     if ComputedAttribute.objects.count() >= MOST:
         raise RuleError(_("There are %d attributes already; delete one first.") % MOST)
     attribute = ComputedAttribute(name=check_name(name), slug=check_slug(slug), kind=kind.kind, config=config)
@@ -68,6 +68,7 @@ def create(name: str, slug: str, config: Any, start: bool = True) -> ComputedAtt
             attribute.save()
     except IntegrityError as error:
         raise SlugTaken from error
+    attribute.refresh_from_db(fields=["created_at"])
     if start:
         backfill.start(attribute)
     return attribute
@@ -80,14 +81,14 @@ def change(
     """Give an attribute another name or definition; another definition is computed for everybody anew.
 
     Raises:
-        RuleError: with the path of what is wrong.
+        RuleError: at `name` or `definition…`.
         InUse: it means something else now, and something relies on what it meant.
     """
     current = ComputedAttribute.objects.select_for_update().get(pk=attribute.pk)
     if name is not None:
         current.name = check_name(name)
     if config is not None and config != current.config:
-        kind = parse(config)
+        kind = _parsed(config)
         _refuse_if_used(current)
         current.config, current.kind, current.served = config, kind.kind, False
         current.state, current.computed_at, current.error = State.DRAFT, None, ""
@@ -103,6 +104,13 @@ def delete(attribute: ComputedAttribute) -> None:
     _refuse_if_used(attribute)
     alerts.resolve(keeping.alert_key(attribute.pk))
     attribute.delete()
+
+
+def _parsed(config: Any) -> Kind:
+    try:
+        return parse(config)
+    except RuleError as error:
+        raise error.under("definition") from error
 
 
 def _refuse_if_used(attribute: ComputedAttribute) -> None:
