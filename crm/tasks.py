@@ -3,9 +3,10 @@
 import time
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
-from crm import event_files, interest, list_imports, log, partitions, places, restock, uploads, wake
+from crm import audit, event_files, interest, list_imports, log, partitions, places, restock, retention, uploads, wake
 from crm.api import idempotency
 from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule

@@ -1,6 +1,7 @@
 """Rows about people that are loaded in outline for readers who may see no contact data."""
 
-from typing import Any, ClassVar
+from collections.abc import Collection
+from typing import Any, ClassVar, Self
 
 from django.core.exceptions import PermissionDenied
 from django.db import models
@@ -29,7 +30,7 @@ class Outlined(models.Model):
         super().save(*args, **kwargs)
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Any:
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
         """As stored, or in outline."""
         row = super().from_db(db, field_names, values)
         if masking.hidden():
