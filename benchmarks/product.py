@@ -1,6 +1,7 @@
 """The product's web server on a database and a port of its own, for benchmarks."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -27,12 +28,9 @@ class Served:
 @contextmanager
 def product(folder: Path) -> Iterator[Served]:
     """Prepare a database in `folder`, start gunicorn as the Procfile does, and stop both at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     env = os.environ | {
         "NUDGE_DATA": str(folder),
-        "PORT": str(port),
+        "PORT": str(_free_port()),
         "NUDGE_DEMO": "0",
         "NUDGE_LOG_LEVEL": "ERROR",
     }
@@ -46,15 +44,11 @@ def product(folder: Path) -> Iterator[Served]:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "--worker-class", "gthread"]
-    options = ["--workers", "2", "--threads", "4", "--bind", f"127.0.0.1:{port}", "--log-level", "error"]
-    server = subprocess.Popen([*gunicorn, *options, "--no-control-socket"], cwd=ROOT, env=env)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
-        _wait(f"http://127.0.0.1:{port}/healthz")
-        yield Served(port, env, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+        with serving(env, "config.wsgi", headers) as served:
+            yield served
     finally:
-        server.terminate()
-        server.wait()
         subprocess.run(
             [
                 sys.executable,
@@ -67,12 +61,36 @@ def product(folder: Path) -> Iterator[Served]:
         )
 
 
-def _wait(url: str, seconds: float = 60) -> None:
+@contextmanager
+def serving(env: dict[str, str], application: str, headers: dict[str, str]) -> Iterator[Served]:
+    """Run a WSGI application under gunicorn with the Procfile's options on a free port."""
+    port = _free_port()
+    web = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("web: "))
+    options = shlex.split(web.partition("gunicorn config.wsgi")[2].replace("$PORT", str(port)))
+    command = [sys.executable, "-m", "gunicorn", application, *options, "--log-level", "error"]
+    server = subprocess.Popen(command, cwd=ROOT, env=env)
+    try:
+        _wait(port)
+        yield Served(port, env, headers)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(port: int, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).close()
             return
-        except (urllib.error.URLError, ConnectionError):
+        except urllib.error.HTTPError:
+            return  # it answers, if only that it has no such page
+        except OSError:
             time.sleep(0.1)
-    raise RuntimeError(f"{url} does not answer")
+    raise RuntimeError(f"Nothing answers on port {port}.")
