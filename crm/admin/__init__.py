@@ -8,10 +8,12 @@ from crm.admin import (
     consent,
     event_files,
     events,
+    list_imports,
     places,
     products,
     profiles,
     sync_runs,
+    topics,
     written_records,
 )
 
@@ -23,9 +25,11 @@ __all__ = [
     "consent",
     "event_files",
     "events",
+    "list_imports",
     "places",
     "products",
     "profiles",
     "sync_runs",
+    "topics",
     "written_records",
 ]
