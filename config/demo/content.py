@@ -11,6 +11,9 @@ from delivery.models import Message, MessageContent
 
 WELCOME, CART = "welcome-series", "abandoned-cart"
 
+# Messages that are written as in-app messages too -> locale -> button.
+IN_APP = {"first-order": {"": "Choose your beans", "ar": "اختر قهوتك", "pl": "Wybierz kawę"}}
+
 # Message -> name, topic, locale -> title and body. The link and picture are the same in every language.
 MESSAGES: dict[str, tuple[str, str, dict[str, tuple[str, str]], str, str]] = {
     "welcome": (
@@ -188,6 +191,20 @@ def create() -> None:
                 },
             )
             for locale, (title, body) in texts.items()
+        )
+        MessageContent.objects.bulk_create(
+            MessageContent(
+                message=message,
+                channel="inapp",
+                locale=locale,
+                content={
+                    "title": texts[locale][0],
+                    "text": texts[locale][1],
+                    "button": button,
+                    "url": settings.NUDGE_PUBLIC_URL + url,
+                },
+            )
+            for locale, button in IN_APP.get(slug, {}).items()
         )
     for slug, (name, description, rule) in SEGMENTS.items():
         grammar.parse(rule)

@@ -6,11 +6,12 @@
   'use strict';
   const VIEWS = 'kahwa.views';
   const ANSWERED = 'kahwa.answered';
+  const CHOICES = 'kahwa.choices';
   const TOAST_TIME = 6000; // ms
 
   // Keeps calls until the SDK, which loads in its own time, is there.
   window.nudge = window.nudge || {q: []};
-  ['identify', 'track', 'reset', 'on'].forEach((name) => {
+  ['identify', 'track', 'page', 'consent', 'reset', 'on'].forEach((name) => {
     window.nudge[name] = window.nudge[name] || ((...args) => { window.nudge.q.push([name, ...args]); });
   });
 
@@ -56,6 +57,23 @@
   }
 
   if (!bell) return; // no browser key yet
+
+  // What the visitor chooses at the foot of the page. The words beside a box are kept as proof of what was asked.
+  const choices = document.querySelector('.choices');
+  const chosen = JSON.parse(kept('localStorage', CHOICES) || '{}');
+  choices.querySelectorAll('input').forEach((box) => {
+    const name = box.dataset.choice;
+    if (name in chosen) box.checked = chosen[name];
+    box.addEventListener('change', () => {
+      chosen[name] = box.checked;
+      keep('localStorage', CHOICES, JSON.stringify(chosen));
+      const state = box.checked ? 'subscribed' : 'unsubscribed';
+      const wording = box.parentElement.textContent.trim();
+      if (name === 'tracking') window.nudge.consent(box.checked);
+      else window.nudge.consent({[name === 'email' ? 'channel' : 'topic']: name, state, wording});
+      say(choices.dataset.saved);
+    });
+  });
 
   function show(state) {
     bell.dataset.state = state;

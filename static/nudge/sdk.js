@@ -353,9 +353,10 @@
     'img{max-width:100%;border-radius:8px}' +
     'h2{font-size:18px;margin:0;padding-inline-end:32px}' +
     'p{margin:4px 0;white-space:pre-line}' +
-    'a{display:inline-block;padding:10px 20px;border-radius:8px;background:var(--nudge-accent,#4338ca);color:#fff}' +
+    'a{display:inline-block;margin-top:8px;padding:10px 20px;border-radius:8px;text-decoration:none;' +
+    'background:var(--nudge-accent,#4338ca);color:#fff}' +
     'button{position:absolute;inset-block-start:4px;inset-inline-end:4px;width:44px;height:44px;border:0;' +
-    'background:0 0;color:inherit;font-size:24px}';
+    'border-radius:22px;background:Canvas;color:inherit;font-size:24px}';
 
   // The visitor's messages, newest first.
   async function inbox() {

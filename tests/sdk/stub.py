@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to reply: a status, a JSON body or None, headers."""
+    """What to reply: a status, a JSON body or None, headers. Status 0: the server dies with the request stored."""
 
     status: int
     body: Any = None
@@ -171,6 +171,8 @@ class Stub:
             self._arrived.notify_all()
         if self.delay:
             await asyncio.sleep(self.delay)
+        if not answer.status and request.transport:
+            request.transport.abort()
         text = "" if answer.body is None else json.dumps(answer.body)
         return web.Response(
             text=text, status=answer.status, headers=answer.headers, content_type="application/json"

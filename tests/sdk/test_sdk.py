@@ -80,6 +80,16 @@ def test_a_retry_repeats_ids_and_times(visitor, api: Stub) -> None:
     page.wait_for_function(f"{QUEUED} === 0")
 
 
+def test_a_server_that_dies_with_the_request_gets_it_again(visitor, api: Stub) -> None:
+    api.answer(EVENTS, Answer(0), Answer(0))
+    page = opened(visitor(), api)
+    page.evaluate("nudge.track('purchase', {total: 12.5})")
+    page.wait_for_function(f"{QUEUED} === 0")
+    first, *more = api.batches()
+    assert more
+    assert all(batch == first for batch in more)
+
+
 def test_retry_after_is_respected(visitor, api: Stub) -> None:
     api.answer(EVENTS, Answer(429, {"detail": "slow down"}, {"Retry-After": "2"}))
     page = opened(visitor(), api)

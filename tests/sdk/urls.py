@@ -13,7 +13,7 @@ SENT: list[dict] = []  # events as they arrived
 def keep(request: HttpRequest, rest: str) -> JsonResponse:
     """202 for whatever comes; its events go to `SENT`."""
     SENT.extend(json.loads(request.body or b"{}").get("events", []))
-    return JsonResponse({"public_key": "", "accepted": 1}, status=202)
+    return JsonResponse({"public_key": "", "accepted": 1, "messages": []}, status=202)
 
 
 urlpatterns = [
