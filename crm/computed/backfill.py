@@ -39,6 +39,10 @@ _LOCK = 0x436F6D70  # first half of the advisory lock; the attribute's id is the
 State = ComputedAttribute.State
 
 
+class _Overtaken(Exception):
+    """Somebody changed the attribute or started it anew while a chunk was computed: the chunk is thrown away."""
+
+
 @transaction.atomic
 def start(attribute: ComputedAttribute) -> None:
     """Have the attribute computed for everybody; its values so far stay readable if they were complete."""
@@ -87,6 +91,8 @@ def _work(attribute_id: int, until: float, now: datetime | None) -> bool:
                 size = int(max(LEAST_CHUNK, min(size * min(TARGET_SECONDS / took, 4), size * 4)))
             elif _cut_over(attribute, kind, moment):
                 return True
+        except _Overtaken:
+            continue
         except RuleError as error:
             keeping.fail(attribute, str(error))
             return True
@@ -121,15 +127,12 @@ def _chunk(attribute: ComputedAttribute, kind: Kind, size: int, moment: datetime
     with statement_limits(TIMEOUT_MS):
         store(attribute.pk, kind, Scope(after=attribute.reached, upto=upto), moment)
         # Not if somebody has started it anew or changed it meanwhile.
-        moved = ComputedAttribute.objects.filter(
-            pk=attribute.pk,
-            state=State.BACKFILLING,
-            reached=attribute.reached,
-            txid=attribute.txid,
-            seq=attribute.seq,
-        ).update(reached=upto)
+        same = {name: getattr(attribute, name) for name in ("config", "reached", "txid", "seq")}
+        moved = ComputedAttribute.objects.filter(pk=attribute.pk, state=State.BACKFILLING, **same).update(
+            reached=upto
+        )
         if not moved:
-            transaction.set_rollback(True)
+            raise _Overtaken
 
 
 def _cut_over(attribute: ComputedAttribute, kind: Kind, moment: datetime) -> bool:
