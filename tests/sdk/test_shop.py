@@ -12,6 +12,7 @@ from django.test import Client
 
 from config.demo.catalogue import CATEGORIES, PRODUCTS
 from config.demo.shop import browser_key
+from crm import proof
 from tests.sdk.stub import FOLDER, SERVED
 
 SHOP = "/demo/shop/"
@@ -169,6 +170,17 @@ def test_pages_have_no_inline_code_and_forbid_it(client: Client) -> None:
         assert "style-src 'self';" in policy + ";"
         assert "no-store" in response["Cache-Control"]
         assert not re.search(r"<script(?![^>]*(src=|application/json))|<style|\sstyle=|\son\w+=", page)
+
+
+def test_the_shop_proves_who_has_signed_in(client: Client, demo: Path) -> None:
+    (demo / "demo_identity_secret").write_text("s3cret\n")
+    client.post(SHOP + "sign-in/", {"email": "Amal@Example.com", "first_name": "Amal"})
+    [[name, reference, _traits]] = calls(client.get(SHOP))
+    assert name == "identify"
+    assert reference == {
+        "email": "Amal@Example.com",
+        "proof": proof.sign("s3cret", "email", "amal@example.com"),
+    }
 
 
 def test_the_sdk_and_the_worker_are_served(client: Client) -> None:
