@@ -53,8 +53,8 @@ SUPPRESSION_COLUMNS = {
     "reason": ("why", "type"),
 }
 COLUMNS = {Kind.CONSENTS: CONSENT_COLUMNS, Kind.SUPPRESSIONS: SUPPRESSION_COLUMNS}
-_YES = ("subscribed", "yes", "true", "1", "y", "optin", "opted_in", "granted")
-_NO = ("unsubscribed", "no", "false", "0", "n", "optout", "opted_out", "denied")
+_YES = ("subscribed", "yes", "true", "1", "y", "optin", "optedin", "granted")
+_NO = ("unsubscribed", "no", "false", "0", "n", "optout", "optedout", "denied")
 
 
 def begin(kind: str, name: str, chunks: Iterable[bytes], by: str = "") -> ListImport:
@@ -198,7 +198,7 @@ def _answer(values: dict[str, Any]) -> answers.Row:
             kind, key = name, values[name]
     if not key:
         raise Rejection("missing_field", "channel", _("Tell a channel or a topic."))
-    word = values.get("state", "").strip().lower().replace(" ", "_").replace("-", "_")
+    word = _folded(values.get("state", ""))
     if word not in (*_YES, *_NO):
         raise Rejection("invalid_value", "state", _("Write subscribed or unsubscribed."))
     return answers.Row(
@@ -233,12 +233,16 @@ def _targets(kind: str, columns: Sequence[str]) -> dict[str, str]:
     """Column -> field."""
     found: dict[str, str] = {}
     for column in columns:
-        folded = "".join(letter for letter in column.lower() if letter.isalnum())
+        folded = _folded(column)
         for name, spellings in COLUMNS[Kind(kind)].items():
             if folded in (name.replace("_", ""), *spellings) and name not in found.values():
                 found[column] = name
                 break
     return found
+
+
+def _folded(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
 def _check(kind: str, targets: dict[str, str]) -> None:

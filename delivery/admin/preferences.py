@@ -65,6 +65,21 @@ class BaseLooksForm(forms.ModelForm):
         widget=forms.ClearableFileInput(attrs={"accept": "image/png,image/jpeg,image/gif,image/webp"}),
         help_text=gettext_lazy("PNG, JPEG, GIF or WebP of at most 300 KB."),
     )
+    website = forms.URLField(
+        label=gettext_lazy("Website"),
+        required=False,
+        max_length=500,
+        assume_scheme="https",
+        widget=UnfoldAdminTextInputWidget,
+    )
+    logo_url = forms.URLField(
+        label=gettext_lazy("Address of the logo"),
+        required=False,
+        max_length=500,
+        assume_scheme="https",
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("Instead of a file."),
+    )
     no_logo = forms.BooleanField(label=gettext_lazy("Remove the logo"), required=False)
 
     class Meta:
