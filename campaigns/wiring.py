@@ -1,12 +1,14 @@
 """Connects the campaigns layer to what the layers below announce."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from crm import merging, unmerging
+from crm import merge_preview, merging, unmerging
 
 ENROLLMENTS, DECISIONS = "campaigns_enrollment", "campaigns_decision"
 MEMBERSHIPS = "campaigns_segmentmembership"
@@ -25,6 +27,7 @@ def connect() -> None:
     steps.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
+    merge_preview.register(count_people)
     signals.profiles_unmerging.connect(give_back_people, dispatch_uid="campaigns.give_back_people")
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     register(flow_guards.exit_events)
@@ -113,6 +116,18 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
         ],
         now,
     )
+
+
+def count_people(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
+    """For the preview of a merge: in how many flows and segments each of these profiles is."""
+    from campaigns.models import Enrollment, SegmentMembership
+
+    runs = Enrollment.objects.filter(profile_id__in=profile_ids)
+    return [
+        merge_preview.counted(_("Flows they are in"), runs.filter(state=Enrollment.State.ACTIVE)),
+        merge_preview.counted(_("Flows they were in"), runs.exclude(state=Enrollment.State.ACTIVE)),
+        merge_preview.counted(_("Segments"), SegmentMembership.objects.filter(profile_id__in=profile_ids)),
+    ]
 
 
 def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: object) -> None:

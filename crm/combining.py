@@ -64,7 +64,13 @@ def _time(value: Any) -> datetime:
         return _LONG_AGO
 
 
-TABLES: list[Table] = [Table("crm_consent", ("kind", "key"), consent)]
+TABLES: list[Table] = [
+    Table("crm_consent", ("kind", "key"), consent),
+    Table("crm_preference", (), newest("changed_at")),
+    Table("crm_productinterest", ("sku",), latest_of_each),
+    Table("crm_personplace", ("place_id",), newest("entered_at"), {"place_id": "crm_place"}),
+    Table("crm_lastlocation", (), newest("located_at"), {"place_id": "crm_place"}),
+]
 
 
 def merge(pairs: Sequence[tuple[int, int]], moved: dict[int, dict[str, Any]]) -> None:

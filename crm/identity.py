@@ -15,8 +15,18 @@ from crm import conflicts, identity_rules, normalise, tombstones
 from crm.identity_rules import Name
 from crm.merging import merge, winners
 from crm.models import Identifier, Profile
+from crm.pg import text_array
 
-__all__ = ["ErasedPerson", "Reference", "UnknownProfile", "existing_ids", "merge", "normal", "resolve"]
+__all__ = [
+    "ErasedPerson",
+    "Reference",
+    "UnknownProfile",
+    "existing_ids",
+    "merge",
+    "normal",
+    "plain",
+    "resolve",
+]
 
 # In which a proof names a person; which name counts most here is told by the rules.
 ORDER = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE, Identifier.ANONYMOUS_ID)
@@ -24,6 +34,7 @@ _KNOWN = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE)
 _SDK = "sdk"
 _TRIES = 5
 _MAX_ID = 2**63 - 1
+_OWNERS = "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
 
 
 class UnknownProfile(LookupError):
@@ -144,6 +155,12 @@ def resolve(
     raise RuntimeError("Could not claim identifiers; too many writers claim the same ones.")
 
 
+def plain(reference: Reference, proven: bool) -> bool:
+    """Whether the profile that all names of the reference lead to is meant, whatever else the rules say."""
+    rules = identity_rules.held()
+    return not rules.strict and bool(rules.finding(reference.keys(), proven))
+
+
 def existing_ids(ids: Sequence[int]) -> set[int]:
     """Those of `ids` that are profiles, or were merged into one."""
     found = set(Profile.objects.filter(pk__in=ids).values_list("pk", flat=True))
@@ -193,16 +210,15 @@ class _Resolution:
         return _Plan(reference.id, names, finding, trusted)
 
     def _load(self) -> None:
-        keys = list({name for plan in self.plans.values() for name in plan.names})
+        values: dict[str, list[str]] = {}
+        for kind, value in {name for plan in self.plans.values() for name in plan.names}:
+            values.setdefault(kind, []).append(value)
         ids = {plan.number for plan in self.plans.values() if plan.number is not None}
         with connection.cursor() as cursor:
+            # For each kind of its own, as an index can be searched for many values of one kind at once.
             cursor.execute(
-                f"""
-                SELECT i.kind, i.value, i.profile_id, i.verified FROM crm_identifier i
-                JOIN unnest(%s::text[], %s::text[]) AS k(kind, value) USING (kind, value)
-                UNION ALL {identity_rules.ASK_VERSION}
-                """,
-                [[kind for kind, _ in keys], [value for _, value in keys]],
+                " UNION ALL ".join([_OWNERS] * len(values) + [identity_rules.ASK_VERSION]),
+                [part for kind in sorted(values) for part in (kind, text_array(values[kind]))],
             )
             version = 0
             for kind, value, owner, verified in cursor.fetchall():

@@ -14,16 +14,16 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected
 
-from crm import combining, conflicts, log, signals
+from crm import combining, conflicts, log, masking, signals
 from crm.models import Profile
-from crm.patches import FIELDS
+from crm.patches import FIELDS, NAMES
 
 Pair = tuple[int, int]  # loser, winner
 Moved = dict[int, dict[str, Any]]  # of each loser: what ProfileMerge.moved is to hold
 
 ROWS = "rows"  # in `moved`: {table: keys of the rows that were re-pointed}
 FILLED = "filled"  # fields and "attributes.<name>" that the winner got from the loser
-FIRST_SEEN = "first_seen"  # when the winner was first seen before
+BEFORE = "before"  # the winner's names, and when it was first and last seen, before the merge
 EVENTS = "crm_event"
 PROFILE_ID = "profile_id"
 # What is re-pointed here, in this order: the table, its column that names the profile, and the one that names the row.
@@ -67,7 +67,8 @@ def retried(work: Callable[[], Result]) -> Result:
     """Do `work` in a transaction, once more if another one and ours waited for each other."""
     for attempt in range(_TRIES):
         try:
-            with transaction.atomic():
+            # Whoever may not see contact data must not save their outline either.
+            with masking.hiding(False), transaction.atomic():
                 return work()
         except OperationalError as error:
             if not isinstance(error.__cause__, DeadlockDetected) or attempt == _TRIES - 1:
@@ -172,6 +173,7 @@ def _fill_gaps(pairs: Sequence[Pair], locked: dict[int, Profile], moved: Moved) 
     """Let winners have what only their losers had, and note what that was."""
     for loser, winner in pairs:
         into, gone = locked[winner], locked[loser]
+        before = {name: getattr(into, name) for name in (*NAMES, "first_seen", "last_seen")}
         filled = [name for name in FIELDS if getattr(into, name) is None and getattr(gone, name) is not None]
         if {"latitude", "longitude"} & set(filled) and (into.latitude, into.longitude) != (None, None):
             filled = [
@@ -184,7 +186,7 @@ def _fill_gaps(pairs: Sequence[Pair], locked: dict[int, Profile], moved: Moved) 
         filled += [f"attributes.{name}" for name in extra]
         into.sources |= {name: gone.sources[name] for name in filled if name in gone.sources}
         moved[loser][FILLED] = filled
-        moved[loser][FIRST_SEEN] = into.first_seen and into.first_seen.isoformat()
+        moved[loser][BEFORE] = before
         into.first_seen = min(filter(None, (into.first_seen, gone.first_seen)), default=None)
         into.last_seen = max(filter(None, (into.last_seen, gone.last_seen)), default=None)
     changed = [locked[winner] for winner in sorted({winner for _loser, winner in pairs})]

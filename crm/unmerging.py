@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import audit, combining, conflicts, consent, log, merging, signals
+from crm import audit, combining, conflicts, consent, log, masking, merging, signals
 from crm.models import Profile, ProfileMerge
 from crm.patches import NAMES
 
@@ -42,7 +42,11 @@ def plan(merge_id: int) -> Plan:
     Raises:
         NotUndoable: it would do nothing.
     """
-    row = _checked(ProfileMerge.objects.select_related("winner").filter(pk=merge_id).first())
+    with masking.hiding(False):
+        return _plan(_checked(ProfileMerge.objects.select_related("winner").filter(pk=merge_id).first()))
+
+
+def _plan(row: ProfileMerge) -> Plan:
     held = _held(row)
     names = [(kind, value) for _id, kind, value in held]
     rows = {table: len(keys) for table, keys in _moved(row).get(merging.ROWS, {}).items()}
@@ -94,7 +98,12 @@ def _held(row: ProfileMerge) -> list[tuple[int, str, str]]:
     """The identifiers that moved and are still the winner's, but for those that it uses as its own by now."""
     moved = _moved(row).get(merging.ROWS, {}).get(_IDENTIFIERS, [])
     filled = _moved(row).get(merging.FILLED, [])
-    adopted = [(kind, getattr(row.winner, kind)) for kind in NAMES if kind not in filled]
+    before = _moved(row).get(merging.BEFORE, {})
+    adopted = [
+        (kind, getattr(row.winner, kind))
+        for kind in NAMES
+        if kind not in filled and getattr(row.winner, kind) != before.get(kind)
+    ]
     rows = row.winner.identifiers.filter(pk__in=moved).order_by("kind", "value")
     return [
         (pk, kind, value)
@@ -227,9 +236,10 @@ def _take_back(winner: Profile, row: ProfileMerge, fields: Collection[str]) -> N
             del winner.attributes[field.removeprefix(_ATTRIBUTE)]
         else:
             setattr(winner, field, None)
-    before = _moved(row).get(merging.FIRST_SEEN)
-    if _same(winner.first_seen, row.snapshot.get("first_seen")):
-        winner.first_seen = datetime.fromisoformat(before) if before else winner.first_seen
+    for field in ("first_seen", "last_seen"):
+        if _same(getattr(winner, field), row.snapshot.get(field)):
+            before = _moved(row).get(merging.BEFORE, {}).get(field)
+            setattr(winner, field, datetime.fromisoformat(before) if before else None)
     merging.store([winner])
 
 

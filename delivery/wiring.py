@@ -1,11 +1,13 @@
 """What delivery listens to."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from crm import merging, proof, signals, unmerging
+from crm import merge_preview, merging, proof, signals, unmerging
 
 DELIVERIES = "delivery_delivery"
 ALREADY = "the same person gets it already"
@@ -21,6 +23,7 @@ def connect() -> None:
     computed_usage.register(usage.computed)
     proof.register(clicks.people)
     signals.profiles_merging.connect(move_deliveries, dispatch_uid="delivery.move_deliveries")
+    merge_preview.register(count_deliveries)
     signals.profiles_unmerging.connect(give_back_deliveries, dispatch_uid="delivery.give_back_deliveries")
     signals.profiles_erased.connect(forget_people, dispatch_uid="delivery.forget_people")
 
@@ -49,6 +52,13 @@ def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any
         )
         copies = [row[0] for row in cursor.fetchall()]
     _suppress(copies, ALREADY)
+
+
+def count_deliveries(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
+    """For the preview of a merge: how many messages each of these profiles was sent or waits for."""
+    from delivery.models import Delivery
+
+    return [merge_preview.counted(_("Messages"), Delivery.objects.filter(profile_id__in=profile_ids))]
 
 
 def give_back_deliveries(loser: int, winner: int, moved: dict[str, Any], **kwargs: Any) -> None:
