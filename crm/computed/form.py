@@ -108,8 +108,8 @@ def shown(data: dict[str, Any], problems: Sequence[Problem] = ()) -> dict[str, A
     for item in data.get("where") or []:
         path = str(item.get("property") or "")
         value_type, common = known.get(path, ("text", []))
-        options = [(value, words.value(value)) for value in common]
-        row = comparison(item, value_type, options, is_json=True)
+        often = [(value, words.value(value)) for value in common]
+        row = comparison(item, value_type, often, is_json=True)
         if value_type == "date" or row["type"] == "date":
             row["ops"] = [(op, label) for op, label in row["ops"] if op in (*NO_TIME, "is_set", "is_not_set")]
         where.append({**name_choice(path, sorted(known)), **row})
