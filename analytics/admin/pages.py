@@ -30,6 +30,8 @@ class ReportsAdmin(ModelAdmin):
             ("flows/", reports.flows, "campaigns.view_flow", "reports_flows"),
             ("flows/<int:pk>/", reports.flow, "campaigns.view_flow", "reports_flow"),
             ("timeline/<int:pk>/", timeline.fragment, "crm.view_profile", "profile_timeline"),
+            ("timeline/<int:pk>/journey/", timeline.journey, "crm.view_profile", "profile_journey"),
+            ("timeline/<int:pk>/segments/", timeline.segments, "crm.view_profile", "profile_segments"),
         ]
         return [
             path(route, self.admin_site.admin_view(guarded(view, permission)), name=name)

@@ -1,49 +1,75 @@
-"""One person's story: what they did, what we did, and why."""
+"""One person's story: what they did, what we did or decided not to do, and why."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.urls import reverse
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from analytics.reports import timeline_words as words
+from analytics.reports.timeline_reasons import Reasons, moment
+from analytics.reports.timeline_words import Names
 from analytics.written import money
-from campaigns.models import Broadcast, Decision, Flow, Segment
-from crm.models import Consent, Event
-from delivery.models import Delivery, Message
+from campaigns.models import Decision
+from crm.models import Event
+from delivery.admin.reasons import explain
+from delivery.models import Delivery
 
 PAGE = 50
-_DECISION, _EVENT = 0, 1  # of things at one moment, what happened comes before what we made of it
+_DECISION, _EVENT, _DELIVERY = 0, 1, 2  # of things at one moment, in the order in which they are told
+WAITING = (Delivery.State.QUEUED, Delivery.State.DEFERRED, Delivery.State.SENDING)
+REFUSALS = ("not_entered", "error")
+EXPLAINED = ("message_sent", "message_suppressed")  # of these the reasons are told
+ALL = "all"
 
-# Event name -> icon and title. Everything else is something the person did, shown by its own name.
-OURS = {
-    "message_sent": ("send", gettext_lazy("Sent: %(message)s")),
-    "message_delivered": ("mark_chat_read", gettext_lazy("Shown on the device: %(message)s")),
-    "message_opened": ("drafts", gettext_lazy("Opened: %(message)s")),
-    "message_clicked": ("ads_click", gettext_lazy("Clicked: %(message)s")),
-    "message_dismissed": ("notifications_off", gettext_lazy("Swiped away: %(message)s")),
-    "message_converted": ("paid", gettext_lazy("Goal reached after: %(message)s")),
-    "message_suppressed": ("block", gettext_lazy("Not sent: %(message)s")),
-    "message_failed": ("error", gettext_lazy("Could not be sent: %(message)s")),
-    "flow_entered": ("login", gettext_lazy("Entered the flow %(flow)s")),
-    "flow_completed": ("task_alt", gettext_lazy("Completed the flow %(flow)s")),
-    "flow_exited": ("logout", gettext_lazy("Left the flow %(flow)s")),
-    "segment_entered": ("filter_alt", gettext_lazy("Entered the segment %(segment)s")),
-    "segment_left": ("filter_alt_off", gettext_lazy("Left the segment %(segment)s")),
-    "push_subscribed": ("notifications_active", gettext_lazy("Subscribed a browser to push")),
-    "push_unsubscribed": ("notifications_off", gettext_lazy("A browser can no longer receive push")),
-    "consent_changed": ("how_to_reg", gettext_lazy("Consent for %(key)s: %(state)s")),
-    "profile_merged": ("merge", gettext_lazy("Merged with visitor %(merged)s")),
+
+class Group(msgspec.Struct, frozen=True):
+    """A part of the story that can be looked at alone.
+
+    Args:
+        events: the names that belong to it; None for whatever the person did.
+        decisions: kinds of flows' decisions.
+        deliveries: states of messages on their way.
+    """
+
+    label: str
+    icon: str
+    events: tuple[str, ...] | None = ()
+    decisions: tuple[str, ...] = ()
+    deliveries: tuple[str, ...] = ()
+
+
+def _named(*beginnings: str) -> tuple[str, ...]:
+    return tuple(name for name in words.OURS if name.startswith(beginnings))
+
+
+GROUPS = {
+    ALL: Group(gettext_lazy("Everything"), "timeline", (), (*REFUSALS, "split:go_on"), WAITING),
+    "did": Group(gettext_lazy("What they did"), "person", None),
+    "messages": Group(gettext_lazy("Messages"), "send", _named("message_"), (), WAITING),
+    "refused": Group(
+        gettext_lazy("Decided not to"),
+        "block",
+        ("message_suppressed", "message_failed"),
+        REFUSALS,
+        (Delivery.State.DEFERRED,),
+    ),
+    "flows": Group(
+        gettext_lazy("Flows and segments"),
+        "account_tree",
+        _named("flow_", "segment_", "back_in_stock", "price_dropped"),
+        (*REFUSALS, "split:go_on", "wait:wait"),
+    ),
+    "consent": Group(gettext_lazy("Consent"), "how_to_reg", _named("consent_", "push_")),
+    "profile": Group(gettext_lazy("Identity"), "badge", (*_named("profile_"), "identified")),
 }
 
 
-# Of these the reasons are told.
-EXPLAINED = ("message_sent", "message_suppressed")
+_NOT_DONE = [name for name in words.OURS if name != "entered_place"]
 
 
 class Entry(msgspec.Struct):
@@ -66,39 +92,38 @@ class Page(msgspec.Struct):
     before: str | None
 
 
-def timeline(profile_id: int, before: str | None = None, limit: int = PAGE) -> Page:
+def timeline(profile_id: int, before: str | None = None, limit: int = PAGE, only: str = ALL) -> Page:
     """Read a page of the person's story in a fixed number of queries.
 
     Args:
         before: `Page.before` of the page above.
+        only: one of GROUPS.
 
     Raises:
         ValueError: `before` is not one of ours.
+        KeyError: there is no such group.
     """
-    events = Event.objects.filter(profile_id=profile_id)
-    decisions = Decision.objects.filter(profile_id=profile_id, kind__in=["not_entered", "error"])
-    if before:
-        last = _Place.read(before)
-        events = events.filter(last.after(_EVENT, "occurred_at", "seq"))
-        decisions = decisions.filter(last.after(_DECISION, "at", "pk"))
-    found: list[tuple[_Place, Event | Decision]] = [
+    group = GROUPS[only]
+    last = _Place.read(before) if before else None
+    found: list[tuple[_Place, Event | Decision | Delivery]] = [
+        *((_Place(row.occurred_at, _EVENT, row.seq), row) for row in _events(profile_id, only, last, limit)),
+        *((_Place(row.at, _DECISION, row.pk), row) for row in _decisions(profile_id, group, last, limit)),
         *(
-            (_Place(event.occurred_at, _EVENT, event.seq), event)
-            for event in events.order_by("-occurred_at", "-seq")[: limit + 1]
-        ),
-        *(
-            (_Place(decision.at, _DECISION, decision.pk), decision)
-            for decision in decisions.select_related("flow").order_by("-at", "-pk")[: limit + 1]
+            (_Place(row.queued_at, _DELIVERY, row.pk), row)
+            for row in _deliveries(profile_id, group, last, limit)
         ),
     ]
     found.sort(key=lambda row: row[0], reverse=True)
     shown = found[:limit]
     logged = [row for _place, row in shown if isinstance(row, Event)]
-    names = _Names(logged)
-    reasons = _Reasons([event for event in logged if event.name in EXPLAINED], profile_id)
-    entries = [
-        _entry(row, names, reasons) if isinstance(row, Event) else _refusal(row) for _place, row in shown
-    ]
+    names = Names(logged)
+    reasons = Reasons([event for event in logged if event.name in EXPLAINED], profile_id)
+    entries = []
+    for _place, row in shown:
+        if isinstance(row, Event):
+            entries.append(_entry(row, names, reasons))
+        else:
+            entries.append(_decided(row) if isinstance(row, Decision) else _on_its_way(row))
     return Page(entries, str(shown[-1][0]) if len(found) > limit else None)
 
 
@@ -130,162 +155,107 @@ class _Place(NamedTuple):
         return earlier | Q(**{time: self.at, f"{number}__lt": self.number})
 
 
-class _Names:
-    """The human names of what events mention by short name."""
-
-    def __init__(self, events: Sequence[Event]):
-        def mentioned(key: str) -> set[Any]:
-            return {event.properties[key] for event in events if isinstance(event.properties.get(key), str)}
-
-        self.by_key = {
-            key: dict(model.objects.filter(slug__in=slugs).values_list("slug", "name")) if slugs else {}
-            for key, model in (("message", Message), ("flow", Flow), ("segment", Segment))
-            for slugs in [mentioned(key)]
-        }
-
-    def of(self, properties: dict) -> dict:
-        return {
-            key: self.by_key.get(key, {}).get(value, value) if isinstance(value, str) else value
-            for key, value in properties.items()
-        }
+def _events(profile_id: int, only: str, last: _Place | None, limit: int) -> QuerySet[Event]:
+    events = Event.objects.filter(profile_id=profile_id)
+    names = GROUPS[only].events
+    if only != ALL:
+        events = events.exclude(name__in=_NOT_DONE) if names is None else events.filter(name__in=names)
+    if last:
+        events = events.filter(last.after(_EVENT, "occurred_at", "seq"))
+    return events.order_by("-occurred_at", "-seq")[: limit + 1]
 
 
-class _Reasons:
-    """Why messages were, or were not, sent to the person."""
-
-    def __init__(self, events: Sequence[Event], profile_id: int):
-        ids = [event.properties.get("delivery") for event in events]
-        self.deliveries = {
-            delivery.pk: delivery
-            for delivery in Delivery.objects.filter(pk__in=ids).select_related("message")
-        }
-        runs, flows, broadcasts = set(), set(), set()
-        for delivery in self.deliveries.values():
-            if delivery.origin_type == Delivery.Origin.FLOW:
-                runs.add(_run_of(delivery))
-                flows.add(delivery.origin_id)
-            elif delivery.origin_type == Delivery.Origin.BROADCAST:
-                broadcasts.add(delivery.origin_id)
-        self.flows = Flow.objects.in_bulk(flows)
-        self.broadcasts = Broadcast.objects.select_related("segment").in_bulk(broadcasts)
-        self.path: dict[int, list[Decision]] = {}
-        for decision in Decision.objects.filter(enrollment_id__in=runs).order_by("pk"):
-            self.path.setdefault(decision.enrollment_id or 0, []).append(decision)
-        self.consent = {
-            consent.key: consent
-            for consent in Consent.objects.filter(profile_id=profile_id, kind=Consent.Kind.CHANNEL)
-        }
-
-    def of(self, event: Event) -> list[str]:
-        delivery = self.deliveries.get(event.properties.get("delivery") or 0)
-        if delivery is None:
-            return []
-        sentences = self._origin(delivery)
-        if event.name == "message_suppressed":
-            return [*sentences, _("It was not sent, because: %s.") % event.properties.get("reason", "")]
-        consent = self.consent.get(delivery.channel)
-        if consent and consent.state == Consent.State.SUBSCRIBED and consent.changed_at <= event.occurred_at:
-            sentences.append(
-                _("They agreed to this channel on %(when)s (%(source)s).")
-                % {"when": _moment(consent.changed_at), "source": consent.source}
-            )
-        return sentences
-
-    def _origin(self, delivery: Delivery) -> list[str]:
-        flow = self.flows.get(delivery.origin_id or 0)
-        broadcast = self.broadcasts.get(delivery.origin_id or 0)
-        if delivery.origin_type == Delivery.Origin.FLOW and flow:
-            sentences = []
-            for decision in self.path.get(_run_of(delivery), []):
-                if sentence := _decision_sentence(decision, flow.name):
-                    sentences.append(sentence)
-                if decision.step == delivery.origin_step and decision.kind == "message:go_on":
-                    break  # what came after the message is no reason for it
-            return sentences
-        if delivery.origin_type == Delivery.Origin.BROADCAST and broadcast:
-            return [
-                _("They were in the segment “%(segment)s” when the broadcast “%(broadcast)s” was launched.")
-                % {"segment": broadcast.segment.name, "broadcast": broadcast.name}
-            ]
-        if delivery.origin_type == Delivery.Origin.TEST:
-            return [_("Somebody sent it as a test.")]
-        return [_("It was asked for over the API.")]
-
-
-def _run_of(delivery: Delivery) -> int:
-    """The number of the enrollment that asked for a flow's delivery; its cause is "flow:<enrollment>:<step>"."""
-    _flow, _separator, rest = delivery.cause.partition(":")
-    number = rest.partition(":")[0]
-    return int(number) if number.isdecimal() else 0
-
-
-def _decision_sentence(decision: Decision, flow: str) -> str:
-    detail = decision.detail
-    if decision.kind == "entered":
-        return _("They entered the flow “%(flow)s” by “%(event)s” on %(when)s.") % {
-            "flow": flow,
-            "event": detail.get("event", ""),
-            "when": _moment(decision.at),
-        }
-    if decision.kind == "wait:go_on":
-        return _("They waited until %s.") % _moment(datetime.fromisoformat(detail["waited_until"]))
-    if decision.kind == "split:go_on":
-        return _("They took the branch “%s”.") % detail.get("branch_name", "")
-    if decision.kind == "message:go_on":
-        return _("The flow put the message into the outbox on %s.") % _moment(decision.at)
-    return ""
-
-
-def _entry(event: Event, names: _Names, reasons: _Reasons) -> Entry:
-    known = OURS.get(event.name)
-    properties = names.of(event.properties)
-    if known is None:
-        return Entry(
-            event.occurred_at, "bolt", event.name, "person", event.name, facts=_facts(event.properties)
-        )
-    icon, title = known
-    why = reasons.of(event) if event.name in EXPLAINED else []
-    reason = event.properties.get("reason")
-    if reason and not why:
-        why = [_("Reason: %s.") % reason]
-    link = ""
-    if event.name.startswith("message_") and event.properties.get("delivery"):
-        link = reverse("admin:delivery_delivery_change", args=[event.properties["delivery"]])
-    return Entry(
-        event.occurred_at, icon, _fill(str(title), properties), "us", event.name, why, _goal(event), link
-    )
-
-
-def _refusal(decision: Decision) -> Entry:
-    title = (
-        _("Did not enter the flow %s") if decision.kind == "not_entered" else _("Held up in the flow %s")
-    ) % decision.flow.name
-    detail = decision.detail
-    why = [_("Reason: %s.") % detail["reason"]] if "reason" in detail else []
-    return Entry(decision.at, "do_not_disturb_on", title, "us", decision.kind, why)
-
-
-def _goal(event: Event) -> list[tuple[str, str]]:
-    if event.name != "message_converted":
+def _decisions(profile_id: int, group: Group, last: _Place | None, limit: int) -> Collection[Decision]:
+    if not group.decisions:
         return []
-    value, currency = event.properties.get("value"), event.properties.get("currency", "")
-    return [(_("Amount"), money(value, currency))] if value is not None else []
+    decisions = Decision.objects.filter(profile_id=profile_id, kind__in=group.decisions)
+    if last:
+        decisions = decisions.filter(last.after(_DECISION, "at", "pk"))
+    return decisions.select_related("flow").order_by("-at", "-pk")[: limit + 1]
 
 
-def _facts(properties: dict) -> list[tuple[str, str]]:
-    return [
-        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for name, value in list(properties.items())[:20]
-    ]
+def _deliveries(profile_id: int, group: Group, last: _Place | None, limit: int) -> Collection[Delivery]:
+    if not group.deliveries:
+        return []
+    deliveries = Delivery.objects.filter(profile_id=profile_id, state__in=group.deliveries)
+    if last:
+        deliveries = deliveries.filter(last.after(_DELIVERY, "queued_at", "pk"))
+    return deliveries.select_related("message").order_by("-queued_at", "-pk")[: limit + 1]
 
 
-def _fill(title: str, properties: dict) -> str:
-    class Blank(dict):
-        def __missing__(self, key: str) -> str:
-            return "—"
+def _entry(event: Event, names: Names, reasons: Reasons) -> Entry:
+    properties = event.properties
+    if event.name not in words.OURS:
+        icon, title = words.theirs(event)
+        return Entry(event.occurred_at, icon, title, "person", event.name, facts=words.facts(properties))
+    icon, title = words.ours(event, names)
+    why = reasons.of(event) if event.name in EXPLAINED else []
+    reason = properties.get("reason")
+    if reason in words.CARES:
+        why = [str(words.CARES[reason])]
+    elif reason and not why:
+        why = [explain(reason) if event.name == "message_failed" else _("Reason: %s.") % reason]
+    link = ""
+    if event.name.startswith("message_") and properties.get("delivery"):
+        link = reverse("admin:delivery_delivery_change", args=[properties["delivery"]])
+    by = "person" if event.name == "entered_place" else "us"
+    return Entry(event.occurred_at, icon, title, by, event.name, why, _decisive(event), link)
 
-    return title % Blank(properties)
+
+def _decisive(event: Event) -> list[tuple[str, str]]:
+    """The facts of our own events that are worth a look."""
+    properties = event.properties
+    if event.name == "message_converted" and properties.get("value") is not None:
+        return [(_("Amount"), money(properties["value"], properties.get("currency", "")))]
+    if event.name == "consent_changed" and properties.get("source"):
+        return [(_("Told by"), str(properties["source"]))]
+    if event.name == "entered_place" and isinstance(properties.get("distance"), int | float):
+        return [(_("From its centre"), _("%d m") % properties["distance"])]
+    return []
 
 
-def _moment(at: datetime) -> str:
-    return formats.date_format(timezone.localtime(at), "j F Y, H:i")
+def _decided(decision: Decision) -> Entry:
+    flow, detail = decision.flow.name, decision.detail
+    icon, why = "do_not_disturb_on", []
+    if decision.kind == "not_entered":
+        title = _("Did not enter the flow %s") % flow
+        if detail.get("event"):
+            why.append(_("“%s” would have started it.") % detail["event"])
+    elif decision.kind == "split:go_on":
+        icon, branch = "alt_route", detail.get("branch_name") or _("others")
+        title = _("Took the branch “%(branch)s” in the flow %(flow)s") % {"branch": branch, "flow": flow}
+    elif decision.kind == "wait:wait":
+        icon, until = "hourglass_top", _until(detail.get("until"))
+        title = _("Waits in the flow %(flow)s until %(until)s") % {"flow": flow, "until": until}
+    else:
+        title = _("Held up in the flow %s") % flow
+        if detail.get("until"):
+            why.append(_("It is tried again on %s.") % _until(detail["until"]))
+    if "reason" in detail:
+        why.append(_("Reason: %s.") % detail["reason"])
+    return Entry(decision.at, icon, title, "us", decision.kind, why)
+
+
+def _until(text: str | None) -> str:
+    return moment(datetime.fromisoformat(text)) if text else "—"
+
+
+def _on_its_way(delivery: Delivery) -> Entry:
+    name = delivery.message.name
+    link = reverse("admin:delivery_delivery_change", args=[delivery.pk])
+    if delivery.state == Delivery.State.DEFERRED:
+        why = [explain(delivery.reason)] if delivery.reason else []
+        why.append(_("It is looked at again on %s.") % moment(delivery.due_at))
+        return Entry(
+            delivery.queued_at,
+            "schedule_send",
+            _("Put off: %s") % name,
+            "us",
+            "message_deferred",
+            why,
+            link=link,
+        )
+    why = [_("It is due on %s.") % moment(delivery.due_at)]
+    return Entry(
+        delivery.queued_at, "outbox", _("Waits to be sent: %s") % name, "us", "message_queued", why, link=link
+    )

@@ -10,37 +10,29 @@ from django.db import models
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from crm import audit, masking, normalise, profiles
-from crm.admin.base import BigTableAdmin, pretty
+from crm.admin import profile_page
+from crm.admin.base import BigTableAdmin
 from crm.admin.export_rows import ProfileTable
 from crm.admin.exports import Exports
 from crm.admin.import_links import ImportLink
-from crm.models import Consent, Device, Identifier, Profile
+from crm.admin.person_rights import PersonRights
+from crm.admin.profile_page import initials
+from crm.models import Identifier, Profile
 from crm.normalise import Rejection
 
 MIN_SEARCH = 3  # characters; fewer can't use the trigram indexes
-LEDGER_ROWS = 20
-EVENT_ROWS = 20
 EDITABLE = (
     *("first_name", "last_name", "email", "phone", "external_id", "language", "timezone"),
     *("country", "city", "birthday", "lifecycle_stage"),
 )
 _SOURCE = "admin"
-# User agents claim to be each other, so the order matters.
-_BROWSERS = (
-    ("Edg", "Edge"),
-    ("OPR", "Opera"),
-    ("Firefox", "Firefox"),
-    ("Chrome", "Chrome"),
-    ("Safari", "Safari"),
-)
-_SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Macintosh", "Linux")
 
 
 class CountryFilter(TextFilter):
@@ -116,7 +108,7 @@ class ProfileForm(forms.ModelForm):
 
 
 @admin.register(Profile)
-class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
+class ProfileAdmin(PersonRights, ImportLink, Exports, BigTableAdmin):
     table = ProfileTable
     export_permission = "crm.export_profile"
     imported = "people"
@@ -208,39 +200,12 @@ class ProfileAdmin(ImportLink, Exports, BigTableAdmin):
         if not self.has_view_permission(request, profile):
             raise PermissionDenied
         audit.record(request, "profile.viewed", profile)
-        timeline = _url("admin:profile_timeline", profile.pk)
         context = {
             **self.admin_site.each_context(request),
-            "title": profile.display_name,
             "opts": self.opts,
-            "profile": profile,
-            "original": profile,
-            "initials": initials(profile.display_name),
-            "facts": _facts(profile),
-            "attributes": [(name, _shown(value)) for name, value in sorted(profile.attributes.items())],
-            "identifiers": profile.identifiers.order_by("kind", "value"),
-            "consents": profile.consents.order_by("kind", "key"),
-            "ledger": profile.consent_changes.order_by("-changed_at", "-pk")[:LEDGER_ROWS],
-            "devices": [
-                (device, browser_name(device)) for device in profile.devices.order_by("state", "-changed_at")
-            ],
-            "merges": profile.merges.order_by("-merged_at"),
-            "subscribed": Consent.State.SUBSCRIBED,
-            "active": Device.State.ACTIVE,
-            "timeline_url": timeline,
-            "segments_url": _url("admin:profile_segments", profile.pk),
-            "events": [] if timeline else profile.events.order_by("-occurred_at")[:EVENT_ROWS],
-            "edit_url": f"{reverse('admin:crm_profile_change', args=[profile.pk])}?edit=1"
-            if self.has_change_permission(request, profile)
-            else "",
+            **profile_page.context(request, profile, self.has_change_permission(request, profile)),
         }
         return TemplateResponse(request, "admin/crm/profile/page.html", context)
-
-
-def initials(name: str) -> str:
-    """One or two letters for the round badge."""
-    words = [word for word in re.split(r"[\s@._+-]+", name) if word]
-    return "".join(word[0] for word in words[:2]).upper()
 
 
 def _kind(term: str) -> str:
@@ -248,45 +213,3 @@ def _kind(term: str) -> str:
     if "@" in term:
         return "email"
     return "number" if sum(character.isdigit() for character in term) > len(term) / 2 else "name"
-
-
-def browser_name(device: Device) -> str:
-    """Such as "Firefox, Linux", as far as the user agent tells."""
-    agent = device.user_agent
-    names = [
-        next((name for mark, name in _BROWSERS if mark in agent), ""),
-        next((system for system in _SYSTEMS if system in agent), ""),
-    ]
-    return ", ".join(name for name in names if name) or str(_("Unknown browser"))
-
-
-def _facts(profile: Profile) -> list[tuple[str, Any]]:
-    """What is known, as (label, value)."""
-    names = (
-        *(
-            "email",
-            "phone",
-            "external_id",
-            "country",
-            "city",
-            "language",
-            "timezone",
-            "birthday",
-            "lifecycle_stage",
-        ),
-        *("first_seen", "last_seen", "created_at", "updated_at"),
-    )
-    rows = [(Profile._meta.get_field(name).verbose_name, getattr(profile, name)) for name in names]
-    return [(label, value) for label, value in rows if value not in (None, "")]
-
-
-def _shown(value: Any) -> Any:
-    return pretty(value) if isinstance(value, dict | list) else value
-
-
-def _url(name: str, profile_id: int) -> str:
-    """The address of a panel that a layer above adds to the page; empty if none does."""
-    try:
-        return reverse(name, args=[profile_id])
-    except NoReverseMatch:
-        return ""

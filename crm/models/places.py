@@ -1,11 +1,14 @@
 """Stores and other places, and who is where."""
 
+from typing import ClassVar
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from crm.models.outlined import Outlined
 from crm.models.profiles import Profile
 
 LARGEST_RADIUS = 100_000  # metres
@@ -84,8 +87,10 @@ class PersonPlace(models.Model):
         return f"{self.profile_id} {self.place_id}"
 
 
-class LastLocation(models.Model):
+class LastLocation(Outlined):
     """Where a person was when their device last told. Older tellings that come later change nothing."""
+
+    contact_data: ClassVar = {"latitude": "", "longitude": ""}
 
     profile = models.OneToOneField(
         Profile, models.CASCADE, primary_key=True, related_name="last_location", verbose_name=_("person")
@@ -107,4 +112,4 @@ class LastLocation(models.Model):
         verbose_name_plural = _("last locations")
 
     def __str__(self):
-        return f"{self.latitude:.5f}, {self.longitude:.5f}"
+        return "•••" if self.latitude is None else f"{self.latitude:.5f}, {self.longitude:.5f}"

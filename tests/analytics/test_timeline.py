@@ -40,7 +40,7 @@ def follow(client, profile) -> list[str]:
     while address:
         text = client.get(address).content.decode()
         pages.append(text)
-        _before, found, rest = text.partition('hx-get="')
+        _before, found, rest = text.partition('data-testid="timeline-earlier" hx-get="')
         address = rest.partition('"')[0].replace("&amp;", "&") if found else ""
     return pages
 
