@@ -74,6 +74,7 @@ def ensure() -> None:
     numbers = {f"{app}.{codename}": pk for app, codename, pk in held}
     if CONTACTS not in numbers:
         return  # the permissions are not there yet
+    through = Group.permissions.through
     known = {role.slug: role for role in Role.objects.select_for_update()}
     if not known:
         _keep_what_was_seen(numbers[CONTACTS], numbers["crm.view_profile"])
@@ -87,7 +88,13 @@ def ensure() -> None:
         fresh = wanted(patterns, numbers) - set(role.offered)
         if fresh:
             if role.group_id:
-                role.group.permissions.add(*(numbers[permission] for permission in fresh))
+                through.objects.bulk_create(
+                    [
+                        through(group_id=role.group_id, permission_id=numbers[permission])
+                        for permission in fresh
+                    ],
+                    ignore_conflicts=True,
+                )
             role.offered = sorted({*role.offered, *fresh})
             role.save(update_fields=["offered"])
 

@@ -5,7 +5,9 @@ there, so nothing has to be recorded twice. The rest is recorded here. An entry 
 their numbers, and in `detail` codes, counts and names of fields.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,14 +26,26 @@ NAMED = frozenset(
     }
 )
 SWEEP_ROWS = 10_000
+_request: ContextVar[Any] = ContextVar("audited_request", default=None)
 _LONGEST = 200  # characters of a name
+
+
+@contextmanager
+def during(request: Any) -> Iterator[None]:
+    """While a request is answered, what is recorded without an actor is this request's doing."""
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
 
 
 def record(by: Any, action: str, target: Any = None, **detail: Any) -> None:
     """Add one entry, in the caller's transaction.
 
     Args:
-        by: a request (of the admin or the API), a user, an ApiKey, the name of a management command, or None.
+        by: a request (of the admin or the API), a user, an ApiKey, the name of a management command, or None:
+            whoever the present request is from, if there is one.
         action: a code such as "profile.viewed".
         target: a model's instance, or (label such as "crm.profile", number).
         detail: JSON-able; codes, counts and names of fields, never a customer's data.
@@ -49,6 +63,8 @@ def record_each(by: Any, action: str, targets: Iterable[Any], **detail: Any) -> 
 
 
 def _actor(by: Any) -> dict[str, Any]:
+    if by is None:
+        by = _request.get()
     meta = getattr(by, "META", None)
     address = meta.get("REMOTE_ADDR", "") if meta is not None else ""
     if meta is not None:

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from crm.models import Profile
+from crm.models.outlined import Outlined
 
 
 class Flow(models.Model):
@@ -81,8 +82,10 @@ class FlowVersion(models.Model):
         return f"{self.flow_id} v{self.number}"
 
 
-class Enrollment(models.Model):
+class Enrollment(Outlined):
     """One run of one person through one flow. `due_at` is when the engine has to look at it next."""
+
+    contact_data = {"run_key": "text", "step_state": "data", "context": "data"}
 
     class State(models.TextChoices):
         ACTIVE = "active", _("inside")
@@ -124,8 +127,10 @@ class Enrollment(models.Model):
         ]
 
 
-class Decision(models.Model):
+class Decision(Outlined):
     """One thing a flow decided about one person, with the facts that decided it."""
+
+    contact_data = {"detail": "data"}
 
     enrollment = models.ForeignKey(Enrollment, models.CASCADE, related_name="decisions", null=True)
     flow = models.ForeignKey(Flow, models.CASCADE, related_name="+")

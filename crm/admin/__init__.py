@@ -3,6 +3,7 @@
 from crm.admin import (
     alerts,
     api_keys,
+    audit,
     computed,
     connections,
     consent,
@@ -12,6 +13,7 @@ from crm.admin import (
     places,
     products,
     profiles,
+    retention,
     sync_runs,
     topics,
     written_records,
@@ -20,6 +22,7 @@ from crm.admin import (
 __all__ = [
     "alerts",
     "api_keys",
+    "audit",
     "computed",
     "connections",
     "consent",
@@ -29,6 +32,7 @@ __all__ = [
     "places",
     "products",
     "profiles",
+    "retention",
     "sync_runs",
     "topics",
     "written_records",

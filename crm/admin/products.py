@@ -32,6 +32,7 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
     """What the CRMs say; a hand-made change lasts until the CRM's record changes."""
 
     table = ProductTable
+    contacts = False
     export_permission = "crm.export_product"
     imported = "products"
     actions = ["export_chosen"]

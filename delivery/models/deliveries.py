@@ -6,16 +6,19 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from crm.models import Device, Profile
+from crm.models.outlined import Outlined
 from delivery.models.messages import Message
 
 
-class Delivery(models.Model):
+class Delivery(Outlined):
     """One message to one person, for one cause.
 
     `cause` is derived from what asked for it (such as "flow:<enrollment>:<step>:<pass>"), so asking twice
     makes one row. `due_at` is when to look at it next while it waits; `lease_until` is how long the worker
     that took it may be silent before another one takes over.
     """
+
+    contact_data = {"context": "data", "content": "data"}
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -87,11 +90,13 @@ class Delivery(models.Model):
         return f"{self._meta.verbose_name} {self.pk}"
 
 
-class Attempt(models.Model):
+class Attempt(Outlined):
     """One call to a provider for one delivery and one device.
 
     Written as `started` before the call: a row that stays so tells that the outcome is unknown.
     """
+
+    contact_data = {"detail": "text"}
 
     class Outcome(models.TextChoices):
         STARTED = "started", _("started")
