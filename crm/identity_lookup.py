@@ -8,7 +8,7 @@ import msgspec
 from django.db import connection
 
 from crm import identity_rules
-from crm.identity import ORDER, Reference
+from crm.identity import Reference
 from crm.identity_rules import Name, Rules
 from crm.pg import text_array
 
@@ -52,8 +52,6 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
             unseen.add(profile_id)
     if version != rules.version:
         return None
-    # Whoever may be found by any name needs no look at the rules.
-    open_to_all = rules.natural and len(rules.open) == len(ORDER)
     found = {}
     for reference, proven in references.items():
         names = _names(reference)
@@ -63,7 +61,7 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
         for name in names:
             if owners.get(name) != owner or (proven and name not in verified):
                 return None
-        if not open_to_all and not _leads(names, verified, proven, rules):
+        if names[0][0] not in rules.open and not _leads(names, verified, proven, rules):
             return None
         found[reference] = owner
     return Found(found, sorted(unseen))

@@ -298,7 +298,6 @@ def _check_properties(properties: msgspec.Raw) -> None:
         detail = _("Properties have at most %(most)d bytes; these have %(count)d.")
         raise Refused("too_large", detail % {"most": MAX_PROPERTIES_BYTES, "count": len(raw)}, "properties")
     try:
-        raw.decode()
         # Whoever reads the log decodes them again: what that refuses would stop every reader for good.
         value = _anything.decode(raw)
         # Only a text with escapes, many brackets or a very long number can hold anything else we refuse.

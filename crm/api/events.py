@@ -53,7 +53,11 @@ class EventsView(EventListing, BrowserAccess, ApiView):
         tags=["events"],
         summary="Record events",
         description="Each event is judged alone: a bad one is listed in `rejected`, those beside it are stored. "
-        "Repeat a request that got no answer with the same ids and times: nothing is stored twice.",
+        "Repeat a request that got no answer with the same ids and times: nothing is stored twice. An event without a "
+        "time, or with one still to come, gets the time of arrival, and a `clock` that says so. If `sent_at` is more "
+        "than five minutes off our clock, the sender's clock is wrong: all times are moved by as much. A `patch` "
+        "changes the event's profile before the event is stored, in one transaction; from a browser it only fills "
+        "what is empty. Public keys are limited in requests and events per second: 429 says when to go on.",
         request=schemas.Events,
         responses={
             202: OpenApiResponse(schemas.EventsResult, description="Taken; see `rejected` for what was not."),
