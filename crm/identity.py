@@ -114,6 +114,12 @@ class _Plan(msgspec.Struct):
     finding: list[Name]
     proven: bool
 
+    def proves(self, name: Name) -> bool:
+        """Whether it vouches for `name`. A browser's id alone says nobody's name, so whoever uses that browser could
+        still claim any: it is proven only together with a person."""
+        named = self.number is not None or any(kind in _KNOWN for kind, _value in self.names)
+        return self.proven and (name[0] != Identifier.ANONYMOUS_ID or named)
+
 
 class _Conflict(Exception):
     """Another transaction claimed one of our identifiers first, or the rules have changed."""
@@ -280,7 +286,7 @@ class _Resolution:
             if name in self.owner:
                 self._meet(name, target, plan)
             else:
-                self._give(name, target, plan.proven)
+                self._give(name, target, plan.proves(name))
         return target.id
 
     def _surest(self, plan: _Plan) -> _Known | None:
@@ -316,7 +322,7 @@ class _Resolution:
         """A name that somebody has: the profile meant, a visitor who turns out to be that person, or another one."""
         other = self.profiles[self._now(self.owner[name])]
         if other.id == target.id:
-            if plan.proven and name not in self.verified:
+            if plan.proves(name) and name not in self.verified:
                 self.verified.add(name)
                 if name in self.claimed:
                     self.claimed[name] = True

@@ -10,6 +10,7 @@ from django.db import connection
 from crm import identity_rules
 from crm.identity import Reference
 from crm.identity_rules import Name, Rules
+from crm.models import Identifier
 from crm.pg import text_array
 
 _ID = ":id"  # in place of a kind, for a profile that is named by our own number
@@ -58,8 +59,10 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
         owner = owners.get(names[0])
         if owner is None:
             return None
+        # A browser's id alone is never proven (identity.resolve).
+        proves = proven and names[0][0] != Identifier.ANONYMOUS_ID
         for name in names:
-            if owners.get(name) != owner or (proven and name not in verified):
+            if owners.get(name) != owner or (proves and name not in verified):
                 return None
         if names[0][0] not in rules.open and not _leads(names, verified, proven, rules):
             return None

@@ -152,6 +152,21 @@ class TestWhoReadsIt:
         Identifier.objects.filter(value=BROWSER).update(verified=True)
         assert len(inbox(browser, anonymous_id=BROWSER)) == 1
 
+    def test_a_browser_that_a_server_knew_before_its_visitor_claimed_a_name_opens_nothing(
+        self, browser
+    ) -> None:
+        server = Caller(api_keys.create("server", ["write"])[1])
+        ada = world.person(channels=["inapp"])
+        Identifier.objects.create(kind="email", value=ada.email, profile=ada)
+        server.post("events/", {"events": [{"name": "looked", "profile": {"anonymous_id": BROWSER}}]})
+        claim = {"anonymous_id": BROWSER, "email": ada.email}
+        browser.post("events/", {"events": [{"name": "looked", "profile": claim}]})
+        assert Identifier.objects.get(value=BROWSER).profile_id == ada.pk
+        sent(ada)
+        assert inbox(browser, anonymous_id=BROWSER) == []
+        server.post("events/", {"events": [{"name": "logged_in", "profile": claim}]})
+        assert len(inbox(browser, anonymous_id=BROWSER)) == 1
+
     def test_a_click_opens_nothing(self, browser) -> None:
         from delivery import clicks
 
