@@ -296,6 +296,7 @@ UNFOLD = {
                 "separator": True,
                 "items": [
                     _model(_("Profiles"), "group", "crm.profile"),
+                    _model(_("Possible duplicates"), "join_inner", "crm.identityconflict"),
                     _model(_("Segments"), "filter_alt", "campaigns.segment"),
                     _model(_("Computed attributes"), "calculate", "crm.computedattribute"),
                     _model(_("Events"), "bolt", "crm.event"),
@@ -344,6 +345,7 @@ UNFOLD = {
                 "collapsible": True,
                 "items": [
                     _model(_("API keys"), "key", "crm.apikey"),
+                    _model(_("Identity rules"), "fingerprint", "crm.identityrules"),
                     _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
                     _model(_("Topics"), "label", "crm.topic"),
                     _model(_("Channels' terms"), "handshake", "crm.channelterms"),

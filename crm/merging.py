@@ -76,6 +76,21 @@ def retried(work: Callable[[], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
+def joined_with_oldest(pairs: Sequence[Pair]) -> list[Pair]:
+    """The merges that make one profile of those that hang together by these pairs: the oldest one stays."""
+    root: dict[int, int] = {}
+
+    def find(profile_id: int) -> int:
+        while root.get(profile_id, profile_id) != profile_id:
+            profile_id = root[profile_id]
+        return profile_id
+
+    for one, other in pairs:
+        older, newer = sorted((find(one), find(other)))
+        root[newer] = older
+    return [(profile_id, find(profile_id)) for profile_id in root if find(profile_id) != profile_id]
+
+
 def winners(ids: Collection[int]) -> dict[int, int]:
     """The profiles that these merged ones are part of now."""
     if not ids:
