@@ -1,0 +1,83 @@
+"""Faults while events come in: a killed process, a broker that is down, a month without a partition."""
+
+import json
+import os
+import random
+import signal
+import uuid
+
+import pytest
+from django.db import connection
+
+from crm import ingest, partitions, wake
+from crm.models import Event, Profile
+from tests.crm.test_ingest import NOW, event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SIZE = 20
+
+
+def body(number):
+    rows = [
+        event(
+            id=str(uuid.uuid4()),
+            occurred_at="2026-10-31T10:00:00Z",
+            profile={"external_id": f"p{(number * 7 + index) % 30}"},
+            patch={"attributes": {"n": number}} if number % 3 == 0 else None,
+        )
+        for index in range(SIZE)
+    ]
+    return json.dumps({"events": rows}).encode()
+
+
+def take_until_killed(bodies, after):
+    """Take bodies in a process of its own, which is killed while it takes the one after `after` answered ones."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            connection.connection = None  # the parent's; psycopg knows that it is not ours to close
+            for each in bodies:
+                ingest.ingest(each, "test", NOW)
+                os.write(writing, b".")
+        finally:
+            os._exit(0)
+    os.close(writing)
+    for _ in range(after):
+        assert os.read(reading, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    answered = after + len(os.read(reading, 1000))
+    os.close(reading)
+    return answered
+
+
+def test_a_killed_process_leaves_whole_requests_and_what_it_answered():
+    chance = random.Random(4)
+    bodies = [body(number) for number in range(60)]
+    done = 0
+    for _ in range(3):
+        done += take_until_killed(bodies[done:], chance.randrange(3, 15))
+        stored = Event.objects.count()
+        assert stored % SIZE == 0
+        assert done * SIZE <= stored <= (done + 1) * SIZE
+    again = [ingest.ingest(each, "test", NOW) for each in bodies]
+    assert stored + sum(result.accepted for result in again) == Event.objects.count() == len(bodies) * SIZE
+    assert Profile.objects.count() == 30
+    assert not Event.objects.exclude(profile__in=Profile.objects.all()).exists()
+
+
+def test_a_broker_that_is_down_costs_nothing(monkeypatch):
+    def down(*task, **options):
+        raise ConnectionError
+
+    monkeypatch.setattr(wake.current_app, "send_task", down)
+    assert ingest.ingest(body(1), "test", NOW).accepted == SIZE
+
+
+def test_a_month_without_a_partition_gets_one():
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS crm_event_y2026m10")
+    partitions.forget()
+    assert ingest.ingest(body(1), "test", NOW).accepted == SIZE
+    assert Event.objects.filter(occurred_at__year=2026, occurred_at__month=10).count() == SIZE
