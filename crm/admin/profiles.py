@@ -90,7 +90,9 @@ class ProfileForm(forms.ModelForm):
             if not value:
                 self._refuse("", _("Give an email, a phone or a customer number, to know this person by."))
                 return data
-            [self.outcome] = profiles.upsert([profiles.Row(kind, value, patch)], _SOURCE).outcomes
+            # Whoever enters a person by hand vouches that they are here again, should they have been erased.
+            rows = [profiles.Row(kind, value, patch)]
+            [self.outcome] = profiles.upsert(rows, _SOURCE, returning=True).outcomes
             if self.outcome.state == profiles.REJECTED:
                 self._refuse(self.outcome.field, self.outcome.detail)
         return data

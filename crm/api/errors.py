@@ -38,8 +38,9 @@ class ApiError(exceptions.APIException):
 
 
 def rejected(rejection: Rejection) -> ApiError:
-    """The answer to a request whose only row can't be taken: 409 when a name is somebody else's, else 400."""
-    conflict = rejection.code.endswith("_taken") or rejection.code.startswith("duplicate_")
+    """The answer to a request whose only row can't be taken: 409 where a name is somebody else's or erased, else 400."""
+    code = rejection.code
+    conflict = code.endswith("_taken") or code.startswith("duplicate_") or code == "erased"
     more = {"field": rejection.field} if rejection.field else {}
     return ApiError(409 if conflict else 400, rejection.code, rejection.detail, **more)
 

@@ -46,7 +46,7 @@ class ErasingMixin:
     )
     def delete(self, request: Request, pk: int) -> HttpResponse:
         """Erase; a profile that was merged names the other one in a 404."""
-        crms = _flag(request, "crms")
+        crms = flag(request, "crms")
         profile = _person(pk)
         audit.record(request, "profile.erased", profile, crms=crms)
         privacy.erase([profile.pk], "request", crms=crms)
@@ -102,7 +102,8 @@ def download(profile: Profile) -> StreamingHttpResponse:
     return response
 
 
-def _flag(request: Request, name: str) -> bool:
+def flag(request: Request, name: str) -> bool:
+    """A query parameter that is true or false; default false."""
     text = request.GET.get(name, "false").lower()
     if text not in ("true", "false"):
         raise ApiError(400, "invalid_value", _("Give true or false."), field=name)

@@ -9,14 +9,15 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from crm import normalise, profiles
+from crm import audit, normalise, profiles
 from crm.api import filters, paging, schemas
 from crm.api.auth import READ, WRITE
 from crm.api.errors import ApiError, rejected
-from crm.api.privacy import ErasingMixin
+from crm.api.privacy import ErasingMixin, flag
 from crm.api.profile_json import READS, as_json, check_filters, complete, hides
 from crm.api.views import ApiView, decoded, encoded
 from crm.ingest import Rejected
@@ -61,6 +62,9 @@ _ADA_STORED = {
     ],
 }
 _READS = "A key that may not read gets the number and the state alone."
+RETURNING = OpenApiParameter(
+    "returning", OpenApiTypes.BOOL, description="The person, who was erased once, came back by themselves."
+)
 PROFILE_ID = OpenApiParameter(
     "id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH, description="Our number of the profile."
 )
@@ -150,7 +154,9 @@ class ProfilesView(ApiView):
         operation_id="profiles_upsert",
         tags=["profiles"],
         summary="Create or change one profile",
-        description=_READS,
+        description="Whoever was erased does not come back by an import: their names are refused with the code "
+        f"`erased`. `returning=true` says that the person came back themselves and begins anew. {_READS}",
+        parameters=[RETURNING],
         request=schemas.ProfileInput,
         responses={
             200: OpenApiResponse(
@@ -171,9 +177,12 @@ class ProfilesView(ApiView):
             row = profiles.row(self.parsed(request, dict[str, Any]))
         except Rejection as rejection:
             raise rejected(rejection) from rejection
-        [outcome] = profiles.upsert([row], _SOURCE).outcomes
+        returning = flag(request, "returning")
+        [outcome] = profiles.upsert([row], _SOURCE, returning=returning).outcomes
         if outcome.state == profiles.REJECTED:
             raise rejected(Rejection(outcome.code, outcome.field, outcome.detail))
+        if returning and outcome.state == profiles.CREATED:
+            audit.record(request, "profile.returned", ("crm.profile", outcome.profile_id))
         return _changed(request, outcome)
 
 

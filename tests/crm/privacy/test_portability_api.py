@@ -60,6 +60,30 @@ def test_erasing_twice_is_the_same_as_once(client, person):
     assert AuditEntry.objects.filter(action="profile.erased", object_id=str(person.pk)).count() == 2
 
 
+def test_no_import_brings_anybody_back_but_they_may_return(client, person):
+    headers = bearer("read", "write")
+    client.delete(f"/api/v1/profiles/{person.pk}/", headers=headers)
+    ada, bob = {"email": "Ada@Example.com", "city": "London"}, {"email": "bob@example.com"}
+
+    def post(path: str, body: dict) -> dict:
+        answer = client.post(f"/api/v1/{path}", body, content_type="application/json", headers=headers)
+        return {"status": answer.status_code, **answer.json()}
+
+    refused = post("profiles/", ada)
+    assert (refused["status"], refused["error"]["code"]) == (409, "erased")
+    bulk = post("profiles/bulk/", {"profiles": [ada, bob]})
+    assert bulk["created"] == 1
+    assert [(row["index"], row["code"]) for row in bulk["rejected"]] == [(0, "erased")]
+    events = post("events/", {"events": [{"profile": {"email": ada["email"]}, "name": "seen"}]})
+    assert events["rejected"][0]["code"] == "erased"
+    assert not Profile.objects.filter(email="ada@example.com").exists()
+    back = post("profiles/?returning=true", ada)
+    assert back["status"] == 201
+    assert back["id"] != person.pk
+    assert AuditEntry.objects.get(action="profile.returned").object_id == str(back["id"])
+    assert post("profiles/", ada)["status"] == 200
+
+
 def test_commands(person, tmp_path):
     path = tmp_path / "person.zip"
     call_command("export_person", person.pk, path)
