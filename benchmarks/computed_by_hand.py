@@ -53,7 +53,8 @@ BY_HAND = [
         "visit", f"extract(hour FROM e.occurred_at AT TIME ZONE {_ZONE})::float8", "number", 90, _PEOPLE
     ),
     (
-        "SELECT profile_id, CASE WHEN day >= current_date - 1 THEN length ELSE 0 END, NULL::text, NULL::timestamptz FROM ("
+        "SELECT profile_id, CASE WHEN day >= current_date - 1 THEN length ELSE 0 END, NULL::text, NULL::timestamptz"
+        " FROM ("
         "SELECT DISTINCT ON (profile_id) profile_id, length, day FROM ("
         "SELECT profile_id, count(*) AS length, max(day) AS day FROM ("
         "SELECT profile_id, day, day - (row_number() OVER (PARTITION BY profile_id ORDER BY day))::int AS run FROM ("
