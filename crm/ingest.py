@@ -141,7 +141,7 @@ def _write_plainly(rows: list[Row], source: str, now: datetime) -> int:
     whose = found.profiles
     for row in rows:
         row.profile_id = whose[row.reference]
-    _fill_gaps(rows)
+    _fill_gaps(rows, source, now)
     fresh, every_id_dated = _first_time(rows, now)
     stored = _insert(fresh, source, every_id_dated)
     if stored:
@@ -235,7 +235,7 @@ class _Careful:
 
     def _store_all(self) -> int:
         self._leave_out_closed()
-        _fill_gaps(self.rows)
+        _fill_gaps(self.rows, self.source, self.now)
         fresh, every_id_dated = _first_time(self.rows, self.now)
         stored = self._insert(fresh, every_id_dated)
         if stored:
@@ -306,7 +306,7 @@ def _insert(rows: list[Row], source: str, every_id_dated: bool) -> int:
         return cursor.rowcount
 
 
-def _fill_gaps(rows: list[Row]) -> None:
+def _fill_gaps(rows: list[Row], source: str, now: datetime) -> None:
     """Take the traits of `identified` events."""
     found = []
     for row in rows:
@@ -315,7 +315,7 @@ def _fill_gaps(rows: list[Row]) -> None:
             if isinstance(given, dict):
                 found.append((row.profile_id, traits.taken(given)))
     if found:
-        traits.fill_gaps(found)
+        traits.fill_gaps(found, source, now)
 
 
 def _touch(profile_ids: Sequence[int], now: datetime) -> None:
