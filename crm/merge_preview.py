@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 from django.db.models import Count
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from crm import combining, masking
 from crm.models import Consent, Device, Event, Identifier, Profile
@@ -32,7 +32,7 @@ class Fact(msgspec.Struct):
     @property
     def differs(self) -> bool:
         """Whether something is given up."""
-        return self.loser not in (None, "", self.after)
+        return self.kind not in NAMES and self.loser not in (None, "", self.after)  # names move
 
 
 class Preview(msgspec.Struct):
@@ -48,7 +48,6 @@ class Preview(msgspec.Struct):
 
 # Of layers above: how much of theirs these profiles have.
 _counters: list[Callable[[Sequence[int]], list[Line]]] = []
-SOURCES = {True: gettext_lazy("proven"), False: gettext_lazy("claimed")}
 
 
 def register(counter: Callable[[Sequence[int]], list[Line]]) -> None:
@@ -91,7 +90,7 @@ def preview(loser_id: int, winner_id: int) -> Preview:
 def _facts(loser: Profile, winner: Profile) -> list[Fact]:
     facts = [
         _fact(
-            str(Profile._meta.get_field(name).verbose_name),
+            capfirst(str(Profile._meta.get_field(name).verbose_name)),
             getattr(loser, name),
             getattr(winner, name),
             name if name in NAMES else "text",

@@ -14,7 +14,7 @@ from unfold.decorators import action, display
 
 from crm import audit, conflicts, masking, merge_preview, merging
 from crm.admin.base import BigTableAdmin, ReadOnly
-from crm.admin.identity_merging import compared, join, may_merge
+from crm.admin.identity_merging import compared, join, may_merge, named
 from crm.models import IdentityConflict, Profile
 
 State = IdentityConflict.State
@@ -144,7 +144,7 @@ class IdentityConflictAdmin(ReadOnly, BigTableAdmin):
             "title": _("Are these one person?"),
             "opts": self.opts,
             "row": row,
-            "why": [(kind, masking.contact(kind, value)) for kind, value in row.names],
+            "why": [named(kind, value) for kind, value in row.names],
             "back": reverse("admin:crm_identityconflict_changelist"),
             "may_merge": may_merge(request),
             "open": row.state == State.OPEN,

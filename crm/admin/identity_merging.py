@@ -15,12 +15,17 @@ from unfold.decorators import display
 
 from crm import audit, masking, merge_preview, merging, unmerging
 from crm.admin.base import BigTableAdmin, ReadOnly
-from crm.models import Profile, ProfileMerge
+from crm.models import Identifier, Profile, ProfileMerge
 
 FOUND = 20  # people that a search shows
 REASONS = {"identified": _("named together"), "crm": _("merged in the CRM"), "admin": _("by hand")}
+KINDS = {
+    Identifier.EXTERNAL_ID: _("customer number"),
+    Identifier.EMAIL: _("email"),
+    Identifier.PHONE: _("phone"),
+    Identifier.ANONYMOUS_ID: _("browser"),
+}
 TABLES = {
-    "crm_identifier": _("Names"),
     "crm_event": _("Events"),
     "crm_device": _("Devices"),
     "crm_consent": _("Consents"),
@@ -42,6 +47,11 @@ def may_merge(request: HttpRequest) -> bool:
     return request.user.has_perm("crm.merge_profile") and request.user.has_perm("crm.view_profile")
 
 
+def named(kind: str, value: str) -> tuple[Any, str]:
+    """An identifier as the reader may see it."""
+    return KINDS.get(kind, kind), masking.contact(kind, value)
+
+
 def join(request: HttpRequest, loser: int, winner: int) -> bool:
     """Merge the one into the other; whether both were there."""
     if Profile.objects.filter(pk__in=[loser, winner]).count() < 2 or loser == winner:
@@ -55,7 +65,8 @@ def compared(found: merge_preview.Preview) -> dict[str, Any]:
     """What the side-by-side table of a preview shows."""
     held: dict[int, list[tuple[str, str, bool]]] = {found.loser.pk: [], found.winner.pk: []}
     for profile_id, kind, value, verified in found.names:
-        held[profile_id].append((kind, masking.contact(kind, value), verified))
+        sure = verified or kind == Identifier.ANONYMOUS_ID
+        held[profile_id].append((*named(kind, value), sure))
     return {
         "loser": found.loser,
         "winner": found.winner,
@@ -201,8 +212,8 @@ class ProfileMergeAdmin(ReadOnly, BigTableAdmin):
             "winner": winner,
             "back": reverse("admin:crm_profile_change", args=[winner.pk]),
             "why": REASONS.get(plan.merge.reason, plan.merge.reason),
-            "names": [(kind, masking.contact(kind, value)) for kind, value in plan.names],
-            "lost": [(kind, masking.contact(kind, value)) for kind, value in plan.lost],
+            "names": [named(*name) for name in plan.names],
+            "lost": [named(*name) for name in plan.lost],
             "fields": [
                 (
                     name.removeprefix("attributes."),
