@@ -193,7 +193,10 @@ class ComputedAttributeAdmin(ModelAdmin):
             request.POST if request.method == "POST" else None, instance=attribute, initial=initial
         )
         if request.method == "POST":
-            data = form.read(_posted(request))
+            # Where the definition may not be changed it is not posted.
+            data = (
+                form.read(_posted(request)) if "d.kind" in request.POST or not attribute else attribute.config
+            )
             problems = self._save(request, names, form.config(data), attribute)
             if not problems and not names.errors:
                 return redirect("admin:crm_computedattribute_change", names.instance.pk)

@@ -193,6 +193,9 @@ class TestUse:
         client.post(reverse("admin:crm_computedattribute_delete", args=[attribute.pk]), {"post": "yes"})
         attribute.refresh_from_db()
         assert (attribute.name, attribute.config) == ("Orders", COUNT)
+        client.post(change(attribute), {"name": "Orders lately", "slug": "orders"})
+        attribute.refresh_from_db()
+        assert (attribute.name, attribute.config) == ("Orders lately", COUNT)
 
     def test_what_nothing_uses_can_go(self, client, attribute):
         login(client, "view_computedattribute", "delete_computedattribute")
