@@ -38,7 +38,7 @@ class ApiError(exceptions.APIException):
 
 
 def rejected(rejection: Rejection) -> ApiError:
-    """The answer to a request whose only row can't be taken: 409 where a name is somebody else's or erased, else 400."""
+    """The answer to a request whose only row can't be taken: 409 if a name is another's or erased, else 400."""
     code = rejection.code
     conflict = code.endswith("_taken") or code.startswith("duplicate_") or code == "erased"
     more = {"field": rejection.field} if rejection.field else {}
