@@ -4,7 +4,7 @@ The model is simple: a bag of what was accepted. Whatever the order was, each ac
 somebody; a name is one person's; what a profile shows as its name is its name. Where nothing parts people, an event
 belongs to who has the names it was told with.
 
-NUDGE_INTERLEAVINGS=2000 runs that many examples instead of a few.
+INTERLEAVINGS=2000 runs that many examples instead of a few.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from crm.unmerging import NotUndoable
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 WORKERS = 3
-EXAMPLES = int(os.environ.get("NUDGE_INTERLEAVINGS", "12"))
+EXAMPLES = int(os.environ.get("INTERLEAVINGS", "12"))
 RECORD = "one:contacts"
 PARTING = {"undo", "erase", "upsert"}  # after which a name may be another's, and an event may not
 _round = itertools.count()
