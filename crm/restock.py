@@ -50,7 +50,9 @@ _PEOPLE = f"""
             due.back IS TRUE AND (due.was_in_stock IS NOT NULL OR reason = 'asked')
                 AND (stock_told_at IS NULL OR stock_told_at < due.changed_at - %(quiet)s
                      OR (asks AND asked_at > stock_told_at)) AS back,
-            due.dropped IS TRUE AND (price_told_at IS NULL OR price_told_at < due.changed_at - %(quiet)s
+            -- Who asked after the price had changed has seen it.
+            due.dropped IS TRUE AND coalesce(asks AND asked_at <= due.changed_at OR saves OR views, false)
+                AND (price_told_at IS NULL OR price_told_at < due.changed_at - %(quiet)s
                      OR (asks AND asked_at > price_told_at)) AS dropped
         FROM (
             SELECT *, CASE WHEN asks THEN 'asked' WHEN saves THEN 'saved' WHEN views THEN 'viewed' END AS reason

@@ -39,7 +39,7 @@ OURS = {
     "profile_unmerged": ("call_split", gettext_lazy("Visitor %(merged)s was parted from this person again")),
     "profile_erased": ("person_off", gettext_lazy("Everything about this person was erased")),
     "back_in_stock": ("inventory", gettext_lazy("Back in stock: %(product)s")),
-    "price_dropped": ("trending_down", gettext_lazy("Cheaper: %(product)s, %(was)s → %(now)s")),
+    "price_dropped": ("trending_down", gettext_lazy("Cheaper: %(product)s, %(now)s instead of %(was)s")),
     "entered_place": ("location_on", gettext_lazy("Came into %(name)s")),
 }
 STATES = {

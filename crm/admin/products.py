@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 from django.contrib import admin, messages
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -13,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from crm import catalogue, interest
 from crm.admin.base import BigTableAdmin, pretty
@@ -50,6 +53,7 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
         *("url", "image_url", "description", "shown_attributes", ("source", "updated_at")),
     ]
     readonly_fields = ["shown_attributes", "source", "updated_at"]
+    formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     change_form_before_template = "admin/crm/product/about.html"
 
     @display(description=_("product"), ordering="name", header=True)
@@ -85,6 +89,12 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
     def shown_attributes(self, product: Product) -> str:
         """As indented JSON."""
         return pretty(product.attributes)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Room for the description."""
+        if db_field.name == "description":
+            kwargs["widget"] = UnfoldAdminTextareaWidget(attrs={"rows": 4})
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
         """The number stays: events and messages know the product by it."""
@@ -201,6 +211,7 @@ def written(number: Decimal | None, unit: str = "") -> str:
 class CatalogueSettingsAdmin(ModelAdmin):
     """The one row of settings."""
 
+    formfield_overrides = {ArrayField: {"widget": UnfoldAdminTextInputWidget(attrs={"dir": "ltr"})}}
     fieldsets = [
         (
             _("Who cares for a product"),

@@ -4,6 +4,7 @@ What the layers above know (flows, segments, the story) they bring themselves, f
 """
 
 import re
+from collections import Counter
 from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -34,6 +35,7 @@ from crm.models import (
 
 LEDGER_ROWS = 20
 IDENTIFIERS = 12  # shown at once
+MOSTLY = 3  # facts of one sender, from which on the sender is named once
 ATTRIBUTE = "attributes."
 FACTS = (
     *("email", "phone", "external_id", "first_name", "last_name", "language"),
@@ -98,8 +100,11 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
     identifiers = list(profile.identifiers.order_by("kind", "-created_at", "pk"))
     location = LastLocation.objects.filter(profile=profile).select_related("place").first()
     stays = PersonPlace.objects.filter(profile=profile, inside=True).select_related("place")
+    merges = list(profile.merges.order_by("-merged_at", "-pk"))
     preference = Preference.objects.filter(profile=profile).first()
     timeline = address("admin:profile_timeline", profile.pk)
+    facts, facts_told = _mostly(_facts(profile, names))
+    attributes, attributes_told = _mostly(_attributes(profile, names))
     return {
         "profile": profile,
         "original": profile,
@@ -109,8 +114,10 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "clock": clock(profile),
         "location": location,
         "inside": [stay.place for stay in stays.order_by("-entered_at")],
-        "facts": _facts(profile, names),
-        "attributes": _attributes(profile, names),
+        "facts": facts,
+        "facts_told": facts_told,
+        "attributes": attributes,
+        "attributes_told": attributes_told,
         "computed": [fact for fact in computed.shown(profile.pk) if fact.value is not None],
         "identifiers": [(_kind(row.kind, names), row) for row in identifiers[:IDENTIFIERS]],
         "more_identifiers": [(_kind(row.kind, names), row) for row in identifiers[IDENTIFIERS:]],
@@ -123,13 +130,18 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "devices": [
             (device, browser_name(device)) for device in profile.devices.order_by("state", "-changed_at")
         ],
-        "merges": profile.merges.order_by("-merged_at", "-pk"),
+        "merges": merges,
         "active": Device.State.ACTIVE,
         "timeline_url": timeline,
         "journey_url": address("admin:profile_journey", profile.pk),
         "segments_url": address("admin:profile_segments", profile.pk),
         "actions": _actions(request, profile, may_change),
-        "unmerge_url": _permitted(request, "crm.merge_profile", "admin:crm_profile_unmerge", profile.pk),
+        "preferences_url": _permitted(
+            request, "crm.change_preference", "admin:delivery_preferencepage_open", profile.pk
+        ),
+        "unmerge_url": _permitted(request, "crm.merge_profile", "admin:crm_profile_unmerge", merges[0].pk)
+        if merges
+        else "",
     }
 
 
@@ -217,12 +229,20 @@ def _attributes(profile: Profile, names: dict[str, str]) -> list[Fact]:
     ]
 
 
+def _mostly(facts: list[Fact]) -> tuple[list[Fact], str]:
+    """The facts, and who told most of them, if that is worth saying once for all; those then say nothing."""
+    told, times = (Counter(fact.told for fact in facts if fact.told).most_common(1) or [("", 0)])[0]
+    if times < MOSTLY or times * 2 <= sum(bool(fact.told) for fact in facts):
+        return facts, ""
+    return [fact._replace(told="") if fact.told == told else fact for fact in facts], told
+
+
 def _plain(value: Any) -> Any:
     return {True: _("yes"), False: _("no")}[value] if isinstance(value, bool) else value
 
 
 def _told(profile: Profile, name: str, names: dict[str, str]) -> str:
-    """Such as "Salesforce (contacts), 3 days ago"."""
+    """Such as "Salesforce: contacts, 3 days ago"."""
     told = profile.sources.get(name)
     if not isinstance(told, list) or len(told) != 2:
         return ""
@@ -240,7 +260,7 @@ def _sender(source: str, names: dict[str, str]) -> str:
     if slug == "crm" and rest in names:
         return names[rest]
     if slug in names:
-        return f"{names[slug]} ({rest})" if rest else names[slug]
+        return f"{names[slug]}: {rest}" if rest else names[slug]
     return source
 
 

@@ -1,14 +1,16 @@
 """One person's story."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
-from analytics.reports.timeline import timeline
-from campaigns.models import Decision, Enrollment, Flow, FlowVersion
+from analytics.reports.journey import after, journey
+from analytics.reports.timeline import GROUPS, timeline
+from campaigns.flows.definition import parse
+from campaigns.models import Decision, Enrollment, Flow, FlowVersion, Segment, SegmentMembership
 from crm import consent, log
 from tests.analytics import world
 from tests.analytics.world import NOW
@@ -148,3 +150,126 @@ class TestPage:
         assert client.get(url(ann)).status_code == 403
         client.logout()
         assert client.get(url(ann)).status_code == 302
+
+    def test_days_and_times_are_the_persons_own(self, viewer):
+        late = datetime(2026, 11, 1, 20, 30, tzinfo=UTC)
+        person = world.person(timezone="Asia/Tokyo")
+        world.happens(person, "product_viewed", late)
+        text = viewer.get(url(person)).content.decode()
+        assert "Nov. 2, 2026" in text
+        assert "5:30 a.m." in text
+        assert "Asia/Tokyo" in text
+
+
+class TestGroups:
+    def test_each_line_is_in_the_groups_it_belongs_to_and_pages_stay_in_one(self, viewer, ann):
+        flow = Flow.objects.create(slug="f", name="F")
+        wanted = world.message()
+        waits = world.delivery(wanted, ann, "queued")
+        world.delivery(wanted, ann, "deferred", reason="quiet hours")
+        world.happens(ann, "product_viewed", product="Cup")
+        world.happens(ann, "message_sent", message="welcome", delivery=waits.pk)
+        world.happens(ann, "consent_changed", key="webpush", state="subscribed", source="sdk")
+        world.happens(ann, "price_dropped", sku="Cup", price=9, old_price=10, currency="EUR", reason="saved")
+        Decision.objects.create(flow=flow, profile=ann, kind="not_entered", detail={"event": "x"}, at=NOW)
+        Decision.objects.create(flow=flow, profile=ann, kind="wait:wait", detail={}, at=NOW)
+
+        def names(only):
+            return sorted(entry.name for entry in timeline(ann.pk, only=only).entries)
+
+        assert names("did") == ["product_viewed"]
+        assert names("messages") == ["message_deferred", "message_queued", "message_sent"]
+        assert names("refused") == ["message_deferred", "not_entered"]
+        assert names("flows") == ["not_entered", "price_dropped", "wait:wait"]
+        assert names("consent") == ["consent_changed"]
+        assert len(names("all")) == 7
+        titles = [entry.title for entry in timeline(ann.pk).entries]
+        assert "Looked at Cup" in titles
+        assert "Cheaper: Cup, €9.00 instead of €10.00" in titles
+        for name in GROUPS:
+            assert viewer.get(url(ann), {"only": name}).status_code == 200
+        assert viewer.get(url(ann), {"only": "nothing"}).status_code == 400
+
+    def test_a_cursor_keeps_its_group(self, viewer, ann):
+        for number in range(60):
+            world.happens(ann, "product_viewed", NOW + number * HOUR, product=f"Cup {number}")
+            world.happens(ann, "consent_changed", NOW + number * HOUR, key="webpush", state="subscribed")
+        first = viewer.get(url(ann), {"only": "did"}).content.decode()
+        assert "only=did" in first.partition("timeline-earlier")[2]
+        assert "consent_changed" not in first
+
+    def test_odd_properties_break_no_line(self, ann):
+        for name in (
+            "purchase",
+            "cart_updated",
+            "page_viewed",
+            "search",
+            "location",
+            "price_dropped",
+            "product_viewed",
+        ):
+            for odd in (
+                {},
+                {"items": 5, "total": "x", "currency": 7},
+                {"items": [1, {"name": 3}], "total": 1e300},
+            ):
+                world.happens(ann, name, **odd)
+        assert len(timeline(ann.pk).entries) == 21
+
+
+STEPS = [
+    {"key": "a", "kind": "wait", "config": {"amount": 1, "unit": "days"}},
+    {
+        "key": "s",
+        "kind": "split",
+        "config": {"name": "Which?"},
+        "branches": [
+            {"name": "one", "steps": [{"key": "b", "kind": "message", "config": {"message": "welcome"}}]},
+            {"name": "two", "steps": [{"key": "x", "kind": "exit", "config": {}}]},
+        ],
+    },
+    {"key": "c", "kind": "wait", "config": {"amount": 2, "unit": "hours"}},
+]
+
+
+class TestJourney:
+    def test_what_comes_after_a_step(self):
+        steps = parse({"steps": STEPS}).steps
+        found = {
+            key: tuple(step and step.key for step in after(steps, key))
+            for key in ("a", "s", "b", "x", "c", "?")
+        }
+        assert found == {
+            "a": ("a", "s"),
+            "s": ("s", "c"),
+            "b": ("b", "c"),
+            "x": ("x", None),
+            "c": ("c", None),
+            "?": (None, None),
+        }
+
+    def test_where_they_are_and_what_waits_in_as_many_queries_for_many_runs(
+        self, viewer, ann, django_assert_max_num_queries
+    ):
+        wanted = world.message()
+        for number in range(6):
+            flow = Flow.objects.create(slug=f"f{number}", name=f"Flow {number}")
+            version = FlowVersion.objects.create(
+                flow=flow, number=1, definition={"steps": STEPS}, published_at=NOW
+            )
+            Enrollment.objects.create(
+                flow=flow, version=version, profile=ann, run_key="x", step="b", entered_at=NOW, due_at=NOW
+            )
+        world.delivery(wanted, ann, "queued")
+        segment = Segment.objects.create(slug="s", name="Friends", rule={})
+        SegmentMembership.objects.create(segment=segment, profile=ann, entered_at=NOW)
+        with django_assert_max_num_queries(4):
+            found = journey(ann.pk)
+        assert [(run.here.title, run.next.title) for run in found.inside[:1]] == [
+            ("Message: Welcome", "Wait: 2 hours")
+        ]
+        assert len(found.waiting) == 1
+        text = viewer.get(reverse("admin:profile_journey", args=[ann.pk])).content.decode()
+        assert "Flow 5" in text
+        text = viewer.get(reverse("admin:profile_segments", args=[ann.pk])).content.decode()
+        assert "Friends" in text

