@@ -22,8 +22,14 @@ class _Visitor(msgspec.Struct):
     profile: identity.Reference
 
 
+class VisitorSchema(schemas.Reference):
+    """Names of one person, of which an empty one counts as none."""
+
+    email = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+
+
 class InboxRequestSchema(serializers.Serializer):
-    profile = schemas.Reference()
+    profile = VisitorSchema()
 
 
 class InAppMessageSchema(serializers.Serializer):
