@@ -11,6 +11,7 @@ from campaigns.models import Broadcast
 from campaigns.segments import compiler, evaluate, grammar
 from crm.models import Consent, Device
 from crm.rules.sql import Sql, sql
+from delivery import channels
 from delivery.models import Delivery
 
 TIMEOUT_MS = 5_000
@@ -83,18 +84,22 @@ def reach(broadcast: Broadcast, now: datetime | None = None) -> Reach:
     """
     rule = grammar.parse(broadcast.segment.rule)
     audience = compiler.ids(rule, compiler.query(rule, now))
+    known = channels.everything().get(broadcast.channel)
     statement = sql(
         "SELECT count(*), count(*) FILTER (WHERE agreed), count(*) FILTER (WHERE agreed AND {}) FROM ("
-        " SELECT a.id, EXISTS (SELECT FROM crm_consent c WHERE c.profile_id = a.id AND c.kind = {} AND c.key = {}"
-        " AND c.state = {}) AND NOT EXISTS (SELECT FROM crm_consent t WHERE t.profile_id = a.id AND t.kind = {}"
-        " AND t.key = {} AND t.state = {}) AS agreed FROM ({}) AS a) AS people",
+        " SELECT a.id, coalesce((SELECT c.state = {} FROM crm_consent c WHERE c.profile_id = a.id AND c.kind = {}"
+        " AND c.key = {}), {}) AND coalesce((SELECT t.state = {} FROM crm_consent t WHERE t.profile_id = a.id"
+        " AND t.kind = {} AND t.key = {}), NOT EXISTS (SELECT FROM crm_topic WHERE slug = {} AND needs_yes))"
+        " AS agreed FROM ({}) AS a) AS people",
         _has_address(broadcast.channel),
+        Consent.State.SUBSCRIBED.value,
         Consent.Kind.CHANNEL.value,
         broadcast.channel,
+        known is not None and not known.opt_in,
         Consent.State.SUBSCRIBED.value,
         Consent.Kind.TOPIC.value,
         broadcast.message.topic,
-        Consent.State.UNSUBSCRIBED.value,
+        broadcast.message.topic,
         audience,
     )
     with evaluate.limits(TIMEOUT_MS), connection.cursor() as cursor:

@@ -21,8 +21,8 @@ def compile_all(source: Path, target: Path) -> int:
         if made.exists() and made.stat().st_mtime_ns == stamp:
             continue
         made.parent.mkdir(parents=True, exist_ok=True)
-        with written.open("rb") as file:
-            catalogue = read_po(file, locale=written.parts[-3])
+        with written.open("rb") as words:
+            catalogue = read_po(words, locale=written.parts[-3])
         with tempfile.NamedTemporaryFile(dir=made.parent, delete=False) as file:
             write_mo(file, catalogue)
         os.utime(file.name, ns=(stamp, stamp))

@@ -68,7 +68,7 @@ def take(wanted: Sequence[Wanted], now: datetime) -> dict[int, datetime]:
     if not first:
         return {}
     with connection.cursor() as cursor:
-        values = {"now": now, "wanted": msgspec.json.encode(list(first.values())).decode()}
+        values: dict[str, Any] = {"now": now, "wanted": msgspec.json.encode(list(first.values())).decode()}
         cursor.execute(_TAKE, values)
         taken = {row[0] for row in cursor.fetchall()}
         refused = [each for each in wanted if each.delivery_id not in taken]

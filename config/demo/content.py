@@ -7,6 +7,7 @@ from django.templatetags.static import static
 from campaigns.flows import publish
 from campaigns.models import Broadcast, Flow, Segment
 from campaigns.segments import grammar
+from crm.models import Topic
 from delivery.models import Message, MessageContent
 
 WELCOME, CART = "welcome-series", "abandoned-cart"
@@ -166,6 +167,21 @@ FLOWS: dict[str, tuple[str, str, dict]] = {
 }
 
 
+# Topic -> name and description by locale.
+TOPICS: dict[str, dict[str, tuple[str, str]]] = {
+    "offers": {
+        "": ("Offers", "Discounts and new roasts, about once a week."),
+        "ar": ("العروض", "تخفيضات ومحاصيل جديدة، مرة في الأسبوع تقريباً."),
+        "pl": ("Oferty", "Zniżki i nowe palenia, mniej więcej raz w tygodniu."),
+    },
+    "cart": {
+        "": ("Reminders of your cart", "When something is still waiting in it."),
+        "ar": ("تذكير بسلّتك", "عندما يبقى فيها شيء بانتظارك."),
+        "pl": ("Przypomnienia o koszyku", "Gdy coś w nim jeszcze czeka."),
+    },
+}
+
+
 def exists() -> bool:
     """Whether the demo was filled before; what somebody has changed or deleted since stays so."""
     return Message.objects.filter(slug="welcome").exists()
@@ -173,7 +189,22 @@ def exists() -> bool:
 
 @transaction.atomic
 def create() -> None:
-    """Write messages, segments, a broadcast, and flows that are published but paused."""
+    """Write topics, messages, segments, a broadcast, and flows that are published but paused."""
+    for place, (slug, words) in enumerate(TOPICS.items()):
+        name, description = words[""]
+        Topic.objects.get_or_create(
+            slug=slug,
+            defaults={
+                "name": name,
+                "description": description,
+                "position": place,
+                "translations": {
+                    locale: {"name": name, "description": description}
+                    for locale, (name, description) in words.items()
+                    if locale
+                },
+            },
+        )
     for slug, (name, topic, texts, url, picture) in MESSAGES.items():
         message = Message.objects.create(slug=slug, name=name, topic=topic)
         MessageContent.objects.bulk_create(

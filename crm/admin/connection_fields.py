@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from crm.connectors.base import Connector, Field, ObjectType, Role, Suggestion
-from crm.models import Connection, Product, Profile
+from crm.models import Connection, Product, Profile, Topic
 from crm.sync import mapping as mappings
 from crm.sync.mapping import ConsentRule, Mapping, MappingError, targets
 
@@ -231,10 +231,11 @@ def target_label(role: Role, target: str) -> str:
 
 
 def used_elsewhere(role: Role, kinds: dict[str, type[Connector]]) -> tuple[set[str], set[str]]:
-    """Names that objects of the same role use in any connection: of free targets, and of topics of consent."""
+    """Names that objects of the same role use in any connection: of free targets, and of topics of consent; with
+    all topics there are."""
     prefix = targets(role)[1]
     free: set[str] = set()
-    topics: set[str] = set()
+    topics: set[str] = set(Topic.objects.values_list("slug", flat=True))
     for kind, mapping in Connection.objects.values_list("kind", "mapping"):
         roles = {each.name: each.role for each in kinds[kind].objects} if kind in kinds else {}
         for name, part in mapping.items():

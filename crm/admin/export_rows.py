@@ -178,6 +178,7 @@ class ProfileTable(Table):
             profile.answers = {
                 (held.kind, held.key): held.state == Consent.State.SUBSCRIBED
                 for held in getattr(profile, "held_consents", ())
+                if held.state != Consent.State.PENDING
             }
             profile.record_ids = {}
             for held in getattr(profile, "held_ids", ()):

@@ -186,6 +186,8 @@ def leave(
 
 def asked_by(link: Link) -> set[Question]:
     """The questions that the message asked to confirm which the link came with; none: all that wait."""
+    if link.delivery_id is None:
+        return set()
     context = Delivery.objects.filter(pk=link.delivery_id).values_list("context", flat=True).first()
     event = context.get("event") if isinstance(context, dict) else None
     if not isinstance(event, dict) or event.get("name") != opt_in.REQUESTED:

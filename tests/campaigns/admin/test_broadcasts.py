@@ -12,7 +12,7 @@ from django.utils import timezone
 from campaigns import audience, broadcasts
 from campaigns.admin.broadcasts import TYPED_ABOVE
 from campaigns.models import Broadcast, Segment
-from crm.models import Consent, Device, Profile
+from crm.models import Consent, Device, Profile, Topic
 from delivery.models import Delivery
 
 LIST = "admin:campaigns_broadcast_changelist"
@@ -76,6 +76,11 @@ class TestReach:
         agree(first, "unsubscribed", "topic", "offers")
         agree(second, "subscribed", "topic", "offers")
         assert audience.reach(broadcast).agreed == 2
+        topic = Topic.objects.create(slug="offers", name="Offers", needs_yes=True)
+        assert audience.reach(broadcast).agreed == 1
+        topic.delete()
+        agree(third, "pending", "topic", "offers")
+        assert audience.reach(broadcast).agreed == 1
 
 
 class TestFigures:

@@ -37,7 +37,7 @@ def ann():
 
 def picture(page, name):
     """Keep a screenshot when a folder for them is given."""
-    if folder := os.environ.get("NUDGE_TEST_PICTURES"):
+    if folder := os.environ.get("TEST_PICTURES"):
         page.screenshot(path=Path(folder) / f"preferences-{name}.png", full_page=True)
 
 
