@@ -11,6 +11,7 @@ from crm.computed import backfill, keeping, usage
 from crm.computed.kinds import Kind, parse
 from crm.models import ComputedAttribute
 from crm.rules.errors import RuleError
+from crm.rules.operators import check_json_scalar
 
 MOST = 200
 LONGEST_NAME = 200
@@ -38,9 +39,9 @@ class SlugTaken(Exception):
 def check_name(name: str) -> str:
     """The name without spaces around it. Raises RuleError at `name`."""
     name = name.strip()
-    if not name or len(name) > LONGEST_NAME or "\x00" in name:
+    if not name or len(name) > LONGEST_NAME:
         raise RuleError(_("Give a name of at most %d characters.") % LONGEST_NAME, "name")
-    return name
+    return check_json_scalar(name, "name")
 
 
 def check_slug(slug: str) -> str:

@@ -6,6 +6,7 @@ from campaigns.models import Segment
 from crm.models import ComputedAttribute
 
 COUNT = {"kind": "count", "event": "purchase", "last_days": 90}
+MISSING = {"kind": "missing", "event": "cart", "property": "total"}
 NEW = {"slug": "orders", "name": "Orders", "definition": COUNT}
 PATH = "computed-attributes/"
 
@@ -51,6 +52,12 @@ def test_an_attribute_is_defined_read_changed_and_deleted(writer, reader):
         ),
         ({"definition": {"kind": "missing", **NEW}}, 400, "definition.slug"),
         ({"colour": 1}, 400, ""),
+        ({"name": "a\x00b"}, 400, "name"),
+        ({"definition": {**COUNT, "event": "a\x00b"}}, 400, "definition.event"),
+        ({"definition": {**COUNT, "kind": "sum", "property": "a..b"}}, 400, "definition.property"),
+        ({"definition": {**MISSING, "threshold": 10**400}}, 400, "definition.threshold"),
+        ({"definition": {**MISSING, "threshold": -1}}, 400, "definition.threshold"),
+        ({"definition": {**COUNT, "last_days": 10**30}}, 400, "definition.last_days"),
         ({"slug": "taken"}, 409, "slug"),
     ],
 )
