@@ -1,4 +1,4 @@
-"""Serves the web SDK at /sdk/nudge.js and its service worker at /nudge-sw.js.
+"""Serves the web SDK at /sdk/nudge.js and its service worker at /nudge-sw.js, without what only readers need.
 
 Both have fixed addresses that customers write into their pages, so they are not part of the hashed static files.
 A worker's scope is the folder it is served from, hence the address at the root.

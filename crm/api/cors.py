@@ -20,7 +20,7 @@ class BrowserAccess:
 
     A preflight carries no key, so any site gets its answer. The request itself is refused unless its site is
     ours or one of the key's. Any page may read the answers, refusals included: they hold nothing that the
-    caller did not send, and cookies play no part.
+    caller did not send, but for a visitor's own in-app messages, and cookies play no part.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -120,7 +120,7 @@
   }
 
   function reset() {
-    store.remove(REFERENCE);
+    [REFERENCE, INBOX].forEach(store.remove);
     setAnonymous(uuid());
     emit('reset');
     schedule(300); // moves the push subscription to the new visitor
@@ -360,6 +360,7 @@
 
   // The visitor's messages, newest first.
   async function inbox() {
+    if (store.get(OFF)) return [];
     const body = JSON.stringify({profile: profile()});
     let kept = store.json(INBOX) || {};
     if (kept.body !== body || !(Date.now() - kept.at < FETCH_EVERY)) {
@@ -381,7 +382,7 @@
   }
 
   async function visit() {
-    if (popped || store.get(OFF)) return;
+    if (popped) return;
     const next = (await inbox()).find(({state, style}) => style !== 'inbox' && state !== 'clicked');
     if (!next || popped) return;
     popped = true;
