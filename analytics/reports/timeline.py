@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db.models import Q, QuerySet
@@ -36,7 +36,7 @@ class Group(msgspec.Struct, frozen=True):
         deliveries: states of messages on their way.
     """
 
-    label: str
+    label: Any
     icon: str
     events: tuple[str, ...] | None = ()
     decisions: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from crm import computed, geography
+from crm import computed, geography, unmerging
 from crm.admin.base import pretty
 from crm.admin.connection_fields import CHANNELS
 from crm.models import (
@@ -100,7 +100,7 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
     identifiers = list(profile.identifiers.order_by("kind", "-created_at", "pk"))
     location = LastLocation.objects.filter(profile=profile).select_related("place").first()
     stays = PersonPlace.objects.filter(profile=profile, inside=True).select_related("place")
-    merges = list(profile.merges.order_by("-merged_at", "-pk"))
+    undoable = unmerging.last(profile.pk)
     preference = Preference.objects.filter(profile=profile).first()
     timeline = address("admin:profile_timeline", profile.pk)
     facts, facts_told = _mostly(_facts(profile, names))
@@ -130,7 +130,8 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "devices": [
             (device, browser_name(device)) for device in profile.devices.order_by("state", "-changed_at")
         ],
-        "merges": merges,
+        "merges": profile.merges.order_by("-pk"),
+        "undoable": undoable,
         "active": Device.State.ACTIVE,
         "timeline_url": timeline,
         "journey_url": address("admin:profile_journey", profile.pk),
@@ -139,8 +140,8 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "preferences_url": _permitted(
             request, "crm.change_preference", "admin:delivery_preferencepage_open", profile.pk
         ),
-        "unmerge_url": _permitted(request, "crm.merge_profile", "admin:crm_profile_unmerge", merges[0].pk)
-        if merges
+        "unmerge_url": _permitted(request, "crm.merge_profile", "admin:crm_profile_unmerge", undoable.pk)
+        if undoable
         else "",
     }
 
