@@ -4,11 +4,15 @@ from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Decision, Enrollment, SegmentMembership
+from crm import retention
 from crm.portability import Rows, register, rows
 
 
 def connect() -> None:
     """Called once when the app is ready."""
+    from campaigns.segments import usage
+
+    retention.register_uses(usage.event_uses)
     register("flow_runs", _("Runs through flows."), _runs, "campaigns.enrollment")
     register("flow_decisions", _("What flows decided, and why."), _decisions, "campaigns.decision")
     register("segments", _("Groups this person is in at present."), _segments, "campaigns.segmentmembership")

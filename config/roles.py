@@ -58,7 +58,8 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def wanted(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
     """Those of the permissions' names that the patterns give, in their order."""
-    every, given = list(names), set()
+    every = list(names)
+    given: set[str] = set()
     for pattern in patterns:
         taken = {name for name in every if fnmatchcase(name, pattern.removeprefix("-"))}
         given = given - taken if pattern.startswith("-") else given | taken

@@ -103,7 +103,7 @@ def archive(profile: Profile, now: datetime | None = None) -> Iterator[bytes]:
     now = now or timezone.now()
     pipe = _Pipe()
     files: list[dict[str, Any]] = []
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as target:  # type: ignore[call-overload]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as target:
         for part in parts():
             counted = 0
             with target.open(f"{part.name}.json", "w", force_zip64=True) as file:

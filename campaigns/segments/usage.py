@@ -8,7 +8,9 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Broadcast, Flow, Segment
 from campaigns.segments.computed import PREFIX
+from crm import retention
 from crm.computed.usage import Use
+from crm.rules import moments
 
 
 def uses() -> dict[str, list[Use]]:
@@ -28,6 +30,32 @@ def computed_uses() -> dict[str, list[Use]]:
     found: dict[str, list[Use]] = {}
     _add(found, _computed)
     return found
+
+
+def event_uses() -> dict[str, list[retention.Use]]:
+    """The segments and flows that look back at events, by the event's name, with how many days they do."""
+    found: dict[str, list[retention.Use]] = {}
+
+    def add(data: Any, text: str) -> None:
+        for node in _nodes(data):
+            if node.get("kind") == "event" and isinstance(node.get("name"), str):
+                found.setdefault(node["name"], []).append(retention.Use(text, _days(node.get("within"))))
+
+    for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
+        for definition in (flow.draft, flow.live_version and flow.live_version.definition):
+            # What starts a flow is read as it happens; only the conditions inside look back.
+            add((definition or {}).get("steps"), _("the flow “%s”") % flow.name)
+    for segment in Segment.objects.all():
+        add(segment.rule, _("the segment “%s”") % segment.name)
+    return found
+
+
+def _days(within: Any) -> int | None:
+    """How far back a condition's window reaches, in whole days; None: to the beginning, or to a fixed day."""
+    last = within.get("last") if isinstance(within, dict) else None
+    if not isinstance(last, dict):
+        return None
+    return -(-int(moments.Span(**last).length.total_seconds()) // 86_400)
 
 
 def _add(found: dict[str, list[Use]], named: Callable[[Any], Iterator[str]]) -> None:

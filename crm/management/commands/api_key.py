@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import IntegrityError
 
-from crm import api_keys
+from crm import api_keys, audit
 from crm.models import ApiKey
 
 
@@ -39,11 +39,12 @@ class Command(BaseCommand):
 
     def _create(self, name: str, scope: list[str], origin: list[str], **options: Any) -> None:
         try:
-            _key, text = api_keys.create(name, scope, origin)
+            key, text = api_keys.create(name, scope, origin)
         except ValueError as error:
             raise CommandError(str(error)) from error
         except IntegrityError as error:
             raise CommandError(f"There is a key called {name!r} already; names are used once.") from error
+        audit.record("api_key", "key.created", key, scopes=key.scopes)
         self.stdout.write(text)
 
     def _list(self, **options: Any) -> None:
@@ -56,4 +57,5 @@ class Command(BaseCommand):
     def _revoke(self, name: str, **options: Any) -> None:
         if not api_keys.revoke(name):
             raise CommandError(f"There is no key in force called {name!r}.")
+        audit.record("api_key", "key.revoked", ApiKey.objects.get(name=name))
         self.stdout.write(f"Revoked {name}.")

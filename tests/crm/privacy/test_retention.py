@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.db.models import Sum
 
+from campaigns.models import Segment
 from crm import log, partitions, retention
 from crm.models import ClosedMonth, ComputedAttribute, Event, EventRetention, LogCursor, Profile, Removal
 
@@ -90,5 +91,12 @@ def test_what_looks_further_back_is_named(person):
     assert retention.cut_short("seen", 30) == ["Visits"]
     assert retention.cut_short("", 30) == ["Visits"]
     assert retention.cut_short("seen", 60) == []
+    Segment.objects.create(
+        slug="back",
+        name="Back",
+        rule={"all": [{"kind": "event", "name": "seen", "within": {"last": {"hours": 49}}}]},
+    )
+    assert retention.cut_short("seen", 3) == ["Visits"]
+    assert retention.cut_short("seen", 2) == ["Visits", "the segment “Back”"]
     EventRetention.objects.create(name="seen", days=90)
     assert retention.cut_short("", 30) == []
