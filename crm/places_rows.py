@@ -118,7 +118,10 @@ def _value(name: str, value: Any) -> Any:
     if name == "radius":
         return _within(name, value, 1, LARGEST_RADIUS)
     if name == "cooldown_minutes":
-        return int(_within(name, value, 0, LONGEST_COOLDOWN))
+        minutes = _within(name, value, 0, LONGEST_COOLDOWN)
+        if not minutes.is_integer():
+            raise Rejection("invalid_value", name, _("%(field)s is a whole number.") % {"field": name})
+        return int(minutes)
     if name == "active":
         if not isinstance(value, bool):
             raise Rejection("invalid_type", name, _("active is true or false."))

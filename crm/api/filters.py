@@ -60,6 +60,21 @@ class InstantFilter(django_filters.Filter):
     schema = OpenApiTypes.DATETIME
 
 
+class _BooleanField(forms.CharField):
+    def to_python(self, value):
+        text = super().to_python(value)
+        if text not in ("", "true", "false"):
+            raise forms.ValidationError(_("Write true or false."), code="invalid_value")
+        return {"true": True, "false": False}.get(text)
+
+
+class BooleanFilter(django_filters.Filter):
+    """true or false."""
+
+    field_class = _BooleanField
+    schema = OpenApiTypes.BOOL
+
+
 class TextFilter(django_filters.CharFilter):
     """A text that must be equal, blanks included."""
 
@@ -157,8 +172,6 @@ def parameters(kind: type[Filters]) -> list[OpenApiParameter]:
 def _schema(each: django_filters.Filter) -> Any:
     if found := getattr(each, "schema", None):
         return found
-    if isinstance(each, django_filters.BooleanFilter):
-        return OpenApiTypes.BOOL
     if isinstance(each, django_filters.NumberFilter):
         return OpenApiTypes.NUMBER
     return OpenApiTypes.STR

@@ -5,6 +5,7 @@ from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework.serializers import DateField, EmailField
 
 from crm.api import schemas
 
@@ -27,6 +28,35 @@ class Schema(AutoSchema):
     @property
     def _repeatable(self) -> bool:
         return self.method == "POST" and getattr(self.view, "repeatable", False)
+
+    def _map_serializer_field(
+        self, field: Any, direction: str, bypass_extensions: bool = False
+    ) -> dict[str, Any]:
+        found = super()._map_serializer_field(field, direction, bypass_extensions)
+        if found.get("nullable") and "oneOf" in found:
+            # OpenAPI 3.0 knows `nullable` only beside a type.
+            first, *others = found["oneOf"]
+            found = {**found, "oneOf": [{**first, "nullable": True}, *others]}
+        if direction == "response" or not field.allow_null:
+            return found
+        # An empty text is taken like null.
+        if found.get("minLength") == 1:
+            del found["minLength"]
+        if isinstance(field, EmailField | DateField):
+            found = {"oneOf": [found, {"type": "string", "maxLength": 0}]}
+        return found
+
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        found = super()._get_parameters()
+        for each in found:
+            schema = each["schema"]
+            if (
+                each["in"] == "query"
+                and schema.get("type") == "string"
+                and not {"enum", "format"} & set(schema)
+            ):
+                schema.setdefault("minLength", 1)  # `ApiView` refuses empty ones
+        return found
 
     def _get_response_bodies(self, direction: str = "response") -> dict[str, Any]:
         bodies = super()._get_response_bodies(direction)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import django_filters
 from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -13,7 +12,6 @@ from crm import places, places_rows
 from crm.api import filters, keyed, paging, schemas
 from crm.api.views import encoded
 from crm.models import Place
-from crm.models.places import LARGEST_RADIUS
 
 _STORE = {
     "slug": "old-town",
@@ -46,17 +44,14 @@ class PlaceFields(serializers.Serializer):
     """Fields left out stay as they are. Attributes are merged name by name; null removes one."""
 
     name = serializers.CharField(required=False, max_length=200)
-    kind = serializers.CharField(required=False, max_length=50, help_text=_("Such as store."))
-    latitude = serializers.FloatField(required=False, min_value=-90, max_value=90)
-    longitude = serializers.FloatField(required=False, min_value=-180, max_value=180)
-    radius = serializers.FloatField(
-        required=False, min_value=1, max_value=LARGEST_RADIUS, help_text=_("Metres.")
+    kind = serializers.CharField(
+        required=False, allow_null=True, max_length=50, help_text=_("Such as store.")
     )
-    cooldown_minutes = serializers.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=places_rows.LONGEST_COOLDOWN,
-        help_text=_("Who comes back sooner does not enter anew."),
+    latitude = schemas.Decimal(required=False, help_text=_("-90 to 90."))
+    longitude = schemas.Decimal(required=False, help_text=_("-180 to 180."))
+    radius = schemas.Decimal(required=False, help_text=_("Metres, from 1."))
+    cooldown_minutes = schemas.Decimal(
+        required=False, help_text=_("Whole minutes; who comes back sooner does not enter anew.")
     )
     address = serializers.CharField(required=False, allow_null=True, max_length=500)
     active = serializers.BooleanField(required=False)
@@ -67,7 +62,12 @@ class PlaceInput(PlaceFields):
     """A new place needs name, latitude and longitude."""
 
     slug = serializers.RegexField(
-        "^[-a-zA-Z0-9_]+$", required=False, max_length=100, help_text=_("Made of the name if left out.")
+        "^[-a-zA-Z0-9_]*$",
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        max_length=100,
+        help_text=_("Made of the name if left out."),
     )
 
 
@@ -97,8 +97,8 @@ class PlacePage(serializers.Serializer):
 class PlaceFilters(filters.Filters):
     """What places can be filtered by."""
 
-    kind = django_filters.CharFilter(help_text=_("Exactly, such as store."))
-    active = django_filters.BooleanFilter()
+    kind = filters.TextFilter(help_text=_("Exactly, such as store."))
+    active = filters.BooleanFilter()
     updated_since = filters.InstantFilter(
         field_name="updated_at", lookup_expr="gte", help_text=_("RFC 3339, inclusive.")
     )

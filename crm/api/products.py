@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import django_filters
 from django.http import HttpResponse
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
@@ -47,11 +46,11 @@ class ProductFields(serializers.Serializer):
     """Fields left out stay as they are; null clears one. Attributes are merged name by name."""
 
     name = serializers.CharField(required=False, allow_null=True, max_length=1000)
-    price = serializers.FloatField(
+    price = schemas.Decimal(
         required=False, allow_null=True, help_text=_("Four decimal places; exact if sent as text.")
     )
     currency = serializers.CharField(required=False, allow_null=True, max_length=3, help_text=_("ISO 4217."))
-    stock = serializers.FloatField(
+    stock = schemas.Decimal(
         required=False, allow_null=True, help_text=_("null if nobody counts it; 0 is sold out.")
     )
     category = serializers.CharField(required=False, allow_null=True, max_length=1000)
@@ -63,7 +62,7 @@ class ProductFields(serializers.Serializer):
 
 
 class ProductInput(ProductFields):
-    sku = serializers.CharField(max_length=512, help_text=_("Your product number."))
+    sku = schemas.NumberOrText(max_length=512, help_text=_("Your product number."))
 
 
 class ProductOutput(ProductInput):
@@ -92,9 +91,9 @@ class ProductPage(serializers.Serializer):
 class ProductFilters(filters.Filters):
     """By what an index can find."""
 
-    category = django_filters.CharFilter(help_text=_("Exactly."))
-    active = django_filters.BooleanFilter(help_text=_("Whether it is for sale."))
-    sku = django_filters.CharFilter(help_text=_("Your product number."))
+    category = filters.TextFilter(help_text=_("Exactly."))
+    active = filters.BooleanFilter(help_text=_("Whether it is for sale."))
+    sku = filters.TextFilter(help_text=_("Your product number."))
     updated_since = filters.InstantFilter(
         field_name="updated_at", lookup_expr="gte", help_text=_("RFC 3339, inclusive.")
     )

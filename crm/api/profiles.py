@@ -174,7 +174,7 @@ class ProfilesView(ApiView):
     def post(self, request: Request) -> HttpResponse:
         """Upsert."""
         try:
-            row = profiles.row(self.parsed(request, dict[str, Any]))
+            row = _row(self.parsed(request, dict[str, Any]))
         except Rejection as rejection:
             raise rejected(rejection) from rejection
         returning = flag(request, "returning")
@@ -236,7 +236,7 @@ class BulkView(ApiView):
         refused: list[Rejected] = []
         for index, raw in enumerate(raws):
             try:
-                good.append((index, profiles.row(decoded(bytes(raw), dict[str, Any]))))
+                good.append((index, _row(decoded(bytes(raw), dict[str, Any]))))
             except Rejection as rejection:
                 refused.append(Rejected(index, rejection.code, rejection.detail, rejection.field))
             except ApiError as error:
@@ -303,7 +303,7 @@ class ProfileView(ErasingMixin, ApiView):
             raise ApiError(400, "unknown_field", _("The address says which profile it is."), field="id")
         profile = existing(pk)
         try:
-            row = profiles.row({**sent, "id": profile.pk})
+            row = _row({**sent, "id": profile.pk})
         except Rejection as rejection:
             raise rejected(rejection) from rejection
         [outcome] = profiles.upsert([row], _SOURCE).outcomes
@@ -327,6 +327,18 @@ def existing(pk: int) -> Profile:
         detail = _("This profile was merged into profile %d.") % merge.winner_id
         raise ApiError(404, "merged", detail, merged_into=merge.winner_id)
     raise ApiError(404, "not_found", _("There is no such profile."))
+
+
+def _row(sent: dict[str, Any]) -> profiles.Row:
+    """The row for `profiles.upsert`.
+
+    Raises:
+        Rejection: a field can't be taken.
+    """
+    # A zone nobody knows is left out, whoever sends it; what is no text at all is a mistake of the caller's program.
+    if not isinstance(sent.get("timezone"), str | None):
+        raise Rejection("invalid_type", "timezone", _("timezone must be text."))
+    return profiles.row(sent)
 
 
 def _changed(request: Request, outcome: profiles.Outcome) -> HttpResponse:

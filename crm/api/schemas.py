@@ -1,7 +1,7 @@
 """The shapes of requests and answers, for the OpenAPI document. msgspec does the parsing."""
 
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 MAX_ROWS = 1000
@@ -59,17 +59,38 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 WRITE_ERRORS = (400, 401, 403, 413, 415)
 
 
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class NumberOrText(serializers.CharField):
+    """A name that may be sent as a number, too, as customer and product numbers often are."""
+
+
+@extend_schema_field({"oneOf": [{"type": "number"}, {"type": "string"}]})
+class Decimal(serializers.FloatField):
+    """A number that may be sent as text, too, to be exact."""
+
+
 class Reference(serializers.Serializer):
     """Names of one person; several at once say that they are one person."""
 
-    external_id = serializers.CharField(required=False, help_text=_("Your customer number."))
-    email = serializers.EmailField(required=False)
+    external_id = serializers.CharField(required=False, allow_null=True, help_text=_("Your customer number."))
+    email = serializers.EmailField(required=False, allow_null=True)
     anonymous_id = serializers.CharField(
         required=False,
+        allow_null=True,
         help_text=_("A visitor's id, made by the SDK. Joined to the person once they are known."),
     )
     id = serializers.IntegerField(
-        required=False, help_text=_("Our number of the profile. Not for browser keys.")
+        required=False, allow_null=True, help_text=_("Our number of the profile. Not for browser keys.")
+    )
+    proof = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text=_("Your server's signature of the surest of these names; for browser keys."),
+    )
+    click = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text=_("The token of a message that led here; for browser keys."),
     )
 
 
@@ -85,7 +106,7 @@ class RejectedRow(serializers.Serializer):
 class ProfileFields(serializers.Serializer):
     """Fields left out stay as they are; null clears one. Attributes are merged name by name."""
 
-    external_id = serializers.CharField(required=False, allow_null=True)
+    external_id = NumberOrText(required=False, allow_null=True)
     email = serializers.EmailField(required=False, allow_null=True)
     phone = serializers.CharField(
         required=False, allow_null=True, help_text=_("E.164, such as +48601234567.")
@@ -98,8 +119,8 @@ class ProfileFields(serializers.Serializer):
     )
     country = serializers.CharField(required=False, allow_null=True, help_text=_("ISO 3166, such as PL."))
     city = serializers.CharField(required=False, allow_null=True)
-    latitude = serializers.FloatField(required=False, allow_null=True, min_value=-90, max_value=90)
-    longitude = serializers.FloatField(required=False, allow_null=True, min_value=-180, max_value=180)
+    latitude = Decimal(required=False, allow_null=True, help_text=_("-90 to 90."))
+    longitude = Decimal(required=False, allow_null=True, help_text=_("-180 to 180."))
     birthday = serializers.DateField(required=False, allow_null=True)
     lifecycle_stage = serializers.CharField(required=False, allow_null=True)
     attributes = serializers.DictField(required=False, help_text=_("Your own fields: any JSON values."))
@@ -108,10 +129,14 @@ class ProfileFields(serializers.Serializer):
 class Event(serializers.Serializer):
     """One thing that a person did."""
 
-    id = serializers.UUIDField(required=False, help_text=_("Sending the same id again stores nothing twice."))
+    id = serializers.UUIDField(
+        required=False, allow_null=True, help_text=_("Sending the same id again stores nothing twice.")
+    )
     name = serializers.CharField(max_length=100)
     profile = Reference()
-    occurred_at = serializers.DateTimeField(required=False, help_text=_("RFC 3339; now, unless told."))
+    occurred_at = serializers.DateTimeField(
+        required=False, allow_null=True, help_text=_("RFC 3339; now, unless told.")
+    )
     properties = serializers.DictField(required=False, help_text=_("Any JSON object of up to 16 KB."))
     patch = ProfileFields(
         required=False,
@@ -125,7 +150,9 @@ class Event(serializers.Serializer):
 class Events(serializers.Serializer):
     events = serializers.ListField(child=Event(), min_length=1, max_length=MAX_ROWS)
     sent_at = serializers.DateTimeField(
-        required=False, help_text=_("The sender's clock; it sets right the times of one that is wrong.")
+        required=False,
+        allow_null=True,
+        help_text=_("The sender's clock; it sets right the times of one that is wrong."),
     )
 
 
@@ -173,7 +200,7 @@ class ProfileIdentifier(serializers.Serializer):
 class ProfileInput(ProfileFields):
     """One profile, found by external_id, else email, else phone, unless `id` is given."""
 
-    id = serializers.IntegerField(required=False)
+    id = serializers.IntegerField(required=False, allow_null=True)
 
 
 class ToldBy(serializers.Serializer):
@@ -183,6 +210,7 @@ class ToldBy(serializers.Serializer):
 
 class ProfileOutput(ProfileFields):
     id = serializers.IntegerField()
+    external_id = serializers.CharField(allow_null=True)
     email = serializers.CharField(allow_null=True)
     birthday = serializers.DateField(allow_null=True)
     attributes = serializers.DictField()

@@ -67,6 +67,8 @@ class ApiView(APIView):
                 raise ApiError(400, "unknown_parameter", detail, field=name[:100])
             if len(values) > 1:
                 raise ApiError(400, "invalid_value", _("Give it once."), field=name)
+            if not values[0].strip():
+                raise ApiError(400, "invalid_value", _("It has no value; leave it out."), field=name)
             if "\x00" in values[0]:
                 raise ApiError(400, "invalid_value", _("NUL is not allowed here."), field=name)
 

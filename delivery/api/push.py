@@ -18,6 +18,7 @@ from crm.api.errors import ApiError, rejected
 from crm.api.views import ApiView, encoded
 from delivery import pushhosts, vapid
 
+_P256DH = "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"
 MAX_TOPICS = 50
 MAX_TOPIC = 100  # characters
 MAX_AGE = 10 * 366 * 86_400  # seconds
@@ -53,19 +54,23 @@ class SubscribeSchema(serializers.Serializer):
     profile = schemas.Reference()
     subscription = PushSubscriptionSchema()
     language = serializers.CharField(
-        required=False, help_text=gettext_lazy("Kept unless the profile has one.")
+        required=False, allow_null=True, help_text=gettext_lazy("Kept unless the profile has one.")
     )
     timezone = serializers.CharField(
-        required=False, help_text=gettext_lazy("Kept unless the profile has one.")
+        required=False, allow_null=True, help_text=gettext_lazy("Kept unless the profile has one.")
     )
-    topics = serializers.ListField(child=serializers.CharField(), required=False, max_length=MAX_TOPICS)
+    topics = serializers.ListField(
+        child=serializers.CharField(allow_blank=True), required=False, allow_null=True, max_length=MAX_TOPICS
+    )
     wording = serializers.CharField(
         required=False,
+        allow_null=True,
         max_length=subscriptions.MAX_WORDING,
         help_text=gettext_lazy("What the person was asked, as proof of consent."),
     )
     agreed_seconds_ago = serializers.FloatField(
         required=False,
+        allow_null=True,
         min_value=0,
         max_value=MAX_AGE,
         help_text=gettext_lazy("When the person said yes, if not just now: it does not outdo a later no."),
@@ -106,7 +111,7 @@ class SubscriptionsView(BrowserAccess, ApiView):
                     "subscription": {
                         "endpoint": "https://updates.push.services.mozilla.com/wpush/v2/gAAAA",
                         "keys": {
-                            "p256dh": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQ…",
+                            "p256dh": _P256DH,
                             "auth": "tBHItJI5svbpez7KI4CCXg",
                         },
                     },
@@ -196,7 +201,7 @@ class PushConfigView(BrowserAccess, ApiView):
         examples=[
             OpenApiExample(
                 "A key",
-                value={"public_key": "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u…"},
+                value={"public_key": _P256DH},
                 response_only=True,
                 status_codes=["200"],
             )

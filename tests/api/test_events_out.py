@@ -22,11 +22,11 @@ def two(db):
 
 
 def pages(caller, path):
-    found, cursor = [], ""
-    while cursor is not None:
-        body = caller.get(f"{path}&cursor={cursor}").json()
+    body = caller.get(path).json()
+    found = body["events"]
+    while body["next_cursor"]:
+        body = caller.get(f"{path}&cursor={body['next_cursor']}").json()
         found += body["events"]
-        cursor = body["next_cursor"]
     return found
 
 
