@@ -1,6 +1,7 @@
 """The demo shop's pages and what they hand to the SDK; the addresses of SDK and worker. No database: the session is
 in the cookie."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -194,4 +195,10 @@ def test_the_sdk_and_the_worker_are_served(client: Client) -> None:
         again = client.get(path, headers={"If-None-Match": response["ETag"]})
         assert (again.status_code, again.content) == (304, b"")
         assert client.get(path, headers={"If-None-Match": '"old"'}).status_code == 200
+        small = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert gzip.decompress(small.content) == response.content
+        assert small["ETag"] != response["ETag"]
+        assert "Accept-Encoding" in small["Vary"]
+        assert small["Vary"] == response["Vary"]
+        assert "Content-Encoding" not in client.get(path, headers={"Accept-Encoding": "br, gzip;q=0"})
         assert client.post(path).status_code == 405
