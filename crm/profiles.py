@@ -223,12 +223,14 @@ class _Batch:
         for key, profile_id in owners.items():
             if key not in self.owner or self.owner[key].id != profile_id:
                 raise _ConflictError
+        if sum(map(len, keys.values())) == len(owners):
+            return
         new = [
             (kind, value) for kind, values in keys.items() for value in values if (kind, value) not in owners
         ]
-        if new and self.returning:
+        if self.returning:
             tombstones.lift(new)
-        elif new:
+        else:
             self.erased = tombstones.erased(new)
 
     def _lock(self, cursor: Any, ids: list[int]) -> None:
@@ -310,7 +312,9 @@ class _Batch:
             )
         profile = self._holder(key)
         if profile is not None:
-            return profile if row.kind in NAMES else self._rightful(profile, key, values, source)
+            if self.above_crm and row.kind not in NAMES:
+                return self._rightful(profile, key, values, source)
+            return profile
         for place, name in self.sure:
             value = values[place]
             if not value or name == row.kind:
@@ -332,10 +336,9 @@ class _Batch:
 
     def _holder(self, key: Key) -> _Profile | None:
         """Who has this name, unless it needs a proof and was only claimed."""
-        profile = self.owner.get(key)
-        if profile is not None and key in self.unverified and key[0] in self.rules.strict:
+        if self.unverified and key in self.unverified and key[0] in self.rules.strict:
             return None
-        return profile
+        return self.owner.get(key)
 
     def _rightful(self, linked: _Profile, key: Key, values: list[Any], source: str) -> _Profile:
         """The profile of a CRM record that is known already: another one if a name that counts more says so."""
@@ -555,7 +558,7 @@ class _Sources:
 
     def __init__(self, now: datetime):
         self.at = now.isoformat()
-        self.texts: dict[tuple[str, ...], str] = {}
+        self.texts: dict[tuple[Any, ...], str] = {}
         self.pairs: dict[str, list[str]] = {}
 
     def pair(self, source: str) -> list[str]:
@@ -570,11 +573,11 @@ class _Sources:
 
     def of_new(self, profile: _Profile) -> str:
         """Of all that a new profile has, as JSON."""
-        names = [name for name, value in zip(FIELDS, profile.values, strict=True) if value is not None]
-        kind = (profile.origin, *names, ":", *profile.held())
+        kind = profile.origin, *[value is None for value in profile.values], *profile.held()
         text = self.texts.get(kind)
         if text is None or profile.told:
             pair = self.pair(profile.origin)
+            names = [name for name, value in zip(FIELDS, profile.values, strict=True) if value is not None]
             names += [f"attributes.{name}" for name in profile.held()]
             told = {**dict.fromkeys(names, pair), **self.of_changed(profile)}
             text = msgspec.json.encode(told).decode()
