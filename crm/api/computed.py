@@ -107,8 +107,11 @@ _SLUG = OpenApiParameter(
     OpenApiParameter.PATH,
     description="Its short name.",
 )
+_IN_USE = "“Spent on shoes” is used by the segment “Shoe lovers”."
 _USED = OpenApiResponse(
-    schemas.Error, description="A segment, flow or message uses it; the detail tells which."
+    schemas.Error,
+    description="A segment, flow or message uses it; the detail tells which.",
+    examples=[OpenApiExample("in_use", value={"error": {"code": "in_use", "detail": _IN_USE}})],
 )
 
 
