@@ -74,7 +74,8 @@ GROUPS = st.lists(st.lists(RECORDS, min_size=1, max_size=5, unique_by=lambda rec
 
 
 def start():
-    Profile.objects.all().delete()
+    with consent.ledger_opened():
+        Profile.objects.all().delete()
     Connection.objects.all().delete()
     connection = Connection.objects.create(kind="hubspot", name="one", slug="one")
     return SyncRun.objects.create(connection=connection, state=SyncRun.State.RUNNING)
