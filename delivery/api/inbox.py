@@ -54,6 +54,7 @@ class InboxSchema(serializers.Serializer):
 
 class InboxView(BrowserAccess, ApiView):
     scopes = {"POST": {READ, BROWSER}}
+    repeatable = False  # it only reads
 
     @extend_schema(
         operation_id="inbox",

@@ -67,6 +67,31 @@ def test_a_message_is_written_in_two_languages(marketer) -> None:
     assert set(message.contents.values_list("channel", "variant")) == {("webpush", "a")}
 
 
+def test_a_message_may_be_for_the_site_alone(marketer) -> None:
+    data = {k: v for k, v in form().items() if not k.startswith("contents-")} | {
+        "contents-webpush-TOTAL_FORMS": "0",
+        "contents-webpush-INITIAL_FORMS": "0",
+        "contents-inapp-TOTAL_FORMS": "1",
+        "contents-inapp-INITIAL_FORMS": "0",
+        "contents-inapp-0-title": "Ten <b>per cent",
+        "contents-inapp-0-button": "Look",
+        "contents-inapp-0-url": "javascript:alert(1)",
+        "contents-inapp-0-style": "modal",
+    }
+    assert "is not a link" in marketer.post(ADD, data).content.decode()
+    data["contents-inapp-0-url"] = "/offers"
+    preview = marketer.post(
+        reverse("admin:delivery_message_preview"), {**data, "preview_form": "contents-inapp-0"}
+    ).content.decode()
+    assert "inapp is-modal" in preview
+    assert "Ten &lt;b&gt;per cent" in preview
+    assert marketer.post(ADD, data).status_code == 302
+    content = Message.objects.get().contents.get()
+    assert (content.channel, content.content["url"]) == ("inapp", "/offers")
+    url = reverse("admin:delivery_message_change", args=[content.message_id])
+    assert 'name="contents-webpush-0-title"' not in marketer.get(url).content.decode()
+
+
 def test_mistakes_are_shown_at_their_fields(marketer) -> None:
     response = marketer.post(
         ADD, form({"title": "Hi {{ profile.first_name", "body": "a\n{% if x %}", "url": "nowhere"})

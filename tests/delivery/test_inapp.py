@@ -181,6 +181,14 @@ class TestWhoReadsIt:
             assert origin.post("inbox/", {"profile": {"anonymous_id": BROWSER}}).status_code == 403
         assert browser.post("inbox/", {"profile": {"id": 1}}).status_code == 400
 
+    def test_asking_too_often_is_put_off(self, browser, settings) -> None:
+        settings.NUDGE_RATE_LIMITS = {"inbox": {"address": (0.001, 1), "key": (100, 100)}}
+        body = {"profile": {"anonymous_id": BROWSER}}
+        assert browser.post("inbox/", body).status_code == 200
+        refused = browser.post("inbox/", body)
+        assert refused.status_code == 429
+        assert int(refused["Retry-After"]) > 1
+
     def test_a_server_reads_any(self, db) -> None:
         ada = world.person()
         seen(ada)
