@@ -152,6 +152,20 @@ def hiding(yes: bool = True) -> Iterator[None]:
         _hidden.reset(token)
 
 
+def asks(rule: Any) -> bool:
+    """Whether a rule (JSON) compares with contact data, so that its answer would tell some of it."""
+    if isinstance(rule, list):
+        return any(asks(part) for part in rule)
+    if not isinstance(rule, Mapping):
+        return False
+    for name in ("field", "property"):
+        column = str(rule.get(name) or "").rpartition(".")[2]
+        if column and _TELLING.search(column):
+            return True
+    compared = rule.get("value")
+    return data(compared) != compared or any(asks(part) for part in rule.values())
+
+
 def contact(kind: str, value: Any) -> Any:
     """The value as whoever the present request is for may see it; kinds as in `shown`."""
     if value in (None, ""):

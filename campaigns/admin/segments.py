@@ -26,7 +26,7 @@ from campaigns.segments import builder, compiler, evaluate, grammar, usage
 from campaigns.segments.conditions import kinds
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
-from crm import wake
+from crm import masking, wake
 from crm.models import Identifier, Profile
 from crm.rules.errors import RuleError
 
@@ -190,6 +190,7 @@ class SegmentAdmin(ModelAdmin):
         """How many people the posted rule holds for now, ten of them, and the rule as a sentence."""
         tree = builder.read(request.POST)
         data, paths = builder.to_rule(tree)
+        _refuse_to_tell(data)
         context: dict[str, Any] = {"may_see_people": request.user.has_perm("crm.view_profile")}
         try:
             found = evaluate.preview(grammar.parse(data), with_counts=True)
@@ -211,6 +212,7 @@ class SegmentAdmin(ModelAdmin):
         if not request.user.has_perm("crm.view_profile"):
             raise PermissionDenied
         data, _paths = builder.to_rule(builder.read(request.POST))
+        _refuse_to_tell(data)
         who, context = request.POST.get("who", "").replace("\x00", "").strip(), {}
         try:
             rule = grammar.parse(data)
@@ -227,6 +229,7 @@ class SegmentAdmin(ModelAdmin):
     def _checked(self, tree: builder.Node, slug: str | None) -> Rule | None:
         """The rule of the tree; None after its nodes were told what is wrong with them."""
         data, paths = builder.to_rule(tree)
+        _refuse_to_tell(data)
         try:
             rule = grammar.parse(data)
             compiler.references(rule, own=slug)
@@ -260,11 +263,20 @@ class SegmentAdmin(ModelAdmin):
         }
 
 
+def _refuse_to_tell(rule: Any) -> None:
+    """Who may see no contact data may not find it out by asking either."""
+    if masking.hidden() and masking.asks(rule):
+        raise PermissionDenied
+
+
 def _person(who: str) -> Profile | None:
     """The profile with this number, email, phone or customer number."""
     if not who:
         return None
-    if who.startswith("#") and who[1:].isdecimal() and len(who) < 19:
-        return Profile.objects.filter(pk=int(who[1:])).first()
+    number = who.removeprefix("#") if masking.hidden() else who[1:] if who.startswith("#") else ""
+    if number.isdecimal() and len(number) < 19:
+        return Profile.objects.filter(pk=int(number)).first()
+    if masking.hidden():
+        return None
     known = Identifier.objects.filter(value__in=[who, who.lower()]).select_related("profile").first()
     return known.profile if known else Profile.objects.filter(email__iexact=who).first()

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Flow, Segment
 from campaigns.segments import computed, fields
+from crm import masking
 from crm.models import Profile
 from crm.rules import seen, words
 from delivery.models import Message
@@ -89,11 +90,12 @@ class Suggestions:
         found = self._computed.get(field_name)
         if found is None or found.type != "text":
             return []
-        return seen.remembered(field_name, lambda: computed.texts(found.pk, seen.MOST_VALUES))
+        texts = seen.remembered(field_name, lambda: computed.texts(found.pk, seen.MOST_VALUES))
+        return [text for text in texts if masking.contact("text", text) == text]
 
     @cached_property
     def _attributes(self) -> seen.Seen:
-        return seen.remembered("attributes", _attributes)
+        return seen.shown(seen.remembered("attributes", _attributes))
 
     @cached_property
     def _columns(self) -> dict[str, list[str]]:

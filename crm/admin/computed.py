@@ -266,8 +266,11 @@ class ComputedAttributeAdmin(ModelAdmin):
     def preview_view(self, request: HttpRequest) -> HttpResponse:
         """The definition in words, and what it gives for ten people who did this lately."""
         context: dict[str, Any] = {"may_see_people": request.user.has_perm("crm.view_profile")}
+        config = form.config(form.read(_posted(request)))
+        if masking.hidden() and masking.asks(config):
+            raise PermissionDenied
         try:
-            kind = parse(form.config(form.read(_posted(request))))
+            kind = parse(config)
             context["sentence"] = capital(kind.describe())
             context["type"] = kind.type
             if context["may_see_people"]:

@@ -30,14 +30,26 @@ class Outlined(models.Model):
         super().save(*args, **kwargs)
 
     @classmethod
+    def outline(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Values of columns, read by other ways than as objects, as the present reader may see them."""
+        if not masking.hidden():
+            return values
+        told = {name: value for name, value in values.items() if value not in (None, "", {}, [])}
+        kinds = {name: kind for name, kind in cls.contact_data.items() if name in told}
+        return values | {
+            name: masking.masked(kind, told[name]) if kind else None for name, kind in kinds.items()
+        }
+
+    @classmethod
     def from_db(
         cls, db: str | None, field_names: Collection[str], values: Collection[Any], **more: Any
     ) -> Self:
         """As stored, or in outline."""
         row = super().from_db(db, field_names, values, **more)
         if masking.hidden():
-            for name, kind in cls.contact_data.items():
-                value = row.__dict__.get(name)
-                if value not in (None, "", {}, []):
-                    row.__dict__[name] = masking.masked(kind, value) if kind else None
+            row.__dict__.update(
+                cls.outline(
+                    {name: row.__dict__.get(name) for name in cls.contact_data if name in row.__dict__}
+                )
+            )
         return row

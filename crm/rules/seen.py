@@ -8,6 +8,7 @@ from typing import Any
 from django.core.cache import cache
 from django.db import connection
 
+from crm import masking
 from crm.models import Event
 from crm.rules.moments import DAY_PATTERN
 from crm.rules.operators import LONGEST_TEXT
@@ -35,7 +36,24 @@ def event_names() -> list[str]:
 
 def properties(event: str) -> Seen:
     """The properties of the newest events of this name."""
-    return remembered(f"properties:{event}", lambda: _event_properties(event)) if event else {}
+    return shown(remembered(f"properties:{event}", lambda: _event_properties(event))) if event else {}
+
+
+def shown(found: Seen) -> Seen:
+    """Without values that the present reader may not see."""
+    if not masking.hidden():
+        return found
+    return {
+        path: (
+            kind,
+            [
+                value
+                for value in values
+                if masking.data({path.rpartition(".")[2]: value}) == {path.rpartition(".")[2]: value}
+            ],
+        )
+        for path, (kind, values) in found.items()
+    }
 
 
 def remembered(key: str, look: Callable[[], Any]) -> Any:

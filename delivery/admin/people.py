@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from django.db.models import Q
 
-from crm import log
+from crm import log, masking
 from crm.models import Device, Event, Identifier, Profile
 from delivery import content
 from delivery.preferences import links
@@ -18,6 +18,9 @@ def find(reference: str) -> Profile | None:
     reference = reference.replace("\x00", "").strip()
     if not reference:
         return None
+    if masking.hidden():
+        number = int(reference) if reference.isascii() and reference.isdigit() and len(reference) < 19 else 0
+        return Profile.objects.filter(pk=number).first()
     named = Identifier.objects.filter(
         Q(kind=Identifier.EMAIL, value=reference.lower())
         | Q(kind__in=[Identifier.EXTERNAL_ID, Identifier.PHONE, Identifier.ANONYMOUS_ID], value=reference)
@@ -41,7 +44,8 @@ def suggestions() -> list[tuple[str, str]]:
             .values_list("pk", flat=True)[: SUGGESTIONS - len(ids)]
         )
     people = Profile.objects.in_bulk(ids)
-    return [(people[pk].email or str(pk), people[pk].display_name) for pk in ids if pk in people]
+    shown = {pk: "" if masking.hidden() else person.email for pk, person in people.items()}
+    return [(shown[pk] or str(pk), people[pk].display_name) for pk in ids if pk in people]
 
 
 def data_for(profile: Profile) -> dict[str, Any]:
@@ -54,7 +58,7 @@ def data_for(profile: Profile) -> dict[str, Any]:
         .first()
     )
     data: dict[str, Any] = {
-        "profile": content.data([profile.pk])[profile.pk],
+        "profile": Profile.outline(content.data([profile.pk])[profile.pk]),
         "computed": content.computed_for([profile.pk], [content.people.COMPUTED])[profile.pk],
         **links.example(),
     }

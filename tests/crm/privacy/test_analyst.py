@@ -163,6 +163,39 @@ def test_nothing_is_found_out_by_asking(query, person, analyst, admin_client):
     assert listed() == right
 
 
+def _rule(field: str, value: str) -> dict:
+    """One condition, as the segment builder's page posts it."""
+    return {
+        "node": ["n0", "n1"],
+        "n0.kind": "group",
+        "n1.kind": "attribute",
+        "n1.parent": "n0",
+        "n1.field": field,
+        "n1.op": "eq",
+        "n1.value": value,
+    }
+
+
+def test_no_rule_tells_contact_data(person, analyst, admin_client):
+    preview, explain, edit = (
+        reverse(f"admin:campaigns_segment_{name}") for name in ("preview", "explain", "edit")
+    )
+    for asked in (_rule("email", EMAIL), _rule("attributes.second", SECOND), _rule("last_name", SURNAME)):
+        assert analyst.post(preview, asked).status_code == 403
+        assert analyst.post(explain, {**asked, "who": str(person.pk)}).status_code == 403
+        assert admin_client.post(preview, asked).status_code == 200
+    harmless = _rule("country", "GB")
+    assert analyst.post(preview, harmless).status_code == 200
+    by_name, by_stranger = (
+        analyst.post(explain, {**harmless, "who": who}).content.decode().replace(who, "")
+        for who in (EMAIL, "nobody@x.example")
+    )
+    assert by_name == by_stranger
+    assert "Grace" in analyst.post(explain, {**harmless, "who": str(person.pk)}).content.decode()
+    assert SECOND in admin_client.post(edit, _rule("attributes.second", "")).content.decode()
+    assert SECOND not in analyst.post(edit, _rule("attributes.second", "")).content.decode()
+
+
 def test_the_order_tells_nothing(person, analyst):
     Profile.objects.create(first_name="Alan", email="aaa@example.com")
     address = reverse("admin:crm_profile_changelist")
