@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -60,7 +61,7 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
     def title(self, product: Product) -> list[Any]:
         """Its picture and its name in its own direction."""
         picture = {"path": product.image_url, "squared": True, "width": 40, "height": 40}
-        shown = product.image_url.startswith("https://")
+        shown = picture_of(product)
         name = format_html("<bdi>{}</bdi>", str(product))
         return [name, "", str(product)[:1].upper(), *([picture] if shown else [])]
 
@@ -120,6 +121,15 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **about})
 
 
+def picture_of(product: Product) -> str:
+    """Its picture's address, if pages may load it: the content policy takes https and our own."""
+    return (
+        product.image_url
+        if product.image_url.startswith(("https://", f"{settings.NUDGE_PUBLIC_URL}/"))
+        else ""
+    )
+
+
 class Change(msgspec.Struct):
     """One line of a product's history."""
 
@@ -135,7 +145,7 @@ def _about(product: Product, request: HttpRequest) -> dict[str, Any]:
     people = request.user.has_perm("crm.view_profile")
     return {
         "product": product,
-        "picture": product.image_url if product.image_url.startswith("https://") else "",
+        "picture": picture_of(product),
         "page_link": product.url if product.url.startswith(("https://", "http://")) else "",
         "price": written(product.price, product.currency),
         "stock": written(product.stock),

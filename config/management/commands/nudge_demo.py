@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from config.demo import content, history
+from config.demo import assortment, content, history
 from crm import api_keys
 from crm.connectors.base import ConnectorError
 from crm.models import ApiKey, Connection, SyncRun
@@ -35,6 +35,9 @@ class Command(BaseCommand):
         if not content.exists():
             with self._step("segments, messages and flows written"):
                 content.create()
+        if not assortment.exists():
+            with self._step("products and places written"):
+                assortment.create()
         if history.needed():
             with self._step("a month of history written"):
                 history.create(timezone.now())
