@@ -225,9 +225,9 @@ class _Batch:
                 raise _ConflictError
         if sum(map(len, keys.values())) == len(owners):
             return
-        new = [
+        new = (
             (kind, value) for kind, values in keys.items() for value in values if (kind, value) not in owners
-        ]
+        )
         if self.returning:
             tombstones.lift(new)
         else:

@@ -92,9 +92,6 @@ def erased(names: Iterable[Name]) -> set[Name]:
 
 
 def _owners(names: Iterable[Name]) -> dict[Name, int]:
-    wanted = {name for name in names if name[0] != Identifier.ANONYMOUS_ID and name[1]}
-    if not wanted:
-        return {}
     alias = str(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
         if alias not in _some:
@@ -102,6 +99,9 @@ def _owners(names: Iterable[Name]) -> dict[Name, int]:
             if not cursor.fetchone()[0]:
                 return {}
             _some.add(alias)
+        wanted = {name for name in names if name[0] != Identifier.ANONYMOUS_ID and name[1]}
+        if not wanted:
+            return {}
         digests = {_digest(key, name): name for key in _keys() for name in wanted}
         cursor.execute(
             "SELECT digest, profile_id FROM crm_erasedname WHERE digest = ANY(%s)", [list(digests)]
