@@ -73,7 +73,7 @@ class TestRights:
 
     def test_people_are_shown_to_who_may_see_profiles(self, client):
         Profile.objects.create(country="PL", first_name="Ola", email="ola@example.com")
-        login(client, "view_segment", "view_profile")
+        login(client, "view_segment", "view_profile", "view_contact_data")
         assert "ola@example.com" in client.post(reverse("admin:campaigns_segment_preview"), ROW).text
         answer = client.post(
             reverse("admin:campaigns_segment_explain"), {**ROW, "who": "ola@example.com"}
