@@ -64,7 +64,7 @@ class TestRecord:
 
     def test_one_batch_for_many(self, ann, bob, django_assert_max_num_queries):
         consent.record([answer(ann, minutes=-1, key="warm")])
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(10):
             stored = consent.record(
                 [answer(person, key=f"k{n}", kind="topic") for person in (ann, bob) for n in range(100)]
             )
