@@ -14,10 +14,10 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection as database
 from django.db import transaction
-from django.db.models import Model, Q
+from django.db.models import Model
 from django.utils import timezone
 
-from crm import connectors, consent, log, signals, tombstones, wake
+from crm import conflicts, connectors, consent, log, signals, tombstones, wake
 from crm.models import (
     ComputedValue,
     Connection,
@@ -25,7 +25,6 @@ from crm.models import (
     Device,
     IdempotentAnswer,
     Identifier,
-    IdentityConflict,
     LastLocation,
     PersonPlace,
     ProductInterest,
@@ -209,7 +208,7 @@ def erase(
         model._default_manager.filter(profile_id__in=ids).delete()
     consent.forget(ids)
     IdempotentAnswer.objects.all().delete()  # answers kept for repetitions, for two days at most; any may name them
-    IdentityConflict.objects.filter(Q(first_id__in=known) | Q(second_id__in=known)).delete()
+    conflicts.forget(known)
     # The admin's history of a profile calls it by the person's name.
     history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))
     history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED, change_message="")

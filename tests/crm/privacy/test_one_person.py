@@ -1,4 +1,4 @@
-"""Every table about people is in their export and is emptied by their erasure."""
+"""Every table about people is in their export, is emptied by their erasure and follows a merge."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from django.utils import timezone
 
-from crm import portability, privacy
+from crm import merging, portability, privacy
 from crm.models import Event, Profile
 from tests.crm.privacy import rows
 
@@ -33,6 +33,15 @@ NOT_EXPORTED = {
     "crm.crmerasure": "what is done after an erasure",
     "crm.erasedname": "what is left after an erasure",
     "delivery.slot": "a place kept for a message of the list of deliveries",
+}
+# Rows that a merge does not move, and why.
+NOT_MOVED = {
+    "crm.crmerasure": "the number of the erased profile",
+    "crm.erasedname": "the number of the erased profile",
+    "crm.profilemerge": "the merge itself, which leads to the winner",
+    "crm.crmpurchase": "found by the numbers of merged profiles too",
+    "crm.writtenrecord": "found by the numbers of merged profiles too",
+    "crm.computedvalue": "computed anew of what the winner has then",
 }
 
 
@@ -92,3 +101,15 @@ def test_an_erasure_leaves_nothing_in_any_table(person):
     assert event.properties == {"total": 12.5}
     [profile] = opened(Profile.objects.get(pk=person.pk))["profile.json"]
     assert not profile["email"]
+
+
+def test_a_merge_moves_every_table(person):
+    winner = Profile.objects.create(email="winner@example.com")
+    before = rows.of(person.pk)
+    assert before >= set(rows.about_people()) - {"crm.consentchange"}
+    merging.merge([(person.pk, winner.pk)], "test", timezone.now())
+    assert rows.of(person.pk) <= set(NOT_MOVED)
+    assert before - rows.of(winner.pk) <= set(NOT_MOVED)
+    files = opened(winner)
+    assert files["purchases.json"]
+    assert files["written_to_crms.json"]
