@@ -28,7 +28,7 @@ def entitled(
     if not events or definition.entry is None:
         return list(events)
     rule = grammar.parse(definition.entry)
-    allowed = evaluate.matching(rule, sorted({event_.profile_id for event_ in events}), now)
+    allowed = evaluate.matching(rule, sorted({event_.profile_id for event_ in events}), now, live=True)
     write_decisions(
         [
             DecisionRow(

@@ -40,10 +40,12 @@ def compile(  # noqa: A001
     return found.text, list(found.params)
 
 
-def query(rule: Rule, now: datetime | None = None, scope: list[int] | None = None) -> Query:
-    """What compiling this rule needs to know: the moment in UTC, the scope, the rules it refers to."""
+def query(
+    rule: Rule, now: datetime | None = None, scope: list[int] | None = None, live: bool = False
+) -> Query:
+    """What compiling this rule needs to know: the moment in UTC, the scope, the rules it refers to; see `Query`."""
     moment = (now or timezone.now()).astimezone(UTC)
-    return Query(moment, None if scope is None else list(map(int, scope)), references(rule))
+    return Query(moment, None if scope is None else list(map(int, scope)), references(rule), live)
 
 
 def ids(rule: Rule, query: Query) -> Sql:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.segments.conditions.base import Part, Query
 from crm.computed.kinds import Kind, parse
+from crm.computed.kinds.base import Ask, Scope
 from crm.models import ComputedAttribute, ComputedValue
 from crm.rules.errors import RuleError
 from crm.rules.operators import COMPLEMENT, Comparison, Operand, predicate
@@ -47,12 +48,20 @@ class ComputedField(NamedTuple):
         test = predicate(Operand(self.value(query.now), self.type), comparison, query.now)
         complement = _meets(self.kind.default, comparison)
         ids = sql(
-            "SELECT v.profile_id AS id FROM crm_computedvalue v WHERE v.attribute_id = {} AND {}{}",
-            self.pk,
+            "SELECT v.profile_id AS id FROM {} v WHERE {}{}",
+            self._rows(query),
             sql("({}) IS NOT TRUE", test) if complement else sql("({})", test),
             query.within_scope("v.profile_id"),
         )
         return Part(ids, complement)
+
+    def _rows(self, query: Query) -> Sql:
+        """Rows of profile_id with number, text and at."""
+        if query.live and query.scope is not None:
+            return sql("({})", self.kind.rows(Ask(query.now, Scope(query.scope))))
+        return sql(
+            "(SELECT profile_id, number, text, at FROM crm_computedvalue WHERE attribute_id = {})", self.pk
+        )
 
     def fact(self, query: Query) -> Sql:
         """The value of the profile p as JSON."""

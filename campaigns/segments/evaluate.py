@@ -59,10 +59,16 @@ def members(rule: Rule, now: datetime | None = None) -> list[int]:
     return list(_column(compiler.ids(rule, compiler.query(rule, now))))
 
 
-def matching(rule: Rule, profile_ids: Iterable[int], now: datetime | None = None) -> set[int]:
-    """Those of the given profiles for whom the rule holds. Raises RuleError."""
+def matching(
+    rule: Rule, profile_ids: Iterable[int], now: datetime | None = None, live: bool = False
+) -> set[int]:
+    """Those of the given profiles for whom the rule holds. Raises RuleError.
+
+    Args:
+        live: computed attributes take into account all that is in the log, not only what was read of it.
+    """
     scope = list(profile_ids)
-    return set(_column(compiler.ids(rule, compiler.query(rule, now, scope)))) if scope else set()
+    return set(_column(compiler.ids(rule, compiler.query(rule, now, scope, live)))) if scope else set()
 
 
 def count(rule: Rule, now: datetime | None = None, timeout_ms: int = PREVIEW_MS) -> Size:

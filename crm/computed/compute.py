@@ -27,6 +27,16 @@ _STORE = """
         IS DISTINCT FROM (excluded.number, excluded.text, excluded.at, excluded.due_at, excluded.zone)
 """
 
+# For kinds whose value can be made of the old one and that of new events: no one loses theirs by new events.
+_ADVANCE = """
+    INSERT INTO crm_computedvalue AS v (profile_id, attribute_id, {columns})
+    SELECT profile_id, {attribute}, {columns} FROM ({rows}) AS found ORDER BY profile_id
+    ON CONFLICT (profile_id, attribute_id) DO UPDATE SET
+        number = {function}(v.number, excluded.number), at = {function}(v.at, excluded.at)
+    WHERE v.number IS DISTINCT FROM {function}(v.number, excluded.number)
+        OR v.at IS DISTINCT FROM {function}(v.at, excluded.at)
+"""
+
 
 def found(kind: Kind, ask: Ask) -> Sql:
     """A SELECT of profile_id, number, text, at, due_at and zone, without those who have nothing of it."""
@@ -42,6 +52,14 @@ def store(attribute_id: int, kind: Kind, scope: Scope, now: datetime) -> None:
     statement = _STORE.format(rows=rows.text, scope=limit.text, attribute="%s", columns=_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(statement, [*rows.params, attribute_id, *limit.params, attribute_id])
+
+
+def advance(attribute_id: int, kind: Kind, scope: Scope, since: datetime, now: datetime) -> None:
+    """As `store`, for kinds with `advances_by` and people about whom all that is new happened at `since` or later."""
+    rows = found(kind, Ask(now, scope, since))
+    statement = _ADVANCE.format(rows=rows.text, attribute="%s", columns=_COLUMNS, function=kind.advances_by)
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [attribute_id, *rows.params])
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 A reader of the event log recomputes each (attribute, person) that new events touch, in the transaction that moves
 its cursor. Computing anew from the person's own events is exact whatever comes late, twice or out of order, and the
-index on (profile, name, time) makes it about as cheap as adding. Values that change by the mere passing of time know
-when; whatever is due is recomputed too. All of this holds the reader's cursor, so that no value computed from an older
-look at the log is written over a newer one. Attributes that are just being computed for everybody are left to
-crm/computed/backfill.py, which catches up by itself.
+index on (profile, name, time) makes it cheap; extremes are only compared with what is new. Values that change by the
+mere passing of time know when; whatever is due is recomputed too. All of this holds the reader's cursor, so that no
+value computed from an older look at the log is written over a newer one. Attributes that are just being computed for
+everybody are left to crm/computed/backfill.py, which catches up by itself.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from crm import alerts, log
 from crm.computed import zones
-from crm.computed.compute import statement_limits, store
+from crm.computed.compute import advance, statement_limits, store
 from crm.computed.kinds import Kind, parse
 from crm.computed.kinds.base import Scope
 from crm.models import ComputedAttribute, LogCursor
@@ -48,10 +48,19 @@ def read(now: datetime | None = None, limit: int = BATCH) -> tuple[int, bool]:
 
     with statement_limits(TIMEOUT_MS), log.read(CURSOR, limit, names) as batch:
         for attribute, kind in live:
-            people = touched(kind, batch.events)
-            if people:
-                store(attribute.pk, kind, Scope(people), moment)
+            _take(attribute.pk, kind, batch.events, moment)
     return len(batch.events), batch.full
+
+
+def _take(attribute_id: int, kind: Kind, events: list[log.LoggedEvent], moment: datetime) -> None:
+    """Bring one attribute up to date with a batch of events."""
+    own = [event for event in events if event.name in kind.event_names]
+    if kind.advances_by and own:
+        since = min(event.occurred_at for event in own)
+        advance(attribute_id, kind, Scope(sorted({event.profile_id for event in own})), since, moment)
+        events = [event for event in events if event.name in PEOPLE_EVENTS]
+    if people := touched(kind, events):
+        store(attribute_id, kind, Scope(people), moment)
 
 
 def kept(state: str = State.LIVE) -> list[tuple[ComputedAttribute, Kind]]:

@@ -43,7 +43,8 @@ class Split(StepKind):
             if branch.rule is None:
                 taken = dict(undecided)
             else:
-                matching = evaluate.matching(grammar.parse(branch.rule), sorted(set(undecided.values())), now)
+                ids = sorted(set(undecided.values()))
+                matching = evaluate.matching(grammar.parse(branch.rule), ids, now, live=True)
                 taken = {run: profile for run, profile in undecided.items() if profile in matching}
             for run in taken:
                 outcomes[run] = go_on(branch=index, branch_name=branch.name)

@@ -16,11 +16,14 @@ class Query(NamedTuple):
         now: aware, in UTC; relative windows end here.
         scope: the only profiles that matter, or None for everybody.
         rules: the parsed rules of the segments that the rule refers to, by slug.
+        live: work computed attributes out from the log of this moment, for a scope, instead of what is kept, which
+            is seconds behind: an event must count already for the rule that it makes somebody ask.
     """
 
     now: datetime
     scope: list[int] | None = None
     rules: Mapping[str, Any] = {}
+    live: bool = False
 
     def within_scope(self, column: str) -> Sql:
         """` AND column = ANY(scope)`, or nothing when everybody matters."""

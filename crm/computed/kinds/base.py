@@ -39,10 +39,11 @@ class Scope(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One computation: `now` is aware and in UTC, windows end there."""
+    """One computation: `now` is aware and in UTC, windows end there. `since` leaves out what happened earlier."""
 
     now: datetime
     scope: Scope
+    since: datetime | None = None
 
 
 class Events(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +104,15 @@ class Kind:
         return None
 
     @property
+    def advances_by(self) -> str | None:
+        """The function of SQL, if there is one, that makes the value of the old one and that of new events alone.
+
+        It must not matter to it in which order and how often it sees an event: events come late, and computing anew
+        has seen some that the log's reader has yet to take.
+        """
+        return None
+
+    @property
     def event_names(self) -> set[str]:
         """Names of the events that can change the value."""
         return {self.config.event}
@@ -129,6 +139,8 @@ class Kind:
         checks = [sql("e.name = {}", self.config.event), ask.scope.limit("e.profile_id")]
         if self.window:
             checks.append(sql("e.occurred_at >= {}::timestamptz", ask.now - self.window))
+        if ask.since:
+            checks.append(sql("e.occurred_at >= {}::timestamptz", ask.since))
         return joined(" AND ", [*checks, *properties(self.where, "e.properties", ask.now)])
 
     def inside(self, ask: Ask, column: str = "e.occurred_at") -> Sql:

@@ -115,10 +115,18 @@ class Minimum(_OfNumbers):
     kind, label, position, fn = "min", gettext_lazy("smallest"), 4, "min"
     phrase = gettext_lazy("smallest %(property)s of %(events)s")
 
+    @property
+    def advances_by(self) -> str | None:
+        return None if self.window else "least"
+
 
 class Maximum(_OfNumbers):
     kind, label, position, fn = "max", gettext_lazy("largest"), 5, "max"
     phrase = gettext_lazy("largest %(property)s of %(events)s")
+
+    @property
+    def advances_by(self) -> str | None:
+        return None if self.window else "greatest"
 
 
 class Missing(_OfNumbers):

@@ -36,6 +36,12 @@ class _Pick(Kind):
     def type(self) -> str:
         return self.config.result if self.path else "moment"
 
+    @property
+    def advances_by(self) -> str | None:
+        if self.path or self.window:
+            return None
+        return "greatest" if self.ends[0] == "max" else "least"
+
     def rows(self, ask: Ask) -> Sql:
         extreme, direction = self.ends
         has = sql("{} AND value IS NOT NULL", self.inside(ask, "occurred_at"))
@@ -90,6 +96,10 @@ class DaysSince(Kind):
     Config = Since
     inputs = ("which",)
     counts_days = True
+
+    @property
+    def advances_by(self) -> str | None:
+        return "greatest" if self.config.which == "last" else "least"
 
     def rows(self, ask: Ask) -> Sql:
         extreme = Sql("max" if self.config.which == "last" else "min")
