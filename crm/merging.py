@@ -10,11 +10,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 from django.utils import timezone
-from psycopg.errors import DeadlockDetected
 
-from crm import combining, conflicts, log, masking, signals
+from crm import combining, conflicts, log, masking, pg, signals
 from crm.models import Profile
 from crm.patches import FIELDS, NAMES
 
@@ -34,7 +33,6 @@ TABLES = {
     "crm_profilemerge": ("winner_id", "id"),
 }
 Result = TypeVar("Result")
-_TRIES = 5
 _PAIRS = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
 _COLUMNS = (*FIELDS, "attributes", "sources", "first_seen", "last_seen")
 _UPDATE = f"""
@@ -64,16 +62,14 @@ def merge(pairs: Sequence[Pair], reason: str, now: datetime | None = None, by: s
 
 
 def retried(work: Callable[[], Result]) -> Result:
-    """Do `work` in a transaction, once more if another one and ours waited for each other."""
-    for attempt in range(_TRIES):
-        try:
-            # Whoever may not see contact data must not save their outline either.
-            with masking.hiding(False), transaction.atomic():
-                return work()
-        except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected) or attempt == _TRIES - 1:
-                raise
-    raise AssertionError("unreachable")
+    """Do `work` in a transaction, again after a deadlock, and with people's data as they are: whoever may not see it
+    must not save its outline either."""
+
+    def seeing() -> Result:
+        with masking.hiding(False):
+            return work()
+
+    return pg.retried(seeing)
 
 
 def joined_with_oldest(pairs: Sequence[Pair]) -> list[Pair]:

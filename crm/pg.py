@@ -1,7 +1,15 @@
-"""Many values at once in PostgreSQL's own text forms: far cheaper than one parameter or one cell at a time."""
+"""What we do with PostgreSQL beyond Django: values in its own text forms, which is far cheaper than one parameter or
+one cell at a time, and transactions that begin again after a deadlock."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from django.db import OperationalError, transaction
+from psycopg.errors import DeadlockDetected
+
+TRIES = 5
+Result = TypeVar("Result")
 
 SLICE = 500  # rows made into text while PostgreSQL stores the ones before
 
@@ -38,3 +46,25 @@ def _cells(column: Sequence[str | None]) -> Sequence[str]:
     if any(character in everything for character in _SPECIAL):
         return ["\\N" if value is None else value.translate(_ESCAPES) for value in column]
     return ["\\N" if value is None else value for value in column]
+
+
+def retried(work: Callable[[], Result]) -> Result:
+    """Do `work` in a transaction, again if it and another one waited for each other and ours was ended."""
+    for attempt in range(TRIES):
+        try:
+            with transaction.atomic():
+                return work()
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected) or attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def atomically(function: Callable[..., Result]) -> Callable[..., Result]:
+    """As `transaction.atomic`, for a service that may be done again after a deadlock."""
+
+    @functools.wraps(function)
+    def repeated(*args: Any, **kwargs: Any) -> Result:
+        return retried(lambda: function(*args, **kwargs))
+
+    return repeated

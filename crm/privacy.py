@@ -13,11 +13,10 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection as database
-from django.db import transaction
 from django.db.models import Model
 from django.utils import timezone
 
-from crm import conflicts, connectors, consent, log, signals, tombstones, wake
+from crm import conflicts, connectors, consent, log, pg, signals, tombstones, wake
 from crm.models import (
     ComputedValue,
     Connection,
@@ -154,7 +153,7 @@ def in_crms(profile_ids: Collection[int]) -> list[tuple[int, int, str, str]]:
         return cursor.fetchall()
 
 
-@transaction.atomic
+@pg.atomically
 def erase(
     profile_ids: Collection[int], reason: str, now: datetime | None = None, crms: bool = False
 ) -> list[int]:

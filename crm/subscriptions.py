@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db import transaction
 from django.utils import timezone
 
-from crm import consent, identity, log, opt_in, traits
+from crm import consent, identity, log, opt_in, pg, traits
 from crm.models import Device
 
 WEBPUSH = "webpush"
@@ -55,7 +54,7 @@ class Details(msgspec.Struct):
     agreed_seconds_ago: float = 0
 
 
-@transaction.atomic
+@pg.atomically
 def subscribe(
     reference: identity.Reference,
     subscription: PushSubscription,
@@ -124,7 +123,7 @@ def subscribe(
     return device, created
 
 
-@transaction.atomic
+@pg.atomically
 def unsubscribe(endpoint: str, source: str, now: datetime | None = None) -> bool:
     """Take a browser off; the consent ends with the person's last browser. Return whether it was active."""
     now = now or timezone.now()
@@ -141,7 +140,7 @@ def unsubscribe(endpoint: str, source: str, now: datetime | None = None) -> bool
     return True
 
 
-@transaction.atomic
+@pg.atomically
 def replace(
     old_endpoint: str,
     subscription: PushSubscription | None,
@@ -178,7 +177,7 @@ def replace(
     return True
 
 
-@transaction.atomic
+@pg.atomically
 def mark_gone(device_ids: Collection[int], reason: str, now: datetime | None = None) -> int:
     """Stop using devices whose push service says that they no longer exist; return how many were active."""
     now = now or timezone.now()
