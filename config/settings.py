@@ -297,6 +297,7 @@ UNFOLD = {
                 "items": [
                     _model(_("Profiles"), "group", "crm.profile"),
                     _model(_("Possible duplicates"), "join_inner", "crm.identityconflict"),
+                    _model(_("Consents"), "how_to_reg", "crm.consent"),
                     _model(_("Segments"), "filter_alt", "campaigns.segment"),
                     _model(_("Computed attributes"), "calculate", "crm.computedattribute"),
                     _model(_("Events"), "bolt", "crm.event"),
