@@ -8,9 +8,9 @@ from django.db import connection, transaction
 
 from analytics import tracking
 from campaigns.models import Flow, Segment, SegmentMembership
-from crm import identity, subscriptions
+from crm import consent, identity, pg, subscriptions
 from crm.identity import Reference
-from crm.models import Device, Event, Identifier, Profile
+from crm.models import Consent, Device, Event, Identifier, Profile
 from delivery import tokens
 from delivery.models import Delivery, Message
 from tests.crm.concurrently import run
@@ -52,6 +52,31 @@ def meanwhile(write, merge):
 def two(transactional_db):
     """An anonymous profile that goes, and the known one it goes into."""
     return Profile.objects.create(), Profile.objects.create(email="a@x.com")
+
+
+class TestDeadlocks:
+    def test_both_go_on(self, two):
+        """Who writes about a device takes the person's row after the device's; a merge the other way round."""
+        loser, winner = two
+        device = Device.objects.create(profile=loser, endpoint="https://push.example/1", p256dh="p", auth="a")
+        held, tries = threading.Event(), []
+
+        @pg.atomically
+        def writer():
+            owner = Device.objects.select_for_update().get(pk=device.pk).profile_id
+            tries.append(owner)
+            held.set()
+            if len(tries) == 1:
+                until_somebody_waits()
+            consent.record([consent.Change(owner, "channel", "webpush", "unsubscribed", "person", NOW)])
+
+        def merger():
+            assert held.wait(30)
+            identity.merge([(loser.pk, winner.pk)], "test", NOW)
+
+        run(writer, merger)
+        assert Consent.objects.get().profile_id == winner.pk
+        assert Device.objects.get().profile_id == winner.pk
 
 
 class TestEventsWrittenMeanwhile:
