@@ -39,6 +39,7 @@
   let offline = false;
   let renewed = false; // a lost subscription is renewed once per page
   let popped = false; // one in-app message a page view
+  let asking = null; // the request for in-app messages under way
   let flushing = null;
   let syncing = Promise.resolve();
 
@@ -343,7 +344,7 @@
 
   // In-app messages
 
-  // Closed shadow trees would keep the site's own ::part() rules out. Canvas follows the page's color-scheme.
+  // Canvas follows the page's color-scheme.
   const STYLE = ':host{all:initial;color-scheme:inherit}' +
     'dialog{font:16px/1.5 system-ui,sans-serif;color:CanvasText;background:Canvas;border:1px solid #8886;' +
     'border-radius:12px;box-shadow:0 8px 32px #0005;padding:20px;box-sizing:border-box;width:min(420px,100vw - 32px);' +
@@ -358,23 +359,33 @@
     'button{position:absolute;inset-block-start:4px;inset-inline-end:4px;width:44px;height:44px;border:0;' +
     'border-radius:22px;background:Canvas;color:inherit;font-size:24px}';
 
-  // The visitor's messages, newest first.
-  async function inbox() {
+  const visitor = () => JSON.stringify({profile: profile()});
+
+  async function ask() {
     if (store.get(OFF)) return [];
-    const body = JSON.stringify({profile: profile()});
+    const body = visitor();
     let kept = store.json(INBOX) || {};
     if (kept.body !== body || !(Date.now() - kept.at < FETCH_EVERY)) {
       kept = {body, at: Date.now(), messages: []};
-      store.put(INBOX, kept); // a refusal is not asked for again at once
-      kept.messages = (await request('POST', '/api/v1/inbox/', body)).messages;
-      store.put(INBOX, kept);
+      try {
+        kept.messages = (await request('POST', '/api/v1/inbox/', body)).messages;
+      } finally { // a refusal is not asked for again at once
+        if (body === visitor()) store.put(INBOX, kept);
+        else kept.messages = [];
+      }
     }
     return kept.messages.filter(({state}) => state !== 'dismissed');
   }
 
+  // The visitor's messages, newest first.
+  function inbox() {
+    asking = asking || ask().finally(() => { asking = null; });
+    return asking;
+  }
+
   // kind: 'shown', 'clicked' or 'dismissed'
   function report({token}, kind) {
-    const kept = store.json(INBOX);
+    const kept = store.json(INBOX) || {messages: []};
     kept.messages.forEach((one) => { if (one.token === token) one.state = kind; });
     store.put(INBOX, kept);
     const body = JSON.stringify({token, kind, at: new Date().toISOString()});

@@ -118,6 +118,12 @@ def test_a_click_is_told_and_a_site_may_show_messages_itself(visitor, api: Stub)
     api.wait(lambda: ("token-2", "clicked") in reports(api))
     assert own.evaluate("nudge.inbox().then(([one]) => one.state)") == "clicked"
 
+    leaving = opened(visitor(), api)
+    expect(leaving.locator("dialog")).to_be_visible()
+    leaving.evaluate("nudge.reset()")
+    leaving.get_by_role("button", name="Close").click()
+    expect(leaving.locator("dialog")).to_have_count(0)
+
     foul = opened(visitor(), api)
     expect(foul.locator("dialog")).to_be_visible()
     assert foul.get_by_role("link").count() == 0
