@@ -98,11 +98,14 @@ def answer(
         for change in changes
     ]
     silent = _asked_enough(doubtful, now)
-    waiting = _of(doubtful, state=PENDING)
-    told = [change for change in changes if _question(change) not in silent & waiting.keys()]
-    recent = [change for change in told if events and change.changed_at > now - RECENT]
+    unchanged = silent & _of(doubtful, state=PENDING).keys()
+    recent: list[Change] = []
+    old: list[Change] = []
+    for change in changes:
+        if _question(change) not in unchanged:
+            (recent if events and change.changed_at > now - RECENT else old).append(change)
     consent.record(recent)
-    consent.record([change for change in told if change not in recent], events=False)
+    consent.record(old, events=False)
     _request([change for change in recent if change.state == PENDING and _question(change) not in silent])
     return [change.state for change in changes]
 
@@ -212,7 +215,15 @@ def _of(questions: Collection[Question], **wanted: str) -> dict[Question, dateti
 
 
 def _standing(questions: Collection[Question]) -> set[Question]:
-    return set(_of(questions, state=SUBSCRIBED))
+    """Those with a yes, locked: a no that comes meanwhile must not be followed by a yes without confirmation."""
+    if not questions:
+        return set()
+    rows = Consent.objects.select_for_update().filter(
+        profile_id__in={profile_id for profile_id, *_ in questions}, state=SUBSCRIBED
+    )
+    # In the order in which answers are written, so that two writers never wait for each other.
+    held = rows.order_by("profile_id", "kind", "key").values_list("profile_id", "kind", "key")
+    return set(held) & set(questions)
 
 
 def _asked_enough(questions: Collection[Question], now: datetime) -> set[Question]:
