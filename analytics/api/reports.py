@@ -1,7 +1,7 @@
 """Reports out."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from analytics.api import shapes
 from analytics.reports import flows, messages, overview
 from campaigns.models import Flow
-from crm.api import schemas
+from crm.api import filters, schemas
 from crm.api.auth import READ
 from crm.api.errors import ApiError
 from crm.api.views import ApiView, encoded
@@ -300,21 +300,8 @@ def _words(definitions: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _period(view: ApiView, request: Request) -> tuple[datetime | None, datetime | None]:
-    since, until = (_moment(name, view.parameter(request, name)) for name in ("since", "until"))
+    texts = {name: view.parameter(request, name) for name in ("since", "until")}
+    since, until = (filters.instant(text, name) if text else None for name, text in texts.items())
     if since and until and since >= until:
         raise ApiError(400, "invalid_value", _("`until` must be later than `since`."), field="until")
     return since, until
-
-
-def _moment(name: str, text: str) -> datetime | None:
-    if not text:
-        return None
-    try:
-        # A plus sign that was not encoded arrives as a space.
-        moment = msgspec.convert(text.replace(" ", "+"), datetime)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
-        pass
-    detail = _("Write the time like 2026-01-31T12:00:00Z.")
-    raise ApiError(400, "invalid_value", detail, field=name)

