@@ -9,9 +9,10 @@ class CrmConfig(AppConfig):
     verbose_name = _("Audience")
 
     def ready(self):
-        from crm import audit_signals, personal_data
+        from crm import audit_signals, personal_data, places
         from crm.computed import work
 
         personal_data.connect()
         audit_signals.connect()
         work.connect()
+        places.connect()

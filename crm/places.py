@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 from django.db import connection
 
-from crm import geography, log, present
+from crm import geography, log, present, signals, wake
 from crm.models import LastLocation, PersonPlace
 from crm.places_rows import Outcome, Patch, patch, upsert
 
-__all__ = ["CURSOR", "Outcome", "Patch", "patch", "point", "read", "upsert"]
+__all__ = ["CURSOR", "Outcome", "Patch", "connect", "patch", "point", "read", "upsert"]
 
 CURSOR = "places"
 LOCATION, ENTERED = "location", "entered_place"
@@ -116,6 +116,17 @@ class _Person(msgspec.Struct):
     changed: set[int] = set()
     newest: _Point | None = None
     place: int | None = None
+
+
+def connect() -> None:
+    """Called once when Django is ready."""
+    signals.events_recorded.connect(_wake, dispatch_uid="crm.places")
+
+
+def _wake(names: set[str], **kwargs: Any) -> None:
+    """Something was stored in the log. Called after commit: who has just come in shall hear of it soon."""
+    if LOCATION in names:
+        wake.on_commit("crm.tasks.follow_places", "ingest")
 
 
 def read(limit: int = 5000) -> tuple[int, bool]:

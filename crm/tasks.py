@@ -12,6 +12,7 @@ from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
 
 BUDGET_SECONDS = 20.0
+PATIENCE_SECONDS = 1.0
 
 
 @shared_task
@@ -50,9 +51,15 @@ def tell_of_products():
 @shared_task
 def follow_places():
     """Notice who came into which place."""
-    began = time.monotonic()
-    while places.read()[1] and time.monotonic() - began < BUDGET_SECONDS:
-        pass
+    began = idle_since = time.monotonic()
+    while time.monotonic() - began < BUDGET_SECONDS:
+        handled, full = places.read()
+        if handled or full:
+            idle_since = time.monotonic()
+        elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(places.CURSOR):
+            return
+        else:
+            time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment
 
 
 @shared_task

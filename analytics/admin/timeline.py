@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from analytics.reports import journey as journeys
-from analytics.reports.timeline import ALL, GROUPS, Entry, timeline
+from analytics.reports.timeline import ALL, EXPLAINED, GROUPS, Entry, timeline
 from crm import geography
 from crm.models import Profile
 
@@ -56,6 +56,7 @@ def fragment(request: HttpRequest, pk: int) -> HttpResponse:
             "today": timezone.localdate(),
             "groups": [(name, group.label, group.icon) for name, group in GROUPS.items()],
             "only": only,
+            "explained": EXPLAINED,
             "zone": zone,
             "own_zone": zone != geography.account_zone(),
         }

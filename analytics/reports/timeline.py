@@ -207,6 +207,8 @@ def _decisive(event: Event) -> list[tuple[str, str]]:
     properties = event.properties
     if event.name == "message_converted" and properties.get("value") is not None:
         return [(_("Amount"), money(properties["value"], properties.get("currency", "")))]
+    if event.name == "message_suppressed" and properties.get("reason"):
+        return [(_("Because"), explain(properties["reason"]))]
     if event.name == "consent_changed" and properties.get("source"):
         return [(_("Told by"), str(properties["source"]))]
     if event.name == "entered_place" and isinstance(properties.get("distance"), int | float):
