@@ -19,7 +19,7 @@ from tests.crm.computed.worlds import NOW, define, fill, keep_up, person, record
 
 pytestmark = pytest.mark.django_db
 relaxed = settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
