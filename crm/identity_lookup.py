@@ -37,44 +37,35 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
         unseen_since: profiles that were not seen after this moment are `unseen`.
     """
     rules = identity_rules.held()
-    owners: dict[Name, int] = {}
-    verified: set[Name] = set()
-    version = 0
-    unseen = set()
-    for kind, value, profile_id, is_verified, is_unseen in _locked(references, unseen_since):
-        if kind == identity_rules.VERSION:
-            version = profile_id
-            continue
-        name = kind, value
-        owners[name] = profile_id
-        if is_verified:
-            verified.add(name)
-        if is_unseen:
-            unseen.add(profile_id)
-    if version != rules.version:
+    rows = _locked(references, unseen_since)
+    held: dict[Name, tuple] = {row[:2]: row for row in rows}
+    version = held.get((identity_rules.VERSION, ""))
+    if (version[2] if version else 0) != rules.version:
         return None
     found = {}
     for reference, proven in references.items():
         names = _names(reference)
-        owner = owners.get(names[0])
-        if owner is None:
-            return None
+        first = held.get(names[0])
         # A browser's id alone is never proven (identity.resolve).
         proves = proven and names[0][0] != Identifier.ANONYMOUS_ID
-        for name in names:
-            if owners.get(name) != owner or (proves and name not in verified):
+        if first is None or (proves and not first[3]):
+            return None
+        owner = first[2]
+        for name in names[1:]:
+            row = held.get(name)
+            if row is None or row[2] != owner or (proves and not row[3]):
                 return None
-        if names[0][0] not in rules.open and not _leads(names, verified, proven, rules):
+        if names[0][0] not in rules.open and not _leads(names, held, proven, rules):
             return None
         found[reference] = owner
-    return Found(found, sorted(unseen))
+    return Found(found, sorted({row[2] for row in rows if row[4]}))
 
 
-def _leads(names: tuple[Name, ...], verified: set[Name], proven: bool, rules: Rules) -> bool:
+def _leads(names: tuple[Name, ...], held: Mapping[Name, tuple], proven: bool, rules: Rules) -> bool:
     """Whether one of the names may lead to the profile that all of them belong to."""
     if names[0][0] == _ID:
         return True
-    return any(name[0] not in rules.strict or name in verified for name in rules.finding(list(names), proven))
+    return any(name[0] not in rules.strict or held[name][3] for name in rules.finding(list(names), proven))
 
 
 def _locked(references: Mapping[Reference, bool], unseen_since: datetime) -> list[tuple]:
