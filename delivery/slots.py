@@ -15,26 +15,21 @@ from crm import signals
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A place that a delivery needs. `key` names the limit, `seconds` is how long the place stays taken."""
+    """A place that a delivery needs. `key` names the limit."""
 
     delivery_id: int
     profile_id: int
     key: str
-    seconds: float
 
 
 # The order keeps two dispatchers from waiting for each other.
 _TAKE = """
     INSERT INTO delivery_slot AS s (profile_id, key, taken_at, delivery_id)
     SELECT r.profile_id, r.key, %(now)s, r.delivery_id
-    FROM jsonb_to_recordset(%(wanted)s::jsonb) AS r(profile_id bigint, key text, delivery_id bigint, seconds float)
+    FROM jsonb_to_recordset(%(wanted)s::jsonb) AS r(profile_id bigint, key text, delivery_id bigint)
     ORDER BY r.profile_id, r.key
     ON CONFLICT (profile_id, key) DO UPDATE SET taken_at = %(now)s, delivery_id = excluded.delivery_id
-        WHERE s.delivery_id = excluded.delivery_id
-            OR s.taken_at <= %(now)s - make_interval(secs => (
-                SELECT r.seconds FROM jsonb_to_recordset(%(wanted)s::jsonb)
-                    AS r(profile_id bigint, key text, seconds float)
-                WHERE r.profile_id = excluded.profile_id AND r.key = excluded.key))
+        WHERE s.delivery_id = excluded.delivery_id OR s.taken_at <= %(free)s
             OR EXISTS (
                 SELECT FROM delivery_delivery d
                 WHERE d.id = s.delivery_id AND d.state IN ('suppressed', 'failed', 'expired'))
@@ -57,10 +52,13 @@ _MOVE = """
 """
 
 
-def take(wanted: Sequence[Wanted], now: datetime) -> dict[int, datetime]:
+def take(wanted: Sequence[Wanted], period: timedelta, now: datetime) -> dict[int, datetime]:
     """Take places in the caller's transaction; return when those get free that can't be had, by delivery id.
 
     Of two deliveries that want the same place the first in order gets it. Two queries, whatever the number.
+
+    Args:
+        period: how long a place stays taken.
     """
     first: dict[tuple[int, str], Wanted] = {}
     for each in wanted:
@@ -68,18 +66,15 @@ def take(wanted: Sequence[Wanted], now: datetime) -> dict[int, datetime]:
     if not first:
         return {}
     with connection.cursor() as cursor:
-        values: dict[str, Any] = {"now": now, "wanted": msgspec.json.encode(list(first.values())).decode()}
-        cursor.execute(_TAKE, values)
+        given = msgspec.json.encode(list(first.values())).decode()
+        cursor.execute(_TAKE, {"now": now, "free": now - period, "wanted": given})
         taken = {row[0] for row in cursor.fetchall()}
         refused = [each for each in wanted if each.delivery_id not in taken]
         if not refused:
             return {}
         cursor.execute(_HELD, [msgspec.json.encode(refused).decode()])
         held: Mapping[tuple[int, str], datetime] = {(pk, key): at for pk, key, at in cursor.fetchall()}
-    return {
-        each.delivery_id: held.get((each.profile_id, each.key), now) + timedelta(seconds=each.seconds)
-        for each in refused
-    }
+    return {each.delivery_id: held.get((each.profile_id, each.key), now) + period for each in refused}
 
 
 def connect() -> None:

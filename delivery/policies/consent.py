@@ -40,8 +40,6 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
 def judge_last(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Ask nobody for confirmation twice a day by one channel, whatever sends the message."""
     wanted = [
-        slots.Wanted(d.pk, d.profile_id, f"confirm:{d.channel}", ASKED_AGAIN_AFTER.total_seconds())
-        for d in deliveries
-        if d.message.confirms
+        slots.Wanted(d.pk, d.profile_id, f"confirm:{d.channel}") for d in deliveries if d.message.confirms
     ]
-    return {pk: suppress(ASKED_ALREADY) for pk in slots.take(wanted, now)}
+    return {pk: suppress(ASKED_ALREADY) for pk in slots.take(wanted, ASKED_AGAIN_AFTER, now)}

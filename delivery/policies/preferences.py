@@ -36,14 +36,14 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
 def judge_last(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Let one message a week through where the person wants no more; what can't wait for the next is dropped."""
     wanted = [
-        slots.Wanted(d.pk, d.profile_id, f"topic:{d.message.topic}", WEEK.total_seconds())
+        slots.Wanted(d.pk, d.profile_id, f"topic:{d.message.topic}")
         for d in deliveries
         if _frequency(d, facts.wishes) == WEEKLY
     ]
     expiry = {delivery.pk: delivery.expires_at for delivery in deliveries}
     return {
         pk: defer(free_at, WEEKLY_LIMIT) if free_at < expiry[pk] else suppress(WEEKLY_LIMIT)
-        for pk, free_at in slots.take(wanted, now).items()
+        for pk, free_at in slots.take(wanted, WEEK, now).items()
     }
 
 

@@ -175,10 +175,10 @@ def test_an_address_suppressed_for_all_channels_gets_nothing(memory: Memory):
 @pytest.mark.django_db
 def test_a_merge_takes_the_later_place_along():
     ann, bob = identity.resolve([identity.Reference(email=f"{n}@example.com") for n in "ab"], NOW)
-    slots.take([slots.Wanted(1, ann, "topic:news", 9.0), slots.Wanted(2, bob, "topic:news", 9.0)], NOW)
-    slots.take([slots.Wanted(3, bob, "topic:deals", 9.0)], NOW)
-    later = NOW + timedelta(seconds=20)
-    slots.take([slots.Wanted(4, bob, "topic:news", 9.0)], later)
+    period = timedelta(seconds=9)
+    slots.take([slots.Wanted(1, ann, "topic:news"), slots.Wanted(2, bob, "topic:news")], period, NOW)
+    slots.take([slots.Wanted(3, bob, "topic:deals")], period, NOW)
+    slots.take([slots.Wanted(4, bob, "topic:news")], period, NOW + timedelta(seconds=20))
     identity.merge([(bob, ann)], "test", NOW)
     held = set(Slot.objects.values_list("profile_id", "key", "delivery_id"))
     assert held == {(ann, "topic:news", 4), (ann, "topic:deals", 3)}
