@@ -18,7 +18,7 @@ PERMISSION = "crm.view_contact_data"
 DOTS = "•••"
 
 _hidden: ContextVar[bool] = ContextVar("contacts_hidden", default=False)
-_EMAIL = re.compile(r"[^\s@<>\"',;:()\[\]]+@[^\s@<>\"',;:()\[\]]+\.\w{2,}")
+_EMAIL = re.compile(r"[^\s@<>\",;:()\[\]]+@[^\s@<>\"',;:()\[\]]+\.\w{2,}")
 # Seven digits or more, in groups as people write them; a date or an amount is none.
 _PHONE = re.compile(r"(?<![\w.,:/-])(?:\+|00)\d[\d ()./-]{5,}\d(?![\w])")
 _DIGITS = re.compile(r"\+?[\d ()./-]{7,}")

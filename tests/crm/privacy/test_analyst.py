@@ -99,10 +99,9 @@ def _addresses() -> list[str]:
         if "(?P" in plain:
             continue
         model = _model(route)
-        values = [str(row.pk) for row in model._default_manager.all()[:2]] if model is not None else ["1"]
-        others = [str(row.pk) for row in Profile.objects.all()[:1]]
-        for value in {*values, *others}:
-            addresses.add("/" + re.sub(r"<(?:\w+:)?\w+>", value, plain))
+        first = (model or Profile)._default_manager.order_by("pk").first()
+        value = str(first.pk) if first else "1"
+        addresses.add("/" + re.sub(r"<(?:\w+:)?\w+>", value, plain))
     return sorted(addresses)
 
 
