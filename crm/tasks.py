@@ -6,7 +6,19 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from crm import audit, event_files, interest, list_imports, log, partitions, places, restock, retention, uploads, wake
+from crm import (
+    audit,
+    event_files,
+    interest,
+    list_imports,
+    log,
+    partitions,
+    places,
+    restock,
+    retention,
+    uploads,
+    wake,
+)
 from crm.api import idempotency
 from crm.computed import work as computed_work
 from crm.sync import drafts, erasures, queue, schedule
