@@ -20,6 +20,7 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -90,6 +91,7 @@ def keep(name: str, chunks: Iterable[bytes], by: str = "") -> EventFile:
     except tables.TableError:
         upload.delete()
         raise
+    shape.columns.zone = settings.TIME_ZONE
     return EventFile.objects.create(
         upload=upload,
         name=name,
