@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -121,7 +121,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         with gzip.open(file) if packed else file as content:
-            yield content
+            yield cast(IO[bytes], content)
 
 
 def _size(path: Path, content: IO[bytes]) -> int:
