@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from crm import normalise, wake
 from crm.amounts import amount, attribute
@@ -145,6 +146,9 @@ def upsert(patches: Sequence[Patch], source: str, now: datetime | None = None) -
                 return _upsert(patches, source, now)
         except _Conflict:
             pass
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
     if patches:
         raise CollisionError(f"Products from {source} keep colliding with other writers.")
     return []
@@ -168,7 +172,8 @@ def _upsert(patches: Sequence[Patch], source: str, now: datetime) -> list[Outcom
     }
     held = {sku: dict(row) for sku, row in stored.items()}
     outcomes = [_apply(each, held) for each in patches]
-    new = [row for sku, row in held.items() if sku not in stored]
+    # In one order for everybody, so that no two writers wait for each other.
+    new = [held[sku] for sku in sorted(held) if sku not in stored]
     changed = [row for sku, row in held.items() if sku in stored and row != stored[sku]]
     with connection.cursor() as cursor:
         for statement, rows in ((_INSERT, new), (_UPDATE, changed)):

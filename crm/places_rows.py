@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected
 
 from crm import normalise
 from crm.amounts import attribute
@@ -163,6 +164,9 @@ def upsert(patches: Sequence[Patch], source: str, now: datetime | None = None) -
                 return _upsert(patches, source, now)
         except _Conflict:
             pass
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
     if patches:
         raise CollisionError(f"Places from {source} keep colliding with other writers.")
     return []
@@ -178,7 +182,8 @@ def _upsert(patches: Sequence[Patch], source: str, now: datetime) -> list[Outcom
     }
     held = {slug: dict(row) for slug, row in stored.items()}
     outcomes = [_apply(each, held) for each in patches]
-    new = [row for slug, row in held.items() if slug not in stored]
+    # In one order for everybody, so that no two writers wait for each other.
+    new = [held[slug] for slug in sorted(held) if slug not in stored]
     changed = [row for slug, row in held.items() if slug in stored and row != stored[slug]]
     with connection.cursor() as cursor:
         for statement, rows in ((_INSERT, new), (_UPDATE, changed)):

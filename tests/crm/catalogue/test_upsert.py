@@ -96,6 +96,6 @@ class TestUpsert:
 @pytest.mark.django_db(transaction=True)
 def test_writers_at_once_make_each_product_once():
     rows = [{"sku": f"S{number}", "price": 1} for number in range(40)]
-    results = run(*[lambda: say(*rows)] * 3)
+    results = run(*[lambda rows=each: say(*rows) for each in (rows, rows[::-1], rows)])
     assert sorted(state for states in results for state in states).count("created") == 40
     assert Product.objects.count() == 40
