@@ -32,7 +32,9 @@ class ApiKey(models.Model):
             "Sites that may use a public key, such as https://shop.example.com. Empty: this site only."
         ),
     )
-    identity_secret: "models.Field[dict[str, str], dict[str, str]]" = EncryptedJSONField(default=dict, editable=False)
+    identity_secret: "models.Field[dict[str, str], dict[str, str]]" = EncryptedJSONField(
+        default=dict, editable=False
+    )
     requires_proof = models.BooleanField(
         _("names need a proof"),
         default=False,
