@@ -8,6 +8,7 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from crm import masking
 from crm.computed import zones
 from crm.rules import words
 from crm.rules.errors import RuleError
@@ -125,13 +126,13 @@ class Kind:
         raise NotImplementedError
 
     def in_words(self, value: Any) -> str:
-        """The value as people read it."""
+        """The value as whoever the present request is for may read it."""
         if value is None:
             return "–"
         if isinstance(value, datetime):
             return formats.date_format(timezone.localtime(value), "DATETIME_FORMAT")
         if isinstance(value, str):
-            return value
+            return masking.contact("text", value)
         return formats.number_format(round(value, 2), use_l10n=True, force_grouping=True)
 
     def matching(self, ask: Ask) -> Sql:

@@ -86,6 +86,17 @@ def test_a_sentence_becomes_an_attribute_that_is_computed(client, ada):
     assert made.state == "backfilling"
 
 
+def test_who_may_not_see_addresses_sees_outlines_of_them_in_the_preview(client, ada):
+    log.append(
+        [log.NewEvent(uuid.uuid4(), ada.pk, "login", timezone.now(), {"note": "ada@example.com"}, "test")]
+    )
+    login(client, "view_computedattribute", "view_profile")
+    posted = {"d.kind": "last", "d.event": "login", "d.property": "note", "d.as": "text", "d.window": "ever"}
+    shown = client.post(reverse("admin:crm_computedattribute_preview"), posted).text
+    assert "a•••@e•••.com" in shown
+    assert "ada@example.com" not in shown
+
+
 def test_a_draft_is_not_computed(client):
     login(client, "add_computedattribute")
     client.post(reverse(ADD), {**POSTED, "name": "Shoes", "slug": "shoes", "_draft": "1"})
