@@ -7,7 +7,8 @@ import msgspec
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,7 +21,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from crm import audit, geography, places, tables
-from crm.models import Place
+from crm.models import PersonPlace, Place
 from crm.normalise import Rejection
 
 ROWS = 20_000  # of one file
@@ -136,7 +137,9 @@ class PlaceAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Place]:
         """With how many people are there."""
-        return super().get_queryset(request).annotate(inside=Count("people", filter=Q(people__inside=True)))
+        there = PersonPlace.objects.filter(place=OuterRef("pk"), inside=True).order_by().values("place")
+        number = Subquery(there.annotate(number=Count("*")).values("number"))
+        return super().get_queryset(request).annotate(inside=Coalesce(number, 0))
 
     @display(description=_("place"), ordering="name", header=True)
     def title(self, place: Place) -> list[Any]:
