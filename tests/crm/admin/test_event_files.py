@@ -53,7 +53,11 @@ def test_from_the_file_to_the_rejected_rows(importer, file):
     content = b"".join(importer.get(page("rejected", file.pk)).streaming_content).decode("utf-8-sig")
     [row] = csv.DictReader(io.StringIO(content))
     assert (row["rejected_row"], row["rejected_field"], row["who"]) == ("3", "who", "bad")
-    actions = AuditEntry.objects.order_by("pk").values_list("action", flat=True)
+    actions = (
+        AuditEntry.objects.filter(action__startswith="events.")
+        .order_by("pk")
+        .values_list("action", flat=True)
+    )
     assert list(actions) == ["events.uploaded", "events.imported", "events.rejects_exported"]
 
 
