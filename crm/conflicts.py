@@ -76,7 +76,12 @@ def record(conflicts: Iterable[Conflict], now: datetime) -> None:
         row["names"] += [list(name) for name in conflict.names if list(name) not in row["names"]][:NAMES]
     if pairs:
         with connection.cursor() as cursor:
-            values: dict[str, Any] = {"now": now, "rows": json.dumps(list(pairs.values())), "again": AGAIN, "limit": NAMES}
+            values: dict[str, Any] = {
+                "now": now,
+                "rows": json.dumps(list(pairs.values())),
+                "again": AGAIN,
+                "limit": NAMES,
+            }
             cursor.execute(_RECORD, values)
 
 

@@ -88,9 +88,10 @@ def preview(loser_id: int, winner_id: int) -> Preview:
 
 
 def _facts(loser: Profile, winner: Profile) -> list[Fact]:
+    labels = {field.name: str(field.verbose_name) for field in Profile._meta.fields}
     facts = [
         _fact(
-            capfirst(str(Profile._meta.get_field(name).verbose_name)),
+            capfirst(labels[name]),
             getattr(loser, name),
             getattr(winner, name),
             name if name in NAMES else "text",

@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         """Erase; doing it twice does no harm."""
-        profile = Profile.objects.filter(pk=options["profile"]).first()
+        profile = Profile.objects.filter(pk=int(str(options["profile"]))).first()
         if profile is None:
             raise CommandError(f"There is no profile {options['profile']}.")
         if not options["yes"]:

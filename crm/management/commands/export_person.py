@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         """Write it; a file that is there already is left alone."""
-        profile = Profile.objects.filter(pk=options["profile"]).first()
+        profile = Profile.objects.filter(pk=int(str(options["profile"]))).first()
         if profile is None:
             raise CommandError(f"There is no profile {options['profile']}.")
         path = Path(str(options["file"] or portability.file_name(profile)))
