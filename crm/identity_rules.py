@@ -22,7 +22,7 @@ KINDS = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE)
 VERSION = ":version"
 ASK_VERSION = f"SELECT '{VERSION}', '', version::bigint, false FROM crm_identityrules"
 
-_CLAIMED = "claimed:"  # how an anonymous id begins that stands for what somebody claimed and nobody proved
+CLAIMED = "claimed:"  # how an anonymous id begins that stands for what somebody claimed and nobody proved
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -120,4 +120,4 @@ def shadow(names: Sequence[Name]) -> Name:
     What is told under such names is kept, on an anonymous profile of its own, until somebody proves them.
     """
     told = "\0".join(f"{kind}\0{value}" for kind, value in names)
-    return Identifier.ANONYMOUS_ID, _CLAIMED + hashlib.sha256(told.encode()).hexdigest()[:32]
+    return Identifier.ANONYMOUS_ID, CLAIMED + hashlib.sha256(told.encode()).hexdigest()[:32]

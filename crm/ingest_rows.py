@@ -225,10 +225,17 @@ class Judge:
             name = normalise.shortened(min(forbidden))
             raise Refused("not_allowed", _("A browser key can't set %s.") % name, f"patch.{name}")
         try:
-            return patches.validate(given)
+            patch = patches.validate(given)
         except normalise.Rejection as rejection:
             field = f"patch.{rejection.field}" if rejection.field else "patch"
             raise Refused(rejection.code, rejection.detail, field) from rejection
+        if self.key and patch.attributes:
+            size = len(json.dumps(patch.attributes, ensure_ascii=False).encode())
+            if size > MAX_PROPERTIES_BYTES:
+                detail = _("A browser's attributes have at most %(most)d bytes; these have %(count)d.")
+                count = {"most": MAX_PROPERTIES_BYTES, "count": size}
+                raise Refused("too_large", detail % count, "patch.attributes")
+        return patch
 
     def _believed(self, rows: list[Row], rejected: list[Rejected]) -> list[Row]:
         """The rows with what may be believed about who is meant."""

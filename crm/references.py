@@ -6,12 +6,13 @@ import msgspec
 from django.utils.translation import gettext
 
 from crm import normalise
-from crm.identity_rules import Name
+from crm.identity_rules import CLAIMED, Name
 from crm.models import Identifier
 
 # In which a proof names a person; which name counts most here is told by the rules.
 ORDER = (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE, Identifier.ANONYMOUS_ID)
 _MAX_ID = 2**63 - 1
+MAX_TOKEN = 1_000  # characters of a proof or click; ours have some 200 at most
 
 
 class UnknownProfile(LookupError):
@@ -64,6 +65,13 @@ def normal(reference: Reference, field: str = "profile") -> Reference:
         phone=normalise.phone(reference.phone, field=f"{field}.phone"),
         anonymous_id=normalise.identifier(reference.anonymous_id, f"{field}.anonymous_id"),
     )
+    if (reference.anonymous_id or "").startswith(CLAIMED):  # anybody can work it out for anybody's email
+        detail = gettext("A visitor's id can't begin with “%s”.") % CLAIMED
+        raise normalise.Rejection("invalid_value", f"{field}.anonymous_id", detail)
+    for name in ("proof", "click"):
+        if len(getattr(reference, name) or "") > MAX_TOKEN:
+            detail = gettext("At most %d characters fit.") % MAX_TOKEN
+            raise normalise.Rejection("too_long", f"{field}.{name}", detail)
     if reference.id is None and not reference.keys():
         raise normalise.Rejection(
             "missing_field", field, gettext("Name the profile by external_id, email, anonymous_id or id.")

@@ -40,11 +40,10 @@ class _Plan(msgspec.Struct):
     finding: list[Name]
     proven: bool
 
-    def proves(self, name: Name) -> bool:
-        """Whether it vouches for `name`. A browser's id alone says nobody's name, so whoever uses that browser could
-        still claim any: it is proven only together with a person."""
-        named = self.number is not None or any(kind in _KNOWN for kind, _value in self.names)
-        return self.proven and (name[0] != Identifier.ANONYMOUS_ID or named)
+    def proves(self, name: Name, target: _Known) -> bool:
+        """Whether it vouches for `name` of `target`. A browser's id alone says nobody's name, so whoever uses that
+        browser could still claim any: it is proven only together with a person."""
+        return self.proven and (name[0] != Identifier.ANONYMOUS_ID or not target.anonymous)
 
 
 class Conflict(Exception):
@@ -164,7 +163,7 @@ class Resolution:
             if name in self.owner:
                 self._meet(name, target, plan)
             else:
-                self._give(name, target, plan.proves(name))
+                self._give(name, target, plan.proves(name, target))
         return target.id
 
     def _surest(self, plan: _Plan) -> _Known | None:
@@ -200,7 +199,7 @@ class Resolution:
         """A name that somebody has: the profile meant, a visitor who turns out to be that person, or another one."""
         other = self.profiles[self._now(self.owner[name])]
         if other.id == target.id:
-            if plan.proves(name) and name not in self.verified:
+            if plan.proves(name, target) and name not in self.verified:
                 self.verified.add(name)
                 if name in self.claimed:
                     self.claimed[name] = True

@@ -1,5 +1,6 @@
 """What people agreed to: in, and the history of one person out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import answers, identity, limits, proof
+from crm import answers, consent, identity, limits, opt_in, proof
 from crm.api import filters, paging, schemas
 from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
@@ -208,11 +209,12 @@ class ConsentsView(BrowserAccess, ApiView):
                     Rejected(place, error.detail.code, str(error.detail), error.more.get("field", ""))
                 )
         stored = answers.store(given, source, now)
+        pending = _doubtful(given) if public else stored.pending
         refused += [Rejected(place, each.code, each.detail, each.field) for place, each in stored.rejected]
         return encoded(
             {
                 "accepted": stored.taken,
-                "pending": stored.pending,
+                "pending": pending,
                 "rejected": sorted(refused, key=lambda each: each.index),
             }
         )
@@ -257,6 +259,16 @@ def _whose(request: Request, reference: Reference | None) -> tuple[Reference, bo
         detail = _("A browser key names its visitor by anonymous_id, or by a name with a proof.")
         raise Rejection("proof_required", "profile", detail)
     return own, False
+
+
+def _doubtful(given: Sequence[answers.Given]) -> int:
+    """How many of a page's answers would have to be confirmed by somebody new: whether this person has confirmed them
+    before is nothing that a page may find out."""
+    terms = opt_in.terms({(each.change.kind, each.change.key) for each in given})
+    return sum(
+        each.change.state == consent.SUBSCRIBED and terms[each.change.kind, each.change.key].double_opt_in
+        for each in given
+    )
 
 
 def _entry(entry: ConsentChange) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
+from crm import references
+
 MAX_ROWS = 1000
 
 _ERRORS = {
@@ -85,11 +87,13 @@ class Reference(serializers.Serializer):
     proof = serializers.CharField(
         required=False,
         allow_null=True,
+        max_length=references.MAX_TOKEN,
         help_text=_("Your server's signature of the surest of these names; for browser keys."),
     )
     click = serializers.CharField(
         required=False,
         allow_null=True,
+        max_length=references.MAX_TOKEN,
         help_text=_("The token of a message that led here; for browser keys."),
     )
 
