@@ -15,11 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from psycopg.errors import QueryCanceled
 
 from crm import alerts, log, wake
 from crm.computed import keeping
@@ -97,23 +96,19 @@ def _work(attribute_id: int, until: float, now: datetime | None) -> bool:
             keeping.fail(attribute, str(error))
             return True
         except DatabaseError as error:
-            if _cancelled(error) and size > LEAST_CHUNK:
+            if keeping.is_slow(error) and size > LEAST_CHUNK:
                 size = max(size // 4, LEAST_CHUNK)
                 continue
             logger.warning("Computing %s failed: %s", attribute.slug, error)
             reason = (
-                _("Computing so few people took longer than %d seconds.") % (TIMEOUT_MS // 1000)
-                if _cancelled(error)
+                keeping.too_slow()
+                if keeping.is_slow(error)
                 else _("The database could not answer: %s") % str(error).splitlines()[0]
             )
             keeping.fail(attribute, reason)
             return True
         if time.monotonic() >= until:
             return False
-
-
-def _cancelled(error: Exception) -> bool:
-    return isinstance(error, OperationalError) and isinstance(error.__cause__, QueryCanceled)
 
 
 def _chunk(attribute: ComputedAttribute, kind: Kind, size: int, moment: datetime) -> None:

@@ -8,11 +8,14 @@ value computed from an older look at the log is written over a newer one. Attrib
 everybody are left to crm/computed/backfill.py, which catches up by itself.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from psycopg.errors import QueryCanceled
 
 from crm import alerts, log
 from crm.computed import zones
@@ -24,10 +27,44 @@ from crm.rules.errors import RuleError
 
 CURSOR = "computed attributes"
 BATCH = 5_000
+LEAST_BATCH = 50
 TIMEOUT_MS = 60_000
 LATE_COMMIT = timedelta(minutes=5)  # a change of a profile may be seen so long after the time it bears
 PEOPLE_EVENTS = frozenset({"profile_merged", "profile_unmerged", "profile_erased"})
 State = ComputedAttribute.State
+
+
+class Failing(Exception):
+    """PostgreSQL can't compute an attribute; `slow` tells that it took too long, which fewer people may not."""
+
+    def __init__(self, attribute: ComputedAttribute, error: DatabaseError):
+        super().__init__(str(error))
+        self.attribute = attribute
+        self.slow = is_slow(error)
+        self.reason = (
+            too_slow() if self.slow else _("The database could not answer: %s") % str(error).splitlines()[0]
+        )
+
+
+def is_slow(error: Exception) -> bool:
+    """Whether a statement was ended because it took too long."""
+    return isinstance(error, OperationalError) and isinstance(error.__cause__, QueryCanceled)
+
+
+def too_slow() -> str:
+    """Why an attribute is given up that can't be computed in time."""
+    return _("Computing so few people took longer than %d seconds.") % (TIMEOUT_MS // 1000)
+
+
+@contextmanager
+def _blaming(attribute: ComputedAttribute) -> Iterator[None]:
+    """Tell whose fault it is that the block fails; a deadlock or a lost connection is nobody's."""
+    try:
+        yield
+    except DatabaseError as error:
+        if isinstance(error, OperationalError) and not is_slow(error):
+            raise
+        raise Failing(attribute, error) from error
 
 
 def read(now: datetime | None = None, limit: int = BATCH) -> tuple[int, bool]:
@@ -35,6 +72,9 @@ def read(now: datetime | None = None, limit: int = BATCH) -> tuple[int, bool]:
 
     Returns:
         How many events were taken into account, and whether more may be waiting.
+
+    Raises:
+        Failing: one of the attributes can't be computed; nothing of the batch is kept.
     """
     moment = (now or timezone.now()).astimezone(UTC)
     if not LogCursor.objects.filter(name=CURSOR).exists():
@@ -48,7 +88,8 @@ def read(now: datetime | None = None, limit: int = BATCH) -> tuple[int, bool]:
 
     with statement_limits(TIMEOUT_MS), log.read(CURSOR, limit, names) as batch:
         for attribute, kind in live:
-            _take(attribute.pk, kind, batch.events, moment)
+            with _blaming(attribute):
+                _take(attribute.pk, kind, batch.events, moment)
     return len(batch.events), batch.full
 
 
@@ -104,13 +145,17 @@ def _is_profile_id(value: object) -> bool:
 
 
 def recompute_due(now: datetime | None = None, limit: int = BATCH) -> int:
-    """Recompute up to `limit` values that have changed by the passing of time; return how many there were."""
+    """Recompute up to `limit` values that have changed by the passing of time; return how many there were.
+
+    Raises:
+        Failing: one of the attributes can't be computed; nothing is kept.
+    """
     moment = (now or timezone.now()).astimezone(UTC)
     with statement_limits(TIMEOUT_MS):
         if not _any_due(moment):
             return 0
         log.hold(CURSOR)
-        live = {attribute.pk: kind for attribute, kind in kept()}
+        live = {attribute.pk: (attribute, kind) for attribute, kind in kept()}
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -123,7 +168,9 @@ def recompute_due(now: datetime | None = None, limit: int = BATCH) -> int:
             )
             due = cursor.fetchall()
         for attribute_id, people in due:
-            store(attribute_id, live[attribute_id], Scope(people), moment)
+            attribute, kind = live[attribute_id]
+            with _blaming(attribute):
+                store(attribute_id, kind, Scope(people), moment)
     return sum(len(people) for _attribute, people in due)
 
 
@@ -139,14 +186,23 @@ def _any_due(moment: datetime) -> bool:
         return cursor.fetchone()[0]
 
 
-def follow_moves(now: datetime | None = None, limit: int = BATCH) -> int:
+def follow_moves(now: datetime | None = None, limit: int = BATCH, every: timedelta = timedelta()) -> int:
     """Recompute what depends on the time zone for people whose zone has changed; return how many values.
 
     A change of a profile is no event; the index on the time of a profile's last change finds it.
+
+    Args:
+        every: attributes that were looked at less than so long ago are left out.
+
+    Raises:
+        Failing: one of the attributes can't be computed; nothing of it is kept.
     """
     moment = (now or timezone.now()).astimezone(UTC)
     moved = 0
-    for attribute_id in [a.pk for a, kind in kept() if kind.zoned]:
+    lately = moment - every
+    zoned = [attribute for attribute, kind in kept() if kind.zoned]
+    due = [row.pk for row in zoned if row.zones_checked_at is None or row.zones_checked_at <= lately]
+    for attribute_id in due:
         with statement_limits(TIMEOUT_MS):
             log.hold(CURSOR)
             attribute = ComputedAttribute.objects.filter(pk=attribute_id, state=State.LIVE).first()
@@ -155,7 +211,8 @@ def follow_moves(now: datetime | None = None, limit: int = BATCH) -> int:
             since = (attribute.zones_checked_at or attribute.computed_at or moment) - LATE_COMMIT
             people = _elsewhere(attribute_id, since, limit)
             if people:
-                store(attribute_id, parse(attribute.config), Scope(people), moment)
+                with _blaming(attribute):
+                    store(attribute_id, parse(attribute.config), Scope(people), moment)
             if len(people) < limit:
                 ComputedAttribute.objects.filter(pk=attribute_id).update(zones_checked_at=moment)
             moved += len(people)

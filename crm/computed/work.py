@@ -1,6 +1,7 @@
 """The background work of computed attributes, and what wakes it."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 from crm import log, signals, wake
@@ -10,6 +11,9 @@ from crm.models import LogCursor
 BUDGET_SECONDS = 20.0
 BACKFILL_SECONDS = 10.0  # segments and reports share its worker
 PATIENCE_SECONDS = 1.0
+FOLLOW_EVERY = timedelta(
+    seconds=15
+)  # looking for who moved is much work while an import changes many profiles
 
 
 def connect() -> None:
@@ -27,11 +31,23 @@ def keep() -> None:
     if not LogCursor.objects.filter(name=keeping.CURSOR).exists():
         return
     began = idle_since = time.monotonic()
-    keeping.follow_moves()
+    limit, followed = keeping.BATCH, False
     keeping.sweep_up()
     while time.monotonic() - began < BUDGET_SECONDS:
-        handled, full = keeping.read()
-        due = keeping.recompute_due()
+        try:
+            if not followed:
+                keeping.follow_moves(limit=limit, every=FOLLOW_EVERY)
+                followed = True
+            handled, full = keeping.read(limit=limit)
+            due = keeping.recompute_due(limit=limit)
+        except keeping.Failing as failing:
+            # One attribute must not keep the others from being kept; it may only be too much at once.
+            if failing.slow and limit > keeping.LEAST_BATCH:
+                limit = max(limit // 10, keeping.LEAST_BATCH)
+            else:
+                keeping.fail(failing.attribute, failing.reason)
+            began = idle_since = time.monotonic()
+            continue
         if handled or full or due:
             idle_since = time.monotonic()
         elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(keeping.CURSOR):

@@ -241,6 +241,35 @@ def test_a_statement_that_takes_too_long_is_tried_with_fewer_people(monkeypatch)
     assert orders() == dict.fromkeys(ids, 1)
 
 
+@pytest.mark.parametrize(
+    ("statement", "lives"),
+    [("SELECT pg_sleep(1)", [True, True]), ("SELECT 1 / 0", [True, False])],
+)
+def test_an_attribute_that_fails_keeps_no_other_from_being_kept(monkeypatch, statement, lives):
+    ids = people(8)
+    for slug in ("good", "bad"):
+        definitions.create(slug, slug, COUNT)
+    fill()
+    bad = ComputedAttribute.objects.get(slug="bad").pk
+    real = keeping.store
+
+    def store(attribute_id, kind, scope, now):
+        if attribute_id == bad and len(scope.ids) > 2:
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 1")
+                cursor.execute(statement)
+        real(attribute_id, kind, scope, now)
+
+    monkeypatch.setattr(keeping, "store", store)
+    monkeypatch.setattr(keeping, "BATCH", 20)
+    monkeypatch.setattr(keeping, "LEAST_BATCH", 2)
+    order(*ids)
+    keep()
+    assert orders("good") == dict.fromkeys(ids, 1)
+    assert list(ComputedAttribute.objects.order_by("-slug").values_list("served", flat=True)) == lives
+    assert Alert.objects.filter(resolved_at=None).count() == lives.count(False)
+
+
 def test_without_attributes_the_log_is_not_read():
     order(*people(1))
     keep()
