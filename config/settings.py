@@ -140,7 +140,7 @@ NUDGE_SWEEPS = {
     "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
     "crm.tasks.backfill_attributes": {"schedule": schedule(10), "queue": "segments"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
-    "crm.tasks.apply_retention": {"schedule": schedule(600), "queue": "ingest"},
+    "crm.tasks.apply_retention": {"schedule": schedule(60), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},
     "crm.tasks.import_lists": {"schedule": schedule(30), "queue": "ingest"},
     "crm.tasks.import_event_files": {"schedule": schedule(5), "queue": "ingest"},

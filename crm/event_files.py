@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 SOURCE = "file"
 CHUNK = 5000  # rows of one transaction
+CHUNK_BYTES = 16 * 1024**2  # of the file in one transaction, whose rows are all in memory
 SECONDS = 10.0  # of work before others get their turn
 UNPACKED_LIMIT = 4 * 1024**3  # bytes
 TRIED = 200  # rows of a preview
@@ -339,12 +340,27 @@ def _go_on(file: EventFile, until: float, now: datetime | None) -> None:
         lines = event_rows.read(content, shape, file.position, file.line)
         while True:
             began = time.monotonic()
-            piece = list(islice(lines, CHUNK))
+            piece = _piece(lines, file.position)
             if (
                 not _settle(file, piece, shape.columns, now or timezone.now(), began)
                 or time.monotonic() >= until
             ):
                 return
+
+
+def _piece(lines: Iterator[Line], start: int) -> list[Line]:
+    """The next rows, which begin at byte `start`."""
+    piece: list[Line] = []
+    for line in lines:
+        piece.append(line)
+        if not _is_last(piece, start):
+            break
+    return piece
+
+
+def _is_last(piece: list[Line], start: int) -> bool:
+    """Whether a piece that begins at byte `start` would have taken more rows, if there were any."""
+    return not piece or (len(piece) < CHUNK and piece[-1].end - start < CHUNK_BYTES)
 
 
 @transaction.atomic
@@ -362,10 +378,10 @@ def _settle(file: EventFile, piece: list[Line], found: Columns, now: datetime, b
         kept = refused[: max(0, KEPT_REJECTS - held.rejected)]
         held.rejected += len(refused)
         EventFileReject.objects.bulk_create([EventFileReject(file=held, **each) for each in kept])
+    over = _is_last(piece, held.position)
     if piece:
         held.position = piece[-1].end
         held.line += len(piece)
-    over = len(piece) < CHUNK
     if over:
         held.state, held.ended_at = State.DONE, now
     held.worked_at = now
@@ -414,7 +430,7 @@ def run(
     """
     progress = Progress(size)
     lines = event_rows.read(content, shape)
-    while piece := list(islice(lines, CHUNK)):
+    while piece := _piece(lines, progress.position):
         rows = [line for line in piece if not _empty(line)]
         result, refused = _taken(rows, shape.columns, timezone.now())
         progress.position = piece[-1].end

@@ -338,7 +338,7 @@ def _json_lines(file: IO[bytes], shape: Shape, position: int, number: int) -> It
         number += 1
         position += len(raw)
         long = len(raw) > LINE_LIMIT
-        if long:
+        if long and not raw.endswith(b"\n"):
             while (more := file.readline(LINE_LIMIT)) and not more.endswith(b"\n"):
                 position += len(more)
             position += len(more)

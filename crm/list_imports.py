@@ -6,6 +6,7 @@ no event.
 """
 
 import logging
+import time as clock
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from io import BufferedReader
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 SOURCE = "import"
 CHUNK = 1000  # rows of one transaction
+SECONDS = 10.0  # of work on one file before others of the queue get their turn
 KEPT_PROBLEMS = 500  # of one file; more are only counted
 TASK = "crm.tasks.import_lists"
 State, Kind = ListImport.State, ListImport.Kind
@@ -77,15 +79,16 @@ def begin(kind: str, name: str, chunks: Iterable[bytes], by: str = "") -> ListIm
     return job
 
 
-def work(now: datetime | None = None) -> int:
-    """Read what waits to be read; return how many files came to their end.
+def work(now: datetime | None = None, seconds: float = SECONDS) -> int:
+    """Read what waits to be read, of each file for about `seconds`; return how many came to their end.
 
-    Two workers never read one piece twice: whoever finds that the other was faster leaves the file to it.
+    What is left is gone on with later. Two workers never read one piece twice: whoever finds that the other was
+    faster leaves the file to it.
     """
     ended = 0
     for job in ListImport.objects.filter(state__in=[State.WAITING, State.RUNNING]).order_by("pk"):
         try:
-            ended += _read(job, now)
+            ended += _read(job, now, seconds)
         except tables.TableError as problem:
             _fail(job, str(problem), now)
         except (OperationalError, InterfaceError):
@@ -96,7 +99,7 @@ def work(now: datetime | None = None) -> int:
     return ended
 
 
-def _read(job: ListImport, now: datetime | None) -> bool:
+def _read(job: ListImport, now: datetime | None, seconds: float) -> bool:
     if job.upload is None:
         raise tables.TableError(_("The file is no longer kept; upload it again."))
     with BufferedReader(uploads.Parts(job.upload)) as file:
@@ -104,12 +107,18 @@ def _read(job: ListImport, now: datetime | None) -> bool:
         targets = _targets(job.kind, columns)
         _check(job.kind, targets)
         rows = islice(rows, job.line, None)
+        until: float | None = None
         while True:
             piece = list(islice(rows, CHUNK))
+            # Only from here on: however long it takes to come to where the last one ended, there is progress.
+            until = until or clock.monotonic() + seconds
             if not _settle(job, piece, targets, now or timezone.now()):
                 return False
             if len(piece) < CHUNK:
                 return True
+            if clock.monotonic() >= until:
+                wake.on_commit(TASK, "ingest")
+                return False
 
 
 @transaction.atomic

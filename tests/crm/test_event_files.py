@@ -109,6 +109,14 @@ class TestRows:
         assert (file.state, file.stored + file.rejected) == ("done", 3)
         list(event_files.rejects(file))
 
+    @pytest.mark.parametrize("more", [-1, 0, 1])
+    def test_a_line_at_the_limit_costs_no_other(self, db, monkeypatch, more):
+        monkeypatch.setattr(event_rows, "LINE_LIMIT", 1000)
+        monkeypatch.setattr(event_files, "CHUNK_BYTES", 500)
+        row = b'{"name": "x", "profile": {"email": "a@example.com"}}'
+        file = imported(row + b"\n" + row.ljust(1000 + more) + b"\n" + (row + b"\n") * 20)
+        assert (file.state, file.rows, file.stored) == ("done", 22, 21 if more >= 0 else 22)
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [

@@ -76,6 +76,19 @@ class TestConsents:
         run("consents", "email,channel,state,time\nada@example.com,email,yes,2025-01-01\n")
         assert Consent.objects.get().state == "unsubscribed"
 
+    def test_a_long_file_lets_others_have_their_turn(self, monkeypatch):
+        monkeypatch.setattr(list_imports, "CHUNK", 2)
+        text = "email,channel,state,time\n" + "".join(
+            f"p{n}@example.com,email,yes,2025-01-01\n" for n in range(5)
+        )
+        job = list_imports.begin("consents", "list.csv", [text.encode()])
+        seen = []
+        while not list_imports.work(NOW, seconds=0):
+            job.refresh_from_db()
+            seen.append((job.state, job.line))
+        assert seen == [("running", 2), ("running", 4)]
+        assert Consent.objects.count() == 5
+
     def test_a_reader_that_died_is_followed_by_one_who_goes_on(self, news, monkeypatch):
         monkeypatch.setattr(list_imports, "CHUNK", 10)
         lines = [f"p{n}@example.com,email,yes,2025-01-01" for n in range(25)]
