@@ -197,6 +197,13 @@ def asked_by(link: Link) -> set[Question]:
     return {(kind, key) for kind, colon, key in pairs if colon}
 
 
+def vouched_for(link: Link, rows: Iterable[Consent]) -> list[Consent]:
+    """Those of the pending answers that the link can confirm: about an email address or a phone number only a message
+    to that address can, for who holds a push or an in-app message need not own it."""
+    address = _BY_ADDRESS.get(_channel_of(link))
+    return [row for row in rows if row.kind == TOPIC or _BY_ADDRESS.get(row.key, address) == address]
+
+
 def wordings(rows: Iterable[Consent], language: str) -> list[str]:
     """What answers are about, in words."""
     topics = {topic.slug: topic for topic in Topic.objects.all()}

@@ -123,7 +123,7 @@ def confirm(request: HttpRequest, profile: Profile, link: tokens.Link, token: st
     if link.staff:
         return page(request, "unknown", status=404)
     asked = choices.asked_by(link)
-    waiting = opt_in.pending(profile.pk, asked)
+    waiting = choices.vouched_for(link, opt_in.pending(profile.pk, asked))
     names = choices.wordings(waiting, translation.get_language() or "")
     if request.method == "POST" and waiting:
         opt_in.confirm(profile.pk, {(row.kind, row.key) for row in waiting}, link.delivery_id)

@@ -255,8 +255,15 @@ class TestConfirming:
         assert client.post(address).status_code == 200
         assert (states(ann)["topic:deals"], states(ann)["channel:sms"]) == ("subscribed", "pending")
         assert "nothing to confirm" in client.get(address).content.decode()
-        client.post(url(ann, "confirm/"))
-        assert states(ann)["channel:sms"] == "subscribed"
+
+    def test_an_address_only_by_a_message_to_it(self, client, ann):
+        for channel in ("sms", "inapp"):
+            consent.record([consent.Change(ann.pk, "channel", channel, "pending", "sdk", datetime.now(UTC))])
+        assert client.post(url(ann, "confirm/")).status_code == 200
+        for channel, sms in (("webpush", "pending"), ("email", "pending"), ("whatsapp", "subscribed")):
+            [delivery] = world.queue(world.message(channel), [ann], channel=channel)
+            client.post(url(ann, "confirm/", delivery.pk))
+            assert (states(ann)["channel:sms"], states(ann)["channel:inapp"]) == (sms, "subscribed")
 
 
 class TestTokens:
