@@ -22,7 +22,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from crm import api_keys
+from crm import api_keys, masking
 from crm.admin.base import ReadOnly, leave_dialog
 from crm.models import ApiKey
 
@@ -78,6 +78,12 @@ class NewKeyForm(forms.Form):
         ),
     )
     created: tuple[ApiKey, str] | None = None
+
+    def __init__(self, data: Any = None):
+        super().__init__(data)
+        if masking.hidden():  # a key must not read what its maker may not see
+            whole = ApiKey.Scope.READ
+            self.fields["scopes"].choices = [each for each in ApiKey.Scope.choices if each[0] != whole]
 
     def clean(self) -> dict[str, Any]:
         """Make the key, since only that tells whether all of it fits together."""

@@ -217,7 +217,7 @@ class ProfileMergeAdmin(ReadOnly, BigTableAdmin):
             "fields": [
                 (
                     name.removeprefix("attributes."),
-                    masking.contact(name if name in ("email", "phone", "external_id") else "data", value),
+                    masking.data(value, name) if masking.hidden() else value,
                 )
                 for name, value in plan.fields.items()
             ],

@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
-from crm import audit, portability, privacy
+from crm import audit, masking, portability, privacy
 from crm.api.privacy import download
 from crm.models import Connection, Profile
 
@@ -80,6 +80,8 @@ class PersonRights:
 
     def _person(self, request: HttpRequest, pk: int, permission: str) -> Profile:
         if not (self.has_view_permission(request) and request.user.has_perm(permission)):
+            raise PermissionDenied
+        if permission == EXPORT and masking.hidden():  # it is all contact data
             raise PermissionDenied
         profile = Profile.objects.filter(pk=pk).first() if pk < 2**63 else None
         if profile is None:

@@ -8,11 +8,10 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 
 from crm import computed, masking, profiles
-from crm.api.auth import READ
+from crm.api.auth import READ, READ_MASKED
 from crm.api.errors import ApiError
 from crm.models import Consent, Identifier, Profile
 
-READ_MASKED = "read_masked"
 READS = {READ, READ_MASKED}
 _FIELDS = ("id", *profiles.FIELDS, "attributes", "first_seen", "last_seen", "created_at", "updated_at")
 # By what a key that sees outlines could find out, value by value, what is behind one.

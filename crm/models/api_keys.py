@@ -16,6 +16,7 @@ class ApiKey(models.Model):
 
     class Scope(models.TextChoices):
         READ = "read", _("read profiles and reports")
+        READ_MASKED = "read_masked", _("read profiles and events without contact data")
         WRITE = "write", _("write profiles, events and subscriptions")
         BROWSER = "browser", _("public key of a website: events and subscriptions only")
 
