@@ -21,21 +21,21 @@ class UploadError(ValueError):
     """The file can't be kept; the message says why."""
 
 
-def keep(name: str, chunks: Iterable[bytes], by: str = "", limit: int = LIMIT) -> Upload:
+def keep(name: str, chunks: Iterable[bytes], by: str = "", limit: int | None = None) -> Upload:
     """Store a file that comes in pieces of any size.
 
     Its pieces are committed one by one: a transaction as long as a slow upload would hold up all who read the
     event log. What was stored of a file that is not kept is deleted.
 
     Args:
-        limit: bytes.
+        limit: bytes; LIMIT, unless told.
 
     Raises:
         UploadError: it is larger than `limit`.
     """
     upload = Upload.objects.create(name=name, uploaded_by=by)
     try:
-        _store(upload, chunks, limit)
+        _store(upload, chunks, LIMIT if limit is None else limit)
     except BaseException:
         upload.delete()
         raise

@@ -33,7 +33,7 @@ def get(kind: str) -> Channel:
 
 @cache
 def everything() -> dict[str, Channel]:
-    """Return all channels by kind."""
+    """Return all channels by kind, those first that people choose first."""
     for module in iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
-    return dict(sorted(_registry.items()))
+    return dict(sorted(_registry.items(), key=lambda item: (item[1].position, item[0])))

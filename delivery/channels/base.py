@@ -83,6 +83,7 @@ class Channel(ABC):
     Form: ClassVar[type[ContentForm]]
     repeatable: ClassVar[bool] = False
     listed: ClassVar[bool] = True  # offered to marketers
+    position: ClassVar[int] = 50  # among those offered; the first is what a new message step sends by
     preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
 

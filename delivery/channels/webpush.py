@@ -166,6 +166,7 @@ class WebPush(Channel):
 
     kind = "webpush"
     label = gettext_lazy("Web push")
+    position = 10
     Config = WebPushContent
     Form = WebPushForm
     preview = "admin/delivery/notification.html"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crm.models import Alert, Device
-from delivery import dispatch, tokens
+from delivery import clicks, dispatch, tokens
 from delivery.channels.base import Outcome
 from delivery.models import Attempt, Delivery
 from tests.delivery import world
@@ -73,10 +73,13 @@ class TestOnePush:
             "image": "https://shop.example/hero.png",
             "tag": f"nudge-{delivery.pk}",
             "token": arrived.json["token"],
+            "click": arrived.json["click"],
             "track": f"{settings.NUDGE_PUBLIC_URL}/t/push/",
             "actions": [{"action": "1", "title": "Shop", "url": "/shop"}],
         }
         assert tokens.read(arrived.json["token"]) == delivery.pk
+        token = arrived.json["click"]
+        assert clicks.people([token], NOW) == {token: ann.pk}
         headers = arrived.headers
         assert (headers["ttl"], headers["urgency"]) == (str(24 * 3600 - 60), "high")
         assert headers["content-type"] == "application/octet-stream"

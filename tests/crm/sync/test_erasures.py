@@ -89,7 +89,7 @@ class TestTombstones:
             tombstones.erased([*names, other])
         digests = b"".join(bytes(row.digest) for row in ErasedName.objects.all())
         assert len(digests) == 32 * len(names)
-        assert not [value for _kind, value in names if value.encode() in digests]
+        assert not [value for _kind, value in names if len(value) > 3 and value.encode() in digests]
 
     def test_a_name_that_somebody_who_stays_bears_locks_nobody_out(self, crm, connection, people):
         shared = Profile.objects.get(pk=people[0]).email
