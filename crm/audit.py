@@ -15,6 +15,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, models, transaction
 from django.utils import timezone
 
+from crm import limits
 from crm.models import ApiKey, AuditEntry
 
 # What has a name of its own that tells nothing about a customer.
@@ -66,7 +67,7 @@ def _actor(by: Any) -> dict[str, Any]:
     if by is None:
         by = _request.get()
     meta = getattr(by, "META", None)
-    address = meta.get("REMOTE_ADDR", "") if meta is not None else ""
+    address = limits.peer(by) if meta is not None else ""
     if meta is not None:
         key = getattr(by, "auth", None)
         by = key if isinstance(key, ApiKey) else getattr(by, "user", None)

@@ -101,22 +101,28 @@ def forget() -> None:
         _buckets.clear()
 
 
-def address(request: HttpRequest) -> str:
-    """Where a request comes from: the network's part of an IPv6 address, all of an IPv4 one.
+def peer(request: HttpRequest) -> str:
+    """The address that a request comes from, as it was told.
 
     X-Forwarded-For is believed as far as the last settings.NUDGE_TRUSTED_PROXIES proxies wrote it: each of them
     adds at its end whom it heard.
     """
-    peer = request.META.get("REMOTE_ADDR", "")
+    found = request.META.get("REMOTE_ADDR", "")
     trusted = settings.NUDGE_TRUSTED_PROXIES
     if trusted:
         heard = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
         if len(heard) >= trusted and heard[-trusted]:
-            peer = heard[-trusted]
+            found = heard[-trusted]
+    return found[:100]
+
+
+def address(request: HttpRequest) -> str:
+    """Where a request comes from: the network's part of an IPv6 address, all of an IPv4 one."""
+    heard = peer(request)
     try:
-        found = ipaddress.ip_address(peer)
+        found = ipaddress.ip_address(heard)
     except ValueError:
-        return peer[:100]
+        return heard
     if found.version == 6:
         if found.ipv4_mapped:
             return str(found.ipv4_mapped)

@@ -163,6 +163,8 @@ def asks(rule: Any) -> bool:
         if column and _TELLING.search(column):
             return True
     compared = rule.get("value")
+    if "@" in str(compared):  # a part of an email tells as much as all of it
+        return True
     return data(compared) != compared or any(asks(part) for part in rule.values())
 
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Max, Q
 from django.utils import timezone
@@ -58,13 +59,25 @@ def proof(page: str = "", user_agent: str = "", language: str = "") -> dict[str,
 
 
 def fingerprint(address: str) -> str:
-    """Tells later whether an answer was about this address, without keeping the address."""
-    return sha256(address.encode()).hexdigest()
+    """Tells later whether an answer was about this address, without keeping the address.
+
+    Keyed (HMAC-SHA256) with the installation's encryption key: there are so few phone numbers that a plain hash would
+    tell whoever has the database.
+    """
+    return _fingerprint(settings.NUDGE_ENCRYPTION_KEYS[0], address)
+
+
+def _fingerprint(key: str, address: str) -> str:
+    return hmac.new(key.encode(), f"consent\0{address}".encode(), sha256).hexdigest()
 
 
 def was_about(entry: ConsentChange, address: str) -> bool:
     """Whether an entry of the ledger is about `address`, in normal form."""
-    return hmac.compare_digest(str(entry.proof.get("address", "")), fingerprint(address))
+    kept = str(entry.proof.get("address", "")).encode()
+    return any(
+        hmac.compare_digest(kept, _fingerprint(key, address).encode())
+        for key in settings.NUDGE_ENCRYPTION_KEYS
+    )
 
 
 @transaction.atomic

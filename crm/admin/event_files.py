@@ -262,6 +262,10 @@ def _shown(request: HttpRequest, file: EventFile) -> dict[str, Any]:
     share = file.position / file.size if file.size else 1.0
     rate = file.rows / file.seconds if file.seconds else 0.0
     left = file.seconds / share - file.seconds if share else None
+    rejects = list(file.rejects.order_by("row")[:SHOWN_REJECTS])
+    if not _sees(request, file):
+        for each in rejects:  # a reason repeats what could not be taken
+            each.detail = masking.text(each.detail)
     return {
         "file": file,
         "sees": _sees(request, file),
@@ -273,7 +277,7 @@ def _shown(request: HttpRequest, file: EventFile) -> dict[str, Any]:
         "waiting": file.state == State.RUNNING and file.worked_at is None,
         "stale": file.state == State.RUNNING
         and (timezone.now() - (file.worked_at or file.created_at)).total_seconds() > 60,
-        "rejects": file.rejects.order_by("row")[:SHOWN_REJECTS],
+        "rejects": rejects,
         "hidden": max(0, file.rejected - SHOWN_REJECTS),
     }
 

@@ -49,7 +49,7 @@ class TestAppendOnly:
         identity.merge([(bob, ann)], "test", NOW)
         assert ConsentChange.objects.get().profile_id == ann
 
-    def test_who_is_erased_leaves_the_proof_without_their_browser(self, ann):
+    def test_who_is_erased_leaves_the_proof_without_their_browser(self, ann, settings):
         told = opt_in.proof("https://u:p@shop.example.com/news?mail=ann", "Firefox", "en")
         opt_in.answer([answer(ann, wording="May we?", proof=told)], now=NOW)
         assert ConsentChange.objects.get().proof["page"] == "https://shop.example.com/news"
@@ -58,6 +58,10 @@ class TestAppendOnly:
         assert (set(entry.proof), entry.wording) == ({"language", "address"}, "May we?")
         assert opt_in.was_about(entry, "ann@example.com")
         assert not opt_in.was_about(entry, "bob@example.com")
+        settings.NUDGE_ENCRYPTION_KEYS = ["new", *settings.NUDGE_ENCRYPTION_KEYS]
+        assert opt_in.was_about(entry, "ann@example.com")
+        settings.NUDGE_ENCRYPTION_KEYS = ["new"]  # nobody can try addresses who has the database alone
+        assert not opt_in.was_about(entry, "ann@example.com")
         refused("DELETE FROM crm_consentchange")
 
 

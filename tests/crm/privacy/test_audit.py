@@ -29,6 +29,16 @@ def test_a_request_leaves_who_from_where_and_no_customers_name(admin_user: User)
     assert (changed.object_repr, changed.detail) == ("Night shift", {"added": 2})
 
 
+def test_behind_a_proxy_the_address_is_whom_the_proxy_heard(admin_user: User, settings) -> None:
+    settings.NUDGE_TRUSTED_PROXIES = 1
+    request = RequestFactory(REMOTE_ADDR="10.0.0.1").get(
+        "/", headers={"X-Forwarded-For": "1.1.1.1, 192.0.2.7"}
+    )
+    request.user = admin_user
+    audit.record(request, "profile.viewed")
+    assert AuditEntry.objects.get().address == "192.0.2.7"
+
+
 def test_the_admins_log_is_taken_over_once_whoever_writes_it(admin_user: User) -> None:
     """One change and many, in Django's bulk way; words about customers are left out."""
     profiles = Profile.objects.bulk_create([Profile(email=f"p{n}@example.com") for n in range(3)])

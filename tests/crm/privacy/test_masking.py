@@ -73,3 +73,17 @@ def test_rows_come_in_outline_and_are_not_saved_over(admin_user):
     assert Event.contact_data
     assert masking.sees_contacts(admin_user)
     assert not masking.sees_contacts(None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "tells"),
+    [
+        ("attributes.plan", "gold", False),
+        ("attributes.login", "ada@ex", True),
+        ("attributes.login", ["gold", "@example"], True),
+        ("attributes.second_email", "a", True),
+        ("email", "", True),
+    ],
+)
+def test_a_part_of_an_email_is_not_asked_for_either(field, value, tells):
+    assert masking.asks({"all": [{"field": field, "op": "contains", "value": value}]}) is tells

@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
 from crm import merging
-from crm.models import ApiKey, Profile
+from crm.models import ApiKey, EventFile, EventFileReject, Profile
 
 pytestmark = pytest.mark.django_db
 
@@ -29,6 +29,17 @@ def test_a_developers_key_reads_no_more_than_the_developer(client, developer, ad
         ["read_masked", "write"],
         ["read"],
     ]
+
+
+def test_reasons_why_a_row_was_refused_tell_no_address(client, developer):
+    file = EventFile.objects.create(
+        name="x.csv", format="csv", digest="", size=1, state="done", created_by="ada"
+    )
+    said = "“ada@lovelace.example” is not an email address."
+    EventFileReject.objects.create(file=file, row=2, code="invalid_email", field="mail", detail=said)
+    shown = client.get(reverse("admin:crm_eventfile_status", args=[file.pk])).content.decode()
+    assert "is not an email address" in shown
+    assert "lovelace" not in shown
 
 
 def test_parting_and_exporting_show_nobody_whole(client, developer):
