@@ -1,15 +1,18 @@
 """Monthly partitions of the event log: made ahead or on demand, and taken out once their time is over."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from django.db import IntegrityError, connection, transaction
-from psycopg.errors import CheckViolation
+from django.db import IntegrityError, OperationalError, connection, transaction
+from psycopg.errors import CheckViolation, LockNotAvailable
 
 from crm.models import ClosedMonth
 
 MONTHS_AHEAD = 2
 READERS_MOVE_WITHIN = timedelta(days=30)  # a reader that stood still for longer is no longer run by anybody
+PATIENCE_MS = 5_000  # of `detach`, for whoever uses the table: a backup may do so for hours
 _LOCK = 0x6E7564676501
 
 _known: set[date] = set()
@@ -17,6 +20,10 @@ _known: set[date] = set()
 
 class StillRead(Exception):
     """Some reader of the log has yet to come past events of this month."""
+
+
+class InUse(Exception):
+    """Some transaction, such as a backup's, has looked at this month and goes on."""
 
 
 def month_of(at: datetime) -> date:
@@ -96,6 +103,16 @@ def months() -> list[date]:
         return sorted(_existing(cursor)[0])
 
 
+def unfinished() -> list[ClosedMonth]:
+    """The closed months whose table is still there: `detach` was interrupted, and can be repeated."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT month FROM crm_closedmonth WHERE to_regclass("
+            "'crm_event_' || to_char(month, '\"y\"YYYY\"m\"MM')) IS NOT NULL"
+        )
+        return list(ClosedMonth.objects.filter(pk__in=[row[0] for row in cursor.fetchall()]))
+
+
 def detach(month: date, keep: bool = False) -> int:
     """Take a month out of the log for good; events that come for it from now on are refused.
 
@@ -112,9 +129,10 @@ def detach(month: date, keep: bool = False) -> int:
     Raises:
         LookupError: there is no such partition.
         StillRead: a reader of the log has not read all of it; try again later.
+        InUse: somebody has used the table for longer than PATIENCE_MS; try again later.
     """
     table, archive = _table(month), f"crm_event_archived_{_table(month).rpartition('_')[2]}"
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, _impatient(cursor, table):
         state = _state(cursor, table)
         if state is None:
             raise LookupError(f"There is no partition for {month:%Y-%m}.")
@@ -131,6 +149,20 @@ def detach(month: date, keep: bool = False) -> int:
         [count] = cursor.fetchone()
         cursor.execute(f"ALTER TABLE {table} RENAME TO {archive}" if keep else f"DROP TABLE {table}")
     return count
+
+
+@contextmanager
+def _impatient(cursor: Any, table: str) -> Iterator[None]:
+    """Wait for no lock longer than PATIENCE_MS: who waits for one here holds up who makes the next months."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [str(PATIENCE_MS)])
+    try:
+        yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise InUse(f"{table} is in use.") from error
+        raise
+    finally:
+        cursor.execute("RESET lock_timeout")
 
 
 def _state(cursor, table: str) -> str | None:

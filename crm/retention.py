@@ -96,9 +96,10 @@ def apply(now: datetime | None = None, budget: float = BUDGET) -> int:
     now = now or timezone.now()
     ends = time.monotonic() + budget
     days = dict(EventRetention.objects.values_list("name", "days"))
+    removed = sum(_detach(row.month, bool(row.archive), now) for row in partitions.unfinished())
     if not days:
-        return 0
-    removed = _detach_months(days, now)
+        return removed
+    removed += _detach_months(days, now)
     for name in _names("crm_event"):
         kept = days.get(name, days.get(OTHERS))
         if kept is None:
@@ -122,13 +123,18 @@ def _detach_months(days: dict[str, int], now: datetime) -> int:
         kept = [days.get(name, days.get(OTHERS)) for name in _names(_table(month))]
         if any(least is None or after > now - timedelta(days=least) for least in kept):
             continue
-        try:
-            gone = partitions.detach(month)
-        except (partitions.StillRead, LookupError):
-            continue
-        _note(f"{month:%Y-%m}", gone, after, now)
-        removed += gone
+        removed += _detach(month, False, now)
     return removed
+
+
+def _detach(month: date, keep: bool, now: datetime) -> int:
+    """Take a month out of the log if that can be done now; return how many events went."""
+    try:
+        gone = partitions.detach(month, keep)
+    except (partitions.StillRead, partitions.InUse, LookupError):
+        return 0
+    _note(f"{month:%Y-%m}", gone, _after(month), now)
+    return gone
 
 
 def _after(month: date) -> datetime:

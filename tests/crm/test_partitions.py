@@ -125,6 +125,34 @@ def test_detaching_may_be_interrupted():
     assert MONTH not in partitions.months()
 
 
+def test_a_backup_that_lasts_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(partitions, "PATIENCE_MS", 100)
+    log.append(old())
+    using, done = threading.Event(), threading.Event()
+
+    def backup():
+        with transaction.atomic():
+            assert Event.objects.filter(occurred_at=OLD).count() == 1
+            using.set()
+            assert done.wait(30)
+
+    def detach():
+        assert using.wait(30)
+        try:
+            for _ in range(2):  # to detach it, and to finish that
+                with pytest.raises(partitions.InUse):
+                    partitions.detach(MONTH)
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW lock_timeout")
+                return cursor.fetchone()[0]
+        finally:
+            done.set()
+
+    _, timeout = run(backup, detach)
+    assert timeout == "0"
+    assert partitions.detach(MONTH) == 1
+
+
 def test_writers_go_on_while_a_month_goes():
     send(NOW, OLD)
     stop = threading.Event()

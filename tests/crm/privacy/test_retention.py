@@ -84,6 +84,32 @@ def test_a_month_that_is_over_as_a_whole_goes_at_once():
         partitions.forget()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_month_that_could_not_go_the_first_time_goes_later(monkeypatch):
+    person = Profile.objects.create(email="ada@example.com")
+    happened(person, "seen", 200, 201)
+    old = partitions.month_of(NOW - timedelta(days=200))
+    EventRetention.objects.create(name="", days=30)
+
+    class Dying(set):
+        def discard(self, _month):
+            raise KeyboardInterrupt
+
+    try:
+        with monkeypatch.context() as patched, connection.cursor() as cursor:
+            patched.setattr(partitions, "_known", Dying())
+            with pytest.raises(KeyboardInterrupt):
+                retention.apply(NOW)
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [retention._table(old)])
+            assert cursor.fetchone()[0]
+        assert retention.apply(NOW) == 2
+        assert not partitions.unfinished()
+        assert Removal.objects.get(name=f"{old:%Y-%m}").rows == 2
+    finally:
+        ClosedMonth.objects.all().delete()
+        partitions.forget()
+
+
 def test_what_looks_further_back_is_named(person):
     ComputedAttribute.objects.create(
         slug="visits", name="Visits", kind="count", config={"event": "seen", "last_days": 60}
