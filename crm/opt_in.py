@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from crm import consent, log
 from crm.consent import CHANNEL, PENDING, SUBSCRIBED, TOPIC, Change
-from crm.models import ChannelTerms, Consent, ConsentChange, Profile, Topic
+from crm.models import ChannelTerms, Consent, ConsentChange, Event, Profile, Topic
 
 REQUESTED = "consent_requested"
 CONFIRMED = "double_opt_in"  # source of answers
 WITHIN = timedelta(days=7)  # a request that nobody confirmed is over
 AGAIN = timedelta(days=1)  # between two requests to one person about one thing
 MOST, MOST_IN = 3, timedelta(days=30)  # so many requests, then silence
+MOST_IN_ALL = 10  # requests to one person in that time, whatever about
 RECENT = timedelta(days=30)
 MAX_USER_AGENT = 200  # characters
 _ADDRESSES = {"email": "email", "sms": "phone", "whatsapp": "phone"}  # channel -> the profile's field
@@ -87,8 +88,9 @@ def answer(
     """Record people's own answers; return for each the state that it has now or waits for.
 
     A yes that asks for confirmation becomes `pending`, unless the person has confirmed it before and not said no
-    since. They are asked by an event, once for all that they answered in one call, at most once a day and three
-    times in 30 days. What was answered more than 30 days ago is history: it is no event and asks nobody.
+    since. They are asked by an event, once for all that they answered in one call: about one thing at most once a day
+    and three times in 30 days, ten times in those about everything. What was answered more than 30 days ago is
+    history: it is no event and asks nobody.
 
     Args:
         changes: an empty `legal_basis` stands for that of the topic or channel.
@@ -240,15 +242,17 @@ def _standing(questions: Collection[Question]) -> set[Question]:
 
 
 def _asked_enough(questions: Collection[Question], now: datetime) -> set[Question]:
-    """Those about whom a request was made just now, or too many."""
+    """Those about whom a request was made just now, or too many; all of a person who was asked too often."""
     if not questions:
         return set()
+    people = {profile_id for profile_id, *_ in questions}
+    requests = Event.objects.filter(
+        profile_id__in=people, name=REQUESTED, occurred_at__gt=now - MOST_IN, occurred_at__lte=now
+    )
+    often = requests.values("profile_id").annotate(times=Count("pk")).filter(times__gte=MOST_IN_ALL)
+    tired = set(often.values_list("profile_id", flat=True))
     asked = (
-        ConsentChange.objects.filter(
-            profile_id__in={profile_id for profile_id, *_ in questions},
-            state=PENDING,
-            changed_at__gt=now - MOST_IN,
-        )
+        ConsentChange.objects.filter(profile_id__in=people, state=PENDING, changed_at__gt=now - MOST_IN)
         .values("profile_id", "kind", "key")
         .annotate(times=Count("pk"), last=Max("changed_at"))
     )
@@ -256,7 +260,7 @@ def _asked_enough(questions: Collection[Question], now: datetime) -> set[Questio
         (row["profile_id"], row["kind"], row["key"])
         for row in asked
         if row["times"] >= MOST or row["last"] > now - AGAIN
-    } & set(questions)
+    } & set(questions) | {question for question in questions if question[0] in tired}
 
 
 def _request(changes: Sequence[Change]) -> None:

@@ -86,6 +86,13 @@ def test_nobody_is_asked_again_and_again(ann):
     assert len(requests()) == 4
 
 
+def test_nobody_is_flooded_with_questions_about_ever_other_things(ann):
+    for number in range(14):
+        Topic.objects.create(slug=f"t{number}", name=f"T{number}", double_opt_in=True)
+        assert say(ann, ("topic", f"t{number}"), at=NOW + timedelta(minutes=number)) == ["pending"]
+    assert len(requests()) == 10
+
+
 def test_who_has_confirmed_is_not_asked_again(ann):
     say(ann, EMAIL)
     opt_in.confirm(ann, now=days(1))
