@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from django.db import connection
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -74,8 +75,13 @@ def undo(merge_id: int, now: datetime | None = None, by: Any = None) -> Plan:
 
 def last(profile_id: int) -> ProfileMerge | None:
     """The merge into this profile that can be undone next."""
-    row = ProfileMerge.objects.filter(winner_id=profile_id).order_by("-pk").first()
-    return row if row is not None and row.moved is not None else None
+    row = with_undoable(ProfileMerge.objects.filter(winner_id=profile_id)).order_by("-pk").first()
+    return row if row is not None and row.undoable else None
+
+
+def with_undoable(rows: QuerySet[ProfileMerge]) -> QuerySet:
+    """Merges with `undoable`: whether it was written down what moved. That itself is left out, for it can be long."""
+    return rows.defer("snapshot", "moved").annotate(undoable=Q(moved__isnull=False))
 
 
 def _checked(row: ProfileMerge | None) -> ProfileMerge:

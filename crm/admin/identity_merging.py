@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -100,6 +101,10 @@ class ProfileMergeAdmin(ReadOnly, BigTableAdmin):
     sortable_by = []
     actions = None
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        """Without what moved, which may be long."""
+        return unmerging.with_undoable(super().get_queryset(request))
+
     def get_urls(self) -> list[URLPattern]:
         """The pages that join and part."""
         view = self.admin_site.admin_view
@@ -128,7 +133,7 @@ class ProfileMergeAdmin(ReadOnly, BigTableAdmin):
     @display(description="")
     def undo_link(self, row: ProfileMerge) -> str:
         """To the preview."""
-        if row.moved is None:
+        if not row.undoable:
             return ""
         url = reverse("admin:crm_profile_unmerge", args=[row.pk])
         return format_html('<a class="text-link" href="{}">{}</a>', url, _("Undo…"))

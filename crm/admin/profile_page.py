@@ -33,6 +33,7 @@ from crm.models import (
     Topic,
 )
 
+MERGES = 100
 LEDGER_ROWS = 20
 IDENTIFIERS = 12  # shown at once
 MOSTLY = 3  # facts of one sender, from which on the sender is named once
@@ -130,7 +131,7 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "devices": [
             (device, browser_name(device)) for device in profile.devices.order_by("state", "-changed_at")
         ],
-        "merges": profile.merges.order_by("-pk"),
+        "merges": profile.merges.defer("snapshot", "moved").order_by("-pk")[:MERGES],
         "undoable": undoable,
         "active": Device.State.ACTIVE,
         "timeline_url": timeline,

@@ -115,7 +115,7 @@ def _person(pk: int) -> Profile:
         profile = Profile.objects.filter(pk=pk).first()
         if profile is not None:
             return profile
-        if merge := ProfileMerge.objects.filter(loser_id=pk).order_by("-merged_at").first():
+        if merge := ProfileMerge.objects.filter(loser_id=pk).only("winner_id").order_by("-merged_at").first():
             detail = _("This profile was merged into profile %d.") % merge.winner_id
             raise ApiError(404, "merged", detail, merged_into=merge.winner_id)
     raise ApiError(404, "not_found", _("There is no such profile."))

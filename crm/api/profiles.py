@@ -322,7 +322,11 @@ def existing(pk: int) -> Profile:
     profile = complete().filter(pk=pk).first() if pk < 2**63 else None
     if profile is not None:
         return profile
-    merge = ProfileMerge.objects.filter(loser_id=pk).order_by("-merged_at").first() if pk < 2**63 else None
+    merge = (
+        ProfileMerge.objects.filter(loser_id=pk).only("winner_id").order_by("-merged_at").first()
+        if pk < 2**63
+        else None
+    )
     if merge:
         detail = _("This profile was merged into profile %d.") % merge.winner_id
         raise ApiError(404, "merged", detail, merged_into=merge.winner_id)

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from crm import identity_rules, merging, profiles
@@ -131,6 +133,11 @@ class TestJoiningAndParting:
         assert "Oslo" in joiner.get(url, {"other": bob}).content.decode()
         assert joiner.post(url, {"other": bob, "keep": ann}).status_code == 302
         [merge] = ProfileMerge.objects.all()
+        for page in ("admin:crm_profilemerge_changelist", "admin:crm_profile_change"):
+            with CaptureQueriesContext(connection) as asked:
+                shown = joiner.get(reverse(page, args=[ann] if page.endswith("change") else []))
+            assert reverse("admin:crm_profile_unmerge", args=[merge.pk]) in shown.content.decode()
+            assert '"snapshot"' not in str(asked.captured_queries)  # a merge of many events is megabytes
         undo = reverse("admin:crm_profile_unmerge", args=[merge.pk])
         page = joiner.get(undo).content.decode()
         assert "bob@x.com" in page
