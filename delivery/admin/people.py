@@ -57,9 +57,10 @@ def data_for(profile: Profile) -> dict[str, Any]:
         .order_by("-occurred_at")
         .first()
     )
+    computed = content.computed_for([profile.pk], [content.people.COMPUTED])[profile.pk]
     data: dict[str, Any] = {
         "profile": Profile.outline(content.data([profile.pk])[profile.pk]),
-        "computed": content.computed_for([profile.pk], [content.people.COMPUTED])[profile.pk],
+        "computed": masking.data(computed) if masking.hidden() else computed,
         **links.example(),
     }
     if latest:

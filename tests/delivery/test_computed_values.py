@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from crm import masking
 from crm.models import ComputedAttribute, ComputedValue
 from delivery import dispatch
 from delivery.admin import people
@@ -39,6 +40,13 @@ def test_each_person_gets_their_own_values(memory: Memory, orders, favourite) ->
     dispatch.run(NOW)
     assert sorted(parcel.payload for parcel in memory.sent) == ["Ann1 3 shoes", "Ann2 0 all"]
     assert people.data_for(ann)["computed"] == {"orders": 3, "favourite": "shoes"}
+
+
+def test_a_preview_shows_contact_data_in_outline(favourite) -> None:
+    ann = world.person(1)
+    ComputedValue.objects.create(profile=ann, attribute=favourite, text="ann@home.example")
+    with masking.hiding():
+        assert people.data_for(ann)["computed"] == {"favourite": "a•••@h•••.example"}
 
 
 def test_messages_that_do_not_ask_cost_nothing(memory: Memory, orders) -> None:

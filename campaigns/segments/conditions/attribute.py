@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns.segments import computed, fields
 from campaigns.segments.conditions.base import Condition, Part, Query
+from crm import masking
 from crm.rules import inputs, operators, words
 from crm.rules.sql import Sql, sql
 
@@ -58,6 +59,8 @@ class Attribute(Condition):
     def tell(self, fact: Any) -> str:
         if fact is None:
             return _("%s is empty") % self.field.label
+        if masking.hidden():
+            fact = masking.data(fact, self.config.field.rpartition(".")[2])
         return _("%(field)s is %(value)s") % {
             "field": self.field.label,
             "value": words.value(fact, self.field.name),

@@ -183,6 +183,11 @@ def test_no_rule_tells_contact_data(person, analyst, admin_client):
         assert analyst.post(preview, asked).status_code == 403
         assert analyst.post(explain, {**asked, "who": str(person.pk)}).status_code == 403
         assert admin_client.post(preview, asked).status_code == 200
+    Profile.objects.filter(pk=person.pk).update(attributes={"contact": SECOND})
+    told = {**_rule("attributes.contact", ""), "n1.op": "is_set", "who": str(person.pk)}
+    assert SECOND in admin_client.post(explain, told | {"who": f"#{person.pk}"}).content.decode()
+    assert "a•••@h•••.example" in analyst.post(explain, told).content.decode()
+    Profile.objects.filter(pk=person.pk).update(attributes={"second": SECOND})
     harmless = _rule("country", "GB")
     assert analyst.post(preview, harmless).status_code == 200
     by_name, by_stranger = (
