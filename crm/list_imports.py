@@ -271,3 +271,10 @@ def _check(kind: str, targets: dict[str, str]) -> None:
 def _fail(job: ListImport, problem: str, now: datetime | None) -> None:
     running = ListImport.objects.filter(pk=job.pk, state__in=[State.WAITING, State.RUNNING])
     running.update(state=State.FAILED, error=problem, finished_at=now or timezone.now())
+
+
+def forget(now: datetime | None = None) -> int:
+    """Drop the reasons why rows were not taken, which repeat what was in them, when unused uploads go; return of how
+    many imports."""
+    old = ListImport.objects.filter(finished_at__lte=(now or timezone.now()) - uploads.KEPT)
+    return old.exclude(problems=[]).update(problems=[])

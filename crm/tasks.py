@@ -130,6 +130,7 @@ def forget_answers():
     """Forget what repeated requests would be answered, and rows of files that were not taken."""
     idempotency.forget(timezone.now())
     event_files.forget(timezone.now())
+    list_imports.forget(timezone.now())
 
 
 @shared_task

@@ -1,6 +1,6 @@
 """Files of existing consents and of suppressed addresses."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -44,6 +44,15 @@ def run(kind, text, name="list.csv"):
 @pytest.fixture
 def news():
     return Topic.objects.create(slug="news", name="News")
+
+
+def test_what_was_in_bad_rows_is_forgotten():
+    job = run("suppressions", "address,channel\nann at example,email\n")
+    assert "ann at example" in str(job.problems)
+    assert list_imports.forget(NOW + timedelta(days=6)) == 0
+    assert list_imports.forget(NOW + timedelta(days=7)) == 1
+    job.refresh_from_db()
+    assert (job.problems, job.rejected) == ([], 1)
 
 
 class TestConsents:
