@@ -186,13 +186,15 @@ def _deliveries(profile_id: int, group: Group, last: _Place | None, limit: int) 
 def _entry(event: Event, names: Names, reasons: Reasons) -> Entry:
     properties = event.properties
     if event.name not in words.OURS:
-        icon, title = words.theirs(event)
+        icon, title = words.theirs(event, names)
         return Entry(event.occurred_at, icon, title, "person", event.name, facts=words.facts(properties))
     icon, title = words.ours(event, names)
     why = reasons.of(event) if event.name in EXPLAINED else []
     reason = properties.get("reason")
     if reason in words.CARES:
         why = [str(words.CARES[reason])]
+    elif event.name == "profile_merged" and reason in words.JOINED:
+        why = [str(words.JOINED[reason])]
     elif reason and not why:
         why = [explain(reason) if event.name == "message_failed" else _("Reason: %s.") % reason]
     link = ""

@@ -10,11 +10,13 @@ from django.utils.translation import gettext_lazy, ngettext
 from analytics.written import money
 from campaigns.models import Flow, Segment
 from crm import masking
-from crm.models import Event, Topic
+from crm.models import Event, Product, Topic
 from delivery.models import Message
 
 FACTS = 20  # shown of one event
 ITEMS = 3  # of a cart that are named
+_TITLES = ("name", "product_name", "product", "title")
+_NUMBERS = ("product_id", "sku")
 
 # Event name -> icon and title, of what only we record.
 OURS = {
@@ -35,8 +37,8 @@ OURS = {
     "push_unsubscribed": ("notifications_off", gettext_lazy("A browser can no longer receive push")),
     "consent_changed": ("how_to_reg", gettext_lazy("Consent for %(key)s: %(state)s")),
     "consent_requested": ("contact_support", gettext_lazy("Asked to confirm: %(key)s")),
-    "profile_merged": ("merge", gettext_lazy("Merged with visitor %(merged)s")),
-    "profile_unmerged": ("call_split", gettext_lazy("Visitor %(merged)s was parted from this person again")),
+    "profile_merged": ("merge", gettext_lazy("Joined with profile %(merged)s")),
+    "profile_unmerged": ("call_split", gettext_lazy("Parted again from profile %(parted)s")),
     "profile_erased": ("person_off", gettext_lazy("Everything about this person was erased")),
     "back_in_stock": ("inventory", gettext_lazy("Back in stock: %(product)s")),
     "price_dropped": ("trending_down", gettext_lazy("Cheaper: %(product)s, %(now)s instead of %(was)s")),
@@ -51,6 +53,11 @@ CARES = {
     "asked": gettext_lazy("They had asked to be told."),
     "saved": gettext_lazy("They had saved the product."),
     "viewed": gettext_lazy("They had looked at the product."),
+}
+JOINED = {
+    "identified": gettext_lazy("Both were named together."),
+    "crm": gettext_lazy("The CRM merged them."),
+    "admin": gettext_lazy("Somebody joined them by hand."),
 }
 CHANNELS = {
     "webpush": gettext_lazy("web push"),
@@ -75,6 +82,12 @@ class Names:
                 dict(model.objects.filter(slug__in=slugs).values_list("slug", "name")) if slugs else {}
             )
         self.by_key["key"] |= {name: str(label) for name, label in CHANNELS.items()}
+        skus = {sku for event in events if event.name not in OURS and (sku := _sku(event.properties))}
+        self.products: dict[str, str] = (
+            dict(Product.objects.filter(sku__in=skus).exclude(name="").values_list("sku", "name"))
+            if skus
+            else {}
+        )
 
     def of(self, properties: dict[str, Any]) -> dict[str, Any]:
         """The properties with names in place of short names."""
@@ -100,10 +113,12 @@ def ours(event: Event, names: Names) -> tuple[str, str]:
     return icon, _fill(str(title), words)
 
 
-def theirs(event: Event) -> tuple[str, str]:
+def theirs(event: Event, names: Names) -> tuple[str, str]:
     """Icon and title of what a person did: in words where the name is a usual one, else the name itself."""
     icon, words = _KNOWN.get(event.name, ("bolt", None))
-    title = words(event.properties) if words else ""
+    product = names.products.get(_sku(event.properties))
+    properties = {**event.properties, "name": product} if product else event.properties
+    title = words(properties) if words else ""
     title = title or event.name.replace("_", " ").replace(".", " ").strip().capitalize() or event.name
     return icon, masking.text(title) if masking.hidden() else title
 
@@ -117,11 +132,20 @@ def facts(properties: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _first(properties: dict[str, Any], names: Sequence[str]) -> str:
+    return next(
+        (value for name in names if isinstance(value := properties.get(name), str) and value),
+        "",
+    )
+
+
+def _sku(properties: dict[str, Any]) -> str:
+    """The product's number, where the event itself does not name the product."""
+    return "" if _first(properties, _TITLES) else _first(properties, _NUMBERS)[:120]
+
+
 def _product(properties: dict[str, Any]) -> str:
-    for name in ("name", "product_name", "product", "title", "product_id", "sku"):
-        if isinstance(value := properties.get(name), str) and value:
-            return value[:120]
-    return ""
+    return _first(properties, (*_TITLES, *_NUMBERS))[:120]
 
 
 def _items(properties: dict[str, Any]) -> str:

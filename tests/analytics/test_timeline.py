@@ -12,6 +12,7 @@ from analytics.reports.timeline import GROUPS, timeline
 from campaigns.flows.definition import parse
 from campaigns.models import Decision, Enrollment, Flow, FlowVersion, Segment, SegmentMembership
 from crm import consent, log
+from crm.models import Product
 from tests.analytics import world
 from tests.analytics.world import NOW
 
@@ -273,3 +274,17 @@ class TestJourney:
         assert "Flow 5" in text
         text = viewer.get(reverse("admin:profile_segments", args=[ann.pk])).content.decode()
         assert "Friends" in text
+
+
+def test_products_and_profiles_are_named_as_a_reader_knows_them(ann):
+    Product.objects.create(sku="cezve", name="Copper cezve")
+    world.happens(ann, "product_viewed", product_id="cezve")
+    world.happens(ann, "product_saved", product_id="unknown")
+    world.happens(ann, "profile_merged", merged=7, reason="admin")
+    world.happens(ann, "profile_unmerged", parted=7)
+    told = {entry.name: entry for entry in timeline(ann.pk).entries}
+    assert told["product_viewed"].title == "Looked at Copper cezve"
+    assert told["product_saved"].title == "Saved unknown"
+    assert told["profile_merged"].title == "Joined with profile 7"
+    assert told["profile_merged"].why == ["Somebody joined them by hand."]
+    assert told["profile_unmerged"].title == "Parted again from profile 7"
