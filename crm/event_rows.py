@@ -27,7 +27,10 @@ SHOWN = 4000  # characters kept of a cell of a rejected row
 _SAMPLE = 50  # rows looked at to guess
 _SYNONYMS = {
     NAME: ("name", "event", "eventname", "action", "activity", "eventtype"),
-    TIME: ("occurredat", "timestamp", "time", "eventtime", "datetime", "date", "happenedat", "createdat"),
+    TIME: (
+        *("occurredat", "timestamp", "time", "eventtime", "datetime", "date"),
+        *("when", "happenedat", "happened", "occurred", "createdat"),
+    ),
     "external_id": ("externalid", "customerid", "customernumber", "userid", "clientid", "contactid"),
     "email": ("email", "emailaddress", "mail", "useremail", "customeremail"),
     "anonymous_id": ("anonymousid", "visitorid", "deviceid", "distinctid", "cookieid"),

@@ -156,7 +156,10 @@ class EventFileAdmin(ReadOnly, ModelAdmin):
         context: dict[str, Any] = {"file": file, "sees": _sees(request, file)}
         try:
             _described(request, file)
-            context["preview"] = event_files.preview(file)
+            context["preview"] = preview = event_files.preview(file)
+            context["untimed"] = any(
+                not event["problem"] and not event.get("occurred_at") for event in preview.events
+            )
         except (ValueError, tables.TableError) as error:
             context["problem"] = str(error)
         return render(request, f"{TEMPLATES}/preview.html", context)
