@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -43,6 +44,14 @@ ACTIONS = {
     "admin.changed": _("changed"),
     "admin.deleted": _("deleted"),
 }
+
+
+def _kind(object_type: str) -> str:
+    """What a reader calls it: `crm.profile` is a profile."""
+    try:
+        return str(apps.get_model(object_type)._meta.verbose_name)
+    except (LookupError, ValueError):
+        return object_type
 
 
 class ActorFilter(TextFilter):
@@ -109,7 +118,7 @@ class AuditEntryAdmin(ReadOnly, BigTableAdmin):
         """A link to the thing, if it has a page."""
         if not entry.object_type:
             return "–"
-        text = entry.object_repr or f"{entry.object_type} {entry.object_id}".strip()
+        text = entry.object_repr or f"{_kind(entry.object_type)} {entry.object_id}".strip()
         try:
             url = reverse(f"admin:{entry.object_type.replace('.', '_')}_change", args=[entry.object_id])
         except NoReverseMatch:

@@ -95,7 +95,10 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
         """Room for the description."""
         if db_field.name == "description":
             kwargs["widget"] = UnfoldAdminTextareaWidget(attrs={"rows": 4})
-        return super().formfield_for_dbfield(db_field, request, **kwargs)
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(db_field, models.DecimalField):
+            field.widget.format_value = _plain
+        return field
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> list[str]:
         """The number stays: events and messages know the product by it."""
@@ -119,6 +122,11 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
         product = self.get_object(request, object_id)
         about = _about(product, request) if product and self.has_view_permission(request, product) else {}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **about})
+
+
+def _plain(number: Any) -> Any:
+    """As somebody would type it: the database's 15.0000 is 15."""
+    return written(number) if isinstance(number, Decimal) else number
 
 
 def picture_of(product: Product) -> str:

@@ -11,6 +11,8 @@ DEEPEST_PATH = 8
 
 def json_path(dotted: str, error_path: str) -> tuple[str, ...]:
     """The keys of `a.b` as they nest in a JSON object. Raises RuleError at `error_path`."""
+    if not dotted:
+        raise RuleError(_("Choose a property."), error_path)
     keys = tuple(dotted.split("."))
     unusable = any(not key or len(key) > 200 or not _storable(key) for key in keys)
     if unusable or len(keys) > DEEPEST_PATH:
