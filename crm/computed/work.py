@@ -8,7 +8,7 @@ from crm import log, signals, wake
 from crm.computed import backfill, keeping
 from crm.models import LogCursor
 
-BUDGET_SECONDS = 20.0
+BUDGET_SECONDS = 5.0  # flows and sending share its workers
 BACKFILL_SECONDS = 10.0  # segments and reports share its worker
 PATIENCE_SECONDS = 1.0
 FOLLOW_EVERY = timedelta(
@@ -54,6 +54,7 @@ def keep() -> None:
             return
         else:
             time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment
+    wake.on_commit("crm.tasks.keep_computed", "engine")
 
 
 def fill() -> None:
