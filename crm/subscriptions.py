@@ -75,10 +75,11 @@ def subscribe(
 
     Raises:
         SubscriptionError: the endpoint may not be called or a key is not one.
+        identity.ErasedPerson: the person was erased, and somebody else than they themselves (source "sdk") says so.
     """
     now = now or timezone.now()
     check(subscription, allowed)
-    [profile_id] = identity.resolve([reference], now, proven=[reference] if proven else ())
+    [profile_id] = identity.resolve([reference], now, [reference] if proven else (), source)
     existing = Device.objects.select_for_update().filter(endpoint=subscription.endpoint).first()
     fields = {
         "profile_id": profile_id,

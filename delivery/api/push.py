@@ -100,7 +100,7 @@ class SubscriptionsView(BrowserAccess, ApiView):
         responses={
             201: OpenApiResponse(DeviceSchema, description="A new browser."),
             200: OpenApiResponse(DeviceSchema, description="Known before; brought up to date."),
-            **schemas.errors(*schemas.WRITE_ERRORS),
+            **schemas.errors(*schemas.WRITE_ERRORS, 409),
         },
         examples=[
             OpenApiExample(
@@ -160,6 +160,8 @@ class SubscriptionsView(BrowserAccess, ApiView):
             raise rejected(rejection) from rejection
         except subscriptions.SubscriptionError as error:
             raise ApiError(400, "invalid_subscription", error.detail, field=error.field) from error
+        except identity.ErasedPerson as error:
+            raise ApiError(409, "erased", _("This person was erased."), field="profile") from error
         except identity.UnknownProfile as error:
             raise ApiError(
                 400, "unknown_profile", _("There is no such profile."), field="profile.id"

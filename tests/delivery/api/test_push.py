@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from crm import api_keys, identity
+from crm import api_keys, identity, privacy
 from crm.models import Device, Profile
 from tests.crm.api.conftest import Caller
 from tests.crm.keys import subscription
@@ -80,6 +80,16 @@ class TestSubscribe:
         assert Device.objects.get().profile_id == ann
         response = writer.post("subscriptions/", body(profile={"id": ann + 1}))
         assert (response.status_code, response.json()["error"]["code"]) == (400, "unknown_profile")
+
+    def test_a_server_does_not_bring_back_who_was_erased(self, browser):
+        server = Caller(api_keys.create("w", ["write"])[1])
+        [ann] = identity.resolve([identity.Reference(email="ann@example.com")])
+        privacy.erase([ann], "request")
+        sent = body(profile={"email": "ann@example.com"})
+        response = server.post("subscriptions/", sent)
+        assert (response.status_code, response.json()["error"]["code"]) == (409, "erased")
+        assert not Device.objects.exists()
+        assert browser.post("subscriptions/", sent).status_code == 201  # as one who comes back
 
 
 class TestUnsubscribe:
