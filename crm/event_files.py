@@ -21,11 +21,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, models, transaction
+from django.db import InterfaceError, OperationalError, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import event_rows, ingest, tables, uploads, wake
+from crm import event_rows, ingest, pg, tables, uploads, wake
 from crm.event_rows import Columns, Line, Shape
 from crm.models import EventFile, EventFileReject
 
@@ -286,7 +286,7 @@ def work(seconds: float = SECONDS, now: datetime | None = None) -> bool:
 
     Does nothing while another worker is at it.
     """
-    with _alone() as ours:
+    with pg.locked(LOCK, 0) as ours:
         if not ours:
             return False
         until = time.monotonic() + seconds
@@ -319,19 +319,6 @@ def _next() -> EventFile | None:
 def _fail(file: EventFile, problem: str, now: datetime | None) -> None:
     found = EventFile.objects.filter(pk=file.pk, state=State.RUNNING)
     found.update(state=State.FAILED, problem=problem, ended_at=now or timezone.now())
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, 0)", [LOCK])
-        ours = bool(cursor.fetchone()[0])
-    try:
-        yield ours
-    finally:
-        if ours and connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [LOCK])
 
 
 def _go_on(file: EventFile, until: float, now: datetime | None) -> None:

@@ -1,11 +1,12 @@
 """What we do with PostgreSQL beyond Django: values in its own text forms, which is far cheaper than one parameter or
-one cell at a time, and transactions that begin again after a deadlock."""
+one cell at a time, transactions that begin again after a deadlock or may take only so long, and advisory locks."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from psycopg.errors import DeadlockDetected
 
 TRIES = 5
@@ -68,3 +69,38 @@ def atomically(function: Callable[..., Result]) -> Callable[..., Result]:
         return retried(lambda: function(*args, **kwargs))
 
     return repeated
+
+
+@contextmanager
+def locked(space: int, number: int) -> Iterator[bool]:
+    """Hold the advisory lock (space, number) on this connection; False when another connection has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [space, number])
+        [mine] = cursor.fetchone()
+    try:
+        yield mine
+    finally:
+        # With a lost connection the lock is gone, and what happened is to be told, not that.
+        if mine and connection.connection is not None and not connection.connection.closed:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [space, number])
+
+
+@contextmanager
+def statement_limits(timeout_ms: int) -> Iterator[None]:
+    """A transaction whose statements may take so long, with memory for large sets.
+
+    It writes nothing by itself: the log's readers wait for a transaction only from its first write on.
+    """
+    settings = {"statement_timeout": str(timeout_ms), "work_mem": "64MB", "jit": "off"}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(['current_setting(%s)'] * len(settings))}", list(settings))
+        before = dict(zip(settings, cursor.fetchone(), strict=True))
+        _configure(cursor, settings)
+        yield
+        _configure(cursor, before)  # an outer transaction goes on as it was
+
+
+def _configure(cursor: Any, settings: dict[str, str]) -> None:
+    calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
+    cursor.execute(f"SELECT {calls}", [item for pair in settings.items() for item in pair])

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from psycopg.errors import QueryCanceled
 
 from campaigns.segments import compiler, grammar, sentence, words
 from campaigns.segments.conditions.base import Condition, Query
 from campaigns.segments.grammar import Not, Rule
 from crm.models import Profile
+from crm.pg import statement_limits
 from crm.rules.sql import Sql, joined, sql
 
 PREVIEW_MS = 2_000
@@ -148,28 +149,18 @@ def _explained(rule: Rule, answers: Iterator[tuple[bool, Any]]) -> Explanation:
 
 @contextmanager
 def limits(timeout_ms: int) -> Iterator[None]:
-    """A transaction whose statements may take so long, with memory for large sets.
+    """As `statement_limits`.
 
     Raises:
         TooSlow: a statement was stopped.
     """
-    settings = {"statement_timeout": str(timeout_ms), "work_mem": "64MB", "jit": "off"}
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SELECT {', '.join(['current_setting(%s)'] * len(settings))}", list(settings))
-            before = dict(zip(settings, cursor.fetchone(), strict=True))
-            _configure(cursor, settings)
+        with statement_limits(timeout_ms):
             yield
-            _configure(cursor, before)  # an outer transaction goes on as it was
     except OperationalError as error:
         if isinstance(error.__cause__, QueryCanceled):
             raise TooSlow from error
         raise
-
-
-def _configure(cursor, settings: dict[str, str]) -> None:
-    calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
-    cursor.execute(f"SELECT {calls}", [item for pair in settings.items() for item in pair])
 
 
 def _fetch(statement: Sql, timeout_ms: int) -> list[tuple]:

@@ -8,8 +8,7 @@ for every transaction that writes. A refresh that dies half-way is completed by 
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Segment, SegmentMembership
 from campaigns.segments import compiler, evaluate, grammar
-from crm import log
+from crm import log, pg
 from crm.rules.errors import RuleError
 from crm.rules.sql import Sql, sql
 
@@ -62,7 +61,7 @@ def refresh(segment: Segment, now: datetime | None = None) -> Refreshed:
         now: aware; default the clock.
     """
     moment = (now or timezone.now()).astimezone(UTC)
-    with _locked(segment.pk) as mine:
+    with pg.locked(_LOCK, segment.pk) as mine:
         if not mine:
             return Refreshed(size=segment.size, skipped=True)
         started = time.monotonic()
@@ -113,7 +112,7 @@ def touch(profile_ids: Iterable[int], now: datetime | None = None) -> dict[str, 
     if not ids:
         return done
     for segment in Segment.objects.filter(state=Segment.State.READY):
-        with _locked(segment.pk) as mine:
+        with pg.locked(_LOCK, segment.pk) as mine:
             done[segment.slug] = _touch_one(segment, ids, moment) if mine else Refreshed(skipped=True)
     return done
 
@@ -210,17 +209,3 @@ def _record(segment: Segment, **values) -> None:
     Segment.objects.filter(pk=segment.pk).update(**values)
     for name, value in values.items():
         setattr(segment, name, value)
-
-
-@contextmanager
-def _locked(segment_id: int) -> Iterator[bool]:
-    """Hold the segment's lock on this connection; False when another connection has it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, segment_id])
-        [mine] = cursor.fetchone()
-    try:
-        yield mine
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_LOCK, segment_id])

@@ -11,21 +11,20 @@ where it was. Its size follows the time it takes.
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import alerts, log, wake
+from crm import alerts, log, pg, wake
 from crm.computed import keeping
-from crm.computed.compute import statement_limits, store
+from crm.computed.compute import store
 from crm.computed.kinds import Kind, parse
 from crm.computed.kinds.base import Scope
 from crm.models import ComputedAttribute, LogCursor, Profile
+from crm.pg import statement_limits
 from crm.rules.errors import RuleError
 
 logger = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ def run(budget_seconds: float = 20.0, now: datetime | None = None) -> bool:
     until = time.monotonic() + budget_seconds
     left = False
     for attribute in ComputedAttribute.objects.filter(state=State.BACKFILLING).order_by("updated_at", "pk"):
-        with _locked(attribute.pk) as mine:
+        with pg.locked(_LOCK, attribute.pk) as mine:
             left |= not mine or not _work(attribute.pk, until, now)
     return left
 
@@ -153,17 +152,3 @@ def _cut_over(attribute: ComputedAttribute, kind: Kind, moment: datetime) -> boo
         alerts.resolve(keeping.alert_key(attribute.pk))
         current.update(state=State.LIVE, served=True, computed_at=moment, zones_checked_at=moment, error="")
     return True
-
-
-@contextmanager
-def _locked(attribute_id: int) -> Iterator[bool]:
-    """Hold the attribute's lock on this connection; False when another connection has it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK, attribute_id])
-        [mine] = cursor.fetchone()
-    try:
-        yield mine
-    finally:
-        if mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_LOCK, attribute_id])

@@ -1,16 +1,13 @@
 """Computing an attribute for some people and storing what changed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import connection
 
 from crm.computed.kinds import Kind
 from crm.computed.kinds.base import Ask, Scope
 from crm.rules.sql import Sql, sql
 
-_SETTINGS = {"work_mem": "64MB", "jit": "off"}
 _COLUMNS = "number, text, at, due_at, zone"
 
 _STORE = """
@@ -60,23 +57,3 @@ def advance(attribute_id: int, kind: Kind, scope: Scope, since: datetime, now: d
     statement = _ADVANCE.format(rows=rows.text, attribute="%s", columns=_COLUMNS, function=kind.advances_by)
     with connection.cursor() as cursor:
         cursor.execute(statement, [attribute_id, *rows.params])
-
-
-@contextmanager
-def statement_limits(timeout_ms: int) -> Iterator[None]:
-    """A transaction whose statements may take so long, with memory for large sets.
-
-    It writes nothing by itself: the log's readers wait for a transaction only from its first write on.
-    """
-    settings = {"statement_timeout": str(timeout_ms), **_SETTINGS}
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(['current_setting(%s)'] * len(settings))}", list(settings))
-        before = dict(zip(settings, cursor.fetchone(), strict=True))
-        _configure(cursor, settings)
-        yield
-        _configure(cursor, before)  # an outer transaction goes on as it was
-
-
-def _configure(cursor, settings: dict[str, str]) -> None:
-    calls = ", ".join(["set_config(%s, %s, true)"] * len(settings))
-    cursor.execute(f"SELECT {calls}", [item for pair in settings.items() for item in pair])

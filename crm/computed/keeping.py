@@ -19,10 +19,11 @@ from psycopg.errors import QueryCanceled
 
 from crm import alerts, log
 from crm.computed import zones
-from crm.computed.compute import advance, statement_limits, store
+from crm.computed.compute import advance, store
 from crm.computed.kinds import Kind, parse
 from crm.computed.kinds.base import Scope
 from crm.models import ComputedAttribute, LogCursor
+from crm.pg import statement_limits
 from crm.rules.errors import RuleError
 
 CURSOR = "computed attributes"

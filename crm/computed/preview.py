@@ -7,11 +7,12 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from psycopg.errors import QueryCanceled
 
-from crm.computed.compute import found, statement_limits
+from crm.computed.compute import found
 from crm.computed.kinds import Kind
 from crm.computed.kinds.base import Ask, Scope
 from crm.computed.reading import value_of
 from crm.models import Profile
+from crm.pg import statement_limits
 
 PEOPLE = 10
 NEWEST_EVENTS = 2_000  # looked at to find people who did it lately

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from campaigns.models import Segment, SegmentMembership
 from campaigns.segments import evaluate, grammar, refresh
-from crm import log
+from crm import log, pg
 from crm.models import Event, Profile
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,7 +150,7 @@ def test_a_locked_segment_is_skipped(segment):
 
     def hold():
         try:
-            with refresh._locked(segment.pk):
+            with pg.locked(refresh._LOCK, segment.pk):
                 locked.set()
                 release.wait(10)
         finally:
