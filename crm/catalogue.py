@@ -6,51 +6,43 @@ bought, is written down beside it (`ProductChange`): that is the history of pric
 `back_in_stock` and `price_dropped` of.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from psycopg.errors import DeadlockDetected
 
-from crm import normalise, wake
+from crm import keyed_rows, normalise, wake
 from crm.amounts import amount, attribute
+from crm.keyed_rows import Row, Table
 from crm.models import Product
 from crm.normalise import Rejection
-from crm.profiles import CollisionError, State
+from crm.profiles import State
 
 TEXTS = ("name", "currency", "category", "description", "url", "image_url")
 NUMBERS = ("price", "stock")
 LIMITS = {"currency": 3, "description": 10_000, "url": 2_000, "image_url": 2_000}
-FIELDS = (*TEXTS, *NUMBERS, "attributes", "active")
 TASK, QUEUE = "crm.tasks.tell_of_products", "ingest"
-_TRIES = 5
-_EMPTY: dict[str, Any] = {
+_EMPTY: Row = {
     **dict.fromkeys(TEXTS, ""),
     **dict.fromkeys(NUMBERS),
     "attributes": {},
     "active": True,
 }
-_COLUMNS = ("sku", *FIELDS)
-_RECORD = (
-    "sku text, name text, currency text, category text, description text, url text, image_url text, "
-    "price numeric, stock numeric, attributes jsonb, active boolean"
+_TABLE = Table(
+    Product,
+    "sku",
+    {
+        **dict.fromkeys(TEXTS, "text"),
+        **dict.fromkeys(NUMBERS, "numeric"),
+        "attributes": "jsonb",
+        "active": "boolean",
+    },
 )
-_INSERT = f"""
-    INSERT INTO crm_product ({", ".join(_COLUMNS)}, source, created_at, updated_at)
-    SELECT {", ".join(_COLUMNS)}, %(source)s, %(now)s, %(now)s FROM jsonb_to_recordset(%(rows)s::jsonb) AS r({_RECORD})
-    ON CONFLICT DO NOTHING
-"""
-_UPDATE = f"""
-    UPDATE crm_product p SET {", ".join(f"{name} = r.{name}" for name in FIELDS)},
-        source = %(source)s, updated_at = %(now)s
-    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r({_RECORD}) WHERE p.sku = r.sku
-"""
+FIELDS = _TABLE.fields
 _CHANGES = """
     INSERT INTO crm_productchange (product_id, changed_at, source, old_price, price, old_currency, currency,
         was_in_stock, in_stock, told_upto, told, told_at)
@@ -80,10 +72,6 @@ class Outcome(msgspec.Struct):
 
     sku: str
     state: State
-
-
-class _Conflict(Exception):
-    """Another transaction created a product between our reading and our writing."""
 
 
 def patch(data: Mapping[str, Any], whole: bool = False) -> Patch:
@@ -139,19 +127,10 @@ def upsert(patches: Sequence[Patch], source: str, now: datetime | None = None) -
     Raises:
         CollisionError: other writers keep creating the same products.
     """
+    if not patches:
+        return []
     now = now or timezone.now()
-    for _attempt in range(_TRIES if patches else 0):
-        try:
-            with transaction.atomic():
-                return _upsert(patches, source, now)
-        except _Conflict:
-            pass
-        except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected):
-                raise
-    if patches:
-        raise CollisionError(f"Products from {source} keep colliding with other writers.")
-    return []
+    return keyed_rows.retried(lambda: _upsert(patches, source, now), f"Products from {source}")
 
 
 def retire(skus: Collection[str], source: str, now: datetime | None = None) -> int:
@@ -162,34 +141,20 @@ def retire(skus: Collection[str], source: str, now: datetime | None = None) -> i
 
 
 def _upsert(patches: Sequence[Patch], source: str, now: datetime) -> list[Outcome]:
-    skus = sorted({each.sku for each in patches})
-    stored = {
-        row["sku"]: row
-        for row in Product.objects.select_for_update()
-        .filter(sku__in=skus)
-        .order_by("sku")
-        .values("sku", *FIELDS)
-    }
+    stored = _TABLE.read(each.sku for each in patches)
     held = {sku: dict(row) for sku, row in stored.items()}
     outcomes = [_apply(each, held) for each in patches]
-    # In one order for everybody, so that no two writers wait for each other.
-    new = [held[sku] for sku in sorted(held) if sku not in stored]
-    changed = [row for sku, row in held.items() if sku in stored and row != stored[sku]]
-    with connection.cursor() as cursor:
-        for statement, rows in ((_INSERT, new), (_UPDATE, changed)):
-            if rows:
-                cursor.execute(statement, {"rows": _json(rows), "source": source, "now": now})
-                if cursor.rowcount < len(rows):
-                    raise _Conflict
-        changes = [change for row in changed if (change := _change(stored[row["sku"]], row)) is not None]
-        if changes:
-            cursor.execute(_CHANGES, {"rows": _json(changes), "source": source, "now": now})
-            if any(change["good"] for change in changes):
-                wake.on_commit(TASK, QUEUE)
+    changed = _TABLE.write(stored, held, source, now)
+    changes = [change for row in changed if (change := _change(stored[row["sku"]], row)) is not None]
+    if changes:
+        with connection.cursor() as cursor:
+            cursor.execute(_CHANGES, {"rows": keyed_rows.as_json(changes), "source": source, "now": now})
+        if any(change["good"] for change in changes):
+            wake.on_commit(TASK, QUEUE)
     return outcomes
 
 
-def _apply(given: Patch, held: dict[str, dict[str, Any]]) -> Outcome:
+def _apply(given: Patch, held: dict[str, Row]) -> Outcome:
     row = held.get(given.sku)
     state: State = "created" if row is None else "updated"
     before = row or {"sku": given.sku, **_EMPTY}
@@ -228,14 +193,3 @@ def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
         "in_stock": is_now,
         "good": bool(cheaper or (is_now and not was)),
     }
-
-
-def _json(rows: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps(rows, default=_exact, ensure_ascii=False)
-
-
-def _exact(value: Any) -> str:
-    """A Decimal as text, which PostgreSQL casts without a double in between."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    raise TypeError(type(value).__name__)

@@ -1,43 +1,44 @@
 """Places as they are told by the API and by files: checked one by one, stored in bulk."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
-from psycopg.errors import DeadlockDetected
 
-from crm import normalise
+from crm import keyed_rows, normalise
 from crm.amounts import attribute
+from crm.keyed_rows import Row, Table
 from crm.models import Place
 from crm.models.places import LARGEST_RADIUS
 from crm.normalise import Rejection
-from crm.profiles import CollisionError, State
+from crm.profiles import State
 
-FIELDS = (
-    *(
-        "name",
-        "kind",
-        "latitude",
-        "longitude",
-        "radius",
-        "cooldown_minutes",
-        "address",
-        "active",
-        "attributes",
-    ),
+_TABLE = Table(
+    Place,
+    "slug",
+    {
+        "name": "text",
+        "kind": "text",
+        "latitude": "double precision",
+        "longitude": "double precision",
+        "radius": "double precision",
+        "cooldown_minutes": "int",
+        "address": "text",
+        "active": "boolean",
+        "attributes": "jsonb",
+    },
 )
+FIELDS = _TABLE.fields
 REQUIRED = ("name", "latitude", "longitude")
 LIMITS = {"name": 200, "kind": 50, "address": 500}
 LONGEST_COOLDOWN = 525_600  # minutes
 _SLUG = re.compile(r"[-\w]{1,100}")
-_DEFAULTS: dict[str, Any] = {
+_DEFAULTS: Row = {
     "kind": "store",
     "radius": 150.0,
     "cooldown_minutes": 60,
@@ -45,22 +46,6 @@ _DEFAULTS: dict[str, Any] = {
     "active": True,
     "attributes": {},
 }
-_RECORD = (
-    "slug text, name text, kind text, latitude double precision, longitude double precision, "
-    "radius double precision, cooldown_minutes int, address text, active boolean, attributes jsonb"
-)
-_COLUMNS = ("slug", *FIELDS)
-_INSERT = f"""
-    INSERT INTO crm_place ({", ".join(_COLUMNS)}, source, created_at, updated_at)
-    SELECT {", ".join(_COLUMNS)}, %(source)s, %(now)s, %(now)s FROM jsonb_to_recordset(%(rows)s::jsonb) AS r({_RECORD})
-    ON CONFLICT DO NOTHING
-"""
-_UPDATE = f"""
-    UPDATE crm_place p SET {", ".join(f"{name} = r.{name}" for name in FIELDS)}, source = %(source)s,
-        updated_at = %(now)s
-    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r({_RECORD}) WHERE p.slug = r.slug
-"""
-_TRIES = 5
 
 
 class Patch(msgspec.Struct):
@@ -77,10 +62,6 @@ class Outcome(msgspec.Struct):
     slug: str
     state: State
     rejection: Rejection | None = None
-
-
-class _Conflict(Exception):
-    """Another transaction created a place between our reading and our writing."""
 
 
 def patch(data: Mapping[str, Any], whole: bool = False) -> Patch:
@@ -157,46 +138,21 @@ def upsert(patches: Sequence[Patch], source: str, now: datetime | None = None) -
     Raises:
         CollisionError: other writers keep creating the same places.
     """
+    if not patches:
+        return []
     now = now or timezone.now()
-    for _attempt in range(_TRIES if patches else 0):
-        try:
-            with transaction.atomic():
-                return _upsert(patches, source, now)
-        except _Conflict:
-            pass
-        except OperationalError as error:
-            if not isinstance(error.__cause__, DeadlockDetected):
-                raise
-    if patches:
-        raise CollisionError(f"Places from {source} keep colliding with other writers.")
-    return []
+    return keyed_rows.retried(lambda: _upsert(patches, source, now), f"Places from {source}")
 
 
 def _upsert(patches: Sequence[Patch], source: str, now: datetime) -> list[Outcome]:
-    stored = {
-        row["slug"]: row
-        for row in Place.objects.select_for_update()
-        .filter(slug__in=sorted({each.slug for each in patches}))
-        .order_by("slug")
-        .values("slug", *FIELDS)
-    }
+    stored = _TABLE.read(each.slug for each in patches)
     held = {slug: dict(row) for slug, row in stored.items()}
     outcomes = [_apply(each, held) for each in patches]
-    # In one order for everybody, so that no two writers wait for each other.
-    new = [held[slug] for slug in sorted(held) if slug not in stored]
-    changed = [row for slug, row in held.items() if slug in stored and row != stored[slug]]
-    with connection.cursor() as cursor:
-        for statement, rows in ((_INSERT, new), (_UPDATE, changed)):
-            if rows:
-                cursor.execute(
-                    statement, {"rows": json.dumps(rows, ensure_ascii=False), "source": source, "now": now}
-                )
-                if cursor.rowcount < len(rows):
-                    raise _Conflict
+    _TABLE.write(stored, held, source, now)
     return outcomes
 
 
-def _apply(given: Patch, held: dict[str, dict[str, Any]]) -> Outcome:
+def _apply(given: Patch, held: dict[str, Row]) -> Outcome:
     before = held.get(given.slug)
     base = {"slug": given.slug, **_DEFAULTS} if before is None or given.whole else before
     after = {**base, **given.values}
