@@ -1,8 +1,6 @@
 """Segments in the admin: the list, and the builder with its live count."""
 
 import json
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django import forms
@@ -10,7 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -27,6 +25,7 @@ from campaigns.segments.conditions import kinds
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
 from crm import masking, wake
+from crm.admin.base import part_of_form
 from crm.models import Identifier, Profile
 from crm.rules.errors import RuleError
 
@@ -110,32 +109,11 @@ class SegmentAdmin(ModelAdmin):
     # --- Pages -----------------------------------------------------------------------------------------
     def get_urls(self):
         pages = [
-            path("builder/edit/", self._endpoint(self.edit_view), name="campaigns_segment_edit"),
-            path("builder/preview/", self._endpoint(self.preview_view), name="campaigns_segment_preview"),
-            path("builder/explain/", self._endpoint(self.explain_view), name="campaigns_segment_explain"),
+            path("builder/edit/", part_of_form(self, self.edit_view), name="campaigns_segment_edit"),
+            path("builder/preview/", part_of_form(self, self.preview_view), name="campaigns_segment_preview"),
+            path("builder/explain/", part_of_form(self, self.explain_view), name="campaigns_segment_explain"),
         ]
         return pages + super().get_urls()
-
-    def _endpoint(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """A part of the builder: only POST, only for whoever may see segments; tells htmx to log in anew."""
-
-        @wraps(view)
-        def checked(request: HttpRequest) -> HttpResponse:
-            if not self.has_view_permission(request):
-                raise PermissionDenied
-            if request.method != "POST":
-                return HttpResponseNotAllowed(["POST"])
-            return view(request)
-
-        inside = self.admin_site.admin_view(checked)
-
-        @wraps(view)
-        def outside(request: HttpRequest) -> HttpResponse:
-            if request.headers.get("HX-Request") and not self.admin_site.has_permission(request):
-                return HttpResponse(headers={"HX-Redirect": reverse("admin:login")})
-            return inside(request)
-
-        return outside
 
     def add_view(self, request, form_url="", extra_context=None):
         return self.builder_view(request, None)

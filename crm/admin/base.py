@@ -1,13 +1,17 @@
 """What several admin pages share."""
 
 import json
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from functools import wraps
 from typing import Any
 
 from django.contrib.admin import ShowFacets
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
@@ -55,6 +59,29 @@ class DayRangeFilter(RangeDateFilter):
                 continue
             queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": midnight})
         return queryset
+
+
+def part_of_form(model_admin: ModelAdmin, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A view for a part of a form that htmx asks for: only POST, only for whoever may see such objects; a reader whose
+    session ended is sent to log in as a whole page."""
+
+    @wraps(view)
+    def checked(request: HttpRequest) -> HttpResponse:
+        if not model_admin.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return view(request)
+
+    inside = model_admin.admin_site.admin_view(checked)
+
+    @wraps(view)
+    def outside(request: HttpRequest) -> HttpResponse:
+        if request.headers.get("HX-Request") and not model_admin.admin_site.has_permission(request):
+            return HttpResponse(headers={"HX-Redirect": reverse("admin:login")})
+        return inside(request)
+
+    return outside
 
 
 def pretty(value: Any) -> str:

@@ -1,7 +1,5 @@
 """Computed attributes in the admin: the list, and the sentence that defines one with a preview for real people."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django import forms
@@ -20,6 +18,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from crm import masking
+from crm.admin.base import part_of_form
 from crm.computed import backfill, definitions, form, fresh_at, gallery, preview, usage
 from crm.computed.kinds import parse
 from crm.models import ComputedAttribute
@@ -133,8 +132,10 @@ class ComputedAttributeAdmin(ModelAdmin):
     # --- Pages -----------------------------------------------------------------------------------------
     def get_urls(self):
         pages = [
-            path("define/edit/", self._endpoint(self.edit_view), name="crm_computedattribute_edit"),
-            path("define/preview/", self._endpoint(self.preview_view), name="crm_computedattribute_preview"),
+            path("define/edit/", part_of_form(self, self.edit_view), name="crm_computedattribute_edit"),
+            path(
+                "define/preview/", part_of_form(self, self.preview_view), name="crm_computedattribute_preview"
+            ),
             path(
                 "<path:object_id>/progress/",
                 self.admin_site.admin_view(self.progress_view),
@@ -147,27 +148,6 @@ class ComputedAttributeAdmin(ModelAdmin):
             ),
         ]
         return pages + super().get_urls()
-
-    def _endpoint(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        """A part of the form: only POST, only for whoever may see attributes; tells htmx to log in anew."""
-
-        @wraps(view)
-        def checked(request: HttpRequest) -> HttpResponse:
-            if not self.has_view_permission(request):
-                raise PermissionDenied
-            if request.method != "POST":
-                return HttpResponseNotAllowed(["POST"])
-            return view(request)
-
-        inside = self.admin_site.admin_view(checked)
-
-        @wraps(view)
-        def outside(request: HttpRequest) -> HttpResponse:
-            if request.headers.get("HX-Request") and not self.admin_site.has_permission(request):
-                return HttpResponse(headers={"HX-Redirect": reverse("admin:login")})
-            return inside(request)
-
-        return outside
 
     def add_view(self, request, form_url="", extra_context=None):
         return self.page(request, None)
