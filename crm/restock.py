@@ -49,11 +49,11 @@ _PEOPLE = f"""
         SELECT profile_id, reason,
             due.back IS TRUE AND (due.was_in_stock IS NOT NULL OR reason = 'asked')
                 AND (stock_told_at IS NULL OR stock_told_at < due.changed_at - %(quiet)s
-                     OR (asks AND asked_at > stock_told_at)) AS back,
+                     OR coalesce(asks AND asked_at > stock_told_at, false)) AS back,
             -- Who asked after the price had changed has seen it.
             due.dropped IS TRUE AND coalesce(asks AND asked_at <= due.changed_at OR saves OR views, false)
                 AND (price_told_at IS NULL OR price_told_at < due.changed_at - %(quiet)s
-                     OR (asks AND asked_at > price_told_at)) AS dropped
+                     OR coalesce(asks AND asked_at > price_told_at, false)) AS dropped
         FROM (
             SELECT *, CASE WHEN asks THEN 'asked' WHEN saves THEN 'saved' WHEN views THEN 'viewed' END AS reason
             FROM (

@@ -213,6 +213,16 @@ class TestTelling:
         assert sorted(row[1] for row in told()) == people
         assert ProductChange.objects.get().told == 10
 
+    def test_who_only_looked_and_heard_of_it_lately_holds_up_nobody(self):
+        """Back and cheaper at once, soon after it was back: of the two only the price is news."""
+        [person] = identity.resolve([identity.Reference(external_id="a")])
+        put(START, sku="A", stock=0, price=100)
+        did(START, person, "viewed", "A")
+        for hours, fields in enumerate([{"stock": 1}, {"stock": 0}, {"stock": 1, "price": 50}], 1):
+            put(START + timedelta(hours=hours), sku="A", **fields)
+            tell()
+        assert [name for name, *_ in told()] == [interest.BACK, interest.DROPPED]
+
     def test_what_was_done_before_a_merge_counts_for_the_winner(self):
         loser, winner = (Profile.objects.create().pk for _ in range(2))
         put(START, sku="A", stock=0)
