@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from psycopg.errors import DeadlockDetected
@@ -24,6 +24,7 @@ from crm.ingest_rows import (
     too_old,
 )
 from crm.models import ApiKey
+from crm.pg import prepared
 
 __all__ = [
     "MAX_EVENTS",
@@ -106,6 +107,9 @@ def _write(rows: list[Row], source: str, now: datetime, fill_only: bool) -> tupl
     """Store `rows` in one transaction; return how many were new, and the refused."""
     plain = not any(row.patch is not None for row in rows)
     for _attempt in range(_TRIES):
+        # Whether a connection still works shows when it is used; asking first is dear, and nearly always needless.
+        used = not connection.in_atomic_block and connection.connection is not None
+        connection.health_check_done = used or connection.health_check_done
         try:
             if plain:
                 with transaction.atomic():
@@ -122,11 +126,19 @@ def _write(rows: list[Row], source: str, now: datetime, fill_only: bool) -> tupl
                 raise
             partitions.forget()
             plain = False
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             # Two requests with the same events in different order wait for each other; one of them ends here.
-            if not isinstance(error.__cause__, DeadlockDetected):
+            # And a connection may be lost: what came before is rolled back, or stored and found to be there.
+            if not isinstance(error.__cause__, DeadlockDetected) and not (used and _lost()):
                 raise
     raise RuntimeError("These events keep colliding with other writers.")
+
+
+def _lost() -> bool:
+    """Whether the connection is gone; then the next use makes another."""
+    if connection.connection is not None and connection.connection.closed:
+        connection.close()
+    return connection.connection is None
 
 
 def _write_plainly(rows: list[Row], source: str, now: datetime) -> int:
@@ -181,20 +193,23 @@ class _Careful:
 
     def _resolve(self) -> None:
         self._leave_out_unknown()
-        try:
+        found = self._found()
+        while found is None:
             found = self._found()
+        for row, profile_id in zip(self.rows, found, strict=True):
+            row.profile_id = profile_id
+
+    def _found(self) -> list[int] | None:
+        """Whom the rows mean; None: some mean people who were erased, and are left out from now on."""
+        proven = {row.reference for row in self.rows if row.proven}
+        try:
+            return identity.resolve([row.reference for row in self.rows], self.now, proven, self.source)
         except identity.ErasedPerson as erased:
             for row in self.rows:
                 if row.reference in erased.references:
                     self._refuse(row, "erased", _("This person was erased, at their own wish."), "profile")
             self.rows = [row for row in self.rows if row.reference not in erased.references]
-            found = self._found()
-        for row, profile_id in zip(self.rows, found, strict=True):
-            row.profile_id = profile_id
-
-    def _found(self) -> list[int]:
-        proven = {row.reference for row in self.rows if row.proven}
-        return identity.resolve([row.reference for row in self.rows], self.now, proven, self.source)
+            return None
 
     def _leave_out_unknown(self) -> None:
         ids = {row.reference.id for row in self.rows if row.reference.id is not None}
@@ -278,10 +293,9 @@ def _first_time(rows: list[Row], now: datetime) -> tuple[list[Row], bool]:
 
     Returns the others, and whether each has a time of its own: then `log.INSERT_DATED` looks for the latter.
     """
-    first: dict[uuid.UUID, Row] = {}
-    for row in rows:
-        first.setdefault(row.id, row)
-    fresh = list(first.values())
+    # Of those with one id, the first.
+    first = {row.id: row for row in reversed(rows)}
+    fresh = rows if len(first) == len(rows) else [row for row in rows if first[row.id] is row]
     undated = {row.id for row in fresh if not row.dated}
     if not undated:
         return fresh, True
@@ -299,7 +313,7 @@ def _insert(rows: list[Row], source: str, every_id_dated: bool) -> int:
     ]
     if not events:
         return 0
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(
             log.INSERT_DATED if every_id_dated else log.INSERT, [msgspec.json.encode(events).decode()]
         )

@@ -9,7 +9,7 @@ import uuid
 import pytest
 from django.db import connection
 
-from crm import ingest, partitions, wake
+from crm import identity, ingest, partitions, privacy, wake
 from crm.models import Event, Profile
 from tests.crm.test_ingest import NOW, event
 
@@ -81,3 +81,24 @@ def test_a_month_without_a_partition_gets_one():
     partitions.forget()
     assert ingest.ingest(body(1), "test", NOW).accepted == SIZE
     assert Event.objects.filter(occurred_at__year=2026, occurred_at__month=10).count() == SIZE
+
+
+def test_people_who_are_erased_meanwhile_take_nobody_with_them(monkeypatch):
+    """Of three known people one is erased before the request, one while it is answered."""
+    rows = [event(profile={"external_id": f"p{n}"}) for n in range(3)]
+    send = json.dumps({"events": rows}).encode()
+    ingest.ingest(send, "api", NOW)
+    first, second, _third = Profile.objects.order_by("pk").values_list("pk", flat=True)
+    privacy.erase([first], "request", NOW)
+    real = identity.resolve
+
+    def resolve(*args):
+        try:
+            return real(*args)
+        finally:
+            privacy.erase([second], "request", NOW)
+
+    monkeypatch.setattr(identity, "resolve", resolve)
+    result = ingest.ingest(send, "api", NOW)
+    assert result.accepted == 1
+    assert [(row.index, row.code) for row in result.rejected] == [(0, "erased"), (1, "erased")]
