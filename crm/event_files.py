@@ -445,12 +445,14 @@ def rejects(file: EventFile) -> Iterator[list[str]]:
 
 def reject_header(names: list[str]) -> list[str]:
     """The columns of a table of rejected rows of a file with these columns."""
-    return [f"{event_rows.MARK}{name}" for name in ("row", "field", "code", "reason")] + (names or ["line"])
+    return [f"{event_rows.MARK}{name}" for name in ("row", "field", "code", "reason")] + [
+        tables.harmless(name) for name in names or ["line"]
+    ]
 
 
 def reject_row(row: int, code: str, field: str, detail: str, values: list[str]) -> list[str]:
     """One line of a table of rejected rows."""
-    return [str(row), field, code, detail, *map(tables.harmless, values)]
+    return [str(row), *map(tables.harmless, (field, code, detail, *values))]
 
 
 def forget(now: datetime | None = None) -> int:

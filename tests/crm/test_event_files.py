@@ -258,3 +258,10 @@ class TestCommand:
         path.write_text("a,b\n1,2\n")
         with pytest.raises(CommandError):
             call_command("import_events", path, *options)
+
+
+def test_no_spreadsheet_takes_rejected_rows_for_formulas():
+    header = event_files.reject_header(["=cmd()", "plain"])
+    row = event_files.reject_row(2, "code", "=cmd()", "+1 is no email", ["@x", "-1", "y"])
+    assert not [cell for cell in header + row if cell.startswith(("=", "+", "-", "@"))]
+    assert tables.plain(header[-2]) == "=cmd()"
