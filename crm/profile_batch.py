@@ -1,6 +1,5 @@
-"""One batch of patches: what the database knows of the people in it, the decisions, and what is written."""
+"""One batch of patches: what the database knows of the people in it, and what is decided about each row."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -10,14 +9,15 @@ from django.db import connection
 from django.utils.translation import gettext as _
 from msgspec import UNSET
 
-from crm import conflicts, identity_rules, normalise, tombstones
+from crm import conflicts, identity_rules, normalise, profile_rows, tombstones
 from crm.identity_rules import Match, Rules
 from crm.merging import winners
 from crm.models import Identifier
 from crm.models.identity import CRM_ID
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ID, NAMES, Row
-from crm.pg import copy_columns, text_array
+from crm.pg import text_array
+from crm.profile_rows import Key, Person
 
 State = Literal["created", "updated", "unchanged", "rejected"]
 CREATED: State = "created"
@@ -25,20 +25,8 @@ UPDATED: State = "updated"
 UNCHANGED: State = "unchanged"
 REJECTED: State = "rejected"
 _LISTED = ", ".join(FIELDS)
-_COLUMNS = (*FIELDS, "attributes")
 _PLACE = {name: place for place, name in enumerate(FIELDS)}
-_NO_TEXT = tuple(_PLACE[name] for name in ("latitude", "longitude", "birthday"))
 _OWNERS = "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
-_INSERT = f"COPY crm_profile (id, {_LISTED}, attributes, sources, created_at, updated_at) FROM STDIN"
-_UPDATE = f"""
-    UPDATE crm_profile p SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS)},
-        sources = p.sources || r.sources, updated_at = %s
-    FROM jsonb_populate_recordset(NULL::crm_profile, %s::jsonb) AS r
-    WHERE p.id = r.id AND ({", ".join(f"p.{name}" for name in _COLUMNS)})
-        IS DISTINCT FROM ({", ".join(f"r.{name}" for name in _COLUMNS)})
-"""
-
-Key = identity_rules.Name
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -55,32 +43,6 @@ class ConflictError(Exception):
     """Another transaction moved an identifier between our reading and our locking, or the rules have changed."""
 
 
-class _Profile:
-    """One profile while a batch is decided: stored (`id` known) or new. `values` are in the order of FIELDS."""
-
-    __slots__ = ("attributes", "changed", "id", "names", "origin", "told", "values")
-
-    def __init__(self, profile_id: int | None, values: list[Any], attributes: str | dict[str, Any]):
-        self.id = profile_id
-        self.values = values
-        self.attributes = attributes  # JSON text until somebody wants to look inside
-        self.names: list[Key] = []
-        self.changed = False
-        self.origin = ""  # of a new one: who told of it
-        self.told: dict[str, str] = {}  # what was changed, and by whom
-
-    def held(self) -> dict[str, Any]:
-        """The attributes, parsed."""
-        attributes = self.attributes
-        if isinstance(attributes, str):
-            attributes = self.attributes = json.loads(attributes)
-        return attributes
-
-    def other_name(self, kind: str, value: str) -> str | None:
-        """A name of this kind other than `value`."""
-        return min((other for of, other in self.names if of == kind and other != value), default=None)
-
-
 class Batch:
     """What the database knows of the people in a batch, and the changes to it."""
 
@@ -93,10 +55,10 @@ class Batch:
         self.erased: set[Key] = set()
         self.merged: dict[int, int] = {}
         self._follow(identity_rules.held())
-        self.owner: dict[Key, _Profile] = {}
-        self.profiles: dict[int, _Profile] = {}
-        self.created: list[_Profile] = []
-        self.unnumbered: list[tuple[Outcome, _Profile]] = []
+        self.owner: dict[Key, Person] = {}
+        self.profiles: dict[int, Person] = {}
+        self.created: list[Person] = []
+        self.unnumbered: list[tuple[Outcome, Person]] = []
         self.moved: dict[Key, int | None] = {}  # names that changed hands, with who has them in the database
         self._load(rows)
 
@@ -163,7 +125,7 @@ class Batch:
             [ids],
         )
         for profile_id, attributes, *values in cursor.fetchall():
-            self.profiles[profile_id] = _Profile(profile_id, values, attributes)
+            self.profiles[profile_id] = Person(profile_id, values, attributes)
         cursor.execute(
             "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE profile_id = ANY(%s)",
             [ids],
@@ -216,7 +178,7 @@ class Batch:
                     _("This person was erased and does not come back by an import."),
                 )
 
-    def _find(self, row: Row, key: Key, values: list[Any], source: str) -> _Profile | None:
+    def _find(self, row: Row, key: Key, values: list[Any], source: str) -> Person | None:
         """The profile the row is about, None if it is new."""
         if row.kind == ID:
             number = int(row.value) if _is_id(row.value) else 0
@@ -256,13 +218,13 @@ class Batch:
             return profile
         return None
 
-    def _holder(self, key: Key) -> _Profile | None:
+    def _holder(self, key: Key) -> Person | None:
         """Who has this name, unless it needs a proof and was only claimed."""
         if self.unverified and key in self.unverified and key[0] in self.rules.strict:
             return None
         return self.owner.get(key)
 
-    def _rightful(self, linked: _Profile, key: Key, values: list[Any], source: str) -> _Profile:
+    def _rightful(self, linked: Person, key: Key, values: list[Any], source: str) -> Person:
         """The profile of a CRM record that is known already: another one if a name that counts more says so."""
         for place, name in self.above_crm:
             value = values[place]
@@ -278,7 +240,7 @@ class Batch:
             return profile
         return linked
 
-    def _make_room(self, profile: _Profile | None, values: list[Any], source: str) -> None:
+    def _make_room(self, profile: Person | None, values: list[Any], source: str) -> None:
         """Names that were only claimed and need a proof go to whom they are told of here; others are proven now."""
         for place, name in enumerate(NAMES):
             key = name, values[place]
@@ -297,13 +259,13 @@ class Batch:
                 continue
             self.unverified.discard(key)
 
-    def _note(self, one: _Profile, other: _Profile, name: Key, source: str) -> None:
+    def _note(self, one: Person, other: Person, name: Key, source: str) -> None:
         if one.id is not None and other.id is not None:
             self.conflicts.append(conflicts.Conflict(one.id, other.id, [name], source, True))
 
     def _create(self, key: Key, values: list[Any], attributes: dict[str, Any], source: str) -> Outcome:
         """A new profile; nobody has its names yet, but for those that may be shared."""
-        profile = _Profile(
+        profile = Person(
             None,
             [None if value is UNSET else value for value in values],
             {name: value for name, value in attributes.items() if value is not None},
@@ -320,7 +282,7 @@ class Batch:
         self.unnumbered.append((outcome, profile))
         return outcome
 
-    def _check_names(self, profile: _Profile, values: list[Any], source: str) -> None:
+    def _check_names(self, profile: Person, values: list[Any], source: str) -> None:
         for place, name in self.sure:
             value = values[place]
             if value:
@@ -329,7 +291,7 @@ class Batch:
                     self._note(profile, owner, (name, value), source)
                     raise _taken(name, value, owner)
 
-    def _assign(self, profile: _Profile, values: list[Any], attributes: dict[str, Any], source: str) -> bool:
+    def _assign(self, profile: Person, values: list[Any], attributes: dict[str, Any], source: str) -> bool:
         """Set fields and attributes, moving the identifiers along; whether anything changed."""
         changed = False
         held_values = profile.values
@@ -360,156 +322,33 @@ class Batch:
                 profile.told[f"attributes.{name}"] = source
         return changed
 
-    def _claim(self, key: Key, profile: _Profile) -> None:
+    def _claim(self, key: Key, profile: Person) -> None:
         self.moved.setdefault(key, None)
         self.owner[key] = profile
         profile.names.append(key)
 
-    def _release(self, key: Key, profile: _Profile) -> None:
+    def _release(self, key: Key, profile: Person) -> None:
         self.moved.setdefault(key, profile.id)
         del self.owner[key]
         profile.names.remove(key)
 
     def write(self, now: datetime) -> None:
         """Store what changed; number the new profiles."""
-        with connection.cursor() as cursor:
-            self._number(cursor)
-            # Identifiers first: if somebody else was faster, little has to be undone.
-            self._write_identifiers(cursor)
-            self._insert(cursor, now)
-            self._update(cursor, now)
-            self._prove(cursor)
-        conflicts.record(self.conflicts, now)
-
-    def _number(self, cursor: Any) -> None:
-        if not self.created:
-            return
-        cursor.execute(
-            "SELECT nextval(pg_get_serial_sequence('crm_profile', 'id')) FROM generate_series(1, %s)",
-            [len(self.created)],
-        )
-        for profile, (number,) in zip(self.created, cursor.fetchall(), strict=True):
-            profile.id = number
-        for outcome, profile in self.unnumbered:
-            outcome.profile_id = profile.id
-
-    def _write_identifiers(self, cursor: Any) -> None:
-        gone: list[Key] = []
-        claims: dict[str, dict[str, int]] = {}
-        for key, before in self.moved.items():
-            owner = self.owner.get(key)
-            after = owner.id if owner else None
-            if after == before:
-                continue
-            if before is not None:
-                gone.append(key)
-            if after is not None:
-                claims.setdefault(key[0], {})[key[1]] = after
-        if gone:
-            cursor.execute(
-                """
-                DELETE FROM crm_identifier i USING unnest(%s::text[], %s::text[]) AS k(kind, value)
-                WHERE i.kind = k.kind AND i.value = k.value
-                """,
-                [[kind for kind, _value in gone], [value for _kind, value in gone]],
-            )
-        if claims:
-            with cursor.copy("COPY crm_identifier (kind, value, profile_id, verified) FROM STDIN") as copy:
-                # Sorted, so that two batches claiming the same ones can't wait for each other.
-                for kind in sorted(claims):
-                    owners = claims[kind]
-                    values = sorted(owners)
-                    copy_columns(
-                        copy,
-                        [
-                            [kind] * len(values),
-                            values,
-                            [str(owners[value]) for value in values],
-                            ["t"] * len(values),
-                        ],
-                    )
-
-    def _prove(self, cursor: Any) -> None:
-        if self.proved:
-            cursor.execute(
-                """
-                UPDATE crm_identifier i SET verified = true FROM unnest(%s::text[], %s::text[]) AS k(kind, value)
-                WHERE i.kind = k.kind AND i.value = k.value AND NOT i.verified
-                """,
-                [list(column) for column in zip(*sorted(self.proved), strict=True)],
-            )
-
-    def _insert(self, cursor: Any, now: datetime) -> None:
-        if not self.created:
-            return
-        columns: list[Sequence[Any]] = list(zip(*[profile.values for profile in self.created], strict=True))
-        for place in _NO_TEXT:
-            columns[place] = [None if value is None else str(value) for value in columns[place]]
-        sources = _Sources(now)
-        with cursor.copy(_INSERT) as copy:
-            copy_columns(
-                copy,
-                [
-                    [str(profile.id) for profile in self.created],
-                    *columns,
-                    [_json(profile.attributes) for profile in self.created],
-                    [sources.of_new(profile) for profile in self.created],
-                    *[[now.isoformat()] * len(self.created)] * 2,
-                ],
-            )
-
-    def _update(self, cursor: Any, now: datetime) -> None:
         changed = [profile for profile in self.profiles.values() if profile.changed]
-        if not changed:
-            return
-        sources = _Sources(now)
-        rows = [
-            {
-                "id": profile.id,
-                **dict(zip(FIELDS, profile.values, strict=True)),
-                "attributes": profile.held(),
-                "sources": sources.of_changed(profile),
-            }
-            for profile in changed
-        ]
-        cursor.execute(_UPDATE, [now, _json(rows)])
-
-
-class _Sources:
-    """Who told what, as Profile.sources keeps it; the same fields of the same sender are put together once."""
-
-    def __init__(self, now: datetime):
-        self.at = now.isoformat()
-        self.texts: dict[tuple[Any, ...], str] = {}
-        self.pairs: dict[str, list[str]] = {}
-
-    def pair(self, source: str) -> list[str]:
-        """The sender and the time."""
-        if source not in self.pairs:
-            self.pairs[source] = [source, self.at]
-        return self.pairs[source]
-
-    def of_changed(self, profile: _Profile) -> dict[str, list[str]]:
-        """Of the fields that were changed."""
-        return {name: self.pair(source) for name, source in profile.told.items()}
-
-    def of_new(self, profile: _Profile) -> str:
-        """Of all that a new profile has, as JSON."""
-        kind = profile.origin, *[value is None for value in profile.values], *profile.held()
-        text = self.texts.get(kind)
-        if text is None or profile.told:
-            pair = self.pair(profile.origin)
-            names = [name for name, value in zip(FIELDS, profile.values, strict=True) if value is not None]
-            names += [f"attributes.{name}" for name in profile.held()]
-            told = {**dict.fromkeys(names, pair), **self.of_changed(profile)}
-            text = msgspec.json.encode(told).decode()
-            if not profile.told:
-                self.texts[kind] = text
-        return text
+        with connection.cursor() as cursor:
+            profile_rows.number(cursor, self.created)
+            for outcome, profile in self.unnumbered:
+                outcome.profile_id = profile.id
+            # Identifiers first: if somebody else was faster, little has to be undone.
+            profile_rows.write_names(cursor, self.moved, self.owner)
+            profile_rows.insert(cursor, self.created, now)
+            profile_rows.update(cursor, changed, now)
+            profile_rows.prove(cursor, self.proved)
+        conflicts.record(self.conflicts, now)
 
 
 def _leave(
-    profile: _Profile, ours: frozenset[str], values: list[Any], attributes: dict[str, Any]
+    profile: Person, ours: frozenset[str], values: list[Any], attributes: dict[str, Any]
 ) -> dict[str, Any]:
     """Take out of a patch what would replace our own values; return the attributes that remain."""
     for place, field in enumerate(FIELDS):
@@ -521,13 +360,6 @@ def _leave(
         for name, value in attributes.items()
         if name not in held or f"attributes.{name}" not in ours
     }
-
-
-def _json(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value).decode()
-    except OverflowError:
-        return json.dumps(value, default=str)  # whole numbers of more than 64 bits
 
 
 def _duplicate(name: str, value: str, kind: str, other: str) -> Rejection:
@@ -544,7 +376,7 @@ def _duplicate(name: str, value: str, kind: str, other: str) -> Rejection:
     )
 
 
-def _taken(name: str, value: str, owner: _Profile) -> Rejection:
+def _taken(name: str, value: str, owner: Person) -> Rejection:
     if owner.id is None:
         detail = _("%(value)s belongs to another profile of this batch.") % {"value": value}
     else:
