@@ -88,6 +88,9 @@ class NewKeyForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Make the key, since only that tells whether all of it fits together."""
         data = super().clean()
+        public = ApiKey.Scope.BROWSER in data.get("scopes", ())
+        if public and not data.get("allowed_origins", "").split():
+            self.add_error("allowed_origins", _("Name the sites that use this key; it works on no other."))
         if not self.errors:
             try:
                 with transaction.atomic():
@@ -205,6 +208,9 @@ class ApiKeyAdmin(ReadOnly, ModelAdmin):
             "snippets": SNIPPETS,
             "back": reverse("admin:crm_apikey_change", args=[key.pk]),
         }
+        if "renew" in request.POST and key.identity_secret.get("secret") and "sure" not in request.POST:
+            messages.error(request, _("Say first that the proofs made so far may end; nothing was changed."))
+            return redirect("admin:crm_apikey_proofs", key.pk)
         if request.method == "POST" and "renew" in request.POST:
             context["secret"] = api_keys.renew_identity_secret(key)
             self.log_change(request, key, [{"changed": {"fields": ["identity_secret"]}}])

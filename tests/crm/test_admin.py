@@ -267,6 +267,7 @@ class TestApiKeys:
             {"name": "x", "scopes": []},
             {"name": "x", "scopes": ["browser", "read"]},
             {"name": "x", "scopes": ["browser"], "allowed_origins": "shop"},
+            {"name": "x", "scopes": ["browser"], "allowed_origins": " "},
             {"name": "taken", "scopes": ["read"]},
         ],
     )

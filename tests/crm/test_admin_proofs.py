@@ -31,6 +31,13 @@ def test_the_secret_is_shown_once_and_works(admin_client, key):
     for page in (url, reverse("admin:crm_apikey_change", args=[key.pk])):
         assert secret not in admin_client.get(page).content.decode()
 
+    admin_client.post(url, {"renew": "1"})
+    key.refresh_from_db()
+    assert proof.judge(key, given).proven  # one careless click does not end everybody's proof
+    admin_client.post(url, {"renew": "1", "sure": "on"})
+    key.refresh_from_db()
+    assert not proof.judge(key, given).proven
+
     admin_client.post(url, {"required": "on"})
     key.refresh_from_db()
     assert key.requires_proof
