@@ -41,6 +41,15 @@ class UserAdmin(BaseUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    # Whoever is added here is meant to log in and to have a role; without either they see an empty admin.
+    add_fieldsets = (
+        *BaseUserAdmin.add_fieldsets,
+        (_("What they may do"), {"fields": ("is_staff", "groups")}),
+    )
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """They may log in, unless told otherwise."""
+        return {"is_staff": True, **super().get_changeform_initial_data(request)}
 
 
 @admin.register(Group)

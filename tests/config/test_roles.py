@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.urls import reverse
 
 from config import roles
 from crm import masking
@@ -74,3 +75,17 @@ def test_who_saw_people_before_the_upgrade_goes_on_seeing_their_contact_data(dja
     assert not masking.sees_contacts(User.objects.get(pk=stranger.pk))
     assert granted("Analyst") == {"crm.view_profile", masking.PERMISSION}
     assert Group.objects.filter(name="Analyst (Nudge)").exists()
+
+
+def test_who_is_added_may_log_in_and_has_a_role(admin_client):
+    """One form is enough: without either of the two they would see an empty admin."""
+    address = reverse("admin:auth_user_add")
+    form = admin_client.get(address).context["adminform"].form
+    assert form["is_staff"].initial or form.initial["is_staff"]
+    analyst = Group.objects.get(name="Analyst")
+    password = "Kf83-quietly"  # noqa: S105
+    data = {"username": "ana", "usable_password": "true", "password1": password, "password2": password}
+    admin_client.post(address, {**data, "is_staff": "on", "groups": [analyst.pk]})
+    user = User.objects.get(username="ana")
+    assert user.is_staff
+    assert list(user.groups.all()) == [analyst]
