@@ -82,7 +82,7 @@ class Names:
                 dict(model.objects.filter(slug__in=slugs).values_list("slug", "name")) if slugs else {}
             )
         self.by_key["key"] |= {name: str(label) for name, label in CHANNELS.items()}
-        skus = {sku for event in events if event.name not in OURS and (sku := _sku(event.properties))}
+        skus = {sku for event in events if (sku := _sku(event))}
         self.products: dict[str, str] = (
             dict(Product.objects.filter(sku__in=skus).exclude(name="").values_list("sku", "name"))
             if skus
@@ -104,7 +104,7 @@ def ours(event: Event, names: Names) -> tuple[str, str]:
     if event.name.startswith("consent_"):
         words["state"] = STATES.get(words.get("state", ""), words.get("state", ""))
     if event.name in ("back_in_stock", "price_dropped"):
-        words["product"] = words.get("name") or words.get("sku")
+        words["product"] = names.products.get(_sku(event)) or words.get("name") or words.get("sku")
         currency = str(words.get("currency") or "")
         words |= {
             "was": _price(words.get("old_price"), currency),
@@ -116,7 +116,7 @@ def ours(event: Event, names: Names) -> tuple[str, str]:
 def theirs(event: Event, names: Names) -> tuple[str, str]:
     """Icon and title of what a person did: in words where the name is a usual one, else the name itself."""
     icon, words = _KNOWN.get(event.name, ("bolt", None))
-    product = names.products.get(_sku(event.properties))
+    product = names.products.get(_sku(event))
     properties = {**event.properties, "name": product} if product else event.properties
     title = words(properties) if words else ""
     title = title or event.name.replace("_", " ").replace(".", " ").strip().capitalize() or event.name
@@ -139,9 +139,12 @@ def _first(properties: dict[str, Any], names: Sequence[str]) -> str:
     )
 
 
-def _sku(properties: dict[str, Any]) -> str:
-    """The product's number, where the event itself does not name the product."""
-    return "" if _first(properties, _TITLES) else _first(properties, _NUMBERS)[:120]
+def _sku(event: Event) -> str:
+    """The product's number, where what people did does not name the product itself, and where we told of it."""
+    if event.name in ("back_in_stock", "price_dropped"):
+        return _first(event.properties, ("sku",))
+    named = event.name in OURS or _first(event.properties, _TITLES)
+    return "" if named else _first(event.properties, _NUMBERS)[:120]
 
 
 def _product(properties: dict[str, Any]) -> str:

@@ -280,11 +280,13 @@ def test_products_and_profiles_are_named_as_a_reader_knows_them(ann):
     Product.objects.create(sku="cezve", name="Copper cezve")
     world.happens(ann, "product_viewed", product_id="cezve")
     world.happens(ann, "product_saved", product_id="unknown")
+    world.happens(ann, "back_in_stock", sku="cezve")
     world.happens(ann, "profile_merged", merged=7, reason="admin")
     world.happens(ann, "profile_unmerged", parted=7)
     told = {entry.name: entry for entry in timeline(ann.pk).entries}
     assert told["product_viewed"].title == "Looked at Copper cezve"
     assert told["product_saved"].title == "Saved unknown"
+    assert told["back_in_stock"].title == "Back in stock: Copper cezve"
     assert told["profile_merged"].title == "Joined with profile 7"
     assert told["profile_merged"].why == ["Somebody joined them by hand."]
     assert told["profile_unmerged"].title == "Parted again from profile 7"
