@@ -2,20 +2,22 @@
 
 from typing import Any
 
-from django import forms
 from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
-from django.utils.translation import get_language_info
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from crm import topics
+from crm.admin.translated import Part, TranslatedForm, with_fields
 from crm.models import Topic
 
-PARTS = {"name": topics.MAX_NAME, "description": topics.MAX_DESCRIPTION}
+PARTS = {
+    "name": Part(_("Name (%s)"), topics.MAX_NAME, long=False),
+    "description": Part(_("Description (%s)"), topics.MAX_DESCRIPTION),
+}
 
 
 def languages() -> list[str]:
@@ -23,18 +25,13 @@ def languages() -> list[str]:
     return [code for code, _name in settings.LANGUAGES if code != settings.LANGUAGE_CODE]
 
 
-def _field(language: str, part: str) -> forms.CharField:
-    name = get_language_info(language)["name_local"]
-    label = _("Name (%s)") if part == "name" else _("Description (%s)")
-    widget = UnfoldAdminTextInputWidget if part == "name" else UnfoldAdminTextareaWidget
-    attrs = {"lang": language, "dir": "auto", **({} if part == "name" else {"rows": 2})}
-    return forms.CharField(
-        label=label % name, required=False, max_length=PARTS[part], widget=widget(attrs=attrs)
-    )
-
-
-class BaseTopicForm(forms.ModelForm):
+@with_fields
+class TopicForm(TranslatedForm):
     """A topic with a field for each translation; languages that have none stay as they are."""
+
+    store = "translations"
+    parts = PARTS
+    languages = languages()
 
     class Meta:
         model = Topic
@@ -46,30 +43,6 @@ class BaseTopicForm(forms.ModelForm):
             "name": UnfoldAdminTextInputWidget(),
             "description": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         }
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        for language in languages():
-            for part in PARTS:
-                if (name := f"{part}_{language}") in self.fields:
-                    self.fields[name].initial = self.instance.translations.get(language, {}).get(part, "")
-
-    def clean(self) -> dict[str, Any]:
-        """Put the translations together."""
-        cleaned = super().clean() or self.cleaned_data
-        translations = dict(self.instance.translations)
-        for language in languages():
-            words = {part: cleaned.get(f"{part}_{language}", "") for part in PARTS}
-            translations[language] = {part: text for part, text in words.items() if text}
-        self.instance.translations = {language: words for language, words in translations.items() if words}
-        return cleaned
-
-
-TopicForm = type(
-    "TopicForm",
-    (BaseTopicForm,),
-    {f"{part}_{language}": _field(language, part) for language in languages() for part in PARTS},
-)
 
 
 @admin.register(Topic)

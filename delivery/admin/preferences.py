@@ -17,9 +17,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from crm import audit
+from crm.admin.translated import Part, TranslatedForm, with_fields
 from crm.models import Profile
 from delivery.models import PreferencePage
 from delivery.preferences import choices, colours, links, views
@@ -32,10 +33,10 @@ _PICTURES = {
     b"GIF8": "image/gif",
 }
 TEXTS = {
-    "title": (gettext_lazy("Heading (%s)"), 120),
-    "intro": (gettext_lazy("Introduction (%s)"), 1000),
-    "goodbye": (gettext_lazy("After unsubscribing (%s)"), 1000),
-    "footer": (gettext_lazy("Imprint at the foot (%s)"), 2000),
+    "title": Part(gettext_lazy("Heading (%s)"), 120, long=False),
+    "intro": Part(gettext_lazy("Introduction (%s)"), 1000),
+    "goodbye": Part(gettext_lazy("After unsubscribing (%s)"), 1000),
+    "footer": Part(gettext_lazy("Imprint at the foot (%s)"), 2000),
 }
 
 
@@ -44,20 +45,13 @@ def languages() -> list[str]:
     return [code for code, _name in settings.LANGUAGES]
 
 
-def _field(language: str, part: str) -> forms.CharField:
-    label, most = TEXTS[part]
-    widget = UnfoldAdminTextInputWidget if part == "title" else UnfoldAdminTextareaWidget
-    attrs = {"lang": language, "dir": "auto", **({} if part == "title" else {"rows": 2})}
-    return forms.CharField(
-        label=label % get_language_info(language)["name_local"],
-        required=False,
-        max_length=most,
-        widget=widget(attrs=attrs),
-    )
-
-
-class BaseLooksForm(forms.ModelForm):
+@with_fields
+class LooksForm(TranslatedForm):
     """The looks, with a field for each text in each language."""
+
+    store = "texts"
+    parts = TEXTS
+    languages = languages()
 
     logo_file = forms.FileField(
         label=gettext_lazy("Logo"),
@@ -85,13 +79,6 @@ class BaseLooksForm(forms.ModelForm):
     class Meta:
         model = PreferencePage
         fields = ("name", "website", "logo_url", "accent")
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        for language in languages():
-            for part in TEXTS:
-                if (name := f"{part}_{language}") in self.fields:
-                    self.fields[name].initial = self.instance.texts.get(language, {}).get(part, "")
 
     def clean_accent(self) -> str:
         """A colour that people can read as a link on the white page (WCAG 2.2, 1.4.3)."""
@@ -132,24 +119,12 @@ class BaseLooksForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         """Put logo and texts together."""
-        cleaned = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         if cleaned.get("logo_file"):
             self.instance.logo, self.instance.logo_type = cleaned["logo_file"]
         elif cleaned.get("no_logo"):
             self.instance.logo, self.instance.logo_type = None, ""
-        texts = dict(self.instance.texts)
-        for language in languages():
-            words = {part: cleaned.get(f"{part}_{language}", "") for part in TEXTS}
-            texts[language] = {part: text for part, text in words.items() if text}
-        self.instance.texts = {language: words for language, words in texts.items() if words}
         return cleaned
-
-
-LooksForm = type(
-    "LooksForm",
-    (BaseLooksForm,),
-    {f"{part}_{language}": _field(language, part) for language in languages() for part in TEXTS},
-)
 
 
 @admin.register(PreferencePage)
