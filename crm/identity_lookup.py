@@ -5,14 +5,14 @@ from datetime import datetime
 from functools import lru_cache
 
 import msgspec
-from django.db import connection
 
 from crm import identity_rules
 from crm.identity import Reference
 from crm.identity_rules import Name, Rules
 from crm.models import Identifier
-from crm.pg import text_array
+from crm.pg import prepared, text_array
 
+_BROWSER = str(Identifier.ANONYMOUS_ID)
 _ID = ":id"  # in place of a kind, for a profile that is named by our own number
 _BY_NAME = "SELECT kind, value, profile_id, verified FROM crm_identifier WHERE kind = %s AND value = ANY(%s)"
 _BY_ID = f"SELECT '{_ID}', id::text, id, true FROM unnest(%s::bigint[]) AS id"
@@ -47,7 +47,7 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
         names = _names(reference)
         first = held.get(names[0])
         # A browser's id alone is never proven (identity.resolve).
-        proves = proven and names[0][0] != Identifier.ANONYMOUS_ID
+        proves = proven and names[0][0] != _BROWSER
         if first is None or (proves and not first[3]):
             return None
         owner = first[2]
@@ -82,7 +82,7 @@ def _locked(references: Mapping[Reference, bool], unseen_since: datetime) -> lis
         else:
             parts.append(_BY_NAME)
             values += [kind, text_array(wanted)]
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         # In the order of ids, as everybody locks profiles, so that no two wait for each other.
         cursor.execute(
             f"""

@@ -1,7 +1,6 @@
 """Taking events in: validated one by one, stored as one batch."""
 
 import json
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
