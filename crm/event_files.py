@@ -10,7 +10,6 @@ import codecs
 import hashlib
 import logging
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,9 +24,10 @@ from django.db import InterfaceError, OperationalError, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import event_rows, ingest, pg, tables, uploads, wake
+from crm import event_rows, ingest, pg, tables, unpacking, uploads, wake
 from crm.event_rows import Columns, Line, Shape
 from crm.models import EventFile, EventFileReject
+from crm.pg import Contention
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def keep(name: str, chunks: Iterable[bytes], by: str = "") -> EventFile:
     digest = hashlib.sha256()
 
     def plain() -> Iterator[bytes]:
-        for piece in _utf8(_unpacked(chunks)):
+        for piece in unpacking.plain(chunks):
             digest.update(piece)
             yield piece
 
@@ -133,54 +133,6 @@ def digest_of(file: IO[bytes]) -> str:
     while piece := file.read(_PIECE):
         found.update(piece)
     return found.hexdigest()
-
-
-def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The content, in bounded pieces, of what may have been packed by gzip (RFC 1952), also in several members."""
-    chunks = iter(chunks)
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= 2:
-            break
-    if not head.startswith(b"\x1f\x8b"):
-        yield head
-        yield from chunks
-        return
-    unpacker, begun = zlib.decompressobj(wbits=31), False
-    try:
-        for chunk in _chained(head, chunks):
-            while chunk:
-                begun = True
-                yield unpacker.decompress(chunk, _PIECE)
-                chunk = unpacker.unconsumed_tail
-                if unpacker.eof:
-                    chunk = unpacker.unused_data.lstrip(b"\0")
-                    unpacker, begun = zlib.decompressobj(wbits=31), False
-        if begun:
-            yield unpacker.flush()
-            if not unpacker.eof:
-                raise zlib.error("It ends early.")
-    except zlib.error as error:
-        raise uploads.UploadError(_("The file is packed by gzip, but damaged.")) from error
-
-
-def _chained(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
-def _utf8(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """UTF-16 with its mark as UTF-8, anything else as it is."""
-    head = next(chunks, b"")
-    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        yield head
-        yield from chunks
-        return
-    decoder = codecs.getincrementaldecoder("utf-16")("replace")
-    for chunk in _chained(head, chunks):
-        yield decoder.decode(chunk).encode()
-    yield decoder.decode(b"", final=True).encode()
 
 
 def shape_of(file: EventFile) -> Shape:
@@ -297,7 +249,7 @@ def work(seconds: float = SECONDS, now: datetime | None = None) -> bool:
                 _fail(file, str(problem), now)
             except EventFile.DoesNotExist:
                 continue
-            except (OperationalError, InterfaceError):
+            except (OperationalError, InterfaceError, Contention):
                 raise  # of the database, not of the file
             except Exception:
                 logger.exception("The import of events from file %s failed.", file.pk)
