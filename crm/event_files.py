@@ -27,7 +27,6 @@ from django.utils.translation import gettext as _
 from crm import event_rows, ingest, pg, tables, unpacking, uploads, wake
 from crm.event_rows import Columns, Line, Shape
 from crm.models import EventFile, EventFileReject
-from crm.pg import Contention
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +248,7 @@ def work(seconds: float = SECONDS, now: datetime | None = None) -> bool:
                 _fail(file, str(problem), now)
             except EventFile.DoesNotExist:
                 continue
-            except (OperationalError, InterfaceError, Contention):
+            except (OperationalError, InterfaceError, pg.Contention):
                 raise  # of the database, not of the file
             except Exception:
                 logger.exception("The import of events from file %s failed.", file.pk)

@@ -10,6 +10,7 @@ from psycopg.errors import DeadlockDetected
 from crm import identity_rules
 from crm.merging import merge, winners
 from crm.models import Profile
+from crm.pg import Contention
 from crm.references import ORDER, ErasedPerson, Reference, UnknownProfile, normal
 from crm.resolution import SDK, Conflict, Resolution
 
@@ -49,6 +50,7 @@ def resolve(
     Raises:
         UnknownProfile: a reference has an `id` that neither exists nor was merged into one that does.
         ErasedPerson: references of others than "sdk" name people who were erased.
+        Contention: too many writers claim the same names.
     """
     now = now or timezone.now()
     trusted = frozenset(proven)
@@ -61,7 +63,7 @@ def resolve(
         except OperationalError as error:
             if not isinstance(error.__cause__, DeadlockDetected):
                 raise
-    raise RuntimeError("Could not claim identifiers; too many writers claim the same ones.")
+    raise Contention("Could not claim identifiers; too many writers claim the same ones.")
 
 
 def plain(reference: Reference, proven: bool) -> bool:

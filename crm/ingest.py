@@ -23,7 +23,7 @@ from crm.ingest_rows import (
     too_old,
 )
 from crm.models import ApiKey
-from crm.pg import prepared
+from crm.pg import Contention, prepared
 
 __all__ = [
     "MAX_EVENTS",
@@ -130,7 +130,7 @@ def _write(rows: list[Row], source: str, now: datetime, fill_only: bool) -> tupl
             # And a connection may be lost: what came before is rolled back, or stored and found to be there.
             if not isinstance(error.__cause__, DeadlockDetected) and not (used and _lost()):
                 raise
-    raise RuntimeError("These events keep colliding with other writers.")
+    raise Contention("These events keep colliding with other writers.")
 
 
 def _lost() -> bool:

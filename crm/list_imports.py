@@ -21,6 +21,7 @@ from crm import answers, consent, identity, suppressions, tables, uploads, wake
 from crm.identity import Reference
 from crm.models import ListImport
 from crm.normalise import Rejection
+from crm.pg import Contention
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def work(now: datetime | None = None, seconds: float = SECONDS) -> int:
             ended += _read(job, now, seconds)
         except tables.TableError as problem:
             _fail(job, str(problem), now)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, Contention):
             raise  # of the database, not of the file
         except Exception:
             logger.exception("The import of list %s failed.", job.pk)

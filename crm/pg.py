@@ -20,6 +20,10 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _SPECIAL = ("\\", "\t", "\n", "\r")
 
 
+class Contention(RuntimeError):
+    """Other writers hold what we need, time and again; whoever asked may ask once more in a moment."""
+
+
 def text_array(values: Sequence[str]) -> str:
     """The values as the literal of a text[].
 

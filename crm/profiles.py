@@ -16,6 +16,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 
 from crm.normalise import Rejection
 from crm.patches import FIELDS, ID, NAMES, ProfilePatch, Row, row, validate
+from crm.pg import Contention
 from crm.profile_batch import CREATED, REJECTED, UNCHANGED, UPDATED, Batch, ConflictError, Outcome, State
 
 __all__ = [
@@ -89,5 +90,5 @@ def upsert(
     raise CollisionError(f"Profiles from {source} keep colliding with other writers.")
 
 
-class CollisionError(RuntimeError):
+class CollisionError(Contention):
     """Other writers hold what we need; whoever holds something as well should let it go and begin again."""

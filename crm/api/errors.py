@@ -13,6 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from crm.normalise import Rejection
+from crm.pg import Contention
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         error = exceptions.PermissionDenied()
     elif isinstance(error, RequestDataTooBig):
         error = ApiError(413, "too_large", _("The body is larger than 5 MB."))
+    elif isinstance(error, Contention):
+        error = ApiError(503, "busy", _("Others change the same data just now; repeat it in a moment."))
+        error.headers = {"Retry-After": "1"}
     elif isinstance(error, UnreadablePostError):
         error = ApiError(400, "unreadable", _("The body ended early."))
     if not isinstance(error, exceptions.APIException):
