@@ -26,19 +26,23 @@ class ApiKeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer <key>` (RFC 6750); `request.auth` is the ApiKey, there is no user."""
 
     def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
-        """Return (None, key); None without a bearer header.
+        """Return (None, key); None without one.
 
         Raises:
             AuthenticationFailed: the key is unknown or revoked.
         """
-        scheme, _space, text = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-        if scheme.lower() != "bearer":
+        text = self.sent(request)
+        if text is None:
             return None
-        text = text.strip()
         key = known(text)
         if key is None:
             raise AuthenticationFailed(_("This API key is unknown or revoked."), code="invalid_key")
         return None, key
+
+    def sent(self, request: Request) -> str | None:
+        """What the request has in place of a key."""
+        scheme, _space, text = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+        return text.strip() if scheme.lower() == "bearer" else None
 
     def authenticate_header(self, request: Request) -> str:
         """What a 401 names in WWW-Authenticate."""

@@ -8,42 +8,25 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from crm.api import schemas
-from crm.api.auth import BROWSER, known
+from crm.api.auth import BROWSER, ApiKeyAuthentication
 from crm.api.cors import BrowserAccess
 from crm.api.errors import ApiError
 from crm.api.events import ANSWER, answer
 from crm.api.views import ApiView
-from crm.models import ApiKey
 
 _PLAIN, _FORM = "text/plain", "application/x-www-form-urlencoded"
 _SENT = '{"events": [{"name": "page_left", "profile": {"anonymous_id": "b0c7"}}]}'
 
 
-class KeyInAddress(BaseAuthentication):
+class KeyInAddress(ApiKeyAuthentication):
     """`?key=<public key>`: a beacon can't carry headers of ours."""
 
-    def authenticate(self, request: Request) -> tuple[None, ApiKey] | None:
-        """Return (None, key); None without one.
-
-        Raises:
-            AuthenticationFailed: the key is unknown or revoked.
-        """
-        text = request.GET.get("key", "")
-        if not text:
-            return None
-        key = known(text)
-        if key is None:
-            raise AuthenticationFailed(_("This API key is unknown or revoked."), code="invalid_key")
-        return None, key
-
-    def authenticate_header(self, request: Request) -> str:
-        """What a 401 names in WWW-Authenticate."""
-        return 'Bearer realm="Nudge API"'
+    def sent(self, request: Request) -> str | None:
+        """As above; an empty one is none."""
+        return request.GET.get("key") or None
 
 
 class KeyInAddressScheme(OpenApiAuthenticationExtension):
