@@ -8,8 +8,9 @@ import uuid
 
 import pytest
 from django.db import connection
+from django.test import Client
 
-from crm import identity, ingest, partitions, privacy, wake
+from crm import api_keys, event_files, identity, ingest, partitions, pg, privacy, wake
 from crm.models import Event, Profile
 from tests.crm.test_ingest import NOW, event
 
@@ -102,3 +103,24 @@ def test_people_who_are_erased_meanwhile_take_nobody_with_them(monkeypatch):
     result = ingest.ingest(send, "api", NOW)
     assert result.accepted == 1
     assert [(row.index, row.code) for row in result.rejected] == [(0, "erased"), (1, "erased")]
+
+
+def test_where_too_many_change_the_same_a_client_is_told_to_repeat_and_a_file_waits(monkeypatch):
+    def contended(*args, **more):
+        raise pg.Contention("Too many.")
+
+    monkeypatch.setattr(ingest, "_write", contended)
+    text = api_keys.create("server", ["write"])[1]
+    headers = {"Authorization": f"Bearer {text}"}
+    answer = Client().post("/api/v1/events/", body(1), content_type="application/json", headers=headers)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert answer.json()["error"]["code"] == "busy"
+    rows = [b"event,email,time\n", b"seen,a@example.com,2026-10-31T10:00:00Z\n"]
+    file = event_files.keep("events.csv", rows)
+    event_files.start(file)
+    with pytest.raises(pg.Contention):
+        event_files.work()
+    monkeypatch.undo()
+    event_files.work()
+    file.refresh_from_db()
+    assert (file.state, file.stored) == ("done", 1)
