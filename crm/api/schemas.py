@@ -22,6 +22,7 @@ _ERRORS = {
     415: (_("The body is not application/json."), "unsupported_media_type"),
     422: (_("This Idempotency-Key was used for another request."), "idempotency_mismatch"),
     429: (_("Too many requests; `Retry-After` says when to go on, in seconds."), "too_many_requests"),
+    503: (_("Others change the same people just now; repeat it in a moment, see `Retry-After`."), "busy"),
 }
 
 
@@ -58,7 +59,7 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
     }
 
 
-WRITE_ERRORS = (400, 401, 403, 413, 415)
+WRITE_ERRORS = (400, 401, 403, 413, 415, 503)
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
