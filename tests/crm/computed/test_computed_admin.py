@@ -109,7 +109,7 @@ def test_a_draft_is_not_computed(client):
         ({"slug": "Two words"}, "small letters"),
         ({"slug": "orders"}, "already exists"),
         ({"d.days": "0"}, "from 1 to 3650"),
-        ({"d.kind": "sum"}, "name of a property"),
+        ({"d.kind": "sum"}, "Choose a property"),
         ({"d.event": ""}, "name of an event"),
         ({"d.kind": "missing", "d.property": "x", "d.threshold": "-5"}, "above 0"),
         ({"name": " "}, "required"),
