@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from babel.numbers import get_currency_precision
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
@@ -221,8 +222,13 @@ def _drawing(product: Product, changes: list[ProductChange]) -> dict[str, Any] |
 
 
 def written(number: Decimal | None, unit: str = "") -> str:
-    """Without idle zeros, with its unit."""
-    return "" if number is None else f"{number.normalize():f} {unit}".strip()
+    """Without idle zeros, with its unit; of money as many decimals as the currency has."""
+    if number is None:
+        return ""
+    short = number.normalize()
+    least = get_currency_precision(unit) if unit else 0
+    decimals = max(least, -int(short.as_tuple().exponent))
+    return f"{short:.{decimals}f} {unit}".strip()
 
 
 @admin.register(CatalogueSettings)
