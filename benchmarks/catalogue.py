@@ -6,8 +6,6 @@ BENCH_VIEWS says how many views there are (400,000 unless set), by a quarter as 
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,14 +27,7 @@ IN_A_LOOP = 300  # products stored by the peer
 def rows() -> list[Row]:
     """Measure in a process with the product's settings."""
     with tempfile.TemporaryDirectory(prefix="nudge-bench-") as folder, product(Path(folder)) as served:
-        found = subprocess.run(
-            [sys.executable, "-m", "benchmarks.catalogue"],
-            env=served.env,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    figures = json.loads(found.stdout.strip().splitlines()[-1])
+        figures = served.figures("benchmarks.catalogue")
     return [
         row("interest, views read", figures["read"], "events/s", "reading the log alone", figures["log"]),
         row(

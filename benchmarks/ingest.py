@@ -10,8 +10,6 @@ turns; the medians count.
 import json
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -41,11 +39,11 @@ def rows() -> list[Row]:
     ours, naive, lean, limit = [], [], [], []
     with tempfile.TemporaryDirectory(prefix="nudge-bench-") as folder, product(Path(folder)) as served:
         _send(served, _PATH, [_body(number, _named) for number in range(PROFILES // BATCH)])
-        first = _copy(served)["first_profile"]
+        first = served.figures("benchmarks.ingest_peers")["first_profile"]
         with serving(served.env, "benchmarks.naive_wsgi", served.headers) as peer:
             for _ in range(ROUNDS):
                 ours.append(_send(served, _PATH, [_body(number, _named) for number in range(BATCHES)]))
-                limit.append(_copy(served)["copy"])
+                limit.append(served.figures("benchmarks.ingest_peers")["copy"])
                 for path, figures in (("/naive/", naive), ("/lean/", lean)):
                     bodies = [_body(number, _numbered(first), bare=True) for number in range(NAIVE_BATCHES)]
                     figures.append(_send(peer, path, bodies))
@@ -154,15 +152,3 @@ def _event(number: int, whose) -> dict:
         "occurred_at": datetime.now(UTC).isoformat(),
         "properties": {"product_id": "haraz", "price": 18.5, "currency": "EUR", "category": "coffee"},
     }
-
-
-def _copy(served: Served) -> dict[str, float]:
-    """Run `benchmarks.ingest_peers` with the product's own settings."""
-    found = subprocess.run(
-        [sys.executable, "-m", "benchmarks.ingest_peers"],
-        env=served.env,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(found.stdout.strip().splitlines()[-1])

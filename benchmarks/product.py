@@ -1,5 +1,6 @@
 """The product's web server on a database and a port of its own, for benchmarks."""
 
+import json
 import os
 import shlex
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +25,13 @@ class Served:
     port: int
     env: dict[str, str]
     headers: dict[str, str]
+
+    def figures(self, module: str) -> dict[str, Any]:
+        """Run a module with the product's own settings; what the last line that it prints holds as JSON."""
+        found = subprocess.run(
+            [sys.executable, "-m", module], env=self.env, check=True, capture_output=True, text=True
+        )
+        return json.loads(found.stdout.strip().splitlines()[-1])
 
 
 @contextmanager

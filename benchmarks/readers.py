@@ -8,8 +8,6 @@ one that remembers the highest number it saw, as one would write it first.
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,14 +28,7 @@ LONGEST_DELAY = 0.03  # seconds between writing and committing
 def rows() -> list[Row]:
     """Measure in a process with the product's settings."""
     with tempfile.TemporaryDirectory(prefix="nudge-bench-") as folder, product(Path(folder)) as served:
-        found = subprocess.run(
-            [sys.executable, "-m", "benchmarks.readers"],
-            env=served.env,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    figures = json.loads(found.stdout.strip().splitlines()[-1])
+        figures = served.figures("benchmarks.readers")
     late = f"events of {figures['written']:,} that a reader missed, {WRITERS} writers committing late"
     return [
         row(
