@@ -58,8 +58,8 @@ def resolve(
         try:
             with transaction.atomic():
                 return Resolution(references, now, trusted, source).run()
-        except Conflict:
-            continue
+        except (Conflict, DeadlockDetected):
+            continue  # COPY raises the driver's own errors
         except OperationalError as error:
             if not isinstance(error.__cause__, DeadlockDetected):
                 raise
