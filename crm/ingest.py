@@ -108,7 +108,8 @@ def _write(rows: list[Row], source: str, now: datetime, fill_only: bool) -> tupl
     for _attempt in range(_TRIES):
         # Whether a connection still works shows when it is used; asking first is dear, and nearly always needless.
         used = not connection.in_atomic_block and connection.connection is not None
-        connection.health_check_done = used or connection.health_check_done
+        if used:
+            setattr(connection, "health_check_done", True)  # noqa: B010 Django's stubs lack it
         try:
             if plain:
                 with transaction.atomic():

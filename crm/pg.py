@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connection, transaction
-from django.db.backends.postgresql.base import ServerBindingCursor
+from psycopg import Cursor
 from psycopg.errors import DeadlockDetected
 
 TRIES = 5
@@ -54,12 +54,14 @@ def _cells(column: Sequence[str | None]) -> Sequence[str]:
     return ["\\N" if value is None else value for value in column]
 
 
-class _Prepared(ServerBindingCursor):
+class _Prepared(Cursor[Any]):
     """Has PostgreSQL keep each statement's plan, and hands it values that need no quoting."""
 
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+    def execute(
+        self, query: Any, params: Any = None, *, prepare: bool | None = True, binary: bool | None = None
+    ) -> Any:
         """As psycopg.Cursor.execute."""
-        return super().execute(query, params, **options, prepare=True)
+        return super().execute(query, params, prepare=prepare, binary=binary)
 
 
 @contextmanager
@@ -68,10 +70,11 @@ def prepared() -> Iterator[Any]:
 
     Their values have to say what they are: `%s::bigint[]`.
     """
-    connection.ensure_connection()
-    with connection.wrap_database_errors:
-        raw = _Prepared(connection.connection)
-    with connection._prepare_cursor(raw) as cursor:
+    django: Any = connection
+    django.ensure_connection()
+    with django.wrap_database_errors:
+        raw = django._prepare_cursor(_Prepared(django.connection))
+    with raw as cursor:
         yield cursor
 
 
