@@ -12,7 +12,7 @@ from crm import conflicts, identity_rules, tombstones
 from crm.identity_rules import Name
 from crm.merging import merge, winners
 from crm.models import Identifier
-from crm.pg import text_array
+from crm.pg import copy_columns, text_array
 from crm.references import ErasedPerson, Reference, UnknownProfile
 
 SDK = "sdk"  # the source by which people speak for themselves
@@ -296,21 +296,17 @@ class Resolution:
         told = [self.source, self.now.isoformat()]
         new = sorted(self.new_ids)
         names = [self.profiles[number].names for number in new]
+        sources = {kinds: json.dumps(dict.fromkeys(kinds, told)) for kinds in set(map(tuple, names))}
+        columns: list[Sequence[str | None]] = [
+            list(map(str, new)),
+            *([held.get(kind) for held in names] for kind in _KNOWN),
+            [sources[tuple(held)] for held in names],
+            *2 * ([self.now.isoformat()] * len(new),),
+        ]
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"""
-                INSERT INTO crm_profile (id, {", ".join(_KNOWN)}, sources, first_seen, last_seen)
-                SELECT *, %s::timestamptz, %s::timestamptz
-                FROM unnest(%s::bigint[], {"%s::text[], " * len(_KNOWN)} %s::jsonb[])
-                """,
-                [
-                    self.now,
-                    self.now,
-                    new,
-                    *([held.get(kind) for held in names] for kind in _KNOWN),
-                    [json.dumps(dict.fromkeys(held, told)) for held in names],
-                ],
-            )
+            into = f"crm_profile (id, {', '.join(_KNOWN)}, sources, first_seen, last_seen)"
+            with cursor.copy(f"COPY {into} FROM STDIN") as copy:
+                copy_columns(copy, columns)
 
     def _claim(self) -> None:
         if not self.claimed:
@@ -325,7 +321,7 @@ class Resolution:
                 INSERT INTO crm_identifier (kind, value, profile_id, verified)
                 SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[]) ON CONFLICT DO NOTHING
                 """,
-                [list(column) for column in zip(*claims, strict=True)],
+                _arrays(claims),
             )
             if cursor.rowcount < len(claims):
                 raise Conflict
@@ -343,7 +339,7 @@ class Resolution:
                     WHERE NOT i.verified ORDER BY i.id FOR UPDATE OF i
                 )
                 """,
-                [list(column) for column in zip(*self.proved, strict=True)],
+                _arrays(self.proved),
             )
 
     def _move_taken(self) -> None:
@@ -385,6 +381,11 @@ class Resolution:
                         """,
                         [told, *(list(column_values) for column_values in zip(*changed, strict=True))],
                     )
+
+
+def _arrays(rows: Sequence[tuple]) -> list[str]:
+    """The rows' columns as literals of arrays."""
+    return [text_array(list(map(str, column))) for column in zip(*rows, strict=True)]
 
 
 def _locked(cursor: Any, ids: Collection[int], lock: str) -> set[int]:
