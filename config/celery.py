@@ -1,5 +1,6 @@
 """The Celery app. It only wakes: PostgreSQL holds the truth, so every task may run twice, late, or never."""
 
+import gc
 import os
 import signal
 import sys
@@ -52,3 +53,11 @@ def end_beat_plainly(**kwargs: object) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
+
+
+@signals.worker_process_init.connect
+def collect_less_garbage(**kwargs: object) -> None:
+    """As config/wsgi.py: what is loaded stays for good, and a batch of events makes thousands of objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
