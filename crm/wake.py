@@ -10,8 +10,8 @@ from django.db import transaction
 
 logger = logging.getLogger(__name__)
 
-QUIET_SECONDS = 0.05
-LONGEST_QUIET_SECONDS = 0.5  # where one call follows upon another
+QUIET_SECONDS = 0.1
+LONGEST_QUIET_SECONDS = 1.0  # where one call follows upon another
 EXPIRES_SECONDS = 30
 
 _lock = threading.Lock()

@@ -67,7 +67,7 @@ def test_calls_that_go_on_become_rarer(broker, monkeypatch):
         wake.on_commit("a.task", "engine")
         clock[0] += 0.001
     gaps = [after - before for before, after in pairwise(planned)]
-    assert gaps[:4] == pytest.approx([0.05, 0.1, 0.2, 0.4])
+    assert gaps[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
     assert max(gaps) == pytest.approx(wake.LONGEST_QUIET_SECONDS)
     clock[0] += 5
     wake.on_commit("a.task", "engine")
