@@ -46,14 +46,12 @@ def find(references: Mapping[Reference, bool], unseen_since: datetime) -> Found 
     for reference, proven in references.items():
         names = _names(reference)
         first = held.get(names[0])
-        # A browser's id alone is never proven (identity.resolve).
-        proves = proven and names[0][0] != _BROWSER
-        if first is None or (proves and not first[3]):
+        if first is None or (proven and first[5]):
             return None
         owner = first[2]
         for name in names[1:]:
             row = held.get(name)
-            if row is None or row[2] != owner or (proves and not row[3]):
+            if row is None or row[2] != owner or (proven and row[5]):
                 return None
         if names[0][0] not in rules.open and not _leads(names, held, proven, rules):
             return None
@@ -69,7 +67,10 @@ def _leads(names: tuple[Name, ...], held: Mapping[Name, tuple], proven: bool, ru
 
 
 def _locked(references: Mapping[Reference, bool], unseen_since: datetime) -> list[tuple]:
-    """(kind, value, profile id, verified, unseen) of the names that profiles have, and the rules' version."""
+    """(kind, value, profile id, verified, unseen, provable) of the names that profiles have, and the rules' version.
+
+    `provable`: who vouches for the name says something new. Of a browser's id that holds with a known person only.
+    """
     kinds: dict[str, list[str]] = {}
     for reference in references:
         for kind, value in _names(reference):
@@ -88,12 +89,15 @@ def _locked(references: Mapping[Reference, bool], unseen_since: datetime) -> lis
             f"""
             WITH found AS (
                 SELECT n.kind, n.value, p.id, n.verified,
-                    p.last_seen IS NULL OR p.last_seen < %s AS unseen
+                    p.last_seen IS NULL OR p.last_seen < %s AS unseen,
+                    NOT n.verified AND (n.kind <> '{_BROWSER}' OR EXISTS (
+                        SELECT FROM crm_identifier k WHERE k.profile_id = p.id AND k.kind <> '{_BROWSER}'
+                    )) AS provable
                 FROM ({" UNION ALL ".join(parts)}) AS n(kind, value, profile_id, verified)
                 JOIN crm_profile p ON p.id = n.profile_id
                 ORDER BY p.id FOR KEY SHARE OF p
             )
-            SELECT * FROM found UNION ALL SELECT *, false FROM ({identity_rules.ASK_VERSION}) AS rules
+            SELECT * FROM found UNION ALL SELECT *, false, false FROM ({identity_rules.ASK_VERSION}) AS rules
             """,
             [unseen_since, *values],
         )
