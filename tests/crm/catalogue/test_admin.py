@@ -39,7 +39,14 @@ class TestProducts:
         admin_client.get(url)
         with django_assert_max_num_queries(16):
             page = admin_client.get(url).content.decode()
-        for words in ("10.00 EUR → 8.00 EUR", "8.00 EUR → 9.00 EUR", 'value="9"', "sold out", "Ann3", "<polyline"):
+        for words in (
+            "10.00 EUR → 8.00 EUR",
+            "8.00 EUR → 9.00 EUR",
+            'value="9"',
+            "sold out",
+            "Ann3",
+            "<polyline",
+        ):
             assert words in page
         assert page.count("asked, viewed") == 5
 
