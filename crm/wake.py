@@ -15,6 +15,9 @@ LONGEST_QUIET_SECONDS = 1.0  # where one call follows upon another
 EXPIRES_SECONDS = 30
 
 _lock = threading.Lock()
+_sending = (
+    threading.Lock()
+)  # a new process's first two calls at once would set the broker's connection up twice
 
 
 class _Pace(msgspec.Struct):
@@ -55,6 +58,7 @@ def _plan(task: str, queue: str) -> None:
 
 def _send(task: str, queue: str) -> None:
     try:
-        current_app.send_task(task, queue=queue, expires=EXPIRES_SECONDS, ignore_result=True)
+        with _sending:
+            current_app.send_task(task, queue=queue, expires=EXPIRES_SECONDS, ignore_result=True)
     except Exception as error:
         logger.warning("Could not wake %s (%s); the next sweep will do its work.", task, type(error).__name__)

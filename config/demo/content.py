@@ -174,6 +174,11 @@ TOPICS: dict[str, dict[str, tuple[str, str]]] = {
         "ar": ("العروض", "تخفيضات ومحاصيل جديدة، مرة في الأسبوع تقريباً."),
         "pl": ("Oferty", "Zniżki i nowe palenia, mniej więcej raz w tygodniu."),
     },
+    "newsletter": {
+        "": ("Newsletter", "Stories from the farms, once a month."),
+        "ar": ("النشرة البريدية", "حكايات من المزارع، مرة في الشهر."),
+        "pl": ("Newsletter", "Opowieści z plantacji, raz w miesiącu."),
+    },
     "cart": {
         "": ("Reminders of your cart", "When something is still waiting in it."),
         "ar": ("تذكير بسلّتك", "عندما يبقى فيها شيء بانتظارك."),

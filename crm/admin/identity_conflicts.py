@@ -13,6 +13,7 @@ from django.utils.translation import ngettext
 from unfold.decorators import action, display
 
 from crm import audit, conflicts, masking, merge_preview, merging
+from crm.admin import senders
 from crm.admin.base import BigTableAdmin, ReadOnly
 from crm.admin.identity_merging import compared, join, may_merge, named
 from crm.models import IdentityConflict, Profile
@@ -70,7 +71,9 @@ class IdentityConflictAdmin(ReadOnly, BigTableAdmin):
         rows = list(changelist.result_list)
         ids = {number for row in rows for number in (row.first_id, row.second_id)}
         people = {person.pk: person.display_name for person in Profile.objects.filter(pk__in=ids)}
+        names = senders.connections()
         for row in rows:
+            row.sender = senders.sender(row.source, names)
             row.people = [
                 people.get(number, _("Profile %d") % number) for number in (row.first_id, row.second_id)
             ]
@@ -95,7 +98,7 @@ class IdentityConflictAdmin(ReadOnly, BigTableAdmin):
     @display(description=_("told by"), label={True: "success", False: "warning"})
     def told_by(self, row: IdentityConflict) -> tuple[bool, Any]:
         """Who said so, and whether to be believed."""
-        return row.proven, row.source or "–"
+        return row.proven, getattr(row, "sender", row.source) or "–"
 
     @display(description=_("state"), label={"open": "warning", "joined": "success", "apart": "info"})
     def shown_state(self, row: IdentityConflict) -> tuple[str, Any]:
@@ -144,6 +147,7 @@ class IdentityConflictAdmin(ReadOnly, BigTableAdmin):
             "title": _("Are these one person?"),
             "opts": self.opts,
             "row": row,
+            "told_by": senders.sender(row.source, senders.connections()) or "–",
             "why": [named(kind, value) for kind, value in row.names],
             "back": reverse("admin:crm_identityconflict_changelist"),
             "may_merge": may_merge(request),

@@ -19,10 +19,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from crm import computed, geography, unmerging
+from crm.admin import senders
 from crm.admin.base import pretty
 from crm.admin.connection_fields import CHANNELS
 from crm.models import (
-    Connection,
     Consent,
     Device,
     Identifier,
@@ -48,16 +48,6 @@ KINDS = {
     Identifier.EMAIL: gettext_lazy("email"),
     Identifier.PHONE: gettext_lazy("phone"),
     Identifier.ANONYMOUS_ID: gettext_lazy("visitor"),
-}
-_SENDERS = {
-    "api": gettext_lazy("the API"),
-    "sdk": gettext_lazy("the website"),
-    "admin": gettext_lazy("by hand"),
-    "location": gettext_lazy("their location"),
-    "person": gettext_lazy("the person"),
-    "file": gettext_lazy("a file"),
-    "link": gettext_lazy("a link in a message"),
-    "crm": gettext_lazy("a CRM"),
 }
 # User agents claim to be each other, so the order matters.
 _BROWSERS = (
@@ -97,7 +87,7 @@ class Clock(NamedTuple):
 
 def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[str, Any]:
     """Everything for the template, in a fixed number of queries."""
-    names = dict(Connection.objects.values_list("slug", "name"))
+    names = senders.connections()
     identifiers = list(profile.identifiers.order_by("kind", "-created_at", "pk"))
     location = LastLocation.objects.filter(profile=profile).select_related("place").first()
     stays = PersonPlace.objects.filter(profile=profile, inside=True).select_related("place")
@@ -125,7 +115,7 @@ def context(request: HttpRequest, profile: Profile, may_change: bool) -> dict[st
         "answers": _answers(profile, preference),
         "preference": preference,
         "ledger": [
-            (change, _sender(change.source, names), CHANNELS.get(change.key, change.key))
+            (change, senders.sender(change.source, names), CHANNELS.get(change.key, change.key))
             for change in profile.consent_changes.order_by("-changed_at", "-pk")[:LEDGER_ROWS]
         ],
         "devices": [
@@ -195,7 +185,7 @@ def _actions(request: HttpRequest, profile: Profile, may_change: bool) -> list[t
     edit = f"{reverse('admin:crm_profile_change', args=[profile.pk])}?edit=1" if may_change else ""
     found = [
         ("edit", "edit", _("Edit"), edit),
-        ("merge", "merge", _("Merge with…"), ("crm.merge_profile", "admin:crm_profile_merge")),
+        ("merge", "merge", _("Join with…"), ("crm.merge_profile", "admin:crm_profile_merge")),
         ("export", "download", _("Export"), ("crm.export_person", "admin:crm_profile_export_person")),
         ("erase", "person_off", _("Erase"), ("crm.erase_profile", "admin:crm_profile_erase")),
     ]
@@ -250,20 +240,8 @@ def _told(profile: Profile, name: str, names: dict[str, str]) -> str:
         return ""
     source, text = told
     at = parse_datetime(text) if isinstance(text, str) else None
-    who = _sender(str(source), names)
+    who = senders.sender(str(source), names)
     return f"{who}, {naturaltime(at)}" if at else who
-
-
-def _sender(source: str, names: dict[str, str]) -> str:
-    """A sender in words; of a connection its name and the object."""
-    if source in _SENDERS:
-        return str(_SENDERS[source])
-    slug, _colon, rest = source.partition(":")
-    if slug == "crm" and rest in names:
-        return names[rest]
-    if slug in names:
-        return f"{names[slug]}: {rest}" if rest else names[slug]
-    return source
 
 
 def _kind(kind: str, names: dict[str, str]) -> str:

@@ -191,7 +191,7 @@ class EventPage(serializers.Serializer):
 class ConsentState(serializers.Serializer):
     kind = serializers.ChoiceField(choices=["channel", "topic"])
     key = serializers.CharField()
-    state = serializers.CharField(help_text=_("subscribed or unsubscribed"))
+    state = serializers.CharField(help_text=_("subscribed, pending (a no until confirmed) or unsubscribed"))
     changed_at = serializers.DateTimeField()
 
 

@@ -120,7 +120,7 @@ class TestWhatIsTold:
         assert "+48601234567" not in text
         assert "003A" not in text
         assert "Ada B." in text
-        assert not {"Edit", "Erase", "Merge with…"} & {line.strip() for line in text.split("</span>")}
+        assert not {"Edit", "Erase", "Join with…"} & {line.strip() for line in text.split("</span>")}
 
     def test_looking_is_remembered_once(self, client, ada):
         user = viewer(client, "view_profile")
