@@ -20,11 +20,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from campaigns.models import Segment
-from campaigns.segments import builder, compiler, evaluate, grammar, usage
+from campaigns.segments import builder, compiler, editing, evaluate, grammar, usage
 from campaigns.segments.conditions import kinds
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
-from crm import masking, wake
+from crm import masking
 from crm.admin.base import part_of_form
 from crm.models import Identifier, Profile
 from crm.rules.errors import RuleError
@@ -218,14 +218,11 @@ class SegmentAdmin(ModelAdmin):
 
     @transaction.atomic
     def _save(self, request: HttpRequest, form: SegmentForm, tree: builder.Node, new: bool) -> HttpResponse:
-        segment = form.save(commit=False)
-        segment.rule = builder.to_rule(tree)[0]
-        segment.save()
+        segment = editing.save(form.save(commit=False), builder.to_rule(tree)[0], request.user.get_username())
         if new:
             self.log_addition(request, segment, [{"added": {}}])
         else:
             self.log_change(request, segment, [{"changed": {"fields": [*form.changed_data, "rule"]}}])
-        wake.on_commit("campaigns.tasks.refresh_segments", "segments")
         messages.success(
             request, _("“%s” is saved. Its members are being brought up to date.") % segment.name
         )

@@ -1,6 +1,6 @@
 from campaigns.models.broadcasts import Broadcast
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
-from campaigns.models.segments import Segment, SegmentMembership
+from campaigns.models.segments import Segment, SegmentMembership, SegmentSize, SegmentVersion
 
 __all__ = [
     "Broadcast",
@@ -11,4 +11,6 @@ __all__ = [
     "FlowVersion",
     "Segment",
     "SegmentMembership",
+    "SegmentSize",
+    "SegmentVersion",
 ]

@@ -1,4 +1,4 @@
-"""Groups of people described by a rule."""
+"""Groups of people, described by a rule or listed one by one."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -8,7 +8,11 @@ from crm.models import Profile
 
 
 class Segment(models.Model):
-    """One question about customers; the answer is kept as memberships."""
+    """One question about customers, whose answer is kept as memberships; or a list of people kept by hand."""
+
+    class Kind(models.TextChoices):
+        RULE = "rule", _("rule")
+        LIST = "list", _("list")
 
     class State(models.TextChoices):
         NEW = "new", _("not counted yet")
@@ -18,7 +22,10 @@ class Segment(models.Model):
     slug = models.SlugField(_("short name"), unique=True)
     name = models.TextField(_("name"))
     description = models.TextField(_("description"), blank=True, default="")
+    kind = models.TextField(_("kind"), choices=Kind, default=Kind.RULE, editable=False)
     rule = models.JSONField(_("rule"), default=dict)
+    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
+    rule_changed_at = models.DateTimeField(_("rule changed"), db_default=Now(), editable=False)
     size = models.PositiveIntegerField(_("people"), default=0)
     state = models.TextField(_("state"), choices=State, default=State.NEW)
     error = models.TextField(_("error"), blank=True, default="")
@@ -34,6 +41,39 @@ class Segment(models.Model):
 
     def __str__(self):
         return self.name
+
+
+class SegmentVersion(models.Model):
+    """What a segment asked from one time to the next change."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(_("version"))
+    name = models.TextField(_("name"))
+    rule = models.JSONField(_("rule"))
+    by = models.TextField(_("changed by"), blank=True, default="")
+    at = models.DateTimeField(_("since"), db_default=Now())
+
+    class Meta:
+        verbose_name = _("version of a segment")
+        verbose_name_plural = _("versions of segments")
+        constraints = [
+            models.UniqueConstraint(fields=["segment", "number"], name="one_segment_version_per_number")
+        ]
+
+
+class SegmentSize(models.Model):
+    """How many people were in a segment at the end of an hour, and how many came and went within it."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, related_name="sizes")
+    hour = models.DateTimeField(_("hour"))
+    size = models.PositiveIntegerField(_("people"))
+    entered = models.PositiveIntegerField(_("came in"), default=0)
+    departed = models.PositiveIntegerField(_("dropped out"), default=0)
+
+    class Meta:
+        verbose_name = _("size of a segment")
+        verbose_name_plural = _("sizes of segments")
+        constraints = [models.UniqueConstraint(fields=["segment", "hour"], name="one_segment_size_per_hour")]
 
 
 class SegmentMembership(models.Model):

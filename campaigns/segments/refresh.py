@@ -138,7 +138,7 @@ def _touch_one(segment: Segment, ids: list[int], moment: datetime) -> Refreshed:
 
 def _due(segment: Segment, now: datetime) -> bool:
     last = segment.evaluated_at
-    if last is None or segment.updated_at > last:
+    if last is None or segment.rule_changed_at > last:
         return True
     return now - last >= timedelta(milliseconds=(segment.evaluation_ms or 0) * LONGEST_SHARE)
 

@@ -36,6 +36,23 @@ class Query(NamedTuple):
         )
 
 
+class Needs(NamedTuple):
+    """What can change the answer about a person; whatever is not named here can't.
+
+    Args:
+        events: names of events of the person.
+        fields: what `crm.changes` names about a profile: columns such as `country`, `attributes`, `computed`,
+            `consents`, `devices`, `suppressed`, `lists`, `enrollments`.
+        daily: everybody's answer may change when a day begins in UTC.
+        segments: slugs of segments whose rule is part of this one.
+    """
+
+    events: frozenset[str] = frozenset()
+    fields: frozenset[str] = frozenset()
+    daily: bool = False
+    segments: frozenset[str] = frozenset()
+
+
 class Part(NamedTuple):
     """A set of profile ids as a SELECT, or with `complement` everybody in scope except those.
 
@@ -79,6 +96,21 @@ class Condition:
 
     def refers_to(self) -> str | None:
         """The slug of the segment whose rule this needs."""
+        return None
+
+    def needs(self) -> Needs:
+        """What can change the answer about a person, the passing of time apart from days."""
+        raise NotImplementedError
+
+    def passed(self, query: Query, since: datetime) -> list[Sql]:
+        """SELECTs of ids that hold everybody whose answer time alone may have changed after `since` until `query.now`.
+
+        Too many ids cost time, a missing one is a mistake. They should follow an index, for they are asked often.
+        """
+        return []
+
+    def passed_predicate(self, query: Query, since: datetime) -> Sql | None:
+        """As `passed`, as a condition on the profile's alias p; those of all segments share one scan."""
         return None
 
     def describe(self) -> str:
