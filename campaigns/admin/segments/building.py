@@ -1,22 +1,18 @@
-"""Segments in the admin: the list, and the builder with its live count."""
+"""The builder of a rule, with its live count: edit, preview, explain and save."""
 
 import json
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.contrib.humanize.templatetags.humanize import intcomma
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from campaigns.models import Segment
@@ -30,7 +26,6 @@ from crm.models import Identifier, Profile
 from crm.rules.errors import RuleError
 
 TEMPLATES = "admin/campaigns/segment"
-STATES = {Segment.State.NEW: "info", Segment.State.READY: "success", Segment.State.FAILED: "danger"}
 
 
 class SegmentForm(forms.ModelForm):
@@ -47,66 +42,9 @@ class SegmentForm(forms.ModelForm):
         help_texts = {"slug": gettext_lazy("Rules and the API know the segment by this name.")}
 
 
-@admin.register(Segment)
-class SegmentAdmin(ModelAdmin):
-    """List and builder. Who may only look sees the builder without its buttons."""
+class BuildingMixin:
+    """The builder's views, for SegmentAdmin. Who may only look sees it without its buttons."""
 
-    list_display = ["title", "people", "shown_state", "evaluated_at", "used_by"]
-    list_filter = ["state"]
-    search_fields = ["name", "slug", "description"]
-    list_empty = gettext_lazy(
-        "A segment is a question, such as who bought in the last 30 days; flows and broadcasts go"
-        " to whoever answers it."
-    )
-    ordering = ["name"]
-    list_per_page = 50
-
-    # --- List ------------------------------------------------------------------------------------------
-    def get_changelist_instance(self, request):
-        changelist = super().get_changelist_instance(request)
-        uses = usage.uses()
-        for segment in changelist.result_list:
-            segment.uses = uses.get(segment.slug, [])
-        return changelist
-
-    def get_actions(self, request):
-        """No deleting by the dozen: each segment tells for itself why it can't go."""
-        return {
-            name: found for name, found in super().get_actions(request).items() if name != "delete_selected"
-        }
-
-    @display(description=gettext_lazy("segment"), ordering="name", header=True)
-    def title(self, segment):
-        return [segment.name, segment.description or segment.slug]
-
-    @display(description=gettext_lazy("people"), ordering="size")
-    def people(self, segment):
-        return intcomma(segment.size) if segment.evaluated_at else "–"
-
-    @display(description=gettext_lazy("state"), ordering="state", label=STATES)
-    def shown_state(self, segment):
-        return segment.state, segment.get_state_display()
-
-    @display(description=gettext_lazy("used by"))
-    def used_by(self, segment):
-        links = format_html_join(
-            ", ", '<a class="text-primary-600" href="{}">{}</a>', [(u.url, u.text) for u in segment.uses]
-        )
-        return links or _("nothing yet")
-
-    # --- Deleting --------------------------------------------------------------------------------------
-    def get_deleted_objects(self, objs, request):
-        """What uses a segment keeps it from being deleted; its memberships just go."""
-        uses = usage.uses()
-        protected = [
-            _("“%(segment)s” is used by %(use)s") % {"segment": segment, "use": use.text}
-            for segment in objs
-            for use in uses.get(segment.slug, [])
-        ]
-        names = [str(segment) for segment in objs]
-        return names, {self.opts.verbose_name_plural: len(names)}, set(), protected
-
-    # --- Pages -----------------------------------------------------------------------------------------
     def get_urls(self):
         pages = [
             path("builder/edit/", part_of_form(self, self.edit_view), name="campaigns_segment_edit"),
