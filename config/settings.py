@@ -236,6 +236,8 @@ NUDGE_RATE_LIMITS = {
         "address": (env.float("NUDGE_EVENTS_PER_ADDRESS", 100), 2000),
         "key": (env.float("NUDGE_EVENTS_PER_KEY", 5000), 20_000),
     },
+    # Each counts people while it is asked; servers' keys are limited, too.
+    "segment questions": {"address": (5, 60), "key": (env.float("NUDGE_SEGMENT_QUESTIONS_PER_KEY", 2), 30)},
 }
 # How many proxies in front of this server add to X-Forwarded-For; what others wrote there is not believed.
 NUDGE_TRUSTED_PROXIES = env.int("NUDGE_TRUSTED_PROXIES", 0)

@@ -1,7 +1,8 @@
 """How much anybody may send: token buckets for public keys and pages, in the memory of each process.
 
 A bucket refills at a steady rate up to its size; what finds it empty is answered with 429 and when to come again.
-With several web processes a caller may get as many times the rate. Nothing is limited for a server's key.
+With several web processes a caller may get as many times the rate. A server's key is limited only in what is costly
+to answer.
 """
 
 import ipaddress
@@ -45,8 +46,8 @@ _buckets: OrderedDict[Name, _Bucket] = OrderedDict()
 _lock = threading.Lock()
 
 
-def check(kind: str, key: ApiKey | None, address: str, amount: int = 1) -> None:
-    """Take `amount` from what this address and this public key may do; a server's key may do anything.
+def check(kind: str, key: ApiKey | None, address: str, amount: int = 1, servers: bool = False) -> None:
+    """Take `amount` from what this address and this key may do; a server's key may do anything, unless told.
 
     More than a bucket holds is let through when the bucket is full, and empties it.
 
@@ -55,11 +56,12 @@ def check(kind: str, key: ApiKey | None, address: str, amount: int = 1) -> None:
             second, size) for "address" and "key"; a kind that is not there has those of "default".
         key: None for a page that needs none.
         address: see `address`.
+        servers: limit servers' keys, too.
 
     Raises:
         TooMany: one of them is used up; nothing was taken.
     """
-    if key is not None and ApiKey.Scope.BROWSER not in key.scopes:
+    if key is not None and ApiKey.Scope.BROWSER not in key.scopes and not servers:
         return
     rates = settings.NUDGE_RATE_LIMITS.get(kind) or settings.NUDGE_RATE_LIMITS.get(_DEFAULT)
     if not rates:

@@ -115,6 +115,7 @@ def _unpacked(text: str, model: type[Model], order: Sequence[str]) -> list[Any] 
 
 def _kind(model: type[Model], name: str) -> type:
     field = model._meta.pk if name == "pk" else model._meta.get_field(name)
+    field = getattr(field, "target_field", field)  # of profile_id: what it refers to
     if isinstance(field, DateTimeField):
         return datetime
     if isinstance(field, UUIDField):
