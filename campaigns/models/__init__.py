@@ -1,14 +1,19 @@
 from campaigns.models.broadcasts import Broadcast
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
+from campaigns.models.lists import ExportPart, ListJob, ListJobReject, MemberExport
 from campaigns.models.segments import Segment, SegmentMembership, SegmentSize, SegmentVersion
 
 __all__ = [
     "Broadcast",
     "Decision",
     "Enrollment",
+    "ExportPart",
     "Flow",
     "FlowRevision",
     "FlowVersion",
+    "ListJob",
+    "ListJobReject",
+    "MemberExport",
     "Segment",
     "SegmentMembership",
     "SegmentSize",
