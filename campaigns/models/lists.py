@@ -11,9 +11,9 @@ from crm.models import Upload
 class ListJob(models.Model):
     """One filling of a list, and how far it came: the first `position` rows are settled.
 
-    `rows` = `added` + `removed` + `known` + `rejected`; `known` needed no change. Where the people are numbers, not names
-    (`kind` is not "file"), `upload` holds one number a line; those of a rule or a segment are worked out first.
-    `found` keeps whom the rows of a file meant, where all others are to go in the end.
+    `rows` = `added` + `removed` + `known` + `rejected`; `known` needed no change. Unless the people come from a file
+    of names, `upload` holds their numbers, 8 bytes each; those of a rule or a segment are worked out first. `found`
+    keeps whom the rows of a file meant, where all others are to go in the end.
     """
 
     class Kind(models.TextChoices):
