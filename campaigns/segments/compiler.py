@@ -50,10 +50,10 @@ def query(
 
 def ids(rule: Rule, query: Query) -> Sql:
     """The SELECT of the ids, as a piece of SQL."""
-    part = _part(rule, query)
-    if part.complement:
-        return sql("({}) EXCEPT ({})", query.everybody(), part.ids)
-    return part.ids if part.distinct else sql("SELECT DISTINCT id FROM ({}) AS found", part.ids)
+    found = part(rule, query)
+    if found.complement:
+        return sql("({}) EXCEPT ({})", query.everybody(), found.ids)
+    return found.ids if found.distinct else sql("SELECT DISTINCT id FROM ({}) AS found", found.ids)
 
 
 def references(rule: Rule, own: str | None = None) -> dict[str, Rule]:
@@ -106,15 +106,15 @@ def _cycle(rule: Rule, rules: Mapping[str, Rule], trail: tuple[str, ...]) -> tup
     return None
 
 
-def _predicate(rule: Rule, query: Query) -> Sql | None:
+def predicate(rule: Rule, query: Query) -> Sql | None:
     """The rule as a condition on the profile's row p, or None when it asks for more than that."""
     if isinstance(rule, Condition):
         slug = rule.refers_to()
-        return rule.predicate(query) if slug is None else _predicate(query.rules[slug], query)
+        return rule.predicate(query) if slug is None else predicate(query.rules[slug], query)
     if isinstance(rule, Not):
-        inner = _predicate(rule.rule, query)
+        inner = predicate(rule.rule, query)
         return None if inner is None else sql("({}) IS NOT TRUE", inner)
-    inners = [_predicate(item, query) for item in rule.rules]
+    inners = [predicate(item, query) for item in rule.rules]
     known = [inner for inner in inners if inner is not None]
     return _together(rule.mode, known) if len(known) == len(inners) else None
 
@@ -125,17 +125,18 @@ def _together(mode: str, predicates: list[Sql]) -> Sql:
     return joined(" AND " if mode == "all" else " OR ", predicates)
 
 
-def _part(rule: Rule, query: Query) -> Part:
-    predicate = _predicate(rule, query)
-    if predicate is not None:
-        return Part(query.everybody(predicate))
+def part(rule: Rule, query: Query) -> Part:
+    """The people for whom a rule holds, or those for whom it does not, whichever is cheaper to tell."""
+    own_row = predicate(rule, query)
+    if own_row is not None:
+        return Part(query.everybody(own_row))
     if isinstance(rule, Not):
-        inner = _part(rule.rule, query)
+        inner = part(rule.rule, query)
         return Part(inner.ids, not inner.complement, inner.distinct)
     if isinstance(rule, Group):
         return _group(rule, query)
     if (slug := rule.refers_to()) is not None:
-        return _part(query.rules[slug], query)
+        return part(query.rules[slug], query)
     return rule.part(query)
 
 
@@ -143,11 +144,11 @@ def _group(group: Group, query: Query) -> Part:
     """All: what is in every set and in none of the excluded. Any is the same by De Morgan's law, turned over."""
     own_row, parts = [], []
     for rule in group.rules:
-        predicate = _predicate(rule, query)
-        if predicate is not None:
-            own_row.append(predicate)
+        condition = predicate(rule, query)
+        if condition is not None:
+            own_row.append(condition)
         else:
-            parts.append(_part(rule, query))
+            parts.append(part(rule, query))
     if own_row:
         parts.append(Part(query.everybody(_together(group.mode, own_row))))
     included = [part for part in parts if not part.complement]
