@@ -52,6 +52,7 @@ class SegmentVersion(models.Model):
     rule = models.JSONField(_("rule"))
     by = models.TextField(_("changed by"), blank=True, default="")
     at = models.DateTimeField(_("since"), db_default=Now())
+    restored = models.PositiveIntegerField(_("brings back version"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("version of a segment")

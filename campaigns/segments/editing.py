@@ -12,6 +12,7 @@ from campaigns.models import Segment, SegmentVersion
 from campaigns.segments import compiler, grammar, usage
 from crm import wake
 from crm.computed.usage import Use
+from crm.rules.errors import RuleError
 
 
 class InUse(Exception):
@@ -23,7 +24,9 @@ class InUse(Exception):
 
 
 @transaction.atomic
-def save(segment: Segment, rule: Any, by: str = "", now: datetime | None = None) -> Segment:
+def save(
+    segment: Segment, rule: Any, by: str = "", now: datetime | None = None, restored: int | None = None
+) -> Segment:
     """Store a segment, new or changed, and have its members brought up to date.
 
     Args:
@@ -31,12 +34,15 @@ def save(segment: Segment, rule: Any, by: str = "", now: datetime | None = None)
         rule: as JSON; None leaves the rule as it is (lists have none).
         by: who changes it, such as a user's name or `key:<name>`.
         now: aware; default the clock.
+        restored: the number of the version whose rule this is, when somebody brings it back.
 
     Raises:
-        RuleError: the rule is wrong, refers to a segment that is not there, or leads back to this one.
+        RuleError: the rule is wrong, refers to a segment that is not there, or leads back to this one; or (at
+            `slug`) the short name was changed although something knows the segment by it.
     """
     moment = now or timezone.now()
     new = segment.pk is None
+    check_slug(segment)
     if rule is not None:
         compiler.references(grammar.parse(rule), own=segment.slug)
         if new:
@@ -47,15 +53,44 @@ def save(segment: Segment, rule: Any, by: str = "", now: datetime | None = None)
             if rule != stored.rule:
                 segment.rule, segment.rule_changed_at = rule, moment
                 segment.version = stored.version + 1
-    segment.save()
+    # Never what counting writes: it may have written since the segment was read.
+    changed = ["name", "slug", "description", "updated_at"]
+    changed += ["rule", "version", "rule_changed_at"] if rule is not None else []
+    segment.save(update_fields=None if new else changed)
     if segment.kind == Segment.Kind.RULE:
         SegmentVersion.objects.get_or_create(
             segment=segment,
             number=segment.version,
-            defaults={"name": segment.name, "rule": segment.rule, "by": by, "at": moment},
+            defaults={
+                "name": segment.name,
+                "rule": segment.rule,
+                "by": by,
+                "at": moment,
+                "restored": restored,
+            },
         )
         wake.on_commit("campaigns.tasks.refresh_segments", "segments")
     return segment
+
+
+def check_slug(segment: Segment) -> None:
+    """Hold on to a short name by which something knows the segment.
+
+    Renaming could not follow: what a flow has published never changes, and neither do rules kept outside of here.
+
+    Raises:
+        RuleError: at `slug`.
+    """
+    if segment.pk is None:
+        return
+    before = Segment.objects.filter(pk=segment.pk).values_list("slug", flat=True).first()
+    if before is None or before == segment.slug:
+        return
+    if found := usage.uses().get(before):
+        texts = ", ".join(use.text for use in found)
+        raise RuleError(
+            _("It is known by the name “%(slug)s” to %(uses)s.") % {"slug": before, "uses": texts}, "slug"
+        )
 
 
 @transaction.atomic

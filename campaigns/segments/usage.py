@@ -1,6 +1,7 @@
 """Where a segment is used, so that nobody deletes or changes it unawares."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from django.urls import reverse
@@ -8,13 +9,17 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Broadcast, Flow, Segment
 from campaigns.segments.computed import PREFIX
+from campaigns.segments.conditions import message
 from crm import retention
 from crm.computed.usage import Use
 from crm.rules import moments
 
+# Events that tell of a segment in this property of theirs; a flow may start by them.
+MEMBERSHIP_EVENTS = ("segment_entered", "segment_left")
+
 
 def uses() -> dict[str, list[Use]]:
-    """Everything that uses each segment, by the segment's slug; three queries however many there are."""
+    """Everything that uses each segment or list, by its slug; three queries however many there are."""
     found: dict[str, list[Use]] = {}
     for broadcast in Broadcast.objects.select_related("segment"):
         url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
@@ -22,6 +27,42 @@ def uses() -> dict[str, list[Use]]:
             Use(_("the broadcast “%s”") % broadcast.name, url)
         )
     _add(found, _segments)
+    return found
+
+
+def live_uses(slug: str) -> list[Use]:
+    """The flows that ask about this segment as they run now, and the broadcasts that have yet to go to it.
+
+    Segments made of it are followed: what uses them uses it, too. Three queries.
+    """
+    rules = {segment.slug: segment for segment in Segment.objects.all()}
+    reached, waiting = {slug}, [slug]
+    while waiting:
+        named = waiting.pop()
+        for other, segment in rules.items():
+            if other not in reached and named in _segments(segment.rule):
+                reached.add(other)
+                waiting.append(other)
+    found = []
+    flows = Flow.objects.filter(state__in=(Flow.State.LIVE, Flow.State.PAUSED)).select_related("live_version")
+    for flow in flows:
+        definition = flow.live_version.definition if flow.live_version else {}
+        if reached & set(_segments(definition)):
+            url = reverse("admin:campaigns_flow_change", args=[flow.pk])
+            found.append(
+                Use(_flow_text(flow, _places([definition], lambda part: reached & set(_segments(part)))), url)
+            )
+    drafts = Broadcast.objects.filter(state=Broadcast.State.DRAFT, segment__slug__in=reached)
+    return found + [
+        Use(_("the broadcast “%s”") % each.name, reverse("admin:campaigns_broadcast_change", args=[each.pk]))
+        for each in drafts
+    ]
+
+
+def flow_uses() -> dict[str, list[Use]]:
+    """The segments and other flows whose rules ask who is or was in each flow, by the flow's slug; two queries."""
+    found: dict[str, list[Use]] = {}
+    _add(found, _flows)
     return found
 
 
@@ -38,16 +79,29 @@ def event_uses() -> dict[str, list[retention.Use]]:
 
     def add(data: Any, text: str) -> None:
         for node in _nodes(data):
-            if node.get("kind") == "event" and isinstance(node.get("name"), str):
-                found.setdefault(node["name"], []).append(retention.Use(text, _days(node.get("within"))))
+            for name in _looked_at(node):
+                found.setdefault(name, []).append(retention.Use(text, _days(node.get("within"))))
 
     for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
         for definition in (flow.draft, flow.live_version and flow.live_version.definition):
             # What starts a flow is read as it happens; only the conditions inside look back.
-            add((definition or {}).get("steps"), _("the flow “%s”") % flow.name)
+            text = _("the flow “%s”") % flow.name
+            add((definition or {}).get("steps"), text)
+            add((definition or {}).get("entry"), text)
     for segment in Segment.objects.all():
         add(segment.rule, _("the segment “%s”") % segment.name)
     return found
+
+
+def _looked_at(node: dict[str, Any]) -> Iterator[str]:
+    """Names of the events that a condition counts; what must not follow lies in the same window."""
+    if node.get("kind") == "event":
+        following = node.get("not_followed_by")
+        for name in (node.get("name"), following.get("name") if isinstance(following, dict) else None):
+            if isinstance(name, str):
+                yield name
+    elif node.get("kind") == "message" and isinstance(node.get("did"), str):
+        yield from message.EVENTS.get(node["did"], ())
 
 
 def _days(within: Any) -> int | None:
@@ -60,24 +114,84 @@ def _days(within: Any) -> int | None:
 
 def _add(found: dict[str, list[Use]], named: Callable[[Any], Iterator[str]]) -> None:
     """Note the flows and segments in which `named` finds something."""
-
-    def add(data: Any, text: str, url_name: str, pk: int) -> None:
-        for slug in set(named(data)):
-            url = reverse(f"admin:campaigns_{url_name}_change", args=[pk])
-            found.setdefault(slug, []).append(Use(text, url))
-
     for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
-        definitions = [flow.draft, flow.live_version and flow.live_version.definition]
-        add(definitions, _("the flow “%s”") % flow.name, "flow", flow.pk)
+        definitions = [flow.draft or {}, flow.live_version.definition if flow.live_version else {}]
+        url = reverse("admin:campaigns_flow_change", args=[flow.pk])
+        for slug in dict.fromkeys(named(definitions)):
+            places = _places(definitions, partial(_names, named, slug))
+            found.setdefault(slug, []).append(Use(_flow_text(flow, places), url))
     for segment in Segment.objects.all():
-        add(segment.rule, _("the segment “%s”") % segment.name, "segment", segment.pk)
+        url = reverse("admin:campaigns_segment_change", args=[segment.pk])
+        for slug in dict.fromkeys(named(segment.rule)):
+            found.setdefault(slug, []).append(Use(_("the segment “%s”") % segment.name, url))
+
+
+def _names(named: Callable[[Any], Iterator[str]], slug: str, part: Any) -> bool:
+    return slug in named(part)
+
+
+def _flow_text(flow: Flow, places: list[str]) -> str:
+    text = _("the flow “%s”") % flow.name
+    return f"{text} ({', '.join(places)})" if places else text
+
+
+def _places(definitions: Iterable[dict[str, Any]], holds: Callable[[Any], Any]) -> list[str]:
+    """Where in a flow's definitions something is used: its parts and steps in words, each once."""
+    found: list[str] = []
+    for definition in definitions:
+        for part, words in (
+            ("trigger", _("what starts it")),
+            ("entry", _("who may enter")),
+            ("exit_on", _("what ends it early")),
+        ):
+            if holds(definition.get(part)):
+                found.append(words)
+        found += _step_places(definition.get("steps"), holds)
+    return list(dict.fromkeys(found))
+
+
+def _step_places(steps: Any, holds: Callable[[Any], Any]) -> Iterator[str]:
+    for step in steps if isinstance(steps, list) else []:
+        if not isinstance(step, dict):
+            continue
+        branches = [branch for branch in step.get("branches") or [] if isinstance(branch, dict)]
+        if holds(step.get("config")) or any(holds(branch.get("rule")) for branch in branches):
+            yield _step_text(step)
+        for branch in branches:
+            yield from _step_places(branch.get("steps"), holds)
+
+
+def _step_text(step: dict[str, Any]) -> str:
+    from campaigns.flows import steps  # it imports the rules' language, which this module serves
+
+    kind = steps.registry.get(str(step.get("kind")))
+    config = step.get("config")
+    name = config.get("name") if isinstance(config, dict) else None
+    label = str(kind.label) if kind else str(step.get("kind"))
+    return _("step “%s”") % (name or label)
 
 
 def _segments(data: Any) -> Iterator[str]:
-    """Slugs of the segments that a rule, or a flow's definition, refers to."""
+    """Slugs of the segments and lists that a rule, or a flow's definition, refers to."""
     for node in _nodes(data):
-        if node.get("kind") == "segment" and isinstance(node.get("slug"), str):
+        if node.get("kind") in ("segment", "list") and isinstance(node.get("slug"), str):
             yield node["slug"]
+        if node.get("kind") == "event" and node.get("name") in MEMBERSHIP_EVENTS:
+            for condition in node.get("where") or []:
+                if isinstance(condition, dict) and condition.get("property") == "segment":
+                    value = condition.get("value")
+                    yield from (
+                        each
+                        for each in (value if isinstance(value, list) else [value])
+                        if isinstance(each, str)
+                    )
+
+
+def _flows(data: Any) -> Iterator[str]:
+    """Slugs of the flows that a rule's conditions ask about."""
+    for node in _nodes(data):
+        if node.get("kind") in ("flow", "message") and isinstance(node.get("flow"), str):
+            yield node["flow"]
 
 
 def _computed(data: Any) -> Iterator[str]:
