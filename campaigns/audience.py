@@ -8,9 +8,8 @@ from django.db import connection
 from django.db.models import Count
 
 from campaigns.models import Broadcast
-from campaigns.segments import compiler, evaluate, grammar
-from crm.models import Consent, Device
-from crm.rules.sql import Sql, sql
+from campaigns.segments import compiler, evaluate, reaching
+from crm.rules.sql import FALSE, Sql, sql
 from delivery import channels
 from delivery.models import Delivery
 
@@ -82,37 +81,18 @@ def reach(broadcast: Broadcast, now: datetime | None = None) -> Reach:
         RuleError: the segment's rule can't be evaluated.
         TooSlow: counting took more than five seconds.
     """
-    rule = grammar.parse(broadcast.segment.rule)
+    rule = compiler.rule_of(broadcast.segment)
     audience = compiler.ids(rule, compiler.query(rule, now))
-    known = channels.everything().get(broadcast.channel)
+    channel = channels.everything().get(broadcast.channel)
+    agreed = reaching.agreed(channel, broadcast.message.topic, Sql("a.id")) if channel else FALSE
+    usable = reaching.usable(channel) if channel else Sql("SELECT NULL::bigint AS id WHERE false")
     statement = sql(
-        "SELECT count(*), count(*) FILTER (WHERE agreed), count(*) FILTER (WHERE agreed AND {}) FROM ("
-        " SELECT a.id, coalesce((SELECT c.state = {} FROM crm_consent c WHERE c.profile_id = a.id AND c.kind = {}"
-        " AND c.key = {}), {}) AND coalesce((SELECT t.state = {} FROM crm_consent t WHERE t.profile_id = a.id"
-        " AND t.kind = {} AND t.key = {}), NOT EXISTS (SELECT FROM crm_topic WHERE slug = {} AND needs_yes))"
-        " AS agreed FROM ({}) AS a) AS people",
-        _has_address(broadcast.channel),
-        Consent.State.SUBSCRIBED.value,
-        Consent.Kind.CHANNEL.value,
-        broadcast.channel,
-        known is not None and not known.opt_in,
-        Consent.State.SUBSCRIBED.value,
-        Consent.Kind.TOPIC.value,
-        broadcast.message.topic,
-        broadcast.message.topic,
+        "SELECT count(*), count(*) FILTER (WHERE agreed), count(*) FILTER (WHERE agreed AND reached)"
+        " FROM (SELECT {} AS agreed, a.id IN ({}) AS reached FROM ({}) AS a) AS people",
+        agreed,
+        usable,
         audience,
     )
     with evaluate.limits(TIMEOUT_MS), connection.cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
         return Reach(*cursor.fetchone())
-
-
-def _has_address(channel: str) -> Sql:
-    """Push needs a device; other channels write to what the profile itself says."""
-    if channel != Device._meta.get_field("kind").default:
-        return Sql("true")
-    return sql(
-        "EXISTS (SELECT FROM crm_device d WHERE d.profile_id = people.id AND d.kind = {} AND d.state = {})",
-        channel,
-        Device.State.ACTIVE.value,
-    )

@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from campaigns.models import Broadcast
-from campaigns.segments import compiler, grammar
+from campaigns.segments import compiler
 from delivery import outbox
 from delivery.models import MessageContent
 
@@ -34,7 +34,7 @@ def launch(broadcast_id: int, user=None, now: datetime | None = None) -> int:
         raise LaunchError("This broadcast was launched already; it can't be sent twice.")
     if not MessageContent.objects.filter(message=broadcast.message, channel=broadcast.channel).exists():
         raise LaunchError("The message has no text for this channel. Write it first.")
-    rule = grammar.parse(broadcast.segment.rule)
+    rule = compiler.rule_of(broadcast.segment)
     audience = compiler.ids(rule, compiler.query(rule, now))
     expiry = f"make_interval(hours => {int(broadcast.message.expires_after_hours)})"
     with connection.cursor() as cursor:

@@ -5,8 +5,9 @@ on the profile's own row that stand side by side become one scan. Negations are 
 until they meet a positive set, from which they are subtracted. In a given scope every part is limited to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from django.utils import timezone
@@ -14,10 +15,14 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Segment
 from campaigns.segments import grammar
-from campaigns.segments.conditions.base import Condition, Part, Query
+from campaigns.segments.conditions.base import Condition, Needs, Part, Query
+from campaigns.segments.conditions.list import Members
 from campaigns.segments.grammar import Group, Not, Rule
 from crm.rules.errors import RuleError
 from crm.rules.sql import FALSE, TRUE, Sql, joined, sql
+
+MOST_CONDITIONS = 500  # of a rule with those of the segments that it refers to, and theirs
+_STORED = ("slug", "kind", "pk", "rule")
 
 
 def compile(  # noqa: A001
@@ -68,24 +73,91 @@ def references(rule: Rule, own: str | None = None) -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     wanted = _named(rule)
     while missing := [slug for slug in wanted if slug not in found]:
-        stored = dict(Segment.objects.filter(slug__in=missing).values_list("slug", "rule"))
+        stored = {row[0]: row[1:] for row in Segment.objects.filter(slug__in=missing).values_list(*_STORED)}
         for slug in missing:
             if slug not in stored:
                 raise RuleError(_("There is no segment “%s”.") % slug, wanted[slug])
-            try:
-                found[slug] = grammar.parse(stored[slug])
-            except RuleError as error:
-                raise RuleError(
-                    _("The segment “%s” has a mistake in its rule.") % slug, wanted[slug]
-                ) from error
+            found[slug] = _stored(slug, *stored[slug], wanted[slug])
             for further in _named(found[slug]):
                 wanted.setdefault(further, wanted[slug])
+    for known in (rule, *found.values()):
+        for leaf in grammar.leaves(known):
+            if leaf.only_lists and not isinstance(found[leaf.config.slug], Members):
+                raise RuleError(_("“%s” is no list.") % leaf.config.slug, wanted[leaf.config.slug])
     trail = _cycle(rule, found, (own,) if own else ())
     if trail:
         raise RuleError(
             _("Segments refer to each other in a circle: %s.") % " → ".join(trail), wanted[trail[-1]]
         )
+    if len(list(islice(expanded(rule, found), MOST_CONDITIONS + 1))) > MOST_CONDITIONS:
+        raise RuleError(
+            _("With the segments it refers to, the rule has more than %d conditions.") % MOST_CONDITIONS,
+            min(wanted.values(), default=""),
+        )
     return found
+
+
+def _stored(slug: str, kind: str, segment_id: int, data: Any, path: str) -> Rule:
+    if kind == Segment.Kind.LIST:
+        return Members(segment_id)
+    try:
+        return grammar.parse(data)
+    except RuleError as error:
+        raise RuleError(_("The segment “%s” has a mistake in its rule.") % slug, path) from error
+
+
+def expanded(rule: Rule, rules: Mapping[str, Rule]) -> Iterator[Condition]:
+    """The conditions of a rule, with those of the segments in it in their places."""
+    for leaf in grammar.leaves(rule):
+        slug = leaf.refers_to()
+        if slug is None:
+            yield leaf
+        else:
+            yield from expanded(rules[slug], rules)
+
+
+def needs(rule: Rule) -> Needs:
+    """What can change the answer about a person, with what the segments need that the rule refers to.
+
+    Whoever is new has to be asked about in any case: a rule that needs nothing may hold for them.
+
+    Raises:
+        RuleError: as `references`.
+    """
+    rules = references(rule)
+    asked = [leaf.needs() for leaf in expanded(rule, rules)]
+    return Needs(
+        events=frozenset().union(*(each.events for each in asked)),
+        fields=frozenset().union(*(each.fields for each in asked)),
+        daily=any(each.daily for each in asked),
+        segments=frozenset(rules),
+    )
+
+
+def passed(rule: Rule, query: Query, since: datetime) -> tuple[list[Sql], list[Sql]]:
+    """Who may be answered about otherwise at `query.now` than at `since`, had nothing but time passed.
+
+    Args:
+        query: of this rule, without a scope.
+        since: aware, not after `query.now`.
+
+    Returns:
+        SELECTs of ids, and conditions on the profile's alias p; equal ones once.
+    """
+    moment = since.astimezone(UTC)
+    selects: list[Sql] = []
+    predicates: list[Sql] = []
+    for leaf in expanded(rule, query.rules):
+        selects += [found for found in leaf.passed(query, moment) if found not in selects]
+        condition = leaf.passed_predicate(query, moment)
+        if condition is not None and condition not in predicates:
+            predicates.append(condition)
+    return selects, predicates
+
+
+def rule_of(segment: Segment) -> Rule:
+    """The rule of a segment, checked; for a list, that it holds for its members. Raises RuleError."""
+    return _stored(segment.slug, segment.kind, segment.pk, segment.rule, "")
 
 
 def _named(rule: Rule) -> dict[str, str]:

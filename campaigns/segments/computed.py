@@ -1,7 +1,8 @@
 """Computed attributes as fields of rules, named like `computed.orders`."""
 
+import math
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.utils.translation import gettext as _
@@ -10,11 +11,14 @@ from campaigns.segments.conditions.base import Part, Query
 from crm.computed.kinds import Kind, parse
 from crm.computed.kinds.base import Ask, Scope
 from crm.models import ComputedAttribute, ComputedValue
+from crm.rules import passing
 from crm.rules.errors import RuleError
 from crm.rules.operators import COMPLEMENT, Comparison, Operand, predicate
 from crm.rules.sql import Sql, sql
 
 PREFIX = "computed."
+CHANGES = "computed"  # what `crm.changes` calls a change of any of them
+LONGEST = 700_000  # days: no event is older than the calendar
 TYPES = {"number": "number", "text": "text", "moment": "datetime"}
 
 
@@ -63,6 +67,32 @@ class ComputedField(NamedTuple):
             "(SELECT profile_id, number, text, at FROM crm_computedvalue WHERE attribute_id = {})", self.pk
         )
 
+    def passed(self, comparison: Comparison, query: Query, since: datetime) -> list[Sql]:
+        """Who may meet the comparison otherwise than at `since` although the stored value is the same."""
+        if not self.kind.counts_days:
+            changed = passing.changed(Operand(Sql("v.at"), self.type), comparison, since, query.now)
+            if changed is None:
+                return []
+            return [
+                sql(
+                    "SELECT v.profile_id AS id FROM crm_computedvalue v WHERE v.attribute_id = {} AND {}",
+                    self.pk,
+                    changed,
+                )
+            ]
+        turns = _turns(comparison)
+        if not turns:
+            return []
+        return [
+            sql(
+                "SELECT v.profile_id AS id FROM unnest({}::timestamptz[], {}::timestamptz[]) AS turn(low, high)"
+                " JOIN crm_computedvalue v ON v.attribute_id = {} AND v.at > turn.low AND v.at <= turn.high",
+                [since - days for days in turns],
+                [query.now - days for days in turns],
+                self.pk,
+            )
+        ]
+
     def fact(self, query: Query) -> Sql:
         """The value of the profile p as JSON."""
         return sql(
@@ -106,6 +136,14 @@ def texts(attribute_id: int, most: int, sample: int = 5_000) -> list[str]:
         "text", flat=True
     )
     return [text for text, _n in Counter(some[:sample]).most_common(most) if text]
+
+
+def _turns(comparison: Comparison) -> list[timedelta]:
+    """The ages at which a whole number of days may begin or cease to meet the comparison."""
+    value = comparison.value
+    numbers = value if isinstance(value, list) else [] if value is None else [value]
+    days = {turn for number in numbers for turn in (math.ceil(number), math.floor(number) + 1)}
+    return [timedelta(days=turn) for turn in sorted(days) if 1 <= turn <= LONGEST]
 
 
 def _meets(default: float | None, comparison: Comparison) -> bool:

@@ -48,6 +48,11 @@ class Field(NamedTuple):
         return json_operand("p.attributes", self.path)
 
     @property
+    def changes(self) -> str:
+        """What `crm.changes` calls it."""
+        return "attributes" if self.path else self.name
+
+    @property
     def label(self) -> str:
         if self.path:
             return " ".join(self.path).replace("_", " ")

@@ -10,17 +10,21 @@ from crm.rules import moments
 from crm.rules.words import OPERATORS, UNITS, capital, comparison, span, value
 
 __all__ = [
+    "ANSWERS",
     "DID",
     "FIGURES",
     "FIGURE_OPERATORS",
     "FREQUENCIES",
     "OPERATORS",
+    "RUNS",
     "UNITS",
     "capital",
     "comparison",
     "figure",
     "frequency",
     "happened",
+    "number",
+    "reached",
     "span",
     "value",
     "within",
@@ -50,6 +54,18 @@ DID: dict[str, Promise] = {
     "dismissed": pgettext_lazy("a person and a message", "dismissed"),
     "bounced": pgettext_lazy("a person and a message", "could not be reached with"),
 }
+ANSWERS: dict[str, Promise] = {
+    "subscribed": gettext_lazy("yes"),
+    "unsubscribed": gettext_lazy("no"),
+    "pending": gettext_lazy("not confirmed yet"),
+    "none": gettext_lazy("never asked"),
+}
+RUNS: dict[str, Promise] = {
+    "in": gettext_lazy("is in the flow “%s”"),
+    "completed": gettext_lazy("completed the flow “%s”"),
+    "exited": gettext_lazy("left the flow “%s” early"),
+    "never": gettext_lazy("was never in the flow “%s”"),
+}
 
 
 def within(window: Any) -> str:
@@ -76,6 +92,23 @@ def figure(aggregate: Any) -> str:
         "operator": OPERATORS[aggregate.op],
         "value": aggregate.value,
     }
+
+
+def number(value: float) -> str:
+    """A number without needless digits."""
+    return f"{value:.10g}"
+
+
+def reached(fact: Any) -> str:
+    """Why somebody can or can't be reached: from a JSON list of agreed, addresses, addresses not suppressed."""
+    agreed, addresses, usable = fact
+    if not agreed:
+        return _("No consent")
+    if not addresses:
+        return _("No address")
+    if not usable:
+        return _("The address is suppressed")
+    return ngettext("%d address", "%d addresses", usable) % usable
 
 
 def happened(fact: Any) -> str:

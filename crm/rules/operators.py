@@ -108,6 +108,13 @@ def check_json_scalar(value: Any, path: str, ordered: bool = False) -> Any:
     )
 
 
+def check_name(text: str, path: str, longest: int = 200) -> str:
+    """A short name, such as a slug, that PostgreSQL can hold. Raises RuleError."""
+    if not text or len(text) > longest:
+        raise RuleError(_("Give a name."), path)
+    return check_json_scalar(text, path)
+
+
 def _check_list(op: str, value: Any, kind: str) -> list:
     if not isinstance(value, list) or not value:
         raise RuleError(_("Give a list of at least one value."), "value")
@@ -267,20 +274,36 @@ def as_moment(operand: Operand) -> Sql:
 def _time(operand: Operand, op: str, value: Any, now: datetime) -> Sql:
     if op in ("before", "after"):
         return _compare_time(operand, "lt" if op == "before" else "gt", value)
-    expression = as_moment(operand) if operand.type == "json" else operand.value
     if op == "anniversary_within":
-        if operand.type != "date":
-            expression = sql("({} AT TIME ZONE 'UTC')", expression)
-        day_of_year = sql(
-            "extract(month from {})::int * 100 + extract(day from {})::int", expression, expression
-        )
-        return sql("({}) = ANY({}::int[])", day_of_year, moments.anniversaries(now, value.number))
+        return sql("({}) = ANY({}::int[])", day_of_year(operand), moments.anniversaries(now, value.number))
+    expression = as_moment(operand) if operand.type == "json" else operand.value
     low, high = (now - value.length, now) if op == "within_last" else (now, now + value.length)
     if operand.type == "date":
         return sql("{} BETWEEN {}::date AND {}::date", expression, low.date(), high.date())
     if operand.type == "json":  # a day without a clock counts as a whole day
-        floor = low.replace(hour=0, minute=0, second=0, microsecond=0)
-        length = sql("length({} #>> '{{}}') = 10", operand.value)
-        start = sql("(CASE WHEN {} THEN {}::timestamptz ELSE {}::timestamptz END)", length, floor, low)
+        start = sql(
+            "(CASE WHEN {} THEN {}::timestamptz ELSE {}::timestamptz END)",
+            is_day(operand),
+            midnight(low),
+            low,
+        )
         return sql("({} >= {} AND {} <= {}::timestamptz)", expression, start, expression, high)
     return sql("({} >= {}::timestamptz AND {} <= {}::timestamptz)", expression, low, expression, high)
+
+
+def day_of_year(operand: Operand) -> Sql:
+    """The day that a date or moment falls on in UTC, as month * 100 + day."""
+    expression = as_moment(operand) if operand.type == "json" else operand.value
+    if operand.type != "date":
+        expression = sql("({} AT TIME ZONE 'UTC')", expression)
+    return sql("extract(month from {})::int * 100 + extract(day from {})::int", expression, expression)
+
+
+def is_day(operand: Operand) -> Sql:
+    """Whether a JSON text that is a day or moment is a day without a clock."""
+    return sql("length({} #>> '{{}}') = 10", operand.value)
+
+
+def midnight(moment: datetime) -> datetime:
+    """The beginning of its day."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -9,6 +9,7 @@ import msgspec
 from django import forms
 
 from crm.models import Device
+from crm.rules.sql import Sql
 from delivery.content import Compiled, ContentError, problems
 from delivery.models import Attempt, Delivery
 
@@ -86,10 +87,15 @@ class Channel(ABC):
     position: ClassVar[int] = 50  # among those offered; the first is what a new message step sends by
     preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
+    address_fields: ClassVar[tuple[str, ...]]  # what of a profile changes its addresses, as in `crm.changes`
 
     @abstractmethod
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
         """Return the addresses of those who have one, in a fixed number of queries."""
+
+    @abstractmethod
+    def address_rows(self) -> Sql:
+        """Return a SELECT of profile_id and value for everybody: the same addresses as a set, for segments."""
 
     @abstractmethod
     def compose(self, delivery: Delivery, content: Any) -> Any:

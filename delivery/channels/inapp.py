@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from crm.models import Identifier
+from crm.rules.sql import Sql, sql
 from delivery import inbox
 from delivery.channels import register
 from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
@@ -85,6 +86,7 @@ class InApp(Channel):
     Form = InAppForm
     repeatable = True  # the inbox holds a delivery once
     preview = "admin/delivery/inapp.html"
+    address_fields = ("identifiers",)
     opt_in = False
 
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
@@ -95,6 +97,13 @@ class InApp(Channel):
             .distinct()
         )
         return {profile_id: [Address(str(profile_id))] for profile_id in seen}
+
+    def address_rows(self) -> Sql:
+        """Return the same as a set."""
+        return sql(
+            "SELECT DISTINCT profile_id, profile_id::text AS value FROM crm_identifier WHERE kind = {}",
+            Identifier.ANONYMOUS_ID,
+        )
 
     def compose(self, delivery: Delivery, content: InAppContent) -> timedelta:
         """Return how long it waits for a visit; its words are kept with the delivery."""

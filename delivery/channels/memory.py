@@ -8,6 +8,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from crm.models import Profile
+from crm.rules.sql import Sql
 from delivery.channels import register
 from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
 from delivery.models import Delivery
@@ -38,6 +39,7 @@ class Memory(Channel):
     Config = MemoryContent
     Form = MemoryForm
     listed = False
+    address_fields = ("email",)
 
     def __init__(self) -> None:
         self.reset()
@@ -51,6 +53,10 @@ class Memory(Channel):
         """Return each person's email address."""
         rows = Profile.objects.filter(pk__in=profile_ids, email__isnull=False).values_list("pk", "email")
         return {profile_id: [Address(email)] for profile_id, email in rows if email}
+
+    def address_rows(self) -> Sql:
+        """Return the same as a set."""
+        return Sql("SELECT id AS profile_id, email AS value FROM crm_profile WHERE email <> ''")
 
     def compose(self, delivery: Delivery, content: MemoryContent) -> str:
         """Return the text."""

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from crm.models import Device
+from crm.rules.sql import Sql, sql
 from delivery import clicks, encryption, httpclient, pushhosts, tokens, vapid
 from delivery.channels import register
 from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
@@ -169,6 +170,7 @@ class WebPush(Channel):
     position = 10
     Config = WebPushContent
     Form = WebPushForm
+    address_fields = ("devices",)
     preview = "admin/delivery/notification.html"
     repeatable = True  # the tag makes the device replace, the topic makes the push service replace
 
@@ -184,6 +186,15 @@ class WebPush(Channel):
         ).order_by("pk"):
             found.setdefault(device.profile_id, []).append(Address(device.endpoint, device))
         return found
+
+    def address_rows(self) -> Sql:
+        """Return the same as a set."""
+        return sql(
+            "SELECT profile_id, endpoint AS value FROM crm_device"
+            " WHERE kind = {} AND state = 'active' AND application_key IN ('', {})",
+            self.kind,
+            vapid.public_key(),
+        )
 
     def compose(self, delivery: Delivery, content: WebPushContent) -> Push:
         """Return the JSON that the service worker understands, with its token for tracking.

@@ -12,5 +12,6 @@ def kinds() -> dict[str, type[Condition]]:
     """Every kind of condition by its name, in the order the builder offers them."""
     for module in iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
-    found = sorted(Condition.__subclasses__(), key=lambda kind: (kind.position, kind.kind))
+    named = [kind for kind in Condition.__subclasses__() if "kind" in vars(kind)]
+    found = sorted(named, key=lambda kind: (kind.position, kind.kind))
     return {kind.kind: kind for kind in found}

@@ -1,5 +1,6 @@
 """A condition on what a profile says."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -7,9 +8,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns.segments import computed, fields
-from campaigns.segments.conditions.base import Condition, Part, Query
+from campaigns.segments.conditions.base import Condition, Needs, Part, Query
 from crm import masking
-from crm.rules import inputs, operators, words
+from crm.rules import inputs, operators, passing, words
 from crm.rules.sql import Sql, sql
 
 
@@ -47,6 +48,21 @@ class Attribute(Condition):
         if isinstance(self.field, computed.ComputedField):
             return self.field.part(self.comparison, query)
         return super().part(query)
+
+    def needs(self) -> Needs:
+        if isinstance(self.field, computed.ComputedField):
+            return Needs(fields=frozenset([computed.CHANGES]))
+        return Needs(fields=frozenset([self.field.changes]))
+
+    def passed(self, query: Query, since: datetime) -> list[Sql]:
+        if isinstance(self.field, computed.ComputedField):
+            return self.field.passed(self.comparison, query, since)
+        return []
+
+    def passed_predicate(self, query: Query, since: datetime) -> Sql | None:
+        if isinstance(self.field, computed.ComputedField):
+            return None
+        return passing.changed(self.field.operand, self.comparison, since, query.now)
 
     def describe(self) -> str:
         return words.comparison(self.field.label, self.comparison, self.field.name)

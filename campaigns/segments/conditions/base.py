@@ -77,6 +77,7 @@ class Condition:
     template: ClassVar[str]  # the row in the builder
     position: ClassVar[int] = 100
     Config: ClassVar[type[msgspec.Struct]]
+    only_lists: ClassVar[bool] = False  # what it refers to has to be a list
     do_not_call_in_templates: ClassVar[bool] = True  # the builder's menu lists the classes themselves
 
     def __init__(self, config: Any, path: str = ""):

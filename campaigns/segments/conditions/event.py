@@ -1,5 +1,6 @@
 """A condition on what a person did."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -7,53 +8,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns.segments import rows, words
-from campaigns.segments.conditions.base import Condition, Part, Query
-from crm.rules import moments, operators, paths
+from campaigns.segments.conditions.base import Condition, Needs, Part, Query
+from campaigns.segments.windows import Within
+from crm.rules import moments, operators, passing, paths
 from crm.rules.errors import RuleError
 from crm.rules.sql import Sql, joined, sql
 from crm.rules.where import Where, check_name, check_where, properties
-
-
-class Within(msgspec.Struct, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
-    """`{"last": {"days": 30}}`, or `{"from": …, "to": …}` with both ends included."""
-
-    last: moments.Span | None = None
-    start: str | None = None
-    end: str | None = None
-
-    def check(self, path: str) -> None:
-        if self.last is not None:
-            if self.start is not None or self.end is not None:
-                raise RuleError(_("Give either “last” or “from” and “to”."), path)
-            self.last.check(f"{path}.last")
-        elif self.start is None and self.end is None:
-            raise RuleError(_("Give “last”, or “from” and “to”."), path)
-        start = moments.parse(self.start, f"{path}.from") if self.start is not None else None
-        end = moments.parse(self.end, f"{path}.to") if self.end is not None else None
-        if start and end and (end.end or end.start) < start.start:
-            raise RuleError(_("The end lies before the start."), f"{path}.to")
-
-    def low(self, now):
-        """The earliest moment inside, or None."""
-        if self.last is not None:
-            return now - self.last.length
-        return moments.parse(self.start, "").start if self.start is not None else None
-
-    def bounds(self, column: Sql, now) -> list[Sql]:
-        """SQL for: the moment in `column` lies inside."""
-        low, bounds = self.low(now), []
-        if low is not None:
-            bounds.append(sql("{} >= {}::timestamptz", column, low))
-        if self.last is not None:
-            bounds.append(sql("{} <= {}::timestamptz", column, now))
-        elif self.end is not None:
-            start, end = moments.parse(self.end, "")
-            bounds.append(
-                sql("{} < {}::timestamptz", column, end)
-                if end
-                else sql("{} <= {}::timestamptz", column, start)
-            )
-        return bounds
 
 
 class Count(msgspec.Struct, forbid_unknown_fields=True):
@@ -155,6 +115,36 @@ class Event(Condition):
             later.append(sql("true{}", query.within_scope("f.profile_id")))
             checks.append(sql("NOT EXISTS (SELECT FROM crm_event f WHERE {})", joined(" AND ", later)))
         return joined(" AND ", checks)
+
+    def needs(self) -> Needs:
+        following = self.config.not_followed_by
+        return Needs(events=frozenset([self.config.name, *([following.name] if following else [])]))
+
+    def passed(self, query: Query, since: datetime) -> list[Sql]:
+        config, at, within = self.config, Sql("e.occurred_at"), self.config.within
+        named = sql("e.name = {}", config.name)
+        steady = properties(
+            [pair for pair in self.where if pair[1].op not in passing.RELATIVE], "e.properties", query.now
+        )
+        found = [
+            _ungrouped(joined(" AND ", [named, edge, *steady]), query)
+            for edge in (within.crossed(at, since, query.now) if within else [])
+        ]
+        inside = within.bounds(at, query.now, since) if within else []
+        for column, where, event in (
+            ("e.properties", self.where, [named, *inside]),
+            ("e.properties", self.followed_where, self._following_named()),
+        ):
+            for keys, comparison in where:
+                operand = paths.json_operand(column, keys)
+                changed = passing.changed(operand, comparison, since, query.now)
+                if changed is not None:
+                    found.append(_ungrouped(joined(" AND ", [*event, changed]), query))
+        return found
+
+    def _following_named(self) -> list[Sql]:
+        following = self.config.not_followed_by
+        return [sql("e.name = {}", following.name)] if following else []
 
     def _figure(self) -> Sql:
         """The aggregate compared: exact in numeric; false when no event carries a value."""

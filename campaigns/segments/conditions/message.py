@@ -1,5 +1,6 @@
 """A condition on what became of our messages to a person."""
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -7,8 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns.segments import rows, words
-from campaigns.segments.conditions.base import Condition, Part, Query
-from campaigns.segments.conditions.event import Within
+from campaigns.segments.conditions.base import Condition, Needs, Part, Query
+from campaigns.segments.windows import Within
 from crm.rules import operators
 from crm.rules.sql import Sql, joined, sql
 
@@ -49,20 +50,27 @@ class Message(Condition):
             self.config.within.check("within")
 
     def part(self, query: Query) -> Part:
-        return Part(
-            sql(
-                "SELECT e.profile_id AS id FROM crm_event e WHERE {}{}",
-                self._matching(query),
-                query.within_scope("e.profile_id"),
-            ),
-            distinct=False,
-        )
+        return Part(_people(self._matching(query), query), distinct=False)
+
+    def needs(self) -> Needs:
+        return Needs(events=frozenset(EVENTS[self.config.did]))
+
+    def passed(self, query: Query, since: datetime) -> list[Sql]:
+        if self.config.within is None:
+            return []
+        edges = self.config.within.crossed(Sql("e.occurred_at"), since, query.now)
+        return [_people(joined(" AND ", [self._about(), edge]), query) for edge in edges]
 
     def _matching(self, query: Query) -> Sql:
+        """The condition on one event e."""
+        within = self.config.within
+        inside = within.bounds(Sql("e.occurred_at"), query.now) if within else []
+        return joined(" AND ", [self._about(), *inside])
+
+    def _about(self) -> Sql:
+        """The condition on what an event e tells, whenever it was."""
         config = self.config
         checks = [sql("e.name = ANY({}::text[])", EVENTS[config.did])]
-        if config.within:
-            checks += config.within.bounds(Sql("e.occurred_at"), query.now)
         checks += [
             sql("e.properties ->> {}::text = {}", name, getattr(config, name))
             for name in ("message", "flow", "channel")
@@ -107,3 +115,9 @@ class Message(Condition):
     @classmethod
     def row(cls, data, suggest):
         return rows.message(data, suggest)
+
+
+def _people(matching: Sql, query: Query) -> Sql:
+    return sql(
+        "SELECT e.profile_id AS id FROM crm_event e WHERE {}{}", matching, query.within_scope("e.profile_id")
+    )

@@ -4,8 +4,8 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.segments.conditions.base import Condition
-from crm.rules import inputs
+from campaigns.segments.conditions.base import Condition, Needs
+from crm.rules import inputs, operators
 from crm.rules.errors import RuleError
 
 
@@ -24,11 +24,15 @@ class InSegment(Condition):
     Config = SegmentConfig
 
     def check(self):
-        if not self.config.slug or "\x00" in self.config.slug:
+        if not self.config.slug:
             raise RuleError(_("Choose a segment."), "slug")
+        operators.check_name(self.config.slug, "slug")
 
-    def refers_to(self):
+    def refers_to(self) -> str:
         return self.config.slug
+
+    def needs(self) -> Needs:
+        return Needs(segments=frozenset([self.config.slug]))
 
     def describe(self) -> str:
         return _("in the segment “%s”") % self.config.slug
