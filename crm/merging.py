@@ -13,7 +13,7 @@ import msgspec
 from django.db import connection
 from django.utils import timezone
 
-from crm import combining, conflicts, log, masking, pg, signals
+from crm import changes, combining, conflicts, log, masking, pg, signals
 from crm.models import Profile
 from crm.patches import FIELDS, NAMES
 
@@ -159,6 +159,7 @@ def _merge(pairs: Sequence[Pair], reason: str, now: datetime, by: str) -> None:
     # begin to write about the loser.
     repoint(EVENTS, pairs, moved, key="seq")
     Profile.objects.filter(pk__in=[loser for loser, _ in pairs]).delete()
+    changes.touch(winner for _, winner in pairs)
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE crm_profilemerge p SET moved = r.moved "

@@ -16,7 +16,7 @@ from django.db import connection as database
 from django.db.models import Model
 from django.utils import timezone
 
-from crm import conflicts, connectors, consent, log, pg, signals, tombstones, wake
+from crm import changes, conflicts, connectors, consent, log, pg, signals, tombstones, wake
 from crm.models import (
     ComputedValue,
     Connection,
@@ -215,6 +215,7 @@ def erase(
     Profile.objects.filter(pk__in=ids).update(
         **dict.fromkeys(_BLANK), attributes={}, sources={}, updated_at=timezone.now()
     )
+    changes.touch(ids)
     log.append(
         [
             log.NewEvent(

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from crm import partitions
+from crm import changes, partitions
 from crm.models import ComputedAttribute, EventRetention, Removal
 
 BATCH = 2_000  # rows of one transaction, which holds the log's readers back while it runs
@@ -133,6 +133,7 @@ def _detach(month: date, keep: bool, now: datetime) -> int:
         gone = partitions.detach(month, keep)
     except (partitions.StillRead, partitions.InUse, LookupError):
         return 0
+    changes.touch_everybody()
     _note(f"{month:%Y-%m}", gone, _after(month), now)
     return gone
 
@@ -186,11 +187,14 @@ def _remove(name: str, before: datetime, now: datetime) -> int:
             )
             DELETE FROM crm_event e USING gone
             WHERE e.id = gone.id AND e.occurred_at = gone.occurred_at AND e.occurred_at < %(before)s
+            RETURNING e.profile_id
             """,
             values,
         )
         gone = cursor.rowcount
+        whose = {row[0] for row in cursor.fetchall()}
     if gone:
+        changes.touch(whose, [f"event:{name}"])
         _note(name, gone, before, now)
     return gone
 

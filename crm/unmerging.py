@@ -10,7 +10,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import audit, combining, conflicts, consent, log, masking, merging, signals
+from crm import audit, changes, combining, conflicts, consent, log, masking, merging, signals
 from crm.models import Profile, ProfileMerge
 from crm.patches import NAMES
 
@@ -168,6 +168,7 @@ def _undo(merge_id: int, now: datetime, by: Any) -> Plan:
     with connection.cursor() as cursor:
         cursor.execute(_PURCHASES, {"loser": loser, "winner": winner.pk})
     row.delete()
+    changes.touch([loser, winner.pk])
     consent.record(_noes(loser, said_since))
     conflicts.keep_apart([(loser, winner.pk)], _name(by), now)
     audit.record(by, "profile.unmerged", winner, loser=loser)

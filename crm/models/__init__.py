@@ -1,5 +1,6 @@
 from crm.models.alerts import Alert
 from crm.models.api_keys import ApiKey
+from crm.models.changes import Change, Watch
 from crm.models.computed import ComputedAttribute, ComputedValue
 from crm.models.connections import (
     AccessToken,
@@ -39,6 +40,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "CatalogueSettings",
+    "Change",
     "ChannelTerms",
     "ClosedMonth",
     "ComputedAttribute",
@@ -82,5 +84,6 @@ __all__ = [
     "UndatedEvent",
     "Upload",
     "UploadPart",
+    "Watch",
     "WrittenRecord",
 ]

@@ -22,6 +22,9 @@ STAYS = {
     "crm.sourcerecord": {"record_id"},
     "crm.crmpurchase": {"object", "record_id"},
     "crm.crmerasure": {"object", "record_id", "detail"},
+    # Which fields have changed, and why somebody is looked at; gone in a moment.
+    "crm.change": {"fields"},
+    "campaigns.segmentcandidate": {"cause", "event"},
     # Our own words for what was sent, and where in a flow.
     "analytics.conversion": {"currency"},
     "campaigns.decision": {"kind", "step"},
@@ -30,12 +33,16 @@ STAYS = {
 }
 # Not in a person's export, and why.
 NOT_EXPORTED = {
+    "crm.change": "who is to be looked at in the next seconds",
+    "campaigns.segmentcandidate": "who is to be looked at in the next seconds",
     "crm.crmerasure": "what is done after an erasure",
     "crm.erasedname": "what is left after an erasure",
     "delivery.slot": "a place kept for a message of the list of deliveries",
 }
 # Rows that a merge does not move, and why.
 NOT_MOVED = {
+    "crm.change": "says that the merged profile is gone",
+    "campaigns.segmentcandidate": "whoever is gone is in no segment",
     "crm.crmerasure": "the number of the erased profile",
     "crm.erasedname": "the number of the erased profile",
     "crm.profilemerge": "the merge itself, which leads to the winner",
