@@ -19,6 +19,7 @@ urlpatterns = [
     path("hooks/crm/<slug:slug>/", hooks.receive, name="crm-hook"),
     path("api/v1/", include("crm.api.urls")),
     path("api/v1/", include("delivery.api.urls")),
+    path("api/v1/", include("campaigns.api.urls")),
     path("api/v1/", include("analytics.api.urls")),
     path("t/", include("analytics.urls")),
     path("p/", include("delivery.preferences.urls")),

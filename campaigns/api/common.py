@@ -1,0 +1,151 @@
+"""What the views of segments share: who asks, for which segment, by which rule, about whom."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+
+from campaigns.models import Segment
+from campaigns.segments import compiler, evaluate, grammar, sentence
+from campaigns.segments.grammar import Rule
+from crm import limits, masking
+from crm.api.auth import READ_MASKED
+from crm.api.errors import ApiError, rejected
+from crm.api.profile_json import hides
+from crm.api.profiles import existing
+from crm.api.views import ApiView
+from crm.identity import Reference, normal
+from crm.models import Identifier, Profile
+from crm.normalise import Rejection
+from crm.rules.errors import Problem, RuleError, join
+
+
+class SegmentApi(ApiView):
+    """An ApiView in which people come in outline to keys that may not read them whole (`masking.hidden`)."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As every view does, but hidden or not for the length of the request."""
+        with masking.hiding(False):
+            return super().dispatch(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Now it is known whose key it is. One that may only write is told nothing, so nothing need be hidden."""
+        super().initial(request, *args, **kwargs)
+        if request.auth is not None and READ_MASKED in request.auth.scopes and hides(request):
+            masking.hide()
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Rules with mistakes and slow ones are answered alike everywhere."""
+        if isinstance(exc, RuleError):
+            exc = wrong(exc)
+        elif isinstance(exc, evaluate.TooSlow):
+            exc = ApiError(503, "too_slow", _("This takes too long to work out. Narrow the time windows."))
+        return super().handle_exception(exc)
+
+
+def segment(slug: str, **more: Any) -> Segment:
+    """The segment of this name.
+
+    Raises:
+        ApiError: 404.
+    """
+    found = Segment.objects.filter(slug=slug, **more).first()
+    if found is None:
+        raise ApiError(404, "not_found", _("There is no such segment."))
+    return found
+
+
+def author(request: Request) -> str:
+    """Who changes something, as versions name them."""
+    return f"key:{request.auth.name}"
+
+
+def limited(request: Request) -> None:
+    """Take one question from what the key may ask in a while.
+
+    Raises:
+        TooMany: 429.
+    """
+    limits.check("segment questions", request.auth, limits.address(request), servers=True)
+
+
+def parsed_rule(data: Any, own: str | None = None) -> Rule:
+    """A rule that whoever asks may ask.
+
+    Raises:
+        RuleError: with every mistake.
+        ApiError: 403, it compares with contact data, which the key may not see.
+    """
+    rule = grammar.parse(data)
+    compiler.references(rule, own=own)
+    refuse_to_tell(data)
+    return rule
+
+
+def refuse_to_tell(data: Any) -> None:
+    """Who may see no contact data may not find it out by asking either.
+
+    Raises:
+        ApiError: 403.
+    """
+    if masking.hidden() and masking.asks(data):
+        detail = _("This API key sees no contact data, and can't ask for it.")
+        raise ApiError(403, "scope_missing", detail, field="rule")
+
+
+def wrong(error: RuleError) -> ApiError:
+    """400, with every mistake at its node below `rule`."""
+    problems = [Problem(join("rule", path), str(text)) for path, text in error.problems]
+    return ApiError(
+        400,
+        "invalid_rule",
+        problems[0].message,
+        field=problems[0].path,
+        problems=[{"field": path, "detail": text} for path, text in problems],
+    )
+
+
+def shown_rule(kind: str, data: Any) -> dict[str, Any]:
+    """`rule` and `sentence` of an answer; null where there is none, or none that the key may see."""
+    if kind == Segment.Kind.LIST or (masking.hidden() and masking.asks(data)):
+        return {"rule": None, "sentence": None}
+    try:
+        return {"rule": data, "sentence": sentence.describe(grammar.parse(data))}
+    except RuleError:
+        return {"rule": data, "sentence": None}  # written by an older version
+
+
+def person_json(profile: Profile) -> dict[str, Any]:
+    """A person as samples and members give them."""
+    return {
+        "id": profile.pk,
+        "external_id": profile.external_id,
+        "name": profile.display_name,
+        "email": profile.email,
+        "country": profile.country,
+    }
+
+
+def whose(reference: Reference) -> Profile:
+    """The profile that all the names lead to. Nothing is created or merged.
+
+    Raises:
+        ApiError: 400, it names nobody or two people; 403, it uses names that the key may not see; 404.
+    """
+    try:
+        reference = normal(reference)
+    except Rejection as error:
+        raise rejected(error) from error
+    names = reference.keys()
+    if names and masking.hidden():
+        detail = _("This API key sees no contact data, and can't look people up by it.")
+        raise ApiError(403, "scope_missing", detail, field=f"profile.{names[0][0]}")
+    found = {reference.id} if reference.id is not None else set()
+    for kind, value in names:
+        found.update(Identifier.objects.filter(kind=kind, value=value).values_list("profile_id", flat=True))
+    if len(found) > 1:
+        raise ApiError(400, "invalid_value", _("These names lead to different people."), field="profile")
+    if not found:
+        raise ApiError(404, "not_found", _("There is no such profile."))
+    return existing(found.pop())
