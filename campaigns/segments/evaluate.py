@@ -1,29 +1,45 @@
 """Who is in: everybody, some people, how many, and why one person is or is not."""
 
+import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from django.db import OperationalError, connection
-from psycopg.errors import QueryCanceled
+from django.core.cache import cache
+from django.db import connection
 
-from campaigns.segments import compiler, grammar, sentence, words
+from campaigns.segments import compiler, grammar, sampling, sentence, tally, words
 from campaigns.segments.conditions.base import Condition, Query
 from campaigns.segments.grammar import Not, Rule
+from campaigns.segments.limits import TooSlow, fetch, limits
+from campaigns.segments.sampling import total
+from campaigns.segments.tally import Step, Tally
 from crm.models import Profile
-from crm.pg import statement_limits
-from crm.rules.sql import Sql, joined, sql
+from crm.rules.sql import Sql, sql
+
+__all__ = [
+    "Explanation",
+    "Preview",
+    "Size",
+    "Step",
+    "TooSlow",
+    "count",
+    "explain",
+    "limits",
+    "matching",
+    "members",
+    "preview",
+    "total",
+]
 
 PREVIEW_MS = 2_000
-ESTIMATE_FROM = 5_000  # profiles looked at when counting all takes too long
+QUICK_MS = 250
+CHEAP = 25_000  # planner's cost of what is counted within QUICK_MS
 SAMPLE = 10
-EXACT_TOTAL = 200_000  # above this, the number of all profiles comes from the planner's statistics
-
-
-class TooSlow(Exception):
-    """The database did not answer within the time given."""
+KEPT_FROM_S = 0.5  # an answer that took so long is given again for a while
+KEPT_FOR = 10  # times as long as it took
 
 
 class Size(NamedTuple):
@@ -34,8 +50,16 @@ class Size(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """What the builder shows. `sample` holds up to ten dicts with id, external_id, name, email and country;
-    `counts` the number of people each condition holds for by itself, by the condition's path."""
+    """What the builder shows.
+
+    Args:
+        size: how many people. When `estimated`, it lies between `low` and `high` with 95 % likelihood.
+        sample: up to ten dicts with id, external_id, name, email and country.
+        counts: people that each part of the rule holds for by itself, by its path.
+        funnel: what each part of an outermost `all` leaves of those before it.
+        counts_estimated: counts and funnel come from a sample of people.
+        as_of: when they were counted.
+    """
 
     size: int
     estimated: bool
@@ -43,6 +67,24 @@ class Preview(NamedTuple):
     sample: list[dict[str, Any]]
     sentence: str
     counts: dict[str, int] = {}
+    funnel: tuple[Step, ...] = ()
+    counts_estimated: bool = False
+    low: int = 0
+    high: int = 0
+    as_of: datetime | None = None
+
+
+class _Counted(NamedTuple):
+    """A preview without what depends on who looks at it."""
+
+    bounds: sampling.Bounds
+    estimated: bool
+    total: int
+    ids: list[int]
+    counts: dict[str, int]
+    funnel: tuple[Step, ...]
+    counts_estimated: bool
+    as_of: datetime
 
 
 class Explanation(NamedTuple):
@@ -77,42 +119,154 @@ def count(rule: Rule, now: datetime | None = None, timeout_ms: int = PREVIEW_MS)
     query = compiler.query(rule, now)
     try:
         return Size(
-            _fetch(sql("SELECT count(*) FROM ({}) AS found", compiler.ids(rule, query)), timeout_ms)[0][0]
+            fetch(sql("SELECT count(*) FROM ({}) AS found", compiler.ids(rule, query)), timeout_ms)[0][0]
         )
     except TooSlow:
-        return _estimate(rule, query, timeout_ms)
+        return Size(_sampled(rule, query, timeout_ms, total()).bounds.size, True)
 
 
 def preview(
-    rule: Rule, now: datetime | None = None, timeout_ms: int = PREVIEW_MS, with_counts: bool = False
+    rule: Rule,
+    now: datetime | None = None,
+    timeout_ms: int = PREVIEW_MS,
+    with_counts: bool = False,
+    quick: bool = False,
 ) -> Preview:
-    """Size, a sample of ten and the rule in words; from one evaluation. Raises RuleError."""
+    """Size, a sample of ten and the rule in words.
+
+    What took long is not counted again for some seconds; then `as_of` lies back.
+
+    Args:
+        timeout_ms: when counting takes longer, the size is estimated.
+        with_counts: say as well what each part of the rule holds for and leaves; estimated where that takes longer.
+        quick: answer in a fraction of a second: exact where that is cheap, else an estimate.
+
+    Raises:
+        RuleError: it refers to a segment that is not there, or leads back to itself.
+    """
     query = compiler.query(rule, now)
     text = sentence.describe(rule)
-    try:
-        statement = sql(
-            "WITH found AS MATERIALIZED ({}) SELECT (SELECT count(*) FROM found),"
-            " ARRAY(SELECT id FROM found ORDER BY id LIMIT {})",
-            compiler.ids(rule, query),
-            SAMPLE,
+    key = _key(rule, query, with_counts, quick) if now is None else ""
+    counted = cache.get(key) if key else None
+    if counted is None:
+        began = time.monotonic()
+        counted = (
+            _quickly(rule, query, with_counts) if quick else _exactly(rule, query, timeout_ms, with_counts)
         )
-        [(size, sampled)] = _fetch(statement, timeout_ms)
+        took = time.monotonic() - began
+        if key and took > KEPT_FROM_S:
+            cache.set(key, counted, took * KEPT_FOR)
+    size, low, high = counted.bounds
+    return Preview(
+        size,
+        counted.estimated,
+        counted.total,
+        _people(counted.ids),
+        text,
+        counted.counts,
+        counted.funnel,
+        counted.counts_estimated,
+        low,
+        high,
+        counted.as_of,
+    )
+
+
+def _key(rule: Rule, query: Query, with_counts: bool, quick: bool) -> str:
+    """The same for the same question only: made of the SQL that it becomes, so other segments' rules are in it."""
+    found = compiler.ids(rule, query._replace(now=datetime(2000, 1, 1, tzinfo=UTC)))
+    asked = repr((found.text, found.params, [leaf.path for leaf in grammar.leaves(rule)], with_counts, quick))
+    return "segment-preview-" + hashlib.sha256(asked.encode()).hexdigest()
+
+
+def _exactly(rule: Rule, query: Query, timeout_ms: int, with_counts: bool) -> _Counted:
+    began, everybody = time.monotonic(), total()
+    statement = sql(
+        "WITH found AS MATERIALIZED ({}) SELECT (SELECT count(*) FROM found),"
+        " ARRAY(SELECT id FROM found ORDER BY id LIMIT {})",
+        compiler.ids(rule, query),
+        SAMPLE,
+    )
+    try:
+        [(size, ids)] = fetch(statement, timeout_ms)
     except TooSlow:
-        size, _estimated = _estimate(rule, query, timeout_ms)
-        return Preview(size, True, total(), [], text)
-    counts = _counts(rule, query, timeout_ms) if with_counts else {}
-    return Preview(size, False, total(), _people(sampled), text, counts)
+        return _sampled(rule, query, timeout_ms, everybody, with_counts)
+    found = _Counted(sampling.Bounds(size, size, size), False, everybody, ids, {}, (), False, query.now)
+    if not with_counts:
+        return found
+    left_ms = timeout_ms - int((time.monotonic() - began) * 1000)
+    try:
+        taken = tally.take(rule, query, max(left_ms, QUICK_MS))
+        return found if taken is None else _with_counts(found, rule, taken, 1)
+    except TooSlow:
+        return _with_sampled_counts(found, rule, query, timeout_ms)
 
 
-def total() -> int:
-    """How many profiles there are; from the planner's statistics when there are very many."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = 'crm_profile'::regclass")
-        [estimated] = cursor.fetchone()
-        if estimated > EXACT_TOTAL:
-            return estimated
-        cursor.execute("SELECT count(*) FROM crm_profile")
-        return cursor.fetchone()[0]
+def _quickly(rule: Rule, query: Query, with_counts: bool) -> _Counted:
+    """Exact where the planner thinks it cheap, else from a sample of people."""
+    everybody = total()
+    if everybody <= sampling.PEOPLE:
+        return _exactly(rule, query, PREVIEW_MS, with_counts)
+    if explained(compiler.ids(rule, query))["Total Cost"] < CHEAP:
+        try:
+            statement = sql(
+                "SELECT count(*), (array_agg(id))[:{}] FROM ({}) AS found", SAMPLE, compiler.ids(rule, query)
+            )
+            [(size, ids)] = fetch(statement, QUICK_MS)
+        except TooSlow:
+            pass
+        else:
+            bounds = sampling.Bounds(size, size, size)
+            found = _Counted(bounds, False, everybody, sorted(ids or []), {}, (), False, query.now)
+            return _with_sampled_counts(found, rule, query, QUICK_MS) if with_counts else found
+    return _sampled(rule, query, QUICK_MS, everybody, with_counts)
+
+
+def _sampled(
+    rule: Rule, query: Query, timeout_ms: int, everybody: int, with_counts: bool = False
+) -> _Counted:
+    """From a random sample of people; from fewer, or the planner's guess, when that takes too long as well."""
+    everybody = max(everybody, 1)
+    for number in (sampling.PEOPLE, sampling.PEOPLE // 10):
+        try:
+            scope = sampling.people(everybody, timeout_ms, number)
+            taken = tally.take(rule, query._replace(scope=scope), timeout_ms, SAMPLE)
+        except TooSlow:
+            continue
+        if taken is None:
+            break
+        bounds = sampling.bounds(taken.count(rule), len(scope), everybody)
+        found = _Counted(bounds, True, everybody, taken.sample(rule, SAMPLE), {}, (), True, query.now)
+        return _with_counts(found, rule, taken, everybody / max(len(scope), 1)) if with_counts else found
+    guess = min(int(explained(compiler.ids(rule, query))["Plan Rows"]), everybody)
+    return _Counted(sampling.Bounds(guess, 0, everybody), True, everybody, [], {}, (), True, query.now)
+
+
+def _with_sampled_counts(found: _Counted, rule: Rule, query: Query, timeout_ms: int) -> _Counted:
+    """Counts from a sample beside an exact size."""
+    try:
+        scope = sampling.people(found.total, timeout_ms)
+        taken = tally.take(rule, query._replace(scope=scope), timeout_ms)
+    except TooSlow:
+        return found
+    if taken is None:
+        return found
+    return _with_counts(found._replace(counts_estimated=True), rule, taken, found.total / max(len(scope), 1))
+
+
+def _with_counts(found: _Counted, rule: Rule, taken: Tally, factor: float) -> _Counted:
+    """Counts times `factor`, in accord with the size that is known."""
+    size = found.bounds.size
+    counts = {path: round(number * factor) for path, number in taken.counts(rule).items()}
+    steps = [Step(step.path, max(round(step.kept * factor), size)) for step in taken.funnel(rule)]
+    if steps:
+        steps[-1] = steps[-1]._replace(kept=size)
+    return found._replace(counts={**counts, rule.path: size}, funnel=tuple(steps))
+
+
+def explained(statement: Sql) -> dict[str, Any]:
+    """The planner's outermost node for a statement, as EXPLAIN tells it; nothing is run."""
+    return _decoded(fetch(sql("EXPLAIN (FORMAT JSON) {}", statement), PREVIEW_MS)[0][0])[0]["Plan"]
 
 
 def explain(rule: Rule, profile_id: int, now: datetime | None = None) -> Explanation:
@@ -129,7 +283,7 @@ def explain(rule: Rule, profile_id: int, now: datetime | None = None) -> Explana
     listed = Sql(
         ", ".join(column.text for column in columns), tuple(p for column in columns for p in column.params)
     )
-    rows = _fetch(sql("SELECT {} FROM crm_profile p WHERE p.id = {}", listed, profile_id), PREVIEW_MS)
+    rows = fetch(sql("SELECT {} FROM crm_profile p WHERE p.id = {}", listed, profile_id), PREVIEW_MS)
     values: tuple[Any, ...] = rows[0] if rows else (False, None) * len(leaves)
     return _explained(rule, iter(zip(values[::2], map(_decoded, values[1::2]), strict=True)))
 
@@ -147,62 +301,11 @@ def _explained(rule: Rule, answers: Iterator[tuple[bool, Any]]) -> Explanation:
     return Explanation(rule.path, sentence.heading(rule), holds, children=children)
 
 
-@contextmanager
-def limits(timeout_ms: int) -> Iterator[None]:
-    """As `statement_limits`.
-
-    Raises:
-        TooSlow: a statement was stopped.
-    """
-    try:
-        with statement_limits(timeout_ms):
-            yield
-    except OperationalError as error:
-        if isinstance(error.__cause__, QueryCanceled):
-            raise TooSlow from error
-        raise
-
-
-def _fetch(statement: Sql, timeout_ms: int) -> list[tuple]:
-    with limits(timeout_ms), connection.cursor() as cursor:
-        cursor.execute(statement.text, list(statement.params))
-        return cursor.fetchall()
-
-
 def _column(statement: Sql) -> Iterator[int]:
     with connection.cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
         for row in cursor.fetchall():
             yield row[0]
-
-
-def _estimate(rule: Rule, query: Query, timeout_ms: int) -> Size:
-    """The share of a random sample of profiles; when that takes too long as well, the planner's guess."""
-    everybody = max(total(), 1)
-    share = min(100.0, 100.0 * ESTIMATE_FROM / everybody)
-    try:
-        chosen = _fetch(sql("SELECT id FROM crm_profile TABLESAMPLE BERNOULLI ({})", share), timeout_ms)
-        scope = [row[0] for row in chosen]
-        if not scope:
-            return Size(0, True)
-        statement = sql("SELECT count(*) FROM ({}) AS found", compiler.ids(rule, query._replace(scope=scope)))
-        return Size(round(_fetch(statement, timeout_ms)[0][0] * everybody / len(scope)), True)
-    except TooSlow:
-        plan = _fetch(sql("EXPLAIN (FORMAT JSON) {}", compiler.ids(rule, query)), timeout_ms)[0][0]
-        return Size(min(int(_decoded(plan)[0]["Plan"]["Plan Rows"]), everybody), True)
-
-
-def _counts(rule: Rule, query: Query, timeout_ms: int) -> dict[str, int]:
-    """How many people each condition holds for by itself; empty when that takes too long."""
-    leaves = list(grammar.leaves(rule))
-    if not 1 < len(leaves) <= 12:
-        return {}
-    columns = [sql("SELECT count(*) FROM ({}) AS found", compiler.ids(leaf, query)) for leaf in leaves]
-    try:
-        [values] = _fetch(sql("SELECT {}", joined(", ", columns)), timeout_ms)
-    except TooSlow:
-        return {}
-    return {leaf.path: value for leaf, value in zip(leaves, values, strict=True)}
 
 
 def _people(ids: list[int]) -> list[dict[str, Any]]:
