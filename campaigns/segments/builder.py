@@ -3,14 +3,16 @@
 import copy
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import QueryDict
 
+from campaigns.segments import rows
 from campaigns.segments.conditions import kinds
-from campaigns.segments.grammar import MOST_NODES
+from campaigns.segments.grammar import DEEPEST, MOST_NODES
 from campaigns.segments.suggestions import Suggestions
 from crm.rules.errors import Problem
+from crm.rules.wrong import Wrong
 
 MODES = ("all", "any", "none", "notall")
 _ID = re.compile(r"n[0-9]{1,4}")
@@ -21,8 +23,14 @@ class Node:
 
     def __init__(self, node_id: str, kind: str, mode: str = "all", data: dict[str, Any] | None = None):
         self.id, self.kind, self.mode, self.data = node_id, kind, mode, data or {}
+        self.folded = False
         self.children: list[Node] = []
         self.problems: list[Problem] = []
+
+    @property
+    def height(self) -> int:
+        """How many levels of groups it is."""
+        return 1 + max((child.height for child in self.children), default=0) if self.kind == "group" else 0
 
     def walk(self) -> Iterator["Node"]:
         yield self
@@ -120,6 +128,7 @@ def read(post: QueryDict) -> Node:
             continue
         if kind == "group":
             node = Node(node_id, kind, mode)
+            node.folded = bool((posted.get("folded") or [""])[0])
         elif kind in kinds():
             node = Node(node_id, kind, data=kinds()[kind].read(posted))
         else:
@@ -129,74 +138,142 @@ def read(post: QueryDict) -> Node:
     return root
 
 
-def apply(root: Node, operation: str, target: str, suggest: Suggestions) -> str:
+class Outcome(NamedTuple):
+    """What an operation did: the id of the node or input that gets the focus, and of a node that is new or moved."""
+
+    focus: str
+    added: str = ""
+    moved: str = ""
+
+
+def apply(root: Node, operation: str, target: str, suggest: Suggestions) -> Outcome:
     """Change the tree as a button asks; anything unknown changes nothing.
 
     Args:
-        operation: add-<kind>, add-group, remove, duplicate, up, down, add-where, remove-where-<number>, remove-extra.
+        operation: add-<kind>, add-group, wrap, unwrap, remove, duplicate, up, down, moved (by dragging: the posted
+            inputs stand in the new order already), or for parts of an event as rows.change_parts.
         target: id of the node the button belongs to.
-
-    Returns:
-        The id of the node to move the keyboard focus to.
     """
     node = root.find(target)
     if node is None:
-        return root.id
-    parent = root.parent_of(node)
+        return Outcome(root.id)
     verb, _dash, what = operation.partition("-")
-    if verb == "add" and what == "where" and node.kind == "event":
-        node.data.setdefault("where", []).append({"property": "", "op": "", "value": None})
-    elif verb == "add" and node.kind == "group" and (what == "group" or what in kinds()):
-        new = Node(_new_id(root), what, "any", kinds()[what].blank(suggest) if what != "group" else None)
-        node.children.append(new)
-        return new.id
-    elif verb == "remove" and what == "extra":
-        for key in ("aggregate", "not_followed_by"):
-            node.data.pop(key, None)
-    elif verb == "remove" and what.startswith("where-") and what[6:].isdecimal():
-        where = node.data.get("where", [])
-        del where[int(what[6:]) : int(what[6:]) + 1]
-    elif verb == "remove" and parent:
-        place = parent.children.index(node)
+    if verb == "add" and node.kind == "group" and (what == "group" or what in kinds()):
+        return _add(root, node, what, suggest)
+    if node.kind == "event" and what:
+        name = rows.change_parts(node.data, operation, suggest)
+        return Outcome(f"{node.id}.{name}" if name else node.id)
+    parent = root.parent_of(node)
+    if parent is None:
+        return Outcome(node.id)
+    if operation in ("up", "down"):
+        return Outcome(node.id, moved=node.id if _step(root, parent, node, operation == "up") else "")
+    place = parent.children.index(node)
+    if operation == "remove":
         parent.children.remove(node)
         near = parent.children[min(place, len(parent.children) - 1)] if parent.children else parent
-        return near.id
-    elif verb == "duplicate" and parent:
+        return Outcome(near.id)
+    if operation == "duplicate":
         twin = copy.deepcopy(node)
         for item in twin.walk():
             item.id = _new_id(root, twin)
-        parent.children.insert(parent.children.index(node) + 1, twin)
-        return twin.id
-    elif verb in ("up", "down") and parent:
-        place = parent.children.index(node)
-        other = place + (-1 if verb == "up" else 1)
-        if 0 <= other < len(parent.children):
-            parent.children[place], parent.children[other] = parent.children[other], parent.children[place]
-    return node.id
+        parent.children.insert(place + 1, twin)
+        return Outcome(twin.id, moved=twin.id)
+    if operation == "wrap" and _fits(root, parent, node, deeper=1):
+        group = Node(_new_id(root), "group", "any")
+        group.children = [node]
+        parent.children[place] = group
+        return Outcome(group.id)
+    if operation == "unwrap" and _dissolves(node, parent):
+        parent.children[place : place + 1] = node.children
+        return Outcome(node.children[0].id if node.children else parent.id)
+    return Outcome(node.id, moved=node.id if operation == "moved" else "")
+
+
+def _add(root: Node, group: Node, kind: str, suggest: Suggestions) -> Outcome:
+    new = Node(_new_id(root), kind, "any", kinds()[kind].blank(suggest) if kind != "group" else None)
+    if kind == "group" and not _fits(root, group, new):
+        return Outcome(group.id)
+    group.children.append(new)
+    group.folded = False
+    return Outcome(new.id, added=new.id)
+
+
+def _step(root: Node, parent: Node, node: Node, up: bool) -> bool:
+    """Move a node one place in reading order: past a condition, into a group beside it, or out of its own."""
+    place = parent.children.index(node)
+    other = place - 1 if up else place + 1
+    if 0 <= other < len(parent.children):
+        beside = parent.children[other]
+        parent.children.remove(node)
+        if beside.kind == "group" and not beside.folded and _fits(root, beside, node):
+            beside.children.insert(len(beside.children) if up else 0, node)
+        else:
+            parent.children.insert(other, node)
+        return True
+    above = root.parent_of(parent)
+    if above is None:
+        return False
+    parent.children.remove(node)
+    above.children.insert(above.children.index(parent) + (0 if up else 1), node)
+    return True
+
+
+def _fits(root: Node, group: Node, node: Node, deeper: int = 0) -> bool:
+    """Whether a node may stand in a group, under `deeper` new ones, without nesting too deep."""
+    depth, at = 1, group
+    while (above := root.parent_of(at)) is not None:
+        depth, at = depth + 1, above
+    return depth + deeper + node.height <= DEEPEST
+
+
+def _dissolves(group: Node, parent: Node) -> bool:
+    """Whether a group can go and leave its conditions behind without a change of meaning."""
+    same = {"all": "all", "any": "any", "none": "any", "notall": "all"}[parent.mode]
+    return group.kind == "group" and (
+        group.mode == same or (len(group.children) == 1 and group.mode in ("all", "any"))
+    )
 
 
 def _new_id(*roots: Node) -> str:
     return f"n{max(int(node.id[1:]) for root in roots for node in root.walk()) + 1}"
 
 
-def shown(root: Node, suggest: Suggestions, counts: dict[str, int] | None = None) -> dict[str, Any]:
+def place_of(root: Node, node_id: str) -> tuple[int, int, int]:
+    """(number, of how many, level) of a node among its neighbours, for who can't see it move."""
+    node = root.find(node_id)
+    parent = root.parent_of(node) if node else None
+    if node is None or parent is None:
+        return 1, 1, 1
+    level, at = 1, parent
+    while (above := root.parent_of(at)) is not None:
+        level, at = level + 1, above
+    return parent.children.index(node) + 1, len(parent.children), level
+
+
+def shown(root: Node, suggest: Suggestions) -> dict[str, Any]:
     """The tree as the templates show it: nested dicts, with what each row needs."""
 
-    def view(node: Node, depth: int, place: int, siblings: int) -> dict[str, Any]:
+    def view(node: Node, depth: int, place: int, parent: Node | None) -> dict[str, Any]:
+        last = parent is None or place == len(parent.children) - 1
         found: dict[str, Any] = {
             "id": node.id,
             "kind": node.kind,
             "depth": depth,
-            "first": place == 0,
-            "last": place == siblings - 1,
+            "up": parent is not None and (place > 0 or depth > 2),
+            "down": parent is not None and (not last or depth > 2),
+            "wraps": parent is not None and depth - 1 + 1 + node.height <= DEEPEST,
             "number": place + 1,
-            "problems": node.problems,
+            "wrong": Wrong(node.problems),
         }
         if node.kind == "group":
-            children = node.children
             found |= {
                 "mode": node.mode,
-                "children": [view(child, depth + 1, at, len(children)) for at, child in enumerate(children)],
+                "folded": node.folded and not any(item.problems for item in node.walk()),
+                "size": sum(item.kind != "group" for item in node.walk()),
+                "dissolves": parent is not None and _dissolves(node, parent),
+                "deepest": depth >= DEEPEST,
+                "children": [view(child, depth + 1, at, node) for at, child in enumerate(node.children)],
             }
         else:
             kind = kinds()[node.kind]
@@ -204,4 +281,4 @@ def shown(root: Node, suggest: Suggestions, counts: dict[str, int] | None = None
             found["row"] = kind.row(node.data, suggest)
         return found
 
-    return view(root, 1, 0, 1)
+    return view(root, 1, 0, None)

@@ -9,10 +9,12 @@ from django.utils.translation import gettext as _
 from campaigns.models import Flow, Segment
 from campaigns.segments import computed, fields
 from crm import masking
-from crm.models import Profile
+from crm.models import Place, Profile, Topic
 from crm.rules import seen, words
+from delivery import channels
 from delivery.models import Message
 
+PLACES = 500  # offered
 PROFILES = 2_000  # how many of the newest profiles are looked at
 LISTED = ("city", "lifecycle_stage", "timezone", "country", "language")
 
@@ -80,6 +82,21 @@ class Suggestions:
 
     def flows(self) -> list[tuple[str, str]]:
         return list(Flow.objects.values_list("slug", "name"))
+
+    def lists(self) -> list[tuple[str, str]]:
+        return list(Segment.objects.filter(kind=Segment.Kind.LIST).values_list("slug", "name"))
+
+    def channels(self) -> list[tuple[str, str]]:
+        return [(kind, str(channel.label)) for kind, channel in channels.everything().items()]
+
+    def topics(self) -> list[tuple[str, str]]:
+        return list(Topic.objects.values_list("slug", "name"))
+
+    def places(self) -> list[tuple[str, str, float, float]]:
+        """(short name, name, latitude, longitude) of the places that are in use."""
+        return list(
+            Place.objects.filter(active=True).values_list("slug", "name", "latitude", "longitude")[:PLACES]
+        )
 
     @cached_property
     def _computed(self) -> dict[str, computed.ComputedField]:

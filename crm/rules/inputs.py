@@ -5,8 +5,10 @@ then says what is wrong.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from django.utils.translation import gettext_lazy
@@ -23,11 +25,17 @@ OFFERED = {
     "choice": ("eq", "ne", "in", "not_in", *EXISTENCE),
     "number": ("eq", "ne", "gt", "gte", "lt", "lte", "between", *EXISTENCE),
     "boolean": ("eq", "ne", *EXISTENCE),
-    "date": ("before", "after", "between", "within_last", "within_next", "anniversary_within", *EXISTENCE),
-    "datetime": ("within_last", "within_next", "before", "after", "anniversary_within", *EXISTENCE),
+    "date": (
+        *("before", "after", "between", "eq", "ne", "within_last", "within_next", "anniversary_within"),
+        *EXISTENCE,
+    ),
+    "datetime": (
+        *("within_last", "within_next", "before", "after", "between", "anniversary_within"),
+        *EXISTENCE,
+    ),
 }
-# In JSON a day is a text: `between` would compare it as text.
-OFFERED_JSON_DATE = tuple(op for op in OFFERED["date"] if op != "between")
+# In JSON a day is a text: these would compare it as text.
+OFFERED_JSON_DATE = tuple(op for op in OFFERED["date"] if op not in ("between", "eq", "ne"))
 JSON_TYPES = {
     "text": gettext_lazy("text"),
     "number": gettext_lazy("number"),
@@ -119,6 +127,7 @@ def comparison(
     offered = OFFERED_JSON_DATE if is_json and kind == "date" else OFFERED[kind]
     op = data.get("op") or offered[0]
     ops = [(name, words.OPERATORS[name]) for name in offered]
+    options = [(text, label) for item, label in options if scalar(text := _entered(item), kind) is not None]
     if op not in offered and op in words.OPERATORS:
         ops.append((op, words.OPERATORS[op]))
     shown: dict[str, Any] = {
@@ -129,31 +138,37 @@ def comparison(
         "options": options,
         "units": list(words.UNITS.items()),
         "unit": "days",
-        "widget": _widget(op, kind, options),
-        "input": {"number": "number", "date": "date"}.get(kind, "text"),
+        "widget": _widget(op, kind),
+        "input": "number" if kind == "number" else "text",
     }
     if op in SPANS:
         span = value if isinstance(value, dict) else {"days": value} if isinstance(value, int) else {}
         shown["unit"] = next(iter(span), "days")
-        shown["value"] = span.get(shown["unit"], "")
+        shown["value"] = _entered(span.get(shown["unit"]))
         if kind == "date" or op == "anniversary_within":
             shown["units"] = [("days", words.UNITS["days"])]
     elif op == "between":
         low, high = value if isinstance(value, list) and len(value) == 2 else ("", "")
-        shown |= {"low": low, "high": high}
+        shown |= {"low": _entered(low), "high": _entered(high)}
     elif op in ("in", "not_in"):
         listed = value if isinstance(value, list) else [] if value is None else [value]
-        shown |= {"values": listed, "value": ", ".join(str(_entered(item)) for item in listed)}
-        shown["choices"] = [*options, *((item, str(item)) for item in listed if item not in dict(options))]
-        shown["chosen"] = [name for item, name in shown["choices"] if item in listed]
+        names = {
+            **dict(options),
+            **{text: text for item in listed if (text := _entered(item)) not in dict(options)},
+        }
+        checked = {_entered(item) for item in listed}
+        shown["choices"] = [(text, label, text in checked) for text, label in names.items()]
+        shown["closed"] = kind in ("choice", "boolean")  # nothing but what is offered makes sense
     else:
         shown["value"] = _entered(value[0] if isinstance(value, list) and value else value)
-    if shown["input"] == "date" and isinstance(shown.get("value"), str) and shown["value"]:
-        shown["input"] = "date" if re.fullmatch(DAY_PATTERN, shown["value"]) else "text"
+    if kind in ("date", "datetime"):
+        texts = [shown[name] for name in ("value", "low", "high") if shown.get(name)]
+        days = all(re.fullmatch(DAY_PATTERN, text) for text in texts)
+        shown["input"] = "date" if days else "text"  # a moment, or a mistake, needs an input that can hold it
     if op not in EXISTENCE and not _fits(shown, value):
         shown |= {"widget": "raw", "raw": json.dumps(value, ensure_ascii=False)}
-    if shown["widget"] == "choice" and shown.get("value") and shown["value"] not in dict(options):
-        shown["options"] = [(shown["value"], shown["value"]), *options]
+    if shown["widget"] == "choice" and (text := shown.get("value")) and text not in dict(options):
+        shown["options"] = [(text, text), *options]
     return shown
 
 
@@ -161,14 +176,13 @@ def _fits(shown: dict[str, Any], value: Any) -> bool:
     """Whether the inputs can hold the value, so that it comes back as it was."""
 
     def same(item: Any) -> bool:
-        back = scalar(str(_entered(item)), shown["type"])
+        back = scalar(_entered(item), shown["type"])
         return back == item and isinstance(back, bool) == isinstance(item, bool)
 
     if value is None or shown["op"] in SPANS:
         return True
     if isinstance(value, list):
-        apart = shown["widget"] == "many" or not any("," in str(item) for item in value)
-        return apart and all(same(item) for item in value)
+        return all(same(item) for item in value)
     return same(value)
 
 
@@ -180,7 +194,7 @@ def decoded(text: str) -> Any:
         return None
 
 
-def _widget(op: str, kind: str, options: list) -> str:
+def _widget(op: str, kind: str) -> str:
     if op in EXISTENCE:
         return "none"
     if op in SPANS:
@@ -188,14 +202,17 @@ def _widget(op: str, kind: str, options: list) -> str:
     if op == "between":
         return "pair"
     if op in ("in", "not_in"):
-        return "many" if options and kind in ("choice", "text") else "text"
+        return "many"
     return {"boolean": "boolean", "choice": "choice"}.get(kind, "input")
 
 
-def _entered(value: Any) -> Any:
+def _entered(value: Any) -> str:
+    """A value as the inputs take it, in every language; empty when they can't."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None or isinstance(value, dict) else value
+    if isinstance(value, float) and math.isfinite(value):
+        return format(Decimal(repr(value)), "f")  # never with an exponent
+    return "" if value is None or isinstance(value, dict | list) else str(value)
 
 
 def named(posted: Posted, name: str) -> str:

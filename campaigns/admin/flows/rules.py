@@ -48,9 +48,8 @@ class RuleEditor:
 
     def apply(self, operation: str, target: str) -> str:
         """Change the tree as a button of the page asks; the id on the page that gets the focus."""
-        return self._outside(
-            builder.apply(self.root, operation, _inside(target, self.number) or "", Suggestions())
-        )
+        outcome = builder.apply(self.root, operation, _inside(target, self.number) or "", Suggestions())
+        return self._outside(outcome.focus)
 
     def rule(self) -> dict[str, Any]:
         """The rule as JSON, finished or not."""
@@ -77,8 +76,9 @@ class RuleEditor:
 
         return rename(builder.shown(self.root, Suggestions()))
 
-    def _outside(self, node_id: str) -> str:
-        return f"n{self.number * SPAN + int(node_id[1:])}"
+    def _outside(self, name: str) -> str:
+        node_id, dot, rest = name.partition(".")
+        return f"n{self.number * SPAN + int(node_id[1:])}{dot}{rest}"
 
 
 def number_of(target: str) -> int | None:

@@ -126,7 +126,7 @@ class Near(Condition):
 
     @classmethod
     def row(cls, data, suggest):
-        return rows.near(data)
+        return rows.near(data, suggest)
 
 
 def _degrees(column: Sql) -> Sql:
