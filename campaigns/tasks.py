@@ -5,8 +5,8 @@ import time
 from celery import shared_task
 
 from campaigns.flows import engine, triggers
-from campaigns.segments import refresh
-from crm import log
+from campaigns.segments import exporting, list_work, lists, refresh
+from crm import log, wake
 
 BUDGET_SECONDS = 20.0
 PATIENCE_SECONDS = 1.0
@@ -32,3 +32,25 @@ def run_engine() -> None:
 def refresh_segments() -> None:
     """Bring the memberships of all segments up to date."""
     refresh.refresh_all()
+
+
+@shared_task
+def fill_lists() -> None:
+    """Fill lists for some seconds; others get their turn before it goes on."""
+    if list_work.work():
+        wake.on_commit(list_work.TASK, list_work.QUEUE)
+
+
+@shared_task
+def export_members() -> None:
+    """Write files of members for some seconds; others get their turn before it goes on."""
+    if exporting.work():
+        wake.on_commit(exporting.TASK, exporting.QUEUE)
+
+
+@shared_task
+def forget_list_files() -> None:
+    """Throw away files of members whose time is over and rows of lists that were not taken; count lists."""
+    lists.recount()
+    exporting.forget()
+    list_work.forget()

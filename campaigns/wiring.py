@@ -173,6 +173,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     from campaigns.flows import exits
     from campaigns.flows.engine import Run
     from campaigns.models import SegmentMembership
+    from campaigns.segments import exporting
 
     now = timezone.now()
     with connection.cursor() as cursor:
@@ -203,6 +204,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
             [profile_ids],
         )
     SegmentMembership.objects.filter(profile_id__in=profile_ids).delete()
+    exporting.forget_people(profile_ids)  # behind the memberships, whose locks an export's piece holds
     exits.record(
         [
             Run(

@@ -41,6 +41,8 @@ NUDGE_SANDBOX_URL = env.str("NUDGE_SANDBOX_URL", f"http://127.0.0.1:{PORT + 1}")
 if NUDGE_DEMO:
     # The demo's make-believe subscribers have their push service in the sandbox.
     NUDGE_PUSH_HOSTS = [*NUDGE_PUSH_HOSTS, urlsplit(NUDGE_SANDBOX_URL).netloc]
+# Files with the members of segments are kept for so long after they were written.
+NUDGE_EXPORT_HOURS = env.int("NUDGE_EXPORT_HOURS", 72)
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 
@@ -150,6 +152,9 @@ NUDGE_SWEEPS = {
     "crm.tasks.tell_of_products": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.follow_places": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.forget_interest": {"schedule": schedule(86400), "queue": "ingest"},
+    "campaigns.tasks.fill_lists": {"schedule": schedule(15), "queue": "ingest"},
+    "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "ingest"},
+    "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(60), "queue": "segments"},
 }
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
-from campaigns.models import Segment
+from campaigns.models import Segment, SegmentMembership
 from campaigns.segments import editing, memberships
 from campaigns.segments.memberships import CHUNK, Changed
 from crm import merging, pg
@@ -84,19 +84,13 @@ def add(segment: Segment, profile_ids: Iterable[int], now: datetime | None = Non
         NotAList: the segment has a rule.
     """
     moment = _moment(segment, now)
-    return _in_chunks(
-        profile_ids,
-        lambda ids: memberships.change(segment, present(ids), [], moment, CAUSE),
-    )
+    return _in_chunks(profile_ids, lambda ids: _put_on(segment, ids, moment))
 
 
 def remove(segment: Segment, profile_ids: Iterable[int], now: datetime | None = None) -> Changed:
     """Take people off a list; as `add`."""
     moment = _moment(segment, now)
-    return _in_chunks(
-        profile_ids,
-        lambda ids: memberships.change(segment, [], current(ids), moment, CAUSE),
-    )
+    return _in_chunks(profile_ids, lambda ids: _take_off(segment, ids, moment))
 
 
 def replace(segment: Segment, profile_ids: Iterable[int], now: datetime | None = None) -> Changed:
@@ -125,6 +119,19 @@ def others(segment: Segment, keeping: Iterable[int]) -> array:
         if place == len(kept) or kept[place] != member:
             rest.append(member)
     return rest
+
+
+def recount() -> None:
+    """Set the sizes of lists right: merging and erasing people change them without telling."""
+    for pk in Segment.objects.filter(kind=Segment.Kind.LIST).values_list("pk", flat=True):
+        with transaction.atomic():
+            held = Segment.objects.select_for_update().filter(pk=pk).first()
+            if held is None:
+                continue
+            # Who changes the members waits for this row with what they add to its size.
+            size = SegmentMembership.objects.filter(segment=held).count()
+            if size != held.size:
+                Segment.objects.filter(pk=pk).update(size=size)
 
 
 def members(segment: Segment) -> Iterator[int]:
@@ -177,11 +184,21 @@ def _moment(segment: Segment, now: datetime | None) -> datetime:
     return (now or timezone.now()).astimezone(UTC)
 
 
+@pg.atomically
+def _put_on(segment: Segment, profile_ids: Sequence[int], now: datetime) -> Changed:
+    return memberships.change(segment, present(profile_ids), [], now, CAUSE)
+
+
+@pg.atomically
+def _take_off(segment: Segment, profile_ids: Sequence[int], now: datetime) -> Changed:
+    return memberships.change(segment, [], current(profile_ids), now, CAUSE)
+
+
 def _in_chunks(profile_ids: Iterable[int], change: Callable[[list[int]], Changed]) -> Changed:
     entered = left = 0
     rest = iter(profile_ids)
     while piece := sorted(set(islice(rest, CHUNK))):
-        done = pg.retried(lambda ids=piece: change(ids))  # type: ignore[misc]
+        done = change(piece)
         entered, left = entered + done.entered, left + done.left
     return Changed(entered, left)
 
