@@ -3,6 +3,7 @@
 One reader, one cursor: what it writes and where it stands move in one transaction, so each event counts once.
 """
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -96,14 +97,17 @@ def _credit(events: Collection[Key]) -> None:
             """
             WITH credit AS (
                 SELECT DISTINCT ON (e.id) e.id AS event_id, e.profile_id, e.name, e.occurred_at,
-                    d.id AS delivery_id, d.slug,
+                    d.id AS delivery_id, d.sent,
                     CASE WHEN jsonb_typeof(d.amount) = 'number' AND abs((d.amount)::numeric) < 1e13
                         THEN (d.amount)::numeric END AS value,
                     left(coalesce(e.properties ->> 'currency', ''), 3) AS currency
                 FROM unnest(%s::uuid[], %s::timestamptz[]) AS k(id, occurred_at)
                 JOIN crm_event e ON e.id = k.id AND e.occurred_at = k.occurred_at
                 CROSS JOIN LATERAL (
-                    SELECT d.id, m.slug, e.properties #> string_to_array(m.goal_value_property, '.') AS amount
+                    SELECT d.id, jsonb_build_object('message', m.slug, 'delivery', d.id, 'channel', d.channel,
+                            'variant', d.variant, 'origin', jsonb_build_object(
+                                'type', d.origin_type, 'id', d.origin_id, 'step', d.origin_step)) AS sent,
+                        e.properties #> string_to_array(m.goal_value_property, '.') AS amount
                     FROM delivery_delivery d
                     JOIN delivery_message m ON m.id = d.message_id AND m.goal_event = e.name
                     JOIN analytics_engagement g ON g.delivery_id = d.id
@@ -120,7 +124,7 @@ def _credit(events: Collection[Key]) -> None:
                     WHERE c.delivery_id <> excluded.delivery_id AND c.occurred_at = excluded.occurred_at
                 RETURNING c.event_id
             )
-            SELECT event_id, profile_id, name, occurred_at, slug, delivery_id, value, currency
+            SELECT event_id, profile_id, name, occurred_at, sent, value, currency
             FROM credit JOIN kept USING (event_id)
             """,
             [[key[0] for key in keys], [key[1] for key in keys]],
@@ -134,14 +138,13 @@ def _credit(events: Collection[Key]) -> None:
                 "message_converted",
                 occurred_at,
                 {
-                    "message": slug,
-                    "delivery": delivery_id,
+                    **json.loads(sent),
                     "goal": name,
                     "value": None if value is None else float(value),
                     "currency": currency,
                 },
                 "nudge",
             )
-            for event_id, profile_id, name, occurred_at, slug, delivery_id, value, currency in credited
+            for event_id, profile_id, name, occurred_at, sent, value, currency in credited
         ]
     )

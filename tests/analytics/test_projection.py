@@ -128,6 +128,9 @@ class TestAttribution:
         assert event.properties == {
             "message": "welcome",
             "delivery": last.pk,
+            "channel": last.channel,
+            "variant": last.variant,
+            "origin": {"type": last.origin_type, "id": last.origin_id, "step": last.origin_step},
             "goal": "purchase",
             "value": 59.9,
             "currency": "EUR",

@@ -12,6 +12,7 @@ from campaigns.segments.conditions.base import Condition, Needs, Part, Query
 from campaigns.segments.windows import Within
 from crm.rules import operators
 from crm.rules.sql import Sql, joined, sql
+from delivery.models import Delivery
 
 # What somebody did -> the events that tell so.
 EVENTS = {
@@ -73,9 +74,18 @@ class Message(Condition):
         checks = [sql("e.name = ANY({}::text[])", EVENTS[config.did])]
         checks += [
             sql("e.properties ->> {}::text = {}", name, getattr(config, name))
-            for name in ("message", "flow", "channel")
+            for name in ("message", "channel")
             if getattr(config, name) is not None
         ]
+        if config.flow is not None:
+            checks.append(
+                sql(
+                    "e.properties #>> '{{origin,type}}' = {} AND e.properties #> '{{origin,id}}'"
+                    " = (SELECT to_jsonb(f.id) FROM campaigns_flow f WHERE f.slug = {})",
+                    Delivery.Origin.FLOW.value,
+                    config.flow,
+                )
+            )
         if config.topic is not None:
             slugs = sql("SELECT slug FROM delivery_message WHERE topic = {}", config.topic)
             checks.append(sql("e.properties ->> 'message' IN ({})", slugs))
