@@ -57,7 +57,8 @@ def ids(rule: Rule, query: Query) -> Sql:
     """The SELECT of the ids, as a piece of SQL."""
     found = part(rule, query)
     if found.complement:
-        return sql("({}) EXCEPT ({})", query.everybody(), found.ids)
+        # Unlike EXCEPT, PostgreSQL does this with several processes at once.
+        return query.everybody(sql("NOT EXISTS (SELECT FROM ({}) AS found WHERE found.id = p.id)", found.ids))
     return found.ids if found.distinct else sql("SELECT DISTINCT id FROM ({}) AS found", found.ids)
 
 
