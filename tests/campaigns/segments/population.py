@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crm import log
 from crm.models import ComputedAttribute, ComputedValue, Profile
+from tests.campaigns.segments import reference, surroundings
 from tests.campaigns.segments.reference import Happening, Person
 
 NOW = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)  # the day after a 29 February
@@ -87,22 +88,43 @@ COMPUTED = {
     "quiet": ({"kind": "days_since", "event": "visit"}, "at", moments),
 }
 
+# `origin` is the slug of a flow here; `store` puts in what messages say.
+told = st.fixed_dictionaries(
+    {"message": st.sampled_from(["a", "b"])},
+    optional={
+        "channel": st.sampled_from(["webpush", "inapp"]),
+        "origin": st.sampled_from(surroundings.FLOWS),
+    },
+)
 people = st.builds(
     Person,
-    columns=st.fixed_dictionaries(
-        {
-            "country": optional(st.sampled_from(["PL", "SA", ""])),
-            "city": optional(st.sampled_from(["Łódź", "Lodz", "Riyadh"])),
-            "latitude": optional(st.sampled_from([0.1, 51.75, -3.0])),
-            "birthday": optional(days),
-            "last_seen": optional(moments),
-        }
+    columns=st.builds(
+        lambda columns, place: columns | {"latitude": place[0], "longitude": place[1]},
+        st.fixed_dictionaries(
+            {
+                "country": optional(st.sampled_from(["PL", "SA", ""])),
+                "city": optional(st.sampled_from(["Łódź", "Lodz", "Riyadh"])),
+                "email": optional(st.sampled_from(["a@example.com", "b@example.com", ""])),
+                "birthday": optional(days),
+                "last_seen": optional(moments),
+            }
+        ),
+        st.sampled_from(surroundings.PLACES),
     ),
     attributes=bags,
     events=st.lists(
-        st.builds(Happening, st.sampled_from([*NAMES, "message_opened", "message_sent"]), moments, bags),
+        st.one_of(
+            st.builds(Happening, st.sampled_from(NAMES), moments, bags),
+            st.builds(Happening, st.sampled_from(["message_opened", "message_sent"]), moments, told),
+        ),
         max_size=4,
     ),
+    consents=surroundings.consents,
+    devices=surroundings.browsers,
+    suppressed=surroundings.suppressed,
+    visited=st.booleans(),
+    runs=surroundings.runs,
+    lists=surroundings.lists,
     computed=st.fixed_dictionaries(
         {}, optional={slug: values for slug, (_config, _column, values) in COMPUTED.items()}
     ),
@@ -136,8 +158,10 @@ def operation(scalar, time_text, span, words=True, order=True):
             choices.append(
                 st.fixed_dictionaries({"op": st.sampled_from(["gt", "gte", "lt", "lte"]), "value": kind})
             )
-        if order != "time":
-            choices.append(st.fixed_dictionaries({"op": st.just("between"), "value": pair(kind)}))
+            if order != "time":
+                choices.append(st.fixed_dictionaries({"op": st.just("between"), "value": pair(kind)}))
+        if order == "time":
+            choices.append(st.fixed_dictionaries({"op": st.just("between"), "value": pair(days.map(str))}))
     if words:
         choices.append(
             st.fixed_dictionaries(
@@ -230,9 +254,18 @@ event_rules = st.fixed_dictionaries(
 )
 message_rules = st.fixed_dictionaries(
     {"kind": st.just("message"), "did": st.sampled_from(["received", "opened"])},
-    optional={"message": st.sampled_from(["a", "b"]), "within": withins},
+    optional={
+        "message": st.sampled_from(["a", "b"]),
+        "channel": st.sampled_from(["webpush", "inapp"]),
+        "topic": st.sampled_from(["news", "sport"]),
+        "flow": st.sampled_from([*surroundings.FLOWS, "gone"]),
+        "within": withins,
+    },
 )
-conditions = st.one_of(attribute_rules, attribute_rules, event_rules, event_rules, message_rules)
+conditions = st.one_of(
+    *(attribute_rules, attribute_rules, event_rules, event_rules),
+    *(message_rules, surroundings.rules, surroundings.rules),
+)
 
 
 def groups(inner):
@@ -247,10 +280,17 @@ rules = st.one_of(conditions, groups(conditions), groups(st.one_of(conditions, g
 
 
 def store(population: list[Person]) -> list[int]:
-    """Save people and their events; returns the ids in the same order."""
+    """Save people and all about them; returns the ids in the same order."""
+    surroundings.make()
     saved = Profile.objects.bulk_create(
         [Profile(**person.columns, attributes=person.attributes) for person in population]
     )
+    for profile, person in zip(saved, population, strict=True):
+        person.pk = profile.pk
+        for item in person.events:
+            if isinstance(slug := item.properties.get("origin"), str):
+                item.properties["origin"] = {"type": "flow", "id": reference.FLOWS[slug]}
+    surroundings.connect(population)
     log.append(
         [
             log.NewEvent(uuid.uuid4(), profile.pk, item.name, item.at, item.properties, "test")
@@ -275,9 +315,8 @@ def store(population: list[Person]) -> list[int]:
 def forget() -> None:
     """Remove everybody; for examples that share one transaction."""
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM crm_event")
-        cursor.execute("DELETE FROM crm_computedvalue")
-        cursor.execute("DELETE FROM crm_profile")
+        for table in (*surroundings.TABLES, "crm_event", "crm_computedvalue", "crm_profile"):
+            cursor.execute(f"DELETE FROM {table}")
 
 
 def shown(rule) -> str:

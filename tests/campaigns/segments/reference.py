@@ -11,7 +11,14 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from tests.campaigns.segments import reference_kinds as kinds
+
 MISSING = object()
+
+# What else there is: rules of segments by slug, topics of messages by slug, numbers of flows by slug.
+SEGMENTS: dict[str, dict] = {}
+TOPICS: dict[str, str] = {}
+FLOWS: dict[str, int] = {}
 
 
 @dataclass
@@ -22,11 +29,25 @@ class Happening:
 
 
 @dataclass
+class Browser:
+    endpoint: str
+    active: bool = True
+    our_key: bool = True
+
+
+@dataclass
 class Person:
     columns: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     events: list[Happening] = field(default_factory=list)
     computed: dict[str, Any] = field(default_factory=dict)
+    consents: dict[tuple[str, str], str] = field(default_factory=dict)
+    devices: list[Browser] = field(default_factory=list)
+    suppressed: set[tuple[str, str]] = field(default_factory=set)
+    visited: bool = False
+    runs: dict[str, list[str]] = field(default_factory=dict)
+    lists: set[str] = field(default_factory=set)
+    pk: int = 0
 
 
 def holds(rule: dict, person: Person, now: datetime) -> bool:
@@ -36,7 +57,19 @@ def holds(rule: dict, person: Person, now: datetime) -> bool:
         return any(holds(item, person, now) for item in rule["any"])
     if "not" in rule:
         return not holds(rule["not"], person, now)
-    return {"attribute": attribute, "event": event, "message": message}[rule["kind"]](rule, person, now)
+    if rule["kind"] in ("attribute", "event", "message"):
+        return {"attribute": attribute, "event": event, "message": message}[rule["kind"]](rule, person, now)
+    if rule["kind"] == "segment" and rule["slug"] in SEGMENTS:
+        return holds(SEGMENTS[rule["slug"]], person, now)
+    return {
+        "consent": kinds.consent,
+        "reachable": kinds.reachable,
+        "near": kinds.near,
+        "flow": kinds.flow,
+        "random": kinds.random,
+        "list": kinds.listed,
+        "segment": kinds.listed,
+    }[rule["kind"]](rule, person)
 
 
 def attribute(rule: dict, person: Person, now: datetime) -> bool:
@@ -295,8 +328,12 @@ def message(rule: dict, person: Person, now: datetime) -> bool:
     for item in person.events:
         if item.name not in DID[rule["did"]] or not inside(item.at, rule.get("within"), now):
             continue
-        if all(
-            item.properties.get(name) == rule[name] for name in ("message", "flow", "channel") if name in rule
-        ):
-            return True
+        told = item.properties
+        if any(told.get(name) != rule[name] for name in ("message", "channel") if name in rule):
+            continue
+        if "topic" in rule and TOPICS.get(told.get("message")) != rule["topic"]:
+            continue
+        if "flow" in rule and told.get("origin") != {"type": "flow", "id": FLOWS.get(rule["flow"])}:
+            continue
+        return True
     return False
