@@ -1,5 +1,7 @@
 """Changing segments: every rule is checked, kept as a version and counted anew."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +15,8 @@ from campaigns.segments import compiler, grammar, usage
 from crm import wake
 from crm.computed.usage import Use
 from crm.rules.errors import RuleError
+
+RESERVED = frozenset({"preview", "overlap", "exports"})
 
 
 class InUse(Exception):
@@ -50,7 +54,7 @@ def save(
         else:
             stored = Segment.objects.select_for_update().get(pk=segment.pk)
             segment.rule, segment.version = stored.rule, stored.version
-            if rule != stored.rule:
+            if fingerprint(rule) != fingerprint(stored.rule):
                 segment.rule, segment.rule_changed_at = rule, moment
                 segment.version = stored.version + 1
     # Never what counting writes: it may have written since the segment was read.
@@ -73,8 +77,13 @@ def save(
     return segment
 
 
+def fingerprint(rule: Any) -> str:
+    """The same text for the same rule; unlike Python it tells 1 from true."""
+    return hashlib.sha256(json.dumps(rule, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def check_slug(segment: Segment) -> None:
-    """Hold on to a short name by which something knows the segment.
+    """Hold on to a short name by which something knows the segment, and to those that are addresses of the API.
 
     Renaming could not follow: what a flow has published never changes, and neither do rules kept outside of here.
 
@@ -82,6 +91,8 @@ def check_slug(segment: Segment) -> None:
         RuleError: at `slug`.
     """
     if segment.pk is None:
+        if segment.slug in RESERVED:
+            raise RuleError(_("“%s” is taken by the API. Choose another short name.") % segment.slug, "slug")
         return
     before = Segment.objects.filter(pk=segment.pk).values_list("slug", flat=True).first()
     if before is None or before == segment.slug:

@@ -15,17 +15,20 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from campaigns.admin.segments import confirming, panel
 from campaigns.models import Segment
-from campaigns.segments import builder, compiler, editing, evaluate, grammar, usage
+from campaigns.segments import builder, compiler, editing, evaluate, grammar, starting, usage, versions
 from campaigns.segments.conditions import kinds
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
 from crm import masking
 from crm.admin.base import part_of_form
+from crm.admin.profiles import MIN_SEARCH
 from crm.models import Identifier, Profile
 from crm.rules.errors import RuleError
 
 TEMPLATES = "admin/campaigns/segment"
+OFFERED_PEOPLE = 8
 
 
 class SegmentForm(forms.ModelForm):
@@ -41,6 +44,14 @@ class SegmentForm(forms.ModelForm):
         }
         help_texts = {"slug": gettext_lazy("Rules and the API know the segment by this name.")}
 
+    def clean_slug(self):
+        slug = self.cleaned_data["slug"]
+        try:
+            editing.check_slug(Segment(pk=self.instance.pk, slug=slug))
+        except RuleError as error:
+            raise forms.ValidationError(error.message) from error
+        return slug
+
 
 class BuildingMixin:
     """The builder's views, for SegmentAdmin. Who may only look sees it without its buttons."""
@@ -50,6 +61,7 @@ class BuildingMixin:
             path("builder/edit/", part_of_form(self, self.edit_view), name="campaigns_segment_edit"),
             path("builder/preview/", part_of_form(self, self.preview_view), name="campaigns_segment_preview"),
             path("builder/explain/", part_of_form(self, self.explain_view), name="campaigns_segment_explain"),
+            path("builder/people/", part_of_form(self, self.people_view), name="campaigns_segment_people"),
         ]
         return pages + super().get_urls()
 
@@ -68,60 +80,99 @@ class BuildingMixin:
         may_change = self.has_change_permission(request, segment) if segment else may_see
         if not may_see or (request.method == "POST" and not may_change):
             raise PermissionDenied
-        form = SegmentForm(request.POST if request.method == "POST" else None, instance=segment)
+        start = starting.point(request.GET) if segment is None else starting.Start(rule=segment.rule)
+        initial = None if segment else {name: getattr(start, name) for name in SegmentForm.Meta.fields}
+        form = SegmentForm(
+            request.POST if request.method == "POST" else None, instance=segment, initial=initial
+        )
+        question = None
         if request.method == "POST":
             tree = builder.read(request.POST)
             rule = self._checked(tree, segment.slug if segment else None)
             if form.is_valid() and rule is not None:
-                return self._save(request, form, tree, new=segment is None)
+                confirmed = request.POST.get("confirmed", "")
+                question = confirming.question(segment, builder.to_rule(tree)[0], confirmed)
+                if question is None:
+                    return self._save(request, form, tree, new=segment is None)
         else:
-            tree = builder.from_rule(segment.rule if segment else {"all": []})
+            tree = builder.from_rule(start.rule)
         context = {
             **self.admin_site.each_context(request),
             **self._tree_context(tree, may_change),
             "title": segment.name if segment else _("New segment"),
             "opts": self.opts,
             "segment": segment,
+            "segment_tab": "rule",
+            "question": question,
             "form": form,
             "uses": usage.uses().get(segment.slug, []) if segment else [],
             "has_problems": form.errors or any(node.problems for node in tree.walk()),
             "may_delete": segment is not None and self.has_delete_permission(request, segment),
             "may_ask": request.user.has_perm("crm.view_profile"),
+            "hidden": masking.hidden(),
         }
         return TemplateResponse(request, f"{TEMPLATES}/page.html", context)
 
     def edit_view(self, request: HttpRequest) -> HttpResponse:
         """Change the posted tree as one button asks, and draw it anew. Nothing is stored."""
         tree = builder.read(request.POST)
-        before = {node.id for node in tree.walk()}
-        focus = builder.apply(tree, request.POST.get("op", ""), request.POST.get("target", ""), Suggestions())
+        operation = request.POST.get("op", "")
+        done = builder.apply(tree, operation, request.POST.get("target", ""), Suggestions())
         response = TemplateResponse(request, f"{TEMPLATES}/tree.html", self._tree_context(tree, True))
         events: dict[str, Any] = {"segment:changed": True}
-        if request.POST.get("op"):
-            events["segment:focus"] = {"id": focus, "added": focus not in before}
+        if operation:
+            say = _place(tree, done.moved) if done.moved else ""
+            events["segment:focus"] = {
+                "id": done.focus,
+                "added": bool(done.added),
+                "op": operation,
+                "say": say,
+            }
         response["HX-Trigger-After-Settle"] = json.dumps(events)
         return response
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
-        """How many people the posted rule holds for now, ten of them, and the rule as a sentence."""
+        """How many people the posted rule holds for now, ten of them, and the rule as a sentence.
+
+        Asked first for an estimate; with `exact`, for the size as it is and for what saving would change.
+        """
         tree = builder.read(request.POST)
         data, paths = builder.to_rule(tree)
         _refuse_to_tell(data)
-        context: dict[str, Any] = {"may_see_people": request.user.has_perm("crm.view_profile")}
+        exact = "exact" in request.POST
         try:
-            found = evaluate.preview(grammar.parse(data), with_counts=True)
+            rule = grammar.parse(data)
+            found = evaluate.preview(rule, with_counts=True, quick=not exact)
+            context = panel.found(rule, found, paths) | {"exact": exact}
+            segment = self._edited(request)
+            if segment and editing.fingerprint(segment.rule) != editing.fingerprint(data):
+                context |= {"changed": True, "effect": versions.effect(segment, data) if exact else None}
         except RuleError as error:
             builder.mark(paths, error.problems)
-            conditions = [node for node in tree.walk() if node.kind != "group"]
-            unfinished = sum(bool(node.problems) for node in conditions)
-            context |= {"unfinished": max(unfinished, 1), "problem": error.message}
-        else:
-            context |= {
-                "preview": found,
-                "share": min(100.0, 100 * found.size / found.total) if found.total else 0.0,
-                "counts": {paths[path].id: number for path, number in found.counts.items() if path in paths},
-            }
+            context = panel.unfinished(tree)
+        context["may_see_people"] = request.user.has_perm("crm.view_profile")
         return TemplateResponse(request, f"{TEMPLATES}/panel.html", context)
+
+    def _edited(self, request: HttpRequest) -> Segment | None:
+        """The stored segment that the posted form is about, if it is one that was counted."""
+        number = request.POST.get("segment", "")
+        if not number.isdecimal() or len(number) > 18:
+            return None
+        return Segment.objects.filter(pk=int(number), evaluated_at__isnull=False).first()
+
+    def people_view(self, request: HttpRequest) -> HttpResponse:
+        """People to ask about, as the list of profiles finds them."""
+        if not request.user.has_perm("crm.view_profile"):
+            raise PermissionDenied
+        term = request.POST.get("who", "").strip()
+        people: list[Profile] = []
+        if len(term.removeprefix("#")) >= (1 if masking.hidden() else MIN_SEARCH):
+            profiles = self.admin_site.get_model_admin(Profile)
+            query, _several = profiles.get_search_results(
+                request, Profile.objects.order_by("-pk"), term.removeprefix("#")
+            )
+            people = list(query[:OFFERED_PEOPLE])
+        return TemplateResponse(request, f"{TEMPLATES}/people.html", {"people": people, "who": term})
 
     def explain_view(self, request: HttpRequest) -> HttpResponse:
         """Whether one person is in, and why: each condition with the fact that decided it."""
@@ -129,12 +180,11 @@ class BuildingMixin:
             raise PermissionDenied
         data, _paths = builder.to_rule(builder.read(request.POST))
         _refuse_to_tell(data)
-        who, context = request.POST.get("who", "").replace("\x00", "").strip(), {}
+        who = (request.POST.get("person") or request.POST.get("who", "")).replace("\x00", "").strip()
+        context: dict[str, Any] = {"who": who}
         try:
             rule = grammar.parse(data)
-            person = _person(who)
-            context["who"] = who
-            if person:
+            if person := _person(who):
                 context |= {"person": person, "answer": evaluate.explain(rule, person.pk)}
         except RuleError:
             context["unfinished"] = True
@@ -172,8 +222,14 @@ class BuildingMixin:
             "kinds": list(kinds().values()),
             "may_change": may_change,
             "edit_url": reverse("admin:campaigns_segment_edit"),
-            "deepest": grammar.DEEPEST,
         }
+
+
+def _place(tree: builder.Node, node_id: str) -> str:
+    """Where a node stands now, for who can't see it move."""
+    number, siblings, level = builder.place_of(tree, node_id)
+    text = _("Now %(number)d of %(siblings)d") % {"number": number, "siblings": siblings}
+    return f"{text}, {_('level %d') % level}" if level > 1 else text
 
 
 def _refuse_to_tell(rule: Any) -> None:

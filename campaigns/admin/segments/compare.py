@@ -1,0 +1,57 @@
+"""Two to four segments side by side: who is in several of them, and who in one alone."""
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.urls import path, reverse
+from django.utils.translation import gettext as _
+
+from campaigns.models import Segment
+from campaigns.segments import overlap
+from campaigns.segments.limits import TooSlow
+
+
+class CompareMixin:
+    """For SegmentAdmin."""
+
+    def get_urls(self):
+        view = self.admin_site.admin_view(self.compare_view)
+        return [path("compare/", view, name="campaigns_segment_compare"), *super().get_urls()]
+
+    def compare_view(self, request: HttpRequest) -> HttpResponse:
+        """The overlap of the segments named by `segment` (repeated), by their members as they are stored."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        choices = list(Segment.objects.order_by("name"))
+        by_slug = {segment.slug: segment for segment in choices}
+        wanted = list(dict.fromkeys(request.GET.getlist("segment")))
+        chosen = [by_slug[slug] for slug in wanted if slug in by_slug][: overlap.MOST]
+        found, slow = None, False
+        if len(chosen) >= 2:
+            try:
+                found = overlap.compare(chosen)
+            except TooSlow:
+                slow = True
+        return self.page_of(
+            request,
+            "compare",
+            None,
+            title=_("Compare segments"),
+            choices=choices,
+            places=[chosen[place] if place < len(chosen) else None for place in range(overlap.MOST)],
+            found=found,
+            cells=_cells(found) if found else [],
+            slow=slow,
+            may_add=self.has_add_permission(request),
+        )
+
+
+def _cells(found: overlap.Overlap) -> list[tuple[overlap.Cell, list[bool], str]]:
+    """Each cell with which of the segments it is in, and the address that begins a segment of exactly these people."""
+    rows = []
+    for cell in found.cells:
+        query = QueryDict(mutable=True)
+        query.setlist("all", [segment.slug for segment in cell.inside])
+        query.setlist("none", [segment.slug for segment in cell.outside])
+        url = f"{reverse('admin:campaigns_segment_add')}?{query.urlencode()}"
+        rows.append((cell, [segment in cell.inside for segment in found.segments], url))
+    return rows

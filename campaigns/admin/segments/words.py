@@ -1,0 +1,53 @@
+"""How a segment is, and why people came and went, in words."""
+
+from typing import NamedTuple
+
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from campaigns.models import Segment
+
+
+class State(NamedTuple):
+    """In words, with the look of its chip: good, warning, bad or nothing special."""
+
+    text: str
+    look: str = ""
+
+
+def state_words(segment: Segment) -> State:
+    """Whether the members are what the rule says now."""
+    if segment.kind == Segment.Kind.LIST:
+        return State(_("kept by hand"))
+    if segment.state == "counting":
+        return State(_("being counted"), "warning")
+    if segment.state == Segment.State.FAILED:
+        return State(_("failed"), "bad")
+    if segment.evaluated_at is None:
+        return State(_("not counted yet"), "warning")
+    if segment.rule_changed_at > segment.evaluated_at:
+        return State(_("the rule was changed since"), "warning")
+    return State(_("up to date"), "good")
+
+
+def freshness(segment: Segment) -> str:
+    """When it was counted last."""
+    if segment.evaluated_at is None:
+        return _("never counted")
+    return _("counted %s ago") % timesince(segment.evaluated_at, depth=1)
+
+
+def cause_words(cause: str, event: str = "") -> str:
+    """Why somebody came in or dropped out."""
+    if cause == "event" and event:
+        return _("because of “%s”") % event
+    found = {
+        "event": _("because of something they did"),
+        "change": _("because their profile changed"),
+        "time": _("because time went by"),
+        "rule": _("because the rule was changed"),
+        "list": _("by hand, from a file or by the API"),
+        "merge": _("because two profiles became one"),
+        "check": _("found by the regular full count"),
+    }
+    return found.get(cause, _("for a reason that was not kept"))
