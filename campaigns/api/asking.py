@@ -11,22 +11,25 @@ from rest_framework.request import Request
 from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.models import Segment, SegmentMembership
-from campaigns.segments import evaluate
+from campaigns.segments import evaluate, overlap
 from crm import masking
 from crm.api import schemas
+from crm.api.errors import ApiError
 from crm.api.profile_json import READS
 from crm.api.views import encoded
-from crm.identity import Reference
-from crm.models import Profile
 from crm.rules.errors import join
 
 _PREVIEW = {
     "size": 1204,
     "estimated": False,
+    "low": 1204,
+    "high": 1204,
     "total": 250_000,
     "sample": [examples.ADA],
     "sentence": examples.SENTENCE,
     "counts": {"rule.all[0]": 61_000, "rule.all[1]": 4800},
+    "funnel": [{"path": "rule.all[0]", "kept": 61_000}, {"path": "rule.all[1]", "kept": 1204}],
+    "as_of": "2026-01-31T12:00:00Z",
 }
 _WHY = {
     "profile": 42,
@@ -58,13 +61,38 @@ _WHY = {
 }
 
 
+_OVERLAP = {
+    "people": 1500,
+    "segments": [{"slug": "polish-buyers", "size": 1204}, {"slug": "vip", "size": 596}],
+    "cells": [
+        {"inside": ["polish-buyers"], "outside": ["vip"], "people": 904, "share": 0.602667},
+        {"inside": ["polish-buyers", "vip"], "outside": [], "people": 300, "share": 0.2},
+        {"inside": ["vip"], "outside": ["polish-buyers"], "people": 296, "share": 0.197333},
+    ],
+    "pairs": [
+        {
+            "first": "polish-buyers",
+            "second": "vip",
+            "both": 300,
+            "jaccard": 0.2,
+            "of_first": 0.249169,
+            "of_second": 0.503356,
+        }
+    ],
+}
+
+
 class _Preview(msgspec.Struct, forbid_unknown_fields=True):
     rule: Any
     counts: bool = False
 
 
+class _Overlap(msgspec.Struct, forbid_unknown_fields=True):
+    segments: list[str]
+
+
 class _Explain(msgspec.Struct, forbid_unknown_fields=True):
-    profile: Reference
+    profile: common.Whom
 
 
 class PreviewView(SegmentApi):
@@ -96,15 +124,84 @@ class PreviewView(SegmentApi):
         rule = common.parsed_rule(sent.rule)
         common.limited(request)
         found = evaluate.preview(rule, with_counts=sent.counts)
-        people = Profile.objects.in_bulk([row["id"] for row in found.sample])
         return encoded(
             {
                 "size": found.size,
                 "estimated": found.estimated,
+                "low": found.low,
+                "high": found.high,
                 "total": found.total,
-                "sample": [common.person_json(people[key]) for key in people],
+                "sample": found.sample,
                 "sentence": found.sentence,
                 "counts": {join("rule", path): size for path, size in found.counts.items()},
+                "funnel": [{"path": join("rule", step.path), "kept": step.kept} for step in found.funnel],
+                "as_of": found.as_of,
+            }
+        )
+
+
+class OverlapView(SegmentApi):
+    scopes = {"POST": READS}
+    repeatable = False  # it changes nothing
+
+    @extend_schema(
+        operation_id="segments_overlap",
+        tags=["segments"],
+        summary="Who is in several segments at once",
+        description="For two to four segments or lists: how many people are in exactly which of them, and how alike "
+        "each two are. Counted from the members as they are kept.",
+        request=shapes.OverlapInput,
+        responses={
+            200: OpenApiResponse(shapes.Overlap, description="The counts."),
+            503: examples.TOO_SLOW,
+            **schemas.errors(404, 413, 415),
+        },
+        examples=[
+            examples.request("Two segments", {"segments": ["polish-buyers", "vip"]}),
+            examples.answer("Two segments", _OVERLAP),
+        ],
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Count them."""
+        slugs = list(dict.fromkeys(self.parsed(request, _Overlap).segments))
+        if not 2 <= len(slugs) <= overlap.MOST:
+            detail = _("Name two to %d segments.") % overlap.MOST
+            raise ApiError(400, "invalid_batch", detail, field="segments")
+        known = {
+            row.slug: row for row in Segment.objects.filter(slug__in=[s for s in slugs if "\0" not in s])
+        }
+        for place, slug in enumerate(slugs):
+            if slug not in known:
+                raise ApiError(404, "not_found", _("There is no such segment."), field=f"segments[{place}]")
+        common.limited(request)
+        found = overlap.compare([known[slug] for slug in slugs])
+        return encoded(
+            {
+                "people": found.people,
+                "segments": [
+                    {"slug": row.slug, "size": size}
+                    for row, size in zip(found.segments, found.sizes, strict=True)
+                ],
+                "cells": [
+                    {
+                        "inside": [row.slug for row in cell.inside],
+                        "outside": [row.slug for row in cell.outside],
+                        "people": cell.people,
+                        "share": round(cell.share, 6),
+                    }
+                    for cell in found.cells
+                ],
+                "pairs": [
+                    {
+                        "first": pair.first.slug,
+                        "second": pair.second.slug,
+                        "both": pair.both,
+                        "jaccard": round(pair.jaccard, 6),
+                        "of_first": round(pair.of_first, 6),
+                        "of_second": round(pair.of_second, 6),
+                    }
+                    for pair in found.pairs
+                ],
             }
         )
 
@@ -137,15 +234,15 @@ class ExplainView(SegmentApi):
         segment = common.segment(slug)
         profile = common.whose(self.parsed(request, _Explain).profile)
         common.limited(request)
-        member = SegmentMembership.objects.filter(segment=segment, profile=profile).first()
+        member = SegmentMembership.objects.filter(segment=segment, profile_id=profile).first()
         node = (
             _listed(member is not None)
             if segment.kind == Segment.Kind.LIST
-            else _node(evaluate.explain(common.parsed_rule(segment.rule, slug), profile.pk))
+            else _node(evaluate.explain(common.parsed_rule(segment.rule, slug), profile))
         )
         return encoded(
             {
-                "profile": profile.pk,
+                "profile": profile,
                 "holds": node["holds"],
                 "member": member is not None,
                 "entered_at": member and member.entered_at,

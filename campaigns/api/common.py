@@ -2,32 +2,28 @@
 
 from typing import Any
 
-from django.http import HttpResponse
+import msgspec
 from django.utils.translation import gettext as _
 from rest_framework.request import Request
 
 from campaigns.models import Segment
-from campaigns.segments import compiler, evaluate, grammar, sentence
+from campaigns.segments import compiler, grammar, list_names, sentence
 from campaigns.segments.grammar import Rule
+from campaigns.segments.limits import TooSlow
 from crm import limits, masking
 from crm.api.auth import READ_MASKED
-from crm.api.errors import ApiError, rejected
+from crm.api.errors import ApiError
 from crm.api.profile_json import hides
-from crm.api.profiles import existing
 from crm.api.views import ApiView
-from crm.identity import Reference, normal
-from crm.models import Identifier, Profile
-from crm.normalise import Rejection
+from crm.models import Profile
 from crm.rules.errors import Problem, RuleError, join
 
 
 class SegmentApi(ApiView):
-    """An ApiView in which people come in outline to keys that may not read them whole (`masking.hidden`)."""
+    """An ApiView in which people come in outline to keys that may not read them whole.
 
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        """As every view does, but hidden or not for the length of the request."""
-        with masking.hiding(False):
-            return super().dispatch(request, *args, **kwargs)
+    `masking.hidden` says so until the middleware that began the request forgets it.
+    """
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Now it is known whose key it is. One that may only write is told nothing, so nothing need be hidden."""
@@ -39,7 +35,7 @@ class SegmentApi(ApiView):
         """Rules with mistakes and slow ones are answered alike everywhere."""
         if isinstance(exc, RuleError):
             exc = wrong(exc)
-        elif isinstance(exc, evaluate.TooSlow):
+        elif isinstance(exc, TooSlow):
             exc = ApiError(503, "too_slow", _("This takes too long to work out. Narrow the time windows."))
         return super().handle_exception(exc)
 
@@ -127,25 +123,34 @@ def person_json(profile: Profile) -> dict[str, Any]:
     }
 
 
-def whose(reference: Reference) -> Profile:
-    """The profile that all the names lead to. Nothing is created or merged.
+class Whom(msgspec.Struct, forbid_unknown_fields=True):
+    """How a request about a segment names a person."""
+
+    id: int | None = None
+    external_id: str | int | None = None
+    email: str | None = None
+    phone: str | None = None
+    anonymous_id: str | None = None
+
+    def names(self) -> dict[str, Any]:
+        """What is given."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+
+
+def whose(whom: Whom) -> int:
+    """The number of the profile that is meant. Nobody is created or merged.
 
     Raises:
-        ApiError: 400, it names nobody or two people; 403, it uses names that the key may not see; 404.
+        ApiError: 400, these can't be names; 403, the key may not see names such as these; 404.
     """
-    try:
-        reference = normal(reference)
-    except Rejection as error:
-        raise rejected(error) from error
-    names = reference.keys()
-    if names and masking.hidden():
+    names = whom.names()
+    if masking.hidden() and (hidden := [name for name in names if name != "id"]):
         detail = _("This API key sees no contact data, and can't look people up by it.")
-        raise ApiError(403, "scope_missing", detail, field=f"profile.{names[0][0]}")
-    found = {reference.id} if reference.id is not None else set()
-    for kind, value in names:
-        found.update(Identifier.objects.filter(kind=kind, value=value).values_list("profile_id", flat=True))
-    if len(found) > 1:
-        raise ApiError(400, "invalid_value", _("These names lead to different people."), field="profile")
-    if not found:
-        raise ApiError(404, "not_found", _("There is no such profile."))
-    return existing(found.pop())
+        raise ApiError(403, "scope_missing", detail, field=f"profile.{hidden[0]}")
+    [found] = list_names.find([names])
+    if found.profile_id is None:
+        if found.code == "unknown_profile":
+            raise ApiError(404, "not_found", _("There is no such profile."))
+        field = f"profile.{found.field}" if found.field else "profile"
+        raise ApiError(400, found.code, found.detail, field=field)
+    return found.profile_id

@@ -13,7 +13,7 @@ from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.api.segments import answered
 from campaigns.models import Segment, SegmentSize, SegmentVersion
-from campaigns.segments import editing
+from campaigns.segments import versions
 from crm.api import filters, paging, schemas
 from crm.api.auth import WRITE
 from crm.api.errors import ApiError
@@ -90,8 +90,8 @@ class RestoreView(SegmentApi):
         if version is None:
             raise ApiError(404, "not_found", _("There is no such version."))
         before = segment.version
-        editing.save(segment, version.rule, common.author(request), restored=version.number)
-        return answered(request, segment, "unchanged" if segment.version == before else "updated")
+        now = versions.restore(version, common.author(request))
+        return answered(request, now, "unchanged" if now.version == before else "updated")
 
 
 class HistoryView(SegmentApi):

@@ -84,10 +84,6 @@ class MembersListing:
         return encoded({"members": answer, "next_cursor": after})
 
 
-class MembersView(MembersListing, SegmentApi):
-    scopes = {"GET": READS}
-
-
 class ProfileSegmentsView(SegmentApi):
     scopes = {"GET": READS}
 

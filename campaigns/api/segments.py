@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.models import Segment
-from campaigns.segments import editing, usage
+from campaigns.segments import editing, lists, usage
 from crm import normalise
 from crm.api import filters, paging, schemas
 from crm.api.auth import WRITE
@@ -280,17 +280,26 @@ def title(value: str) -> str:
     return name
 
 
+def not_made(error: lists.ListError, slug: str) -> ApiError:
+    """Why a list can't be made: 409 for a name that is taken, else 400."""
+    if Segment.objects.filter(slug=slug).exists():
+        return slug_taken()
+    return ApiError(400, "invalid_value", str(error), field=error.field)
+
+
 def _made(request: Request, slug: str, sent: _Whole) -> HttpResponse:
-    row = Segment(
-        slug=new_slug(slug),
-        name=title(sent.name),
-        description=text(sent.description, "description", shapes.MAX_DESCRIPTION),
-        kind=_kind(sent.kind),
-    )
+    slug, name, by = new_slug(slug), title(sent.name), common.author(request)
+    description = text(sent.description, "description", shapes.MAX_DESCRIPTION)
+    row = Segment(slug=slug, name=name, description=description, kind=_kind(sent.kind))
     rule = _rule(row, sent.rule, needed=True)
     try:
         with transaction.atomic():
-            editing.save(row, rule, common.author(request))
+            if rule is None:
+                row = lists.create(name, slug, description, by)
+            else:
+                editing.save(row, rule, by)
+    except lists.ListError as error:
+        raise not_made(error, slug) from error
     except IntegrityError as error:
         raise slug_taken() from error
     return answered(request, row, "created")

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from campaigns.models import Segment
+from campaigns.models import ListJob, MemberExport, Segment
 from crm.api import schemas
 
 MAX_NAME, MAX_DESCRIPTION = 200, 2000  # characters
@@ -128,9 +128,18 @@ class PreviewInput(serializers.Serializer):
     )
 
 
+class Step(serializers.Serializer):
+    path = serializers.CharField(help_text=_("The node, such as rule.all[0]."))
+    kept = serializers.IntegerField(help_text=_("How many are left after this node and all before it."))
+
+
 class Preview(serializers.Serializer):
     size = serializers.IntegerField(help_text=_("How many people the rule holds for."))
     estimated = serializers.BooleanField(help_text=_("Counting one by one would have taken too long."))
+    low = serializers.IntegerField(
+        help_text=_("An estimated size lies from here to `high` with a likelihood of 95 %.")
+    )
+    high = serializers.IntegerField()
     total = serializers.IntegerField(help_text=_("How many profiles there are."))
     sample = Person(many=True, help_text=_("Ten of them at most."))
     sentence = serializers.CharField(help_text=_("The rule in words, in the language of Accept-Language."))
@@ -138,10 +147,50 @@ class Preview(serializers.Serializer):
         child=serializers.IntegerField(),
         help_text=_("By node, such as rule.all[0]: how many people it holds for by itself, if asked for."),
     )
+    funnel = Step(
+        many=True, help_text=_("The parts of an outermost `all`, one after the other, if asked for.")
+    )
+    as_of = serializers.DateTimeField(
+        help_text=_("When they were counted: what took long is answered again for some seconds.")
+    )
+
+
+class OverlapInput(serializers.Serializer):
+    segments = serializers.ListField(
+        child=serializers.CharField(), min_length=2, max_length=4, help_text=_("Their short names.")
+    )
+
+
+class OverlapSegment(serializers.Serializer):
+    slug = serializers.CharField()
+    size = serializers.IntegerField()
+
+
+class OverlapCell(serializers.Serializer):
+    inside = serializers.ListField(child=serializers.CharField(), help_text=_("In all of these …"))
+    outside = serializers.ListField(child=serializers.CharField(), help_text=_("… and in none of these."))
+    people = serializers.IntegerField()
+    share = serializers.FloatField(help_text=_("Of all people in any of them, 0 to 1."))
+
+
+class OverlapPair(serializers.Serializer):
+    first = serializers.CharField()
+    second = serializers.CharField()
+    both = serializers.IntegerField()
+    jaccard = serializers.FloatField(help_text=_("Who is in both, of those in either: 0 to 1."))
+    of_first = serializers.FloatField(help_text=_("Who is in both, of those in the first."))
+    of_second = serializers.FloatField()
+
+
+class Overlap(serializers.Serializer):
+    people = serializers.IntegerField(help_text=_("In any of them."))
+    segments = OverlapSegment(many=True)
+    cells = OverlapCell(many=True, help_text=_("The largest first, without empty ones."))
+    pairs = OverlapPair(many=True)
 
 
 class Whom(serializers.Serializer):
-    """Names of one person; several must lead to the same profile."""
+    """Names of one person, of which the surest counts."""
 
     id = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2**63 - 1)
     external_id = schemas.NumberOrText(required=False, allow_null=True)
@@ -190,6 +239,10 @@ class People(serializers.Serializer):
     profiles = serializers.ListField(child=Whom(), min_length=1, max_length=schemas.MAX_ROWS)
 
 
+class ManyPeople(serializers.Serializer):
+    profiles = serializers.ListField(child=Whom(), min_length=1, max_length=100_000)
+
+
 class Added(serializers.Serializer):
     added = serializers.IntegerField()
     known = serializers.IntegerField(help_text=_("On the list before."))
@@ -200,6 +253,58 @@ class Removed(serializers.Serializer):
     removed = serializers.IntegerField()
     unknown = serializers.IntegerField(help_text=_("Not on the list before."))
     rejected = schemas.RejectedRow(many=True)
+
+
+class Filling(serializers.Serializer):
+    """How far the work on a list is."""
+
+    id = serializers.IntegerField()
+    list = serializers.CharField(help_text=_("The list's short name."))
+    mode = serializers.ChoiceField(choices=ListJob.Mode.choices)
+    state = serializers.ChoiceField(choices=ListJob.State.choices)
+    rows = serializers.IntegerField()
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    known = serializers.IntegerField(help_text=_("Needed no change."))
+    rejected = serializers.IntegerField(
+        help_text=_("Nobody is known by them; the admin shows which and why.")
+    )
+    error = serializers.CharField(allow_blank=True, help_text=_("Why it failed."))
+    created_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class FillingPage(serializers.Serializer):
+    fillings = Filling(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text=_NEXT)
+
+
+class ExportInput(serializers.Serializer):
+    columns = serializers.ListField(
+        child=serializers.CharField(max_length=200),
+        required=False,
+        max_length=500,
+        help_text=_(
+            "Such as email, attributes.plan, computed.orders, consent.topic.news, id and since; the usual ones, "
+            "unless told."
+        ),
+    )
+
+
+class Export(serializers.Serializer):
+    """How far the writing of a file is."""
+
+    id = serializers.IntegerField()
+    segment = serializers.CharField()
+    columns = serializers.ListField(child=serializers.CharField())
+    state = serializers.ChoiceField(choices=MemberExport.State.choices)
+    rows = serializers.IntegerField(help_text=_("Written so far."))
+    total = serializers.IntegerField(help_text=_("Members when it began."))
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    error = serializers.CharField(allow_blank=True, help_text=_("Why it failed."))
+    created_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True, help_text=_("Kept until then."))
 
 
 class SnapshotInput(serializers.Serializer):

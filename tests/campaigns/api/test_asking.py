@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from campaigns.segments import evaluate
+from campaigns.models import Segment
+from campaigns.segments import evaluate, lists
 from crm import limits
 from tests.campaigns.api.conftest import POLES
 
@@ -78,12 +79,31 @@ def test_why_somebody_is_not_in_it(server, people):
     [
         ({"email": "nobody@example.com"}, 404),
         ({"id": 10**12}, 404),
-        ({"id": -1}, 400),
+        ({"id": -1}, 404),
         ({}, 400),
-        ({"email": "ada@example.com", "external_id": "C-bo"}, 400),
+        ({"email": "ada@example.com", "external_id": 5}, 400),
+        ({"shoe": 40}, 400),
         ({"external_id": "\0"}, 400),
         ("ada", 400),
     ],
 )
 def test_who_is_meant_must_be_clear(reader, poles, profile, status):
     assert reader.post("segments/poles/explain/", {"profile": profile}).status_code == status
+
+
+def test_how_segments_overlap(reader, server, poles, people):
+    server.post("segments/", {"slug": "fair", "name": "Fair", "kind": "list"})
+    lists.add(Segment.objects.get(slug="fair"), [people["bo"].pk, people["cy"].pk])
+    found = reader.post("segments/overlap/", {"segments": ["poles", "fair"]}).json()
+    assert (found["people"], [row["size"] for row in found["segments"]]) == (3, [2, 2])
+    [pair] = found["pairs"]
+    assert (pair["both"], pair["of_first"]) == (1, 0.5)
+    assert {(tuple(cell["inside"]), cell["people"]) for cell in found["cells"]} == {
+        (("poles", "fair"), 1),
+        (("poles",), 1),
+        (("fair",), 1),
+    }
+    assert reader.post("segments/overlap/", {"segments": ["poles", "poles"]}).status_code == 400
+    for unknown in ("nobody", "\0"):
+        answer = reader.post("segments/overlap/", {"segments": ["poles", unknown]})
+        assert (answer.status_code, answer.json()["error"]["field"]) == (404, "segments[1]")
