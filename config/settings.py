@@ -142,6 +142,7 @@ NUDGE_SWEEPS = {
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},
     "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
     "crm.tasks.backfill_attributes": {"schedule": schedule(10), "queue": "segments"},
+    "crm.tasks.build_attribute_indexes": {"schedule": schedule(60), "queue": "segments"},
     "crm.tasks.ensure_partitions": {"schedule": schedule(3600), "queue": "ingest"},
     "crm.tasks.apply_retention": {"schedule": schedule(60), "queue": "ingest"},
     "crm.tasks.forget_undated_events": {"schedule": schedule(86400), "queue": "ingest"},

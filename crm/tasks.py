@@ -9,6 +9,7 @@ from django.utils import timezone
 from crm import (
     audit,
     event_files,
+    indexed_attributes,
     interest,
     list_imports,
     log,
@@ -91,6 +92,13 @@ def keep_computed():
 def backfill_attributes():
     """Compute new attributes for everybody, a while at a time."""
     computed_work.fill()
+
+
+@shared_task
+def build_attribute_indexes():
+    """Make columns and indexes for attributes that rules ask for often, and remove those no longer wanted."""
+    if indexed_attributes.work():
+        wake.on_commit(indexed_attributes.TASK, "segments")
 
 
 @shared_task

@@ -18,6 +18,7 @@ from campaigns.segments import grammar
 from campaigns.segments.conditions.base import Condition, Needs, Part, Query
 from campaigns.segments.conditions.list import Members
 from campaigns.segments.grammar import Group, Not, Rule
+from crm import indexed_attributes
 from crm.rules.errors import RuleError
 from crm.rules.sql import FALSE, TRUE, Sql, joined, sql
 
@@ -50,7 +51,8 @@ def query(
 ) -> Query:
     """What compiling this rule needs to know: the moment in UTC, the scope, the rules it refers to; see `Query`."""
     moment = (now or timezone.now()).astimezone(UTC)
-    return Query(moment, None if scope is None else list(map(int, scope)), references(rule), live)
+    whom = None if scope is None else list(map(int, scope))
+    return Query(moment, whom, references(rule), live, indexed_attributes.columns())
 
 
 def ids(rule: Rule, query: Query) -> Sql:

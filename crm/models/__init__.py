@@ -28,6 +28,7 @@ from crm.models.event_files import EventFile, EventFileReject
 from crm.models.events import ClosedMonth, Event, LogCursor, UndatedEvent
 from crm.models.idempotency import IdempotentAnswer
 from crm.models.identity import IdentityConflict, IdentityRules
+from crm.models.indexed import IndexedAttribute
 from crm.models.places import LastLocation, PersonPlace, Place
 from crm.models.privacy import AuditEntry, CrmErasure, ErasedName, EventRetention, Removal, Role
 from crm.models.products import CatalogueSettings, Product, ProductChange, ProductInterest
@@ -60,6 +61,7 @@ __all__ = [
     "Identifier",
     "IdentityConflict",
     "IdentityRules",
+    "IndexedAttribute",
     "LastLocation",
     "LegalBasis",
     "ListImport",

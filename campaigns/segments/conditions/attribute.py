@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns.segments import computed, fields
 from campaigns.segments.conditions.base import Condition, Needs, Part, Query
-from crm import masking
+from crm import indexed_attributes, masking
 from crm.rules import inputs, operators, passing, words
 from crm.rules.sql import Sql, sql
 
@@ -42,7 +42,11 @@ class Attribute(Condition):
     def predicate(self, query: Query) -> Sql | None:
         if isinstance(self.field, computed.ComputedField):
             return None
-        return operators.predicate(self.field.operand, self.comparison, query.now)
+        operand = self.field.operand
+        column = query.columns.get(self.field.path)
+        if column is not None and indexed_attributes.serves(self.comparison):
+            operand = operators.Operand(Sql(f"p.{column}"), "json")
+        return operators.predicate(operand, self.comparison, query.now)
 
     def part(self, query: Query) -> Part:
         if isinstance(self.field, computed.ComputedField):

@@ -18,12 +18,14 @@ class Query(NamedTuple):
         rules: the parsed rules of the segments that the rule refers to, by slug.
         live: work computed attributes out from the log of this moment, for a scope, instead of what is kept, which
             is seconds behind: an event must count already for the rule that it makes somebody ask.
+        columns: of crm_profile, by the keys of the attributes that are kept there as well; `crm.indexed_attributes`.
     """
 
     now: datetime
     scope: list[int] | None = None
     rules: Mapping[str, Any] = {}
     live: bool = False
+    columns: Mapping[tuple[str, ...], str] = {}
 
     def within_scope(self, column: str) -> Sql:
         """` AND column = ANY(scope)`, or nothing when everybody matters."""
