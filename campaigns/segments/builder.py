@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from campaigns.segments import rows
 from campaigns.segments.conditions import kinds
@@ -157,7 +158,7 @@ def apply(root: Node, operation: str, target: str, suggest: Suggestions) -> Outc
     node = root.find(target)
     if node is None:
         return Outcome(root.id)
-    verb, _dash, what = operation.partition("-")
+    verb, _sign, what = operation.partition("-")
     if verb == "add" and node.kind == "group" and (what == "group" or what in kinds()):
         return _add(root, node, what, suggest)
     if node.kind == "event" and what:
@@ -237,6 +238,11 @@ def _dissolves(group: Node, parent: Node) -> bool:
 
 def _new_id(*roots: Node) -> str:
     return f"n{max(int(node.id[1:]) for root in roots for node in root.walk()) + 1}"
+
+
+def label(node: Node) -> str:
+    """What a node is called."""
+    return str(kinds()[node.kind].label) if node.kind != "group" else _("Group")
 
 
 def place_of(root: Node, node_id: str) -> tuple[int, int, int]:

@@ -12,6 +12,11 @@ def describe(rule: Rule) -> str:
     return _("Everybody for whom: %s.") % _clause(rule, outermost=True)
 
 
+def clause(rule: Rule) -> str:
+    """A part of a rule on its own, such as “country is Poland and did …”."""
+    return _clause(rule, outermost=True)
+
+
 def heading(rule: Group | Not) -> str:
     """What a group asks of the rules below it."""
     if isinstance(rule, Not):

@@ -93,7 +93,6 @@ def template_values(edit_url: str, may_change: bool) -> dict[str, Any]:
         "kinds": list(kinds().values()),
         "edit_url": edit_url,
         "may_change": may_change,
-        "deepest": grammar.DEEPEST,
     }
 
 

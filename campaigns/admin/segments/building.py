@@ -40,7 +40,7 @@ class SegmentForm(forms.ModelForm):
         widgets = {
             "name": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
             "slug": UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "dir": "ltr"}),
-            "description": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+            "description": UnfoldAdminTextareaWidget(attrs={"rows": 1}),
         }
         help_texts = {"slug": gettext_lazy("Rules and the API know the segment by this name.")}
 

@@ -75,7 +75,7 @@ def unfinished(tree: builder.Node) -> dict[str, Any]:
 
 
 def _funnel(rule: Rule, preview: Preview, paths: Mapping[str, builder.Node]) -> list[Row]:
-    texts = {part.path: words.capital(sentence.describe(part)) for part in _children(rule)}
+    texts = {part.path: words.capital(sentence.clause(part)) for part in _children(rule)}
     rows, before = [], preview.total
     for step in preview.funnel:
         if step.path in texts and step.path in paths:
