@@ -162,6 +162,8 @@ def asks(rule: Any) -> bool:
         column = str(rule.get(name) or "").rpartition(".")[2]
         if column and _TELLING.search(column):
             return True
+    if "latitude" in rule or "longitude" in rule:  # near a place: how far away somebody is tells where they are
+        return True
     compared = rule.get("value")
     if "@" in str(compared):  # a part of an email tells as much as all of it
         return True
