@@ -19,8 +19,8 @@ def connect() -> None:
     """Called once when Django is ready."""
     from campaigns.flows import guards as flow_guards
     from campaigns.flows import steps
-    from campaigns.segments import usage
-    from crm import signals
+    from campaigns.segments import attribute_use, usage
+    from crm import indexed_attributes, signals
     from crm.computed import usage as computed_usage
     from delivery.policies.guards import register
 
@@ -32,6 +32,7 @@ def connect() -> None:
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     register(flow_guards.exit_events)
     computed_usage.register(usage.computed_uses)
+    indexed_attributes.register(attribute_use.used)
 
 
 def wake_engine(names: set[str], **kwargs: object) -> None:

@@ -156,7 +156,8 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.fill_lists": {"schedule": schedule(15), "queue": "ingest"},
     "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "ingest"},
     "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
-    "campaigns.tasks.refresh_segments": {"schedule": schedule(60), "queue": "segments"},
+    "campaigns.tasks.refresh_segments": {"schedule": schedule(10), "queue": "segments"},
+    "campaigns.tasks.keep_segments": {"schedule": schedule(3), "queue": "keeping"},
 }
 
 # --- People ----------------------------------------------------------------------------------------------
@@ -357,6 +358,7 @@ UNFOLD = {
                     _model(_("API keys"), "key", "crm.apikey"),
                     _model(_("Identity rules"), "fingerprint", "crm.identityrules"),
                     _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
+                    _model(_("Indexed attributes"), "speed", "crm.indexedattribute"),
                     _model(_("Topics"), "label", "crm.topic"),
                     _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),
