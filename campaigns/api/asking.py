@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.models import Segment, SegmentMembership
-from campaigns.segments import evaluate, overlap
+from campaigns.segments import evaluate, overlap, plans
 from crm import masking
 from crm.api import schemas
 from crm.api.errors import ApiError
@@ -30,6 +30,7 @@ _PREVIEW = {
     "counts": {"rule.all[0]": 61_000, "rule.all[1]": 4800},
     "funnel": [{"path": "rule.all[0]", "kept": 61_000}, {"path": "rule.all[1]", "kept": 1204}],
     "as_of": "2026-01-31T12:00:00Z",
+    "plan": {"slow": False, "text": "Counting everybody takes less than a second.", "reasons": []},
 }
 _WHY = {
     "profile": 42,
@@ -136,6 +137,7 @@ class PreviewView(SegmentApi):
                 "counts": {join("rule", path): size for path, size in found.counts.items()},
                 "funnel": [{"path": join("rule", step.path), "kept": step.kept} for step in found.funnel],
                 "as_of": found.as_of,
+                "plan": _plan(plans.plan(rule)),
             }
         )
 
@@ -263,3 +265,14 @@ def _node(found: evaluate.Explanation) -> dict[str, Any]:
 
 def _listed(holds: bool) -> dict[str, Any]:
     return {"path": "", "text": _("On the list"), "holds": holds, "fact": "", "children": []}
+
+
+def _plan(found: plans.Plan) -> dict[str, Any]:
+    return {
+        "slow": found.slow,
+        "text": found.words,
+        "reasons": [
+            {"field": join("rule", reason.path), "detail": reason.text, "advice": reason.advice}
+            for reason in found.reasons
+        ],
+    }

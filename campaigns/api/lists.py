@@ -8,6 +8,7 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from msgspec import UNSET, UnsetType
 from rest_framework.request import Request
 
 from campaigns.api import common, examples, shapes
@@ -58,7 +59,7 @@ class _People(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Snapshot(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    slug: str = ""
+    slug: str | UnsetType = UNSET
 
 
 class MembersView(MembersListing, SegmentApi):
@@ -177,7 +178,7 @@ class SnapshotView(SegmentApi):
         """Make the list and begin."""
         row = common.segment(slug)
         sent = self.parsed(request, _Snapshot)
-        slug = new_slug(sent.slug) if sent.slug else ""
+        slug = "" if sent.slug is UNSET else new_slug(sent.slug)
         try:
             _made, job = list_work.snapshot(row, title(sent.name), slug, common.author(request))
         except lists.ListError as error:

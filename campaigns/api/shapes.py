@@ -81,6 +81,11 @@ class SegmentChanged(serializers.Serializer):
     segment = SegmentOutput(required=False, help_text=_("As it is now; for keys that may read."))
 
 
+class Asked(serializers.Serializer):
+    slug = serializers.CharField()
+    state = serializers.ChoiceField(choices=Segment.State.choices)
+
+
 class SegmentPage(serializers.Serializer):
     segments = SegmentOutput(many=True)
     next_cursor = serializers.CharField(allow_null=True, help_text=_NEXT)
@@ -133,6 +138,20 @@ class Step(serializers.Serializer):
     kept = serializers.IntegerField(help_text=_("How many are left after this node and all before it."))
 
 
+class Reason(serializers.Serializer):
+    field = serializers.CharField(help_text=_("The node, such as rule.all[0]."))
+    detail = serializers.CharField()
+    advice = serializers.CharField(allow_blank=True)
+
+
+class Plan(serializers.Serializer):
+    """What keeping such a segment will cost, as the database expects it."""
+
+    slow = serializers.BooleanField(help_text=_("It would be counted less often."))
+    text = serializers.CharField(allow_blank=True)
+    reasons = Reason(many=True, help_text=_("What takes long, and what to do about it."))
+
+
 class Preview(serializers.Serializer):
     size = serializers.IntegerField(help_text=_("How many people the rule holds for."))
     estimated = serializers.BooleanField(help_text=_("Counting one by one would have taken too long."))
@@ -153,6 +172,7 @@ class Preview(serializers.Serializer):
     as_of = serializers.DateTimeField(
         help_text=_("When they were counted: what took long is answered again for some seconds.")
     )
+    plan = Plan()
 
 
 class OverlapInput(serializers.Serializer):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from campaigns.models import Segment
-from campaigns.segments import evaluate, lists
+from campaigns.segments import evaluate, lists, plans
 from crm import limits
 from tests.campaigns.api.conftest import POLES
 
@@ -19,6 +19,8 @@ def test_a_preview_counts_and_shows(reader, people):
     assert (found["size"], found["estimated"], found["total"]) == (1, False, 3)
     assert [person["external_id"] for person in found["sample"]] == ["C-bo"]
     assert (found["counts"]["rule.all[0]"], found["counts"]["rule.all[1]"]) == (2, 1)
+    assert [step["kept"] for step in found["funnel"]] == [2, 1]
+    assert found["plan"]["slow"] is False
     assert "bo" in found["sentence"]
     assert reader.post("segments/preview/", {"rule": {"all": []}}).json()["size"] == 3
 
@@ -30,6 +32,14 @@ def test_what_is_slow_is_told(reader, people, monkeypatch):
     monkeypatch.setattr(evaluate, "preview", slow)
     answer = reader.post("segments/preview/", {"rule": POLES})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too_slow")
+
+
+def test_a_slow_rule_is_warned_about(reader, people, monkeypatch):
+    reason = plans.Reason("all[0]", "no_window", "bought", 10**7)
+    monkeypatch.setattr(plans, "plan", lambda rule: plans.Plan(60_000, (reason,), True))
+    found = reader.post("segments/preview/", {"rule": {"all": [BOUGHT]}}).json()["plan"]
+    assert (found["slow"], found["reasons"][0]["field"]) == (True, "rule.all[0]")
+    assert "bought" in found["reasons"][0]["detail"]
 
 
 def test_a_key_asks_so_much_and_no_more(reader, server, people, settings):

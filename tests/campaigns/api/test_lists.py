@@ -86,6 +86,9 @@ def test_a_snapshot_keeps_who_is_in_now(server, poles):
     assert (begun.status_code, begun.json()["list"]) == (202, "fair")
     list_work.work()
     assert on_list() == ["ada", "bo"]
+    assert (
+        server.post("segments/poles/snapshot/", {"name": "P", "slug": ""}).json()["error"]["field"] == "slug"
+    )
     again = server.post("segments/poles/snapshot/", {"name": "Poles", "slug": "fair"})
     assert (again.status_code, again.json()["error"]["code"]) == (409, "slug_taken")
 
