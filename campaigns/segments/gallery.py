@@ -343,15 +343,9 @@ def _sizes(rules: Mapping[str, dict[str, Any]], now: datetime | None) -> dict[st
     scope = sampling.people(everybody, TIMEOUT_MS) if everybody > sampling.PEOPLE else None
     if not rules or scope == []:
         return {}
-    counts = []
-    for rule in rules.values():
-        parsed = grammar.parse(rule)
-        counts.append(
-            sql(
-                "(SELECT count(*) FROM ({}) AS found)",
-                compiler.ids(parsed, compiler.query(parsed, now, scope)),
-            )
-        )
+    parsed = [grammar.parse(rule) for rule in rules.values()]
+    query = compiler.query(grammar.Group("any", parsed, ""), now, scope)
+    counts = [sql("(SELECT count(*) FROM ({}) AS found)", compiler.ids(rule, query)) for rule in parsed]
     [row] = fetch(sql("SELECT {}", joined(", ", counts)), TIMEOUT_MS)
     if scope is None:
         return {slug: sampling.Bounds(hits, hits, hits) for slug, hits in zip(rules, row, strict=True)}

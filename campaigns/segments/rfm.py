@@ -29,7 +29,7 @@ LONGEST = 3_650  # days
 RECENCY = ("recent", "while", "long")
 FREQUENCY = ("often", "some", "few")
 BIG = "big-spenders"
-_DAYS = (7, 14, 21, 30, 45, 60, 75, 90, 120, 150, 180, 240, 270, 300, 365, 540, 730)
+_DAYS = (1, 2, 3, 5, 7, 14, 21, 30, 45, 60, 75, 90, 120, 150, 180, 240, 270, 300, 365, 540, 730)
 
 NAMES: dict[str, tuple[Promise, Promise]] = {
     "recent-often": (_("Champions"), _("Bought just now, and often: thank them, let them in first.")),
@@ -96,6 +96,9 @@ def propose(purchase: str, amount: str = "", window: int = WINDOW, now: datetime
     """Cut-offs that split the real customers: thirds by recency, half and the upper seventh by frequency, the upper
     fifth by value; rounded to what people say. One statement.
 
+    Args:
+        window: days, three at least.
+
     Raises:
         TooSlow: it takes longer than ten seconds.
     """
@@ -108,11 +111,9 @@ def propose(purchase: str, amount: str = "", window: int = WINDOW, now: datetime
         _customers(purchase, amount, window, moment),
     )
     [(days, orders, spent)] = fetch(statement, TIMEOUT_MS)
-    if days is None:
-        return Cuts(purchase, amount, window)
-    most = [each for each in _DAYS if each < window] or [1]
-    recent = min(most, key=lambda each: abs(each - float(days[0])))
-    later = [each for each in most if each > recent] or [min(2 * recent, window - 1)]
+    days, orders = days or (window / 12, window / 4), orders or (1, 1)
+    recent = min((each for each in _DAYS if each < window - 1), key=lambda each: abs(each - float(days[0])))
+    later = [each for each in (*_DAYS, window - 1) if recent < each < window]
     lately = min(later, key=lambda each: abs(each - float(days[1])))
     some = max(2, int(orders[0]))
     often_ = max(some + 1, int(orders[1]))

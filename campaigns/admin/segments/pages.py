@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from campaigns.admin.segments import charts
 from campaigns.admin.segments.words import cause_words, state_words
 from campaigns.models import Segment, SegmentVersion
-from campaigns.segments import editing, grammar, history, sentence, usage, versions
+from campaigns.segments import editing, grammar, history, plans, sentence, usage, versions
 from crm import masking, wake
 from crm.models import Profile
 from crm.rules.errors import RuleError
@@ -107,6 +107,7 @@ class PagesMixin:
             week=history.changes([segment.pk])[segment.pk],
             moves=[(move, names.get(move.profile_id), cause_words(move.cause, move.event)) for move in moves],
             state=state_words(segment),
+            plan=plans.read(getattr(segment, "plan", {})) if segment.kind == "rule" else None,
             uses=usage.uses().get(segment.slug, []),
             may_delete=self.has_delete_permission(request, segment),
         )
