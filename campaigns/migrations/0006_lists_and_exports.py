@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ("name", models.TextField(blank=True, default="", verbose_name="file or segment")),
                 ("rule", models.JSONField(blank=True, null=True, verbose_name="rule")),
                 ("encoding", models.TextField(default="utf-8", verbose_name="encoding")),
-                ("columns", models.JSONField(blank=True, default=dict, verbose_name="columns")),
+                ("columns", models.JSONField(blank=True, default=list, verbose_name="columns")),
                 (
                     "create_unknown",
                     models.BooleanField(default=False, verbose_name="make profiles of people nobody knows"),

@@ -11,8 +11,9 @@ from crm.models import Upload
 class ListJob(models.Model):
     """One filling of a list, and how far it came: the first `position` rows are settled.
 
-    `rows` = `added` + `removed` + `known` + `rejected`; `known` needed no change. Unless the people come from a file
-    of names, `upload` holds their numbers, 8 bytes each; those of a rule or a segment are worked out first. `found`
+    `rows` = `added` (or `removed`, where people are to be taken off) + `known` + `rejected`; `known` needed no change.
+    Where the list is replaced, `removed` are the others, of whom there is no row. Unless the people come from a file of
+    names, `upload` holds their numbers, 8 bytes each; those of a rule or a segment are worked out first. `found`
     keeps whom the rows of a file meant, where all others are to go in the end.
     """
 
@@ -34,6 +35,7 @@ class ListJob(models.Model):
         CANCELLED = "cancelled", _("cancelled")
         FAILED = "failed", _("failed")
 
+    columns = models.JSONField(_("columns"), default=list, blank=True)  # of [column, what it tells]
     list = models.ForeignKey(Segment, models.CASCADE, related_name="list_jobs")
     kind = models.TextField(_("from"), choices=Kind)
     mode = models.TextField(_("what to do"), choices=Mode, default=Mode.ADD)
@@ -42,7 +44,6 @@ class ListJob(models.Model):
     found = models.ForeignKey(Upload, models.SET_NULL, null=True, related_name="+")
     rule = models.JSONField(_("rule"), null=True, blank=True)
     encoding = models.TextField(_("encoding"), default="utf-8")
-    columns = models.JSONField(_("columns"), default=dict, blank=True)  # column -> what it tells
     create_unknown = models.BooleanField(_("make profiles of people nobody knows"), default=False)
     state = models.TextField(_("state"), choices=State, default=State.DRAFT)
     position = models.BigIntegerField(_("rows settled, unreadable ones included"), default=0)

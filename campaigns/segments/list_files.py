@@ -64,7 +64,7 @@ def keep(segment: Segment, name: str, chunks: Iterable[bytes], by: str = "") -> 
     job = ListJob(list=segment, kind=ListJob.Kind.FILE, name=name, upload=upload, started_by=by)
     try:
         names = columns(job)
-        job.columns = guess(names)
+        job.columns = list(guess(names).items())
         if any("@" in name for name in names):
             raise tables.TableError(
                 _(
@@ -105,7 +105,7 @@ def from_names(
         started_by=by,
         mode=mode,
         create_unknown=create_unknown,
-        columns={kind: kind for kind in kinds},
+        columns=[(kind, kind) for kind in kinds],
     )
 
 
@@ -189,7 +189,7 @@ def describe(
         raise ValueError(_("Two columns tell the same; choose one."))
     if unknown := set(kinds) - {*list_names.NAMES, ID, *records()}:
         raise ValueError(_("Nobody is known by “%s”.") % min(unknown))
-    job.columns, job.encoding, job.mode = dict(told), encoding, ListJob.Mode(mode).value
+    job.columns, job.encoding, job.mode = list(told.items()), encoding, ListJob.Mode(mode).value
     job.create_unknown = create_unknown and job.mode != ListJob.Mode.REMOVE
     ListJob.objects.filter(pk=job.pk, state=ListJob.State.DRAFT).update(
         columns=job.columns, encoding=job.encoding, mode=job.mode, create_unknown=job.create_unknown
@@ -199,7 +199,7 @@ def describe(
 
 def names_in(job: ListJob, row: tables.Row) -> dict[str, Any]:
     """The names that a row tells."""
-    return {kind: row.values.get(column) for column, kind in job.columns.items() if kind != IGNORE}
+    return {kind: row.values.get(column) for column, kind in job.columns if kind != IGNORE}
 
 
 def preview(job: ListJob, shown: int = 10) -> Preview:
@@ -233,7 +233,7 @@ def preview(job: ListJob, shown: int = 10) -> Preview:
 
 def rejects(job: ListJob) -> Iterator[list[str]]:
     """The rows that were not taken as a table to be corrected and imported again: its header first."""
-    names = list(job.columns)
+    names = [name for name, _kind in job.columns]
     yield [f"{MARK}{name}" for name in ("row", "column", "code", "reason")] + list(
         map(tables.harmless, names)
     )
@@ -247,7 +247,7 @@ def rejects(job: ListJob) -> Iterator[list[str]]:
 
 def column_of(job: ListJob, kind: str) -> str:
     """The column that tells names of this kind."""
-    return next((column for column, told in job.columns.items() if told == kind), kind)
+    return next((column for column, told in job.columns if told == kind), kind)
 
 
 def shown_cells(row: tables.Row) -> dict[str, str]:

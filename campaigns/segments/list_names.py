@@ -107,15 +107,15 @@ def _asked(row: Mapping[str, Any]) -> _Asked | Found:
         if not (number.isascii() and number.isdigit() and len(number) < 19):
             return _unknown(ID)
         return _Asked(int(number), [])
-    names = {kind: told[kind] for kind in NAMES if kind in told}
+    given = {kind: told[kind] for kind in NAMES if kind in told}
     keys: list[Name] = []
-    if names:
+    if given:
         try:
-            keys = identity.normal(msgspec.convert(names, Reference), "").keys()
+            keys = identity.normal(msgspec.convert(given, Reference), "").keys()
         except Rejection as error:
             return Found(None, error.code, error.field.lstrip("."), error.detail)
-    records = [(name, text) for name, text in told.items() if ":" in name]
-    return _Asked(None, keys + records)
+    names = keys + [(name, text) for name, text in told.items() if ":" in name]
+    return _Asked(None, names) if names else Found(None, "missing_field", "", _("The row names nobody."))
 
 
 def _owners(names: set[Name]) -> dict[Name, tuple[int, bool]]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
-from campaigns.models import Segment, SegmentMembership
+from campaigns.models import Segment
 from campaigns.segments import editing, memberships
 from campaigns.segments.memberships import CHUNK, Changed
 from crm import merging, pg
@@ -119,19 +119,6 @@ def others(segment: Segment, keeping: Iterable[int]) -> array:
         if place == len(kept) or kept[place] != member:
             rest.append(member)
     return rest
-
-
-def recount() -> None:
-    """Set the sizes of lists right: merging and erasing people change them without telling."""
-    for pk in Segment.objects.filter(kind=Segment.Kind.LIST).values_list("pk", flat=True):
-        with transaction.atomic():
-            held = Segment.objects.select_for_update().filter(pk=pk).first()
-            if held is None:
-                continue
-            # Who changes the members waits for this row with what they add to its size.
-            size = SegmentMembership.objects.filter(segment=held).count()
-            if size != held.size:
-                Segment.objects.filter(pk=pk).update(size=size)
 
 
 def members(segment: Segment) -> Iterator[int]:

@@ -87,17 +87,21 @@ class Exports:
     @admin.action(description=gettext_lazy("Export"), permissions=["export"])
     def export_chosen(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
         """To the page, with the chosen rows, or with the list's filter if all of them were."""
+        return redirect(f"{self._url('export')}?{self.chosen(request, queryset).urlencode()}")
+
+    def chosen(self, request: HttpRequest, queryset: QuerySet) -> QueryDict:
+        """What `wanted` finds the rows of an action by: the chosen ones, or the list's filter if all were chosen."""
         query = request.GET.copy()
         if request.POST.get("select_across") != "1":
             query[CHOSEN] = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True))
-        return redirect(f"{self._url('export')}?{query.urlencode()}")
+        return query
 
     def export_view(self, request: HttpRequest) -> HttpResponse:
         """Choose the kind of file; then it comes."""
         if not self.has_export_permission(request):
             raise PermissionDenied
         try:
-            rows, shown = self._wanted(request)
+            rows, shown = self.wanted(request)
         except IncorrectLookupParameters:
             return redirect(self._url("changelist"))
         count = rows.count()
@@ -125,7 +129,7 @@ class Exports:
             },
         )
 
-    def _wanted(self, request: HttpRequest) -> tuple[QuerySet, QueryDict]:
+    def wanted(self, request: HttpRequest) -> tuple[QuerySet, QueryDict]:
         """The rows that the list shows with this query, and the query."""
         shown = _without(request.GET, "p", "o", "all")
         chosen = shown.get(CHOSEN)

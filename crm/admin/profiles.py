@@ -32,6 +32,7 @@ EDITABLE = (
     *("first_name", "last_name", "email", "phone", "external_id", "language", "timezone"),
     *("country", "city", "birthday", "lifecycle_stage"),
 )
+LIST_PAGE = "admin:campaigns_list_people"
 _SOURCE = "admin"
 
 
@@ -126,7 +127,7 @@ class ProfileAdmin(PersonRights, ImportLink, Exports, BigTableAdmin):
     ordering = ["-pk"]
     sortable_by = ["person", "country"]
     searches_outlines = True
-    actions = ["export_chosen"]
+    actions = ["export_chosen", "put_on_list"]
     form = ProfileForm
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     fieldsets = [
@@ -168,6 +169,16 @@ class ProfileAdmin(PersonRights, ImportLink, Exports, BigTableAdmin):
                 )
             found |= every
         return queryset.filter(found), False
+
+    @admin.action(description=_("Add to a list or take off"), permissions=["list"])
+    def put_on_list(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
+        """To the page that another part brings, with the chosen people, or the filter if all were chosen."""
+        query = self.chosen(request, queryset)
+        return HttpResponseRedirect(f"{profile_page.address(LIST_PAGE)}?{query.urlencode()}")
+
+    def has_list_permission(self, request: HttpRequest) -> bool:
+        """Who may change segments, if there are any."""
+        return bool(profile_page.address(LIST_PAGE)) and request.user.has_perm("campaigns.change_segment")
 
     def has_delete_permission(self, request: HttpRequest, obj: Profile | None = None) -> bool:
         """Nobody: erasing a person is more than deleting a row."""

@@ -12,7 +12,10 @@ from unfold.decorators import display
 
 from campaigns.admin.segments.building import BuildingMixin
 from campaigns.admin.segments.compare import CompareMixin
+from campaigns.admin.segments.exports import ExportsMixin
 from campaigns.admin.segments.gallery import GalleryMixin
+from campaigns.admin.segments.lists import ListsMixin
+from campaigns.admin.segments.members import MembersMixin
 from campaigns.admin.segments.pages import PagesMixin
 from campaigns.admin.segments.words import freshness, state_words
 from campaigns.models import Segment
@@ -44,7 +47,16 @@ def model_admin_uses(request):
 
 
 @admin.register(Segment)
-class SegmentAdmin(GalleryMixin, CompareMixin, PagesMixin, BuildingMixin, ModelAdmin):
+class SegmentAdmin(
+    GalleryMixin,
+    CompareMixin,
+    ListsMixin,
+    MembersMixin,
+    ExportsMixin,
+    PagesMixin,
+    BuildingMixin,
+    ModelAdmin,
+):
     """The list; each mixin brings its pages by `get_urls`."""
 
     list_display = ["title", "shown_kind", "people", "week", "shown_state", "used_by"]
