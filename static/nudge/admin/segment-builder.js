@@ -12,9 +12,14 @@
 
     // --- Saying what happened, at most one thing at a time ---
     let saying = 0;
-    function say(text, wait) {
+    function say(text) {
+        if (text && status.textContent !== text) { status.textContent = text; }
+    }
+
+    // The count, once it has come to rest.
+    function sayLater(text) {
         clearTimeout(saying);
-        if (text) { saying = setTimeout(() => { if (status.textContent !== text) { status.textContent = text; } }, wait || 50); }
+        saying = setTimeout(() => say(text), 1200);
     }
 
     function toast(text) {
@@ -86,7 +91,7 @@
         const panel = byId("segment-panel");
         if (event.detail.target === panel) {
             const told = panel.querySelector("[data-say]");
-            say(told && told.dataset.say, 1200);
+            sayLater(told && told.dataset.say);
             return;
         }
         if (!busy || !tree() || !(event.detail.elt === tree() || redraws(event.detail))) { return; }
