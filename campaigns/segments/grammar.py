@@ -47,8 +47,15 @@ def parse(data: Any) -> Rule:
     reader = _Reader()
     rule = reader.read(data, "", 0, 0)
     if reader.problems or rule is None:
-        raise RuleError("", problems=reader.problems)
+        raise RuleError(
+            "", problems=[Problem(_tellable(at), _tellable(text)) for at, text in reader.problems]
+        )
     return rule
+
+
+def _tellable(text: str) -> str:
+    """Text that can be sent: half a surrogate pair, which JSON can hold, is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def leaves(rule: Rule) -> Iterator[Condition]:
@@ -118,4 +125,6 @@ class _Reader:
             self.problems.append(problem(error, path))
         except RuleError as error:
             self.problems.extend(error.under(path).problems)
+        except UnicodeEncodeError:
+            self.wrong(path, _("The name of a value holds a character that cannot be stored."))
         return None

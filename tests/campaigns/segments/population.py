@@ -279,6 +279,17 @@ def groups(inner):
 rules = st.one_of(conditions, groups(conditions), groups(st.one_of(conditions, groups(conditions))))
 
 
+def make_computed() -> dict[str, ComputedAttribute]:
+    """The computed attributes that rules ask for, by their slug; made once."""
+    found = {attribute.slug: attribute for attribute in ComputedAttribute.objects.filter(slug__in=COMPUTED)}
+    return found or {
+        slug: ComputedAttribute.objects.create(
+            slug=slug, name=slug, config=config, kind=config["kind"], served=True
+        )
+        for slug, (config, _column, _values) in COMPUTED.items()
+    }
+
+
 def store(population: list[Person]) -> list[int]:
     """Save people and all about them; returns the ids in the same order."""
     surroundings.make()
@@ -298,12 +309,7 @@ def store(population: list[Person]) -> list[int]:
             for item in person.events
         ]
     )
-    attributes = {
-        slug: ComputedAttribute.objects.get_or_create(
-            slug=slug, defaults={"name": slug, "config": config, "kind": config["kind"], "served": True}
-        )[0]
-        for slug, (config, _column, _values) in COMPUTED.items()
-    }
+    attributes = make_computed()
     ComputedValue.objects.bulk_create(
         ComputedValue(profile=profile, attribute=attributes[slug], **{COMPUTED[slug][1]: found})
         for profile, person in zip(saved, population, strict=True)
