@@ -5,11 +5,12 @@ import time
 from celery import shared_task
 
 from campaigns.flows import engine, triggers
-from campaigns.segments import exporting, list_work, lists, refresh
+from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
 BUDGET_SECONDS = 20.0
 PATIENCE_SECONDS = 1.0
+KEEPING_SECONDS = 5.0
 
 
 @shared_task
@@ -30,8 +31,16 @@ def run_engine() -> None:
 
 @shared_task
 def refresh_segments() -> None:
-    """Bring the memberships of all segments up to date."""
-    refresh.refresh_all()
+    """Count everybody for segments that are new, ask something new or are to be checked, some seconds long."""
+    if refresh.count_due(seconds=BUDGET_SECONDS):
+        wake.on_commit("campaigns.tasks.refresh_segments", "segments")
+
+
+@shared_task
+def keep_segments() -> None:
+    """Let people into segments and out of them by what has happened."""
+    if keeping.keep(seconds=KEEPING_SECONDS).more:
+        wake.on_commit("campaigns.tasks.keep_segments", "keeping")
 
 
 @shared_task
@@ -50,7 +59,6 @@ def export_members() -> None:
 
 @shared_task
 def forget_list_files() -> None:
-    """Throw away files of members whose time is over and rows of lists that were not taken; count lists."""
-    lists.recount()
+    """Throw away files of members whose time is over, and rows of lists that were not taken."""
     exporting.forget()
     list_work.forget()

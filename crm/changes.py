@@ -15,6 +15,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 
 CREATED, DELETED, EVERYTHING = "created", "deleted", "everything"
+MERGED = "merged"  # besides EVERYTHING, by a merge or its undoing
 ALWAYS = frozenset({CREATED, DELETED, EVERYTHING})  # concern whoever watches anything
 
 

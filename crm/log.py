@@ -282,6 +282,50 @@ def _logged(
     return LoggedEvent(event_id, seq, txid, profile_id, name, occurred_at, received_at, facts, source, clock)
 
 
+def position(cursor: str) -> Position:
+    """Where reader `cursor` is; one that is new begins with events stored from now on."""
+    start_at_end(cursor)
+    return Position(*LogCursor.objects.values_list("txid", "seq").get(name=cursor))
+
+
+def people_after(after: Position, limit: int) -> tuple[list[tuple[int, str]], Position]:
+    """Who did what next: (profile id, name) of the next `limit` events, as they stand in the log, and where they end.
+
+    Nothing is locked. Whoever reads so makes sure that nobody else does, and calls `move` when what came of it is
+    stored: other readers wait for that short transaction only, and not for all that is worked out before.
+    """
+    with connection.cursor() as sql:
+        sql.execute(
+            """
+            SELECT txid, seq, profile_id, name FROM crm_event
+            WHERE (txid, seq) > (%s, %s) AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+            ORDER BY txid, seq LIMIT %s
+            """,
+            [after.txid, after.seq, limit],
+        )
+        rows = sql.fetchall()
+    return [row[2:] for row in rows], Position(*rows[-1][:2]) if rows else after
+
+
+def move(cursor: str, before: Position, to: Position) -> bool:
+    """Put reader `cursor` forward, in the caller's transaction; False if it is not where the caller read from."""
+    found = LogCursor.objects.filter(name=cursor, txid=before.txid, seq=before.seq)
+    return bool(found.update(txid=to.txid, seq=to.seq, moved_at=Now()))
+
+
+def move_to_end(cursor: str) -> None:
+    """Have reader `cursor` leave out what is stored by now, in the caller's transaction."""
+    with connection.cursor() as sql:
+        sql.execute(
+            """
+            WITH edge AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS txid)
+            UPDATE crm_logcursor c SET txid = edge.txid, seq = 0, moved_at = now() FROM edge
+            WHERE c.name = %s AND (c.txid, c.seq) < (edge.txid, 0::bigint)
+            """,
+            [cursor],
+        )
+
+
 def start_at_end(cursor: str) -> None:
     """Create reader `cursor` so that it begins with events stored from now on; an existing one is kept."""
     with connection.cursor() as sql:

@@ -159,7 +159,7 @@ def _merge(pairs: Sequence[Pair], reason: str, now: datetime, by: str) -> None:
     # begin to write about the loser.
     repoint(EVENTS, pairs, moved, key="seq")
     Profile.objects.filter(pk__in=[loser for loser, _ in pairs]).delete()
-    changes.touch(winner for _, winner in pairs)
+    changes.touch((winner for _, winner in pairs), (changes.EVERYTHING, changes.MERGED))
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE crm_profilemerge p SET moved = r.moved "

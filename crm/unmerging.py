@@ -168,7 +168,7 @@ def _undo(merge_id: int, now: datetime, by: Any) -> Plan:
     with connection.cursor() as cursor:
         cursor.execute(_PURCHASES, {"loser": loser, "winner": winner.pk})
     row.delete()
-    changes.touch([loser, winner.pk])
+    changes.touch([loser, winner.pk], (changes.EVERYTHING, changes.MERGED))
     consent.record(_noes(loser, said_since))
     conflicts.keep_apart([(loser, winner.pk)], _name(by), now)
     audit.record(by, "profile.unmerged", winner, loser=loser)

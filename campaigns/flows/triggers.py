@@ -16,6 +16,7 @@ from django.utils import timezone
 from campaigns.flows import entries, exits, program
 from campaigns.flows.program import Program
 from campaigns.models import Flow
+from campaigns.segments import memberships
 from crm import alerts, log
 from crm.models import LogCursor, ProfileMerge
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 CURSOR = "flows"
 RETRY_AFTER = timedelta(minutes=1)
 MAX_TURNS = 50  # of one person leaving and entering again within a batch
+SEGMENT_EVENTS = frozenset({memberships.ENTERED, memberships.LEFT})
 ERROR = "trigger: "  # how Flow.error begins when the flow can't read the log
 
 _LISTENING = """
@@ -171,7 +173,7 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
     starting: list[log.LoggedEvent] = []
     if listener.live and own.first is not None and own.definition.trigger is not None:
         # What came in late or by an import, but happened before the flow listened, starts nobody.
-        fresh = [event for event in events if event.occurred_at >= listener.since]
+        fresh = [event for event in events if event.occurred_at >= listener.since and not _by_rule(event)]
         starting = exits.matching(own.definition.trigger, fresh, now)
         starting = entries.entitled(listener.flow_id, own.definition, starting, now)
     ending = {
@@ -203,6 +205,11 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
                 [event for event in found if turn_of[event.txid, event.seq] == turn],
                 now,
             )
+
+
+def _by_rule(event: log.LoggedEvent) -> bool:
+    """Whether somebody is in a segment or out of it only because a person has changed what it asks."""
+    return event.name in SEGMENT_EVENTS and event.properties.get("cause") == memberships.RULE
 
 
 def _turns(

@@ -1,7 +1,14 @@
 from campaigns.models.broadcasts import Broadcast
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
 from campaigns.models.lists import ExportPart, ListJob, ListJobReject, MemberExport
-from campaigns.models.segments import Segment, SegmentMembership, SegmentSize, SegmentVersion
+from campaigns.models.segments import (
+    Segment,
+    SegmentCandidate,
+    SegmentMembership,
+    SegmentMove,
+    SegmentSize,
+    SegmentVersion,
+)
 
 __all__ = [
     "Broadcast",
@@ -15,7 +22,9 @@ __all__ = [
     "ListJobReject",
     "MemberExport",
     "Segment",
+    "SegmentCandidate",
     "SegmentMembership",
+    "SegmentMove",
     "SegmentSize",
     "SegmentVersion",
 ]

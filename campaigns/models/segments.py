@@ -16,8 +16,10 @@ class Segment(models.Model):
 
     class State(models.TextChoices):
         NEW = "new", _("not counted yet")
+        COUNTING = "counting", _("being counted")
         READY = "ready", _("up to date")
         FAILED = "failed", _("failed")
+        STOPPED = "stopped", _("counting was stopped")
 
     slug = models.SlugField(_("short name"), unique=True)
     name = models.TextField(_("name"))
@@ -31,6 +33,14 @@ class Segment(models.Model):
     error = models.TextField(_("error"), blank=True, default="")
     evaluated_at = models.DateTimeField(_("last counted"), null=True, blank=True)
     evaluation_ms = models.PositiveIntegerField(_("time to count, ms"), null=True, blank=True)
+    plan = models.JSONField(_("plan"), default=dict, blank=True, editable=False)
+    # What was asked when everybody was counted last: a fingerprint of the rule and of those it refers to.
+    counted_as = models.TextField(default="", blank=True, editable=False)
+    counting_since = models.DateTimeField(_("being counted since"), null=True, editable=False)
+    stop_asked = models.BooleanField(_("to be stopped"), default=False, editable=False)
+    recount_at = models.DateTimeField(_("to be counted anew since"), null=True, editable=False)
+    # Up to when everything is taken into account that the passing of time changes.
+    passed_until = models.DateTimeField(_("exact as of"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
@@ -80,8 +90,14 @@ class SegmentSize(models.Model):
 class SegmentMembership(models.Model):
     """One person in one segment."""
 
-    segment = models.ForeignKey(Segment, models.CASCADE, related_name="memberships")
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="segment_memberships")
+    # Neither key is checked by the database: of a million members that would take longer than storing them. Who is
+    # removed while a segment is counted leaves it when the change feed tells so.
+    segment = models.ForeignKey(
+        Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="memberships"
+    )
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, db_constraint=False, related_name="segment_memberships"
+    )
     entered_at = models.DateTimeField(_("since"))
 
     class Meta:
@@ -90,3 +106,26 @@ class SegmentMembership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["segment", "profile"], name="one_membership_per_person")
         ]
+
+
+class SegmentCandidate(models.Model):
+    """Somebody who may have come into a segment or dropped out of it, and is to be asked about; for a reason."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, db_constraint=False, related_name="+")
+    profile_id = models.BigIntegerField()
+    cause = models.TextField()
+    event = models.TextField(blank=True, default="")
+
+    class Meta:
+        default_permissions = ()
+
+
+class SegmentMove(models.Model):
+    """How many one statement let into a segment and out of it; a trigger writes it, sizes.py adds it up."""
+
+    segment = models.ForeignKey(Segment, models.CASCADE, db_constraint=False, related_name="+")
+    entered = models.PositiveIntegerField(default=0)
+    departed = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        default_permissions = ()

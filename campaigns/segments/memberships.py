@@ -1,36 +1,33 @@
-"""Writing who comes into a segment and who drops out of it: members, log events, size and its history together."""
+"""Writing who comes into segments and who drops out of them: members, log events and sizes together."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import connection
 
 from campaigns.models import Segment
+from campaigns.segments import sizes
 from crm import log
 
 CHUNK = 5_000  # people written in one transaction, as readers of the event log wait for it
 ENTERED, LEFT = "segment_entered", "segment_left"
 SOURCE = "segments"
+EVENT, CHANGE, TIME, RULE, LIST, MERGE, CHECK = "event", "change", "time", "rule", "list", "merge", "check"
 
+# They must not be merged or removed before this is stored.
+_HOLD = "SELECT id FROM crm_profile WHERE id = ANY(%s::bigint[]) ORDER BY id FOR KEY SHARE"
 _ENTER = """
     INSERT INTO campaigns_segmentmembership (segment_id, profile_id, entered_at)
-    SELECT %s, p.id, %s FROM crm_profile p WHERE p.id = ANY(%s::bigint[])
-    ORDER BY p.id FOR KEY SHARE  -- they must not be merged or removed before this is stored
-    ON CONFLICT DO NOTHING RETURNING profile_id
+    SELECT segment_id, profile_id, %s FROM unnest(%s::bigint[], %s::bigint[]) AS m(segment_id, profile_id)
+    ORDER BY profile_id, segment_id ON CONFLICT DO NOTHING RETURNING segment_id, profile_id
 """
 _LEAVE = """
-    DELETE FROM campaigns_segmentmembership WHERE segment_id = %s AND profile_id = ANY(%s::bigint[])
-    RETURNING profile_id
+    DELETE FROM campaigns_segmentmembership t USING unnest(%s::bigint[], %s::bigint[]) AS m(segment_id, profile_id)
+    WHERE t.segment_id = m.segment_id AND t.profile_id = m.profile_id RETURNING t.segment_id, t.profile_id
 """
-_RESIZE = "UPDATE campaigns_segment SET size = greatest(size + %s, 0) WHERE id = %s RETURNING size"
-_HISTORY = """
-    INSERT INTO campaigns_segmentsize AS s (segment_id, hour, size, entered, departed)
-    VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (segment_id, hour) DO UPDATE SET size = EXCLUDED.size,
-        entered = s.entered + EXCLUDED.entered, departed = s.departed + EXCLUDED.departed
-"""
+Pair = tuple[int, int]  # segment id, profile id
 
 
 class Changed(NamedTuple):
@@ -38,6 +35,27 @@ class Changed(NamedTuple):
 
     entered: int
     left: int
+
+
+class Move(NamedTuple):
+    """Somebody comes into a segment or drops out of it: why, and by which event."""
+
+    segment_id: int
+    profile_id: int
+    enters: bool
+    cause: str
+    event: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        return self.segment_id, self.profile_id
+
+
+class Written(NamedTuple):
+    """The moves that were made, and those of people who are being written by somebody else just now."""
+
+    done: list[Move]
+    later: list[Move]
 
 
 def change(
@@ -55,35 +73,89 @@ def change(
         segment: its `size` is brought up to date as well.
         entering: profile ids, CHUNK at most, like `leaving`; those that are no profiles are left out.
         now: aware.
-        cause: event, change, time, rule, list, merge or check; told by the log events.
+        cause: one of EVENT, CHANGE, TIME, RULE, LIST, MERGE and CHECK; told by the log events.
         event: name of the event that was the cause.
-        events: whether the log shall tell. Nobody "enters" when a new segment is counted for the first time.
+        events: whether the log and the history of the size shall tell. Nobody "enters" when a list is brought back.
     """
     now = now.astimezone(UTC)
     with connection.cursor() as cursor:
-        came = _returned(cursor, _ENTER, [segment.pk, now, list(entering)]) if entering else []
-        went = _returned(cursor, _LEAVE, [segment.pk, list(leaving)]) if leaving else []
-        if events:
-            properties = {"segment": segment.slug, "name": segment.name, "cause": cause}
-            if event:
-                properties["event"] = event
-            log.append(
-                [
-                    log.NewEvent(uuid.uuid4(), profile_id, name, now, properties, SOURCE)
-                    for name, ids in ((ENTERED, came), (LEFT, went))
-                    for profile_id in ids
-                ]
+        cursor.execute(_HOLD, [[*entering, *leaving]])
+        held = {row[0] for row in cursor.fetchall()}
+    moves = [Move(segment.pk, pk, True, cause, event) for pk in entering if pk in held]
+    gone = [pk for pk in leaving if pk not in held]
+    done = _write([*moves, *(Move(segment.pk, pk, False, cause, event) for pk in leaving if pk in held)], now)
+    if gone:
+        _returned(_LEAVE, [[segment.pk] * len(gone), gone])
+    if events:
+        _tell(done, {segment.pk: segment}, now)
+    if done or gone:
+        sizes.add_up([segment.pk], now, told=events)
+        segment.refresh_from_db(fields=["size"])
+    entered = sum(move.enters for move in done)
+    return Changed(entered, len(done) - entered)
+
+
+def write(moves: Sequence[Move], segments: Mapping[int, Segment], now: datetime) -> Written:
+    """Make these moves in the caller's transaction and let the log tell; wait for nobody who writes about the people.
+
+    Args:
+        segments: by id.
+    """
+    ids = sorted({move.profile_id for move in moves})
+    if not ids:
+        return Written([], [])
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_HOLD} SKIP LOCKED", [ids])
+        held = {row[0] for row in cursor.fetchall()}
+        others = [pk for pk in ids if pk not in held]
+        there: set[int] = set()
+        if others:
+            cursor.execute("SELECT id FROM crm_profile WHERE id = ANY(%s)", [others])
+            there = {row[0] for row in cursor.fetchall()}
+    done = _write([move for move in moves if move.profile_id in held], now)
+    _tell(done, segments, now)
+    gone = [move for move in moves if move.profile_id not in held and move.profile_id not in there]
+    if gone:  # nobody to tell anything about
+        _returned(_LEAVE, _columns(gone))
+    return Written(done, [move for move in moves if move.profile_id in there])
+
+
+def _write(moves: Sequence[Move], now: datetime) -> list[Move]:
+    """Change the members; return the moves that changed something."""
+    entering = [move for move in moves if move.enters]
+    leaving = [move for move in moves if not move.enters]
+    changed = set(_returned(_ENTER, [now, *_columns(entering)])) if entering else set()
+    if leaving:
+        changed |= set(_returned(_LEAVE, _columns(leaving)))
+    return [move for move in moves if move.pair in changed]
+
+
+def _tell(moves: Sequence[Move], segments: Mapping[int, Segment], now: datetime) -> None:
+    log.append(
+        [
+            log.NewEvent(
+                uuid.uuid4(),
+                move.profile_id,
+                ENTERED if move.enters else LEFT,
+                now,
+                _properties(move, segments[move.segment_id]),
+                SOURCE,
             )
-        if came or went:
-            cursor.execute(_RESIZE, [len(came) - len(went), segment.pk])
-            row = cursor.fetchone()
-            if row:
-                segment.size = row[0]
-                hour = now.replace(minute=0, second=0, microsecond=0)
-                cursor.execute(_HISTORY, [segment.pk, hour, segment.size, len(came), len(went)])
-    return Changed(len(came), len(went))
+            for move in moves
+        ]
+    )
 
 
-def _returned(cursor: Any, statement: str, values: list[Any]) -> list[int]:
-    cursor.execute(statement, values)
-    return [row[0] for row in cursor.fetchall()]
+def _properties(move: Move, segment: Segment) -> dict[str, str]:
+    told = {"segment": segment.slug, "name": segment.name, "cause": move.cause}
+    return {**told, "event": move.event} if move.event else told
+
+
+def _columns(moves: Sequence[Move]) -> list[list[int]]:
+    return [[move.segment_id for move in moves], [move.profile_id for move in moves]]
+
+
+def _returned(statement: str, values: list) -> list[Pair]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()

