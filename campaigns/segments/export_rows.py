@@ -14,7 +14,7 @@ from campaigns.segments.list_files import records
 from campaigns.segments.suggestions import Suggestions
 from crm import tables
 from crm.computed import reading
-from crm.connectors.file import ATTRIBUTE, CONSENT, REFERENCE
+from crm.connectors.file import ATTRIBUTE, CONSENT, CONSENTS, REFERENCE
 from crm.models import ComputedAttribute, Consent, Identifier, Profile, Topic
 from crm.patches import FIELDS
 from crm.table_writing import cell
@@ -59,7 +59,8 @@ def columns() -> list[tuple[str, list[tuple[str, str]]]]:
         .order_by("name")
         .values_list("slug", "name")
     ]
-    answers = [(f"{CONSENT}channel.{slug}", str(kind.label)) for slug, kind in channels.everything().items()]
+    known = {slug: str(kind.label) for slug, kind in channels.everything().items()}
+    answers = [(f"{CONSENT}channel.{slug}", known.get(slug, slug)) for slug in {**known, **CONSENTS}]
     answers += [
         (f"{CONSENT}topic.{slug}", name)
         for slug, name in Topic.objects.order_by("name").values_list("slug", "name")
@@ -135,7 +136,9 @@ def after(segment_id: int, position: int, most: int) -> list[Member]:
 
 def between(segment_id: int, first: int, last: int) -> list[Member]:
     """The members whose numbers are these, both ends included."""
-    found = SegmentMembership.objects.filter(segment_id=segment_id, profile_id__range=(first, last))
+    found = SegmentMembership.objects.filter(
+        segment_id=segment_id, profile_id__gte=first, profile_id__lte=last
+    )
     return [Member(*row) for row in found.order_by("profile_id").values_list("profile_id", "entered_at")]
 
 

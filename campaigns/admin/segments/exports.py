@@ -64,22 +64,20 @@ class ExportsMixin:
                 problem = str(error)
             else:
                 return redirect("admin:campaigns_member_export", export.pk)
-        return self._export_page(
-            request,
-            "start.html",
-            segment,
-            groups=[
+        context = {
+            "groups": [
                 (label, [(name, called, name in chosen) for name, called in choices])
                 for label, choices in groups
             ],
-            problem=problem,
-            exports=segment.exports.order_by("-pk")[:LATEST],
-        )
+            "problem": problem,
+            "exports": segment.exports.order_by("-pk")[:LATEST],
+        }
+        return self._export_page(request, "start.html", segment, context)
 
     def member_export_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """How it goes on, and the file when it is ready."""
         export = self._export(request, pk)
-        return self._export_page(request, "progress.html", export.segment, **_shown(export))
+        return self._export_page(request, "progress.html", export.segment, _shown(export))
 
     def member_export_status_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The part of the page that refreshes itself."""
@@ -113,7 +111,7 @@ class ExportsMixin:
         return export
 
     def _export_page(
-        self, request: HttpRequest, template: str, segment: Segment, **context: Any
+        self, request: HttpRequest, template: str, segment: Segment, context: dict[str, Any]
     ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),

@@ -68,7 +68,7 @@ class JobsMixin:
         job = self._job(request, pk)
         if job.state == State.DRAFT:
             return self._columns_page(request, job, dict(job.columns), "")
-        return self._job_page(request, "progress.html", job, **_shown(request, job))
+        return self._job_page(request, "progress.html", job, _shown(request, job))
 
     def _columns_page(
         self, request: HttpRequest, job: ListJob, told: dict[str, str], problem: str
@@ -80,18 +80,15 @@ class JobsMixin:
         except tables.TableError as error:
             names, problem = [], str(error)
         roles = {**ROLES, **list_files.records(), list_files.IGNORE: _("Leave it out")}
-        return self._job_page(
-            request,
-            "columns.html",
-            job,
-            columns=[(name, told.get(name, list_files.IGNORE)) for name in names],
-            roles=list(roles.items()),
-            modes=ListJob.Mode.choices,
-            problem=problem,
-            encodings=list(ENCODINGS.items()),
-            excel=job.name.lower().endswith((".xlsx", ".xlsm")),
-            may_create=request.user.has_perm("crm.add_profile"),
-        )
+        context = {
+            "columns": [(name, told.get(name, list_files.IGNORE)) for name in names],
+            "roles": list(roles.items()),
+            "problem": problem,
+            "encodings": list(ENCODINGS.items()),
+            "excel": job.name.lower().endswith((".xlsx", ".xlsm")),
+            "may_create": request.user.has_perm("crm.add_profile"),
+        }
+        return self._job_page(request, "columns.html", job, context)
 
     def job_preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Whom the first rows mean, with the columns as the form has them."""
@@ -181,7 +178,9 @@ class JobsMixin:
             create,
         )
 
-    def _job_page(self, request: HttpRequest, template: str, job: ListJob, **context: Any) -> HttpResponse:
+    def _job_page(
+        self, request: HttpRequest, template: str, job: ListJob, context: dict[str, Any]
+    ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -189,7 +188,6 @@ class JobsMixin:
             "segment": job.list,
             "segment_tab": "members",
             "job": job,
-            "may_change": self.has_change_permission(request, job.list),
             **context,
         }
         return TemplateResponse(request, f"{TEMPLATES}/{template}", context)
