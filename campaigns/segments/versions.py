@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from campaigns.models import Segment, SegmentSize, SegmentVersion
 from campaigns.segments import compiler, editing, grammar, sentence
 from campaigns.segments.limits import TooSlow, fetch
+from crm import masking
 from crm.rules.errors import RuleError
 from crm.rules.sql import sql
 
@@ -74,9 +75,9 @@ def history(segment: Segment) -> list[Shown]:
 def _words(rule: Any) -> tuple[str, str]:
     """A rule as a sentence, or as JSON with what is wrong with it."""
     try:
-        return sentence.describe(grammar.parse(rule)), ""
+        return masking.contact("text", sentence.describe(grammar.parse(rule))), ""
     except RuleError as error:
-        return json.dumps(rule, ensure_ascii=False), str(error)
+        return json.dumps(masking.contact("data", rule), ensure_ascii=False), str(error)
 
 
 def _difference(before: str, after: str) -> Iterator[Piece]:
@@ -86,10 +87,14 @@ def _difference(before: str, after: str) -> Iterator[Piece]:
         if operation == "equal":
             yield Piece("kept", "".join(new[first:last]))
             continue
-        if end > start:
-            yield Piece("removed", "".join(old[start:end]))
-        if last > first:
-            yield Piece("added", "".join(new[first:last]))
+        removed, added = "".join(old[start:end]), "".join(new[first:last])
+        if removed[:1] == added[:1] == " ":  # the space before both is no difference
+            yield Piece("kept", " ")
+            removed, added = removed[1:], added[1:]
+        if removed:
+            yield Piece("removed", removed)
+        if added:
+            yield Piece("added", added)
 
 
 def effect(

@@ -6,8 +6,9 @@ from django.templatetags.static import static
 
 from campaigns.flows import publish
 from campaigns.models import Broadcast, Flow, Segment
-from campaigns.segments import grammar
-from crm.models import Topic
+from campaigns.segments import editing, gallery, lists
+from campaigns.segments.roles import Roles
+from crm.models import Profile, Topic
 from delivery.models import Message, MessageContent
 
 WELCOME, CART = "welcome-series", "abandoned-cart"
@@ -103,7 +104,22 @@ SEGMENTS: dict[str, tuple[str, str, dict]] = {
             ]
         },
     ),
+    "vip-asleep": (
+        "VIP, but not lately",
+        "VIP customers without an order in the last 30 days.",
+        {
+            "all": [
+                {"kind": "segment", "slug": "vip"},
+                {"not": {"kind": "segment", "slug": "bought-lately"}},
+            ]
+        },
+    ),
 }
+# Ready segments of the gallery, about the events of the shop.
+READY = ("new", "almost-buyers", "cart-abandoners", "repeat-buyers", "at-risk", "unreachable")
+SHOP = Roles("purchase", "cart_updated", "product_viewed", "product_viewed", "total")
+CIRCLE, CIRCLE_SIZE = "coffee-circle", 25
+
 
 FLOWS: dict[str, tuple[str, str, dict]] = {
     WELCOME: (
@@ -242,9 +258,7 @@ def create() -> None:
             )
             for locale, button in IN_APP.get(slug, {}).items()
         )
-    for slug, (name, description, rule) in SEGMENTS.items():
-        grammar.parse(rule)
-        Segment.objects.create(slug=slug, name=name, description=description, rule=rule)
+    _segments()
     for slug, (name, description, draft) in FLOWS.items():
         flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
         publish.publish(flow.pk)
@@ -254,6 +268,20 @@ def create() -> None:
         message=Message.objects.get(slug="welcome"),
         segment=Segment.objects.get(slug="bought-lately"),
     )
+
+
+def _segments() -> None:
+    """Segments with a rule, some of them straight from the gallery, and one list of people."""
+    for slug, (name, description, rule) in SEGMENTS.items():
+        editing.save(Segment(slug=slug, name=name, description=description), rule, by="demo")
+    for slug in READY:
+        ready = gallery.get(slug)
+        rule = gallery.card(ready, SHOP).rule if ready else None
+        if ready and rule:
+            segment = Segment(slug=slug, name=str(ready.name), description=str(ready.help))
+            editing.save(segment, rule, by="demo")
+    circle = lists.create("Coffee circle", CIRCLE, "Guests of the tasting evening, kept by hand.")
+    lists.add(circle, Profile.objects.order_by("pk").values_list("pk", flat=True)[:CIRCLE_SIZE])
 
 
 def go_live() -> None:

@@ -34,7 +34,8 @@ class CompareMixin:
         return self.page_of(
             request,
             "compare",
-            None,
+            chosen[0] if chosen else None,
+            segment_tab="compare",
             title=_("Compare segments"),
             choices=choices,
             places=[chosen[place] if place < len(chosen) else None for place in range(overlap.MOST)],

@@ -103,7 +103,9 @@ class SegmentAdmin(
         if not segment.week.entered and not segment.week.departed:
             return "–"
         return format_html(
-            "<bdi>+{}</bdi> / <bdi>−{}</bdi>", intcomma(segment.week.entered), intcomma(segment.week.departed)
+            '<span class="whitespace-nowrap"><bdi>+{}</bdi> / <bdi>−{}</bdi></span>',
+            intcomma(segment.week.entered),
+            intcomma(segment.week.departed),
         )
 
     @display(description=gettext_lazy("state"), ordering="state")

@@ -91,7 +91,7 @@ class PagesMixin:
         names = Profile.objects.in_bulk([move.profile_id for move in moves]) if people else {}
         problem = ""
         try:
-            told = sentence.describe(grammar.parse(segment.rule)) if segment.kind == "rule" else ""
+            told = _told(segment.rule) if segment.kind == "rule" else ""
         except RuleError as error:
             told, problem = "", str(error)
         return self.page_of(
@@ -167,7 +167,7 @@ class PagesMixin:
                 return redirect("admin:campaigns_segment_versions", segment.pk)
         effect, told = None, ""
         try:
-            told = sentence.describe(grammar.parse(version.rule))
+            told = _told(version.rule)
             effect = versions.effect(segment, version.rule)
         except RuleError as error:
             problem = str(error)
@@ -181,6 +181,10 @@ class PagesMixin:
             problem=problem,
             uses=usage.live_uses(segment.slug),
         )
+
+
+def _told(rule: Any) -> str:
+    return masking.contact("text", sentence.describe(grammar.parse(rule)))
 
 
 def _span(request: HttpRequest) -> int:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from campaigns.models import Segment
 from campaigns.segments import evaluate, gallery, grammar, rfm, roles, sampling
+from config.demo import content
 from crm import log, masking
 from crm.models import Place, Profile
 
@@ -215,3 +216,15 @@ class TestRfm:
         assert "Choose an event" in admin_client.get(url("rfm")).text
         admin_client.post(url("rfm"), {"cell": "recent-often"})
         assert not Segment.objects.exists()
+
+
+def test_the_demo_s_segments_can_be_asked():
+    people = Profile.objects.bulk_create(Profile() for _number in range(3))
+    content.create()
+    for segment in Segment.objects.all():
+        if segment.kind == Segment.Kind.RULE:
+            found = sorted(evaluate.members(grammar.parse(segment.rule)))
+            assert found in ([], [person.pk for person in people])
+            assert segment.versions.get().by == "demo"
+    assert Segment.objects.get(slug=content.CIRCLE).memberships.count() == 3
+    assert {"vip-asleep", "cart-abandoners"} < set(Segment.objects.values_list("slug", flat=True))

@@ -192,7 +192,7 @@ class TestVersions:
         SegmentSize.objects.create(segment=segment, hour=timezone.now() - timedelta(minutes=5), size=3)
         editing.save(segment, ARABS, by="jan", now=timezone.now() + timedelta(minutes=1))
         page = admin_client.get(url("versions", segment.pk)).text
-        assert "<del> Poland.</del><ins> Saudi Arabia.</ins>" in page
+        assert "is <del>Poland.</del><ins>Saudi Arabia.</ins>" in page
         assert page.index("jan") < page.index("ola")
         assert "3 people at its end" in page
 
