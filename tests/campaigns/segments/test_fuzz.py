@@ -57,7 +57,7 @@ def spoilt(draw):
     rule = copy.deepcopy(draw(random.rules))
     for _ in range(draw(st.integers(1, 2))):
         path = draw(st.sampled_from(list(places(rule))))
-        value = draw(anything)
+        value = copy.deepcopy(draw(anything))
         if not path:
             rule = draw(st.sampled_from([rule, value])) or {"all": [rule]}
             continue
