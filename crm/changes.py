@@ -5,8 +5,8 @@ it; what a trigger can't see, such as events that a merge re-points, is told by 
 watches. There is one reader: it looks with `peek` and, in the transaction that stores what came of it, takes away
 what it saw with `drop`. No place is remembered, so a row that is committed late just comes later.
 
-Fields are columns of the profile, `consents`, `devices`, `computed` (of attributes in use), `suppressed`, what
-callers of `touch` name (`event:purchase`: such events have gone), and CREATED, DELETED or EVERYTHING.
+Fields are columns of the profile, `consents`, `devices`, `identifiers` (of browsers), `computed` (of attributes in
+use), `suppressed`, what callers of `touch` name (`event:purchase`: such events have gone), and CREATED, DELETED or EVERYTHING.
 """
 
 from collections.abc import Callable, Collection, Iterable

@@ -79,7 +79,7 @@ END $$;
 """
 
 
-# A suppressed address is somebody's by their email, another name of theirs, or a device.
+# A suppressed address is somebody's by their email, another name of theirs, a device, or their number (in-app).
 OF_SUPPRESSIONS = """
 CREATE FUNCTION crm_suppression_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -97,6 +97,8 @@ WHOSE = """
             UNION SELECT i.profile_id FROM {rows} s JOIN crm_identifier i ON i.value = s.address
                 AND i.kind IN ('email', 'phone')
             UNION SELECT d.profile_id FROM {rows} s JOIN crm_device d ON d.endpoint = s.address
+            UNION SELECT p.id FROM {rows} s JOIN crm_profile p ON p.id =
+                CASE WHEN s.address ~ '^[0-9]{{1,18}}$' THEN s.address::bigint END
         ) AS found;"""
 OF_SUPPRESSIONS = OF_SUPPRESSIONS.replace(
     "CREATE_ROWS",
@@ -114,6 +116,10 @@ FUNCTIONS = {
         "crm_computedvalue_changed",
         # Nobody can ask for an attribute that is not complete.
         of_rows("crm_computedvalue", "computed", "attribute_id, number, text, at", SERVED),
+    ),
+    "crm_identifier": (
+        "crm_identifier_changed",
+        of_rows("crm_identifier", "identifiers", "kind, value", "r.kind = 'anonymous_id'"),
     ),
     "crm_suppression": ("crm_suppression_changed", OF_SUPPRESSIONS),
 }
