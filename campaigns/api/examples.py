@@ -27,6 +27,8 @@ SEGMENT: dict[str, Any] = {
     "size": 1204,
     "evaluated_at": "2026-01-31T12:00:00Z",
     "evaluation_ms": 140,
+    "counting_since": None,
+    "exact_as_of": "2026-01-31T14:05:03Z",
     "rule_changed_at": "2026-01-30T08:00:00Z",
     "created_at": "2026-01-05T09:12:00Z",
     "updated_at": "2026-01-30T08:00:00Z",

@@ -13,7 +13,7 @@ from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.api.segments import answered
 from campaigns.models import Segment, SegmentSize, SegmentVersion
-from campaigns.segments import versions
+from campaigns.segments import refresh, versions
 from crm.api import filters, paging, schemas
 from crm.api.auth import WRITE
 from crm.api.errors import ApiError
@@ -92,6 +92,51 @@ class RestoreView(SegmentApi):
         before = segment.version
         now = versions.restore(version, common.author(request))
         return answered(request, now, "unchanged" if now.version == before else "updated")
+
+
+class CountView(SegmentApi):
+    scopes = {"POST": {WRITE}, "DELETE": {WRITE}}
+    repeatable = False  # asking twice is asking once
+
+    @extend_schema(
+        operation_id="segments_count",
+        tags=["segments"],
+        summary="Have everybody counted anew",
+        description="Members follow by themselves within seconds of what changes them, so this is for when counting "
+        "has failed or was stopped, or to be sure. It begins as soon as the worker is free.",
+        parameters=[examples.SLUG],
+        request=None,
+        responses={
+            202: OpenApiResponse(
+                shapes.Asked, description="It will be counted; `state` is that of the segment."
+            ),
+            409: examples.conflict("is_a_list", "A list is not counted: its members are put in one by one."),
+            **schemas.errors(404),
+        },
+        examples=[examples.answer("Asked", {"slug": "polish-buyers", "state": "ready"}, 202)],
+    )
+    def post(self, request: Request, slug: str) -> HttpResponse:
+        """Ask for it."""
+        segment = common.segment(slug)
+        if segment.kind == Segment.Kind.LIST:
+            detail = _("A list is not counted: its members are put in one by one.")
+            raise ApiError(409, "is_a_list", detail)
+        common.limited(request)
+        refresh.ask(segment)
+        return encoded({"slug": segment.slug, "state": segment.state}, 202)
+
+    @extend_schema(
+        operation_id="segments_count_stop",
+        tags=["segments"],
+        summary="Stop counting",
+        description="The members stay as they are. A segment that is not being counted stays as it is.",
+        parameters=[examples.SLUG],
+        responses={204: OpenApiResponse(description="It stops."), **schemas.errors(404)},
+    )
+    def delete(self, request: Request, slug: str) -> HttpResponse:
+        """Stop it."""
+        refresh.cancel(common.segment(slug))
+        return HttpResponse(status=204)
 
 
 class HistoryView(SegmentApi):

@@ -221,6 +221,8 @@ def as_json(row: Segment, uses: list[Use]) -> dict[str, Any]:
         "size": row.size,
         "evaluated_at": row.evaluated_at,
         "evaluation_ms": row.evaluation_ms,
+        "counting_since": row.counting_since,
+        "exact_as_of": row.passed_until,
         "rule_changed_at": row.rule_changed_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

@@ -68,6 +68,12 @@ class SegmentOutput(serializers.Serializer):
         allow_null=True, help_text=_("When everybody was last looked at.")
     )
     evaluation_ms = serializers.IntegerField(allow_null=True)
+    counting_since = serializers.DateTimeField(
+        allow_null=True, help_text=_("Everybody is being looked at since then.")
+    )
+    exact_as_of = serializers.DateTimeField(
+        allow_null=True, help_text=_("Up to then, whom the passing of time moves in or out was moved.")
+    )
     rule_changed_at = serializers.DateTimeField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

@@ -4,7 +4,7 @@ from django.urls import path
 
 from campaigns.api.asking import ExplainView, OverlapView, PreviewView
 from campaigns.api.exports import DownloadView, ExportsView, ExportView
-from campaigns.api.history import HistoryView, RestoreView, VersionsView
+from campaigns.api.history import CountView, HistoryView, RestoreView, VersionsView
 from campaigns.api.lists import FillingsView, MembersView, RemoveView, SnapshotView
 from campaigns.api.members import ProfileSegmentsView
 from campaigns.api.segments import SegmentsView, SegmentView
@@ -16,6 +16,7 @@ urlpatterns = [
     path("segments/exports/<int:pk>/", ExportView.as_view(), name="api_segment_export"),
     path("segments/exports/<int:pk>/download/", DownloadView.as_view(), name="api_segment_export_download"),
     path("segments/<slug:slug>/", SegmentView.as_view(), name="api_segment"),
+    path("segments/<slug:slug>/count/", CountView.as_view(), name="api_segment_count"),
     path("segments/<slug:slug>/explain/", ExplainView.as_view(), name="api_segment_explain"),
     path("segments/<slug:slug>/exports/", ExportsView.as_view(), name="api_segment_exports"),
     path("segments/<slug:slug>/fillings/", FillingsView.as_view(), name="api_segment_fillings"),

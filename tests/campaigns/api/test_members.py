@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from campaigns.models import SegmentMembership, SegmentSize
+from campaigns.models import Segment, SegmentMembership, SegmentSize
+from campaigns.segments import refresh
+from crm.models import Profile
 
 
 def names(answer):
@@ -54,3 +56,19 @@ def test_sizes_by_the_hour(reader, poles):
     assert [(row["size"], row["entered"], row["departed"]) for row in rest] == [(8, 1, 2)]
     last = found["sizes"][0]["hour"]
     assert len(reader.get(f"segments/poles/history/?since={last}").json()["sizes"]) == 1
+
+
+def test_counting_anew(server, reader, poles, people):
+    Profile.objects.filter(pk=people["cy"].pk).update(country="PL")
+    assert reader.post("segments/poles/count/").status_code == 403
+    asked = server.post("segments/poles/count/")
+    assert (asked.status_code, asked.json()) == (202, {"slug": "poles", "state": "ready"})
+    Segment.objects.filter(slug="poles").update(state="failed")
+    refresh.refresh_all()
+    assert (server.get("segments/poles/").json()["size"], server.get("segments/poles/").json()["state"]) == (
+        3,
+        "ready",
+    )
+    assert server.send("DELETE", "segments/poles/count/").status_code == 204
+    server.post("segments/", {"slug": "fair", "name": "Fair", "kind": "list"})
+    assert server.post("segments/fair/count/").json()["error"]["code"] == "is_a_list"
