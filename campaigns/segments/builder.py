@@ -51,7 +51,7 @@ def from_rule(rule: Any) -> Node:
     root = _node(rule, ids)
     if root.kind == "group":
         return root
-    whole = Node(next(ids), "group")
+    whole, root.id = Node(root.id, "group"), next(ids)
     whole.children.append(root)
     return whole
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from crm.rules import seen, words
 from crm.rules.moments import DAY_PATTERN
-from crm.rules.operators import EXISTENCE
+from crm.rules.operators import EXISTENCE, WORDS
 
 Posted = Mapping[str, list[str]]
 
@@ -179,7 +179,7 @@ def _fits(shown: dict[str, Any], value: Any) -> bool:
         back = scalar(_entered(item), shown["type"])
         return back == item and isinstance(back, bool) == isinstance(item, bool)
 
-    if value is None or shown["op"] in SPANS:
+    if value is None or shown["op"] in SPANS or (value == "" and shown["op"] in WORDS):
         return True
     if isinstance(value, list):
         return all(same(item) for item in value)

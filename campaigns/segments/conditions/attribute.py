@@ -94,7 +94,7 @@ class Attribute(Condition):
     def read(cls, posted):
         name = inputs.named(posted, "field")
         typed = inputs.first(posted, "field") == inputs.OTHER and name != inputs.OTHER
-        if typed and not name.startswith(fields.ATTRIBUTE_PREFIX):
+        if typed and not name.startswith((fields.ATTRIBUTE_PREFIX, computed.PREFIX)):
             name = fields.ATTRIBUTE_PREFIX + name
         return {"kind": cls.kind, "field": name, **inputs.read_comparison(posted)}
 

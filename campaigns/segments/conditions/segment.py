@@ -4,6 +4,7 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from campaigns.segments import rows
 from campaigns.segments.conditions.base import Condition, Needs
 from crm.rules import inputs, operators
 from crm.rules.errors import RuleError
@@ -47,4 +48,4 @@ class InSegment(Condition):
 
     @classmethod
     def row(cls, data, suggest):
-        return {"segments": suggest.segments(), "slug": data.get("slug", "")}
+        return {"segments": rows.offered(suggest.segments(), data.get("slug")), "slug": data.get("slug", "")}
