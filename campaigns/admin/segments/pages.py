@@ -14,10 +14,10 @@ from django.utils.translation import gettext as _
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from campaigns.admin.segments import charts
-from campaigns.admin.segments.words import cause_words, state_words
+from campaigns.admin.segments.words import cause_words, freshness, state_words
 from campaigns.models import Segment, SegmentVersion
-from campaigns.segments import editing, grammar, history, plans, sentence, usage, versions
-from crm import masking, wake
+from campaigns.segments import editing, grammar, history, plans, refresh, sentence, usage, versions
+from crm import masking
 from crm.models import Profile
 from crm.rules.errors import RuleError
 
@@ -44,6 +44,7 @@ class PagesMixin:
         pages = [
             ("overview", "overview/", self.overview_view),
             ("count", "count/", self.count_view),
+            ("cancel", "cancel/", self.cancel_view),
             ("names", "names/", self.names_view),
             ("versions", "versions/", self.versions_view),
             ("restore", "versions/<int:number>/restore/", self.restore_view),
@@ -107,7 +108,8 @@ class PagesMixin:
             week=history.changes([segment.pk])[segment.pk],
             moves=[(move, names.get(move.profile_id), cause_words(move.cause, move.event)) for move in moves],
             state=state_words(segment),
-            plan=plans.read(getattr(segment, "plan", {})) if segment.kind == "rule" else None,
+            fresh=freshness(segment),
+            plan=plans.read(segment.plan) if segment.kind == "rule" else None,
             uses=usage.uses().get(segment.slug, []),
             may_delete=self.has_delete_permission(request, segment),
         )
@@ -118,8 +120,21 @@ class PagesMixin:
             return HttpResponseNotAllowed(["POST"])
         self._may_change(request, segment)
         if segment.kind == Segment.Kind.RULE:
-            _request(segment)
+            refresh.ask(segment)
             messages.success(request, _("“%s” is counted next.") % segment.name)
+        return redirect("admin:campaigns_segment_overview", segment.pk)
+
+    def cancel_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
+        """Stop a count that takes too long."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        self._may_change(request, segment)
+        if refresh.cancel(segment):
+            messages.success(
+                request, _("Counting “%s” was stopped. Its members stay as they were.") % segment.name
+            )
+        else:
+            messages.info(request, _("“%s” is not being counted any more.") % segment.name)
         return redirect("admin:campaigns_segment_overview", segment.pk)
 
     def names_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
@@ -190,8 +205,3 @@ def _told(rule: Any) -> str:
 def _span(request: HttpRequest) -> int:
     asked = request.GET.get("days", "")
     return int(asked) if asked.isdecimal() and len(asked) < 5 and int(asked) in SPANS else 30
-
-
-def _request(segment: Segment) -> None:
-    Segment.objects.filter(pk=segment.pk).update(evaluated_at=None)
-    wake.on_commit("campaigns.tasks.refresh_segments", "segments")

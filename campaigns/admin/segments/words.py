@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
@@ -19,22 +20,30 @@ def state_words(segment: Segment) -> State:
     """Whether the members are what the rule says now."""
     if segment.kind == Segment.Kind.LIST:
         return State(_("kept by hand"))
-    if segment.state == "counting":
-        return State(_("being counted"), "warning")
     if segment.state == Segment.State.FAILED:
         return State(_("failed"), "bad")
+    if segment.state == Segment.State.STOPPED:
+        return State(_("counting was stopped"), "bad")
+    if segment.counting_since is not None or segment.state == Segment.State.COUNTING:
+        return State(_("being counted"), "warning")
     if segment.evaluated_at is None:
         return State(_("not counted yet"), "warning")
     if segment.rule_changed_at > segment.evaluated_at:
         return State(_("the rule was changed since"), "warning")
+    if segment.error:
+        return State(_("kept, but not checked"), "warning")
     return State(_("up to date"), "good")
 
 
 def freshness(segment: Segment) -> str:
-    """When it was counted last."""
+    """How old the answer is: what happened later has yet to be taken into account."""
     if segment.evaluated_at is None:
         return _("never counted")
-    return _("counted %s ago") % timesince(segment.evaluated_at, depth=1)
+    exact = max(segment.evaluated_at, segment.passed_until or segment.evaluated_at)
+    seconds = (timezone.now() - exact).total_seconds()
+    if seconds < 60:
+        return _("exact within the last minute")
+    return _("exact as of %s ago") % timesince(exact, depth=1)
 
 
 def cause_words(cause: str, event: str = "") -> str:

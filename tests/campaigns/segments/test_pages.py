@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from campaigns.flows import publish
 from campaigns.models import Broadcast, Flow, Segment, SegmentMembership, SegmentSize, SegmentVersion
-from campaigns.segments import editing, history, overlap, usage, versions
+from campaigns.segments import editing, grammar, history, overlap, plans, usage, versions
 from crm import log, retention
 from crm.models import Profile
 from crm.rules.errors import RuleError
@@ -178,6 +178,7 @@ class TestRights:
     def test_who_may_only_look_changes_nothing(self, client, segment):
         login(client, "view_segment")
         assert client.post(url("count", segment.pk)).status_code == 403
+        assert client.post(url("cancel", segment.pk)).status_code == 403
         assert client.post(url("restore", segment.pk, 1)).status_code == 403
         assert client.post(url("rfm"), {"cell": "long-few"}).status_code in (200, 403)
         assert Segment.objects.count() == 1
@@ -396,3 +397,31 @@ class TestList:
         assert "At home" in used
         assert "S3" not in used
         assert "At home" not in admin_client.get(url("changelist") + "?used=no").text
+
+
+class TestCounting:
+    def test_counting_now_is_asked_for(self, admin_client, segment):
+        Segment.objects.filter(pk=segment.pk).update(state="failed", error="Too slow.")
+        page = admin_client.get(url("overview", segment.pk)).text
+        assert "Too slow." in page
+        assert "Count now" in page
+        assert admin_client.post(url("count", segment.pk)).status_code == 302
+        segment.refresh_from_db()
+        assert segment.recount_at is not None
+
+    def test_a_count_can_be_cancelled_while_it_runs(self, admin_client, segment):
+        assert "Cancel the count" not in admin_client.get(url("overview", segment.pk)).text
+        Segment.objects.filter(pk=segment.pk).update(counting_since=timezone.now())
+        page = admin_client.get(url("overview", segment.pk)).text
+        assert "Cancel the count" in page
+        assert "Count now" not in page
+        answer = admin_client.post(url("cancel", segment.pk), follow=True)
+        assert "is not being counted any more" in answer.text
+
+    def test_its_plan_is_told(self, admin_client, segment):
+        plan = plans.plan(grammar.parse(POLES))
+        Segment.objects.filter(pk=segment.pk).update(plan=plan.data(), evaluated_at=timezone.now())
+        assert (
+            "Counting everybody takes less than a second."
+            in admin_client.get(url("overview", segment.pk)).text
+        )
