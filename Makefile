@@ -7,6 +7,8 @@
 PYTHON ?= python3
 TESTS ?=
 export PYTHON
+# The many short processes would compile the whole product each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint bench clean
 
@@ -17,7 +19,7 @@ run:
 test:
 	@sh scripts/bootstrap.sh requirements-dev.txt
 	@sh scripts/browsers.sh
-	@exec .venv/bin/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint:
 	@sh scripts/bootstrap.sh requirements-dev.txt

@@ -1,7 +1,9 @@
 """Every test run, and every worker of it, has a database of its own on the one embedded server."""
 
+import gc
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +14,28 @@ from django.utils import translation
 from config import embedded, processes
 from tests.settings import SOCKET_DIR
 
+ROOT = Path(__file__).resolve().parent
+# Files that take longer than the number of their tests tells. Two of them start the whole product: not side by side.
+LONG = (
+    "e2e/test_whole_loop.py",
+    "api/test_schemathesis.py",
+    "config/test_launch.py",
+    "campaigns/flows/test_reference.py",
+    "crm/sync/test_faults.py",
+    "crm/sync/test_faults_records.py",
+    "crm/sync/test_faults_processes.py",
+    "crm/sync/test_mutants.py",
+    "campaigns/segments/test_differential.py",
+    "delivery/test_crashes.py",
+    "campaigns/admin/test_builder_browser.py",
+    "campaigns/segments/test_builder_browser.py",
+    "crm/admin/test_wizard_browser.py",
+    "crm/test_repeated_events.py",
+    "crm/computed/test_computed_browser.py",
+    "crm/admin/test_event_files_browser.py",
+    "delivery/preferences/test_browser.py",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the run (pytest-xdist's workers inherit the name) and clear up after runs that were killed."""
@@ -20,9 +44,21 @@ def pytest_configure(config: pytest.Config) -> None:
         _drop_databases_of_dead_runs()
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays until the end: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser that shares two cores with another test run may miss a deadline: it gets a second try, and the report
-    shows each one (-ra). A fault of ours fails both."""
+    """Begin with what takes long, then with the largest files: no process shall be left alone with one at the end.
+
+    A browser that shares two cores with another test run may miss a deadline: it gets a second try, and the report
+    shows each one (-ra). A fault of ours fails both.
+    """
+    sizes = Counter(item.path for item in items)
+    ranks = {ROOT / path: rank for rank, path in enumerate(LONG)}
+    items.sort(key=lambda item: (ranks.get(item.path, len(LONG)), -sizes[item.path], item.path))
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -73,9 +109,13 @@ def django_db_modify_db_settings() -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[None]:
     """At the end, cut off what still uses the test database, such as a live server's thread: it is dropped."""
-    yield
     from django.db import connection
 
+    from tests import emptying
+
+    with django_db_blocker.unblock():
+        emptying.install()
+    yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -83,21 +123,24 @@ def django_db_setup(django_db_setup: None, django_db_blocker) -> Iterator[None]:
         )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_found_once() -> None:
+    """Each new test client makes the middleware anew, which would look through every app's static files."""
+    from whitenoise.middleware import WhiteNoiseMiddleware
+
+    look, found = WhiteNoiseMiddleware.add_files_from_finders, {}
+
+    def add(middleware: WhiteNoiseMiddleware) -> None:
+        if not found:
+            look(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    WhiteNoiseMiddleware.add_files_from_finders = add
+
+
 @pytest.fixture(autouse=True)
 def _english_again() -> Iterator[None]:
     """Forget the language that the last request of a test was answered in: it stays with the thread."""
     yield
     translation.deactivate()
-
-
-@pytest.fixture(autouse=True)
-def _no_events_left(request: pytest.FixtureRequest, django_db_blocker) -> Iterator[None]:
-    """Empty the event log after tests that commit: Django flushes only the tables it manages."""
-    yield
-    marker = request.node.get_closest_marker("django_db")
-    commits = marker is not None and (marker.kwargs.get("transaction") or (marker.args and marker.args[0]))
-    if commits or {"transactional_db", "live_server"} & set(request.fixturenames):
-        from django.db import connection
-
-        with django_db_blocker.unblock(), connection.cursor() as cursor:
-            cursor.execute("TRUNCATE crm_event")

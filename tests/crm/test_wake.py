@@ -28,8 +28,16 @@ class Broker:
         return all(self.called.acquire(timeout=10) for _ in range(calls))
 
 
+def calls_made():
+    """Wait for the calls that are planned, those of tests before this one too."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(10)
+
+
 @pytest.fixture
 def broker(monkeypatch):
+    calls_made()
     broker = Broker()
     monkeypatch.setattr(wake, "current_app", broker)
     monkeypatch.setattr(wake, "_paces", {})
@@ -81,7 +89,5 @@ def test_a_broker_that_is_down_is_only_logged(monkeypatch, caplog):
     with transaction.atomic():
         wake.on_commit("a.task", "engine")
     assert broker.waits_for(1)
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(10)
+    calls_made()
     assert "the next sweep will do its work" in caplog.text
