@@ -1,21 +1,28 @@
 """Two to four segments side by side: who is in several of them, and who in one alone."""
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
+from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
 from campaigns.models import Segment
-from campaigns.segments import overlap
+from campaigns.segments import list_work, lists, overlap, starting
 from campaigns.segments.limits import TooSlow
+from crm.rules.errors import RuleError
 
 
 class CompareMixin:
     """For SegmentAdmin."""
 
     def get_urls(self):
-        view = self.admin_site.admin_view(self.compare_view)
-        return [path("compare/", view, name="campaigns_segment_compare"), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("compare/", view(self.compare_view), name="campaigns_segment_compare"),
+            path("compare/list/", view(self.compare_list_view), name="campaigns_segment_compare_list"),
+            *super().get_urls(),
+        ]
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:
         """The overlap of the segments named by `segment` (repeated), by their members as they are stored."""
@@ -44,6 +51,22 @@ class CompareMixin:
             slow=slow,
             may_add=self.has_add_permission(request),
         )
+
+    def compare_list_view(self, request: HttpRequest) -> HttpResponse:
+        """Make a list of who is in all of some segments and in none of others now."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not (self.has_view_permission(request) and self.has_add_permission(request)):
+            raise PermissionDenied
+        start = starting.point(request.POST)
+        name = _("%(segment)s, as of today") % {"segment": start.name or _("Everybody")}
+        try:
+            made, job = list_work.snapshot(start.rule, name, by=request.user.get_username())
+        except (lists.ListError, RuleError) as error:
+            messages.error(request, str(error))
+            return redirect("admin:campaigns_segment_compare")
+        self.log_addition(request, made, [{"added": {}}])
+        return redirect("admin:campaigns_list_job", job.pk)
 
 
 def _cells(found: overlap.Overlap) -> list[tuple[overlap.Cell, list[bool], str]]:

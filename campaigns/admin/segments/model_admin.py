@@ -1,8 +1,7 @@
 """Segments in the admin: the list, and what a segment's pages hang on."""
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.http import HttpResponseRedirect
 from django.shortcuts import redirect
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
@@ -111,12 +110,11 @@ class SegmentAdmin(
     @display(description=gettext_lazy("state"), ordering="state")
     def shown_state(self, segment):
         state = state_words(segment)
-        when = "" if segment.kind == Segment.Kind.LIST or segment.evaluated_at is None else freshness(segment)
         return format_html(
             '<span class="nudge-chip{}">{}</span> <span class="text-base-500">{}</span>',
             f" is-{state.look}" if state.look else "",
             state.text,
-            when,
+            freshness(segment),
         )
 
     @display(description=gettext_lazy("used by"))
@@ -157,9 +155,13 @@ class SegmentAdmin(
         editing.delete(obj)
 
     def delete_view(self, request, object_id, extra_context=None):
-        """Somebody may have begun to use it while the question stood."""
+        """What is used stays: who asks is shown by what."""
+        segment = self.get_object(request, object_id)
+        if segment is not None and self.has_delete_permission(request, segment):
+            uses = usage.uses().get(segment.slug, [])
+            if uses:
+                return self.page_of(request, "in_use", segment, uses=uses)
         try:
             return super().delete_view(request, object_id, extra_context)
-        except editing.InUse as error:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(request.path)
+        except editing.InUse as error:  # since the question was put
+            return self.page_of(request, "in_use", segment, uses=error.uses)

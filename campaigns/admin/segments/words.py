@@ -36,9 +36,13 @@ def state_words(segment: Segment) -> State:
 
 
 def freshness(segment: Segment) -> str:
-    """How old the answer is: what happened later has yet to be taken into account."""
-    if segment.evaluated_at is None:
-        return _("never counted")
+    """How old the answer is: what happened later has yet to be taken into account. Empty where nothing was counted."""
+    if segment.kind == Segment.Kind.LIST or segment.evaluated_at is None:
+        return ""
+    if segment.state in (Segment.State.FAILED, Segment.State.STOPPED):
+        return _("tried %s ago") % timesince(segment.evaluated_at, depth=1)
+    if segment.rule_changed_at > segment.evaluated_at:
+        return _("counted %s ago") % timesince(segment.evaluated_at, depth=1)
     exact = max(segment.evaluated_at, segment.passed_until or segment.evaluated_at)
     seconds = (timezone.now() - exact).total_seconds()
     if seconds < 60:

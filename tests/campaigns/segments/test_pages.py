@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from campaigns.flows import publish
-from campaigns.models import Broadcast, Flow, Segment, SegmentMembership, SegmentSize, SegmentVersion
-from campaigns.segments import editing, grammar, history, overlap, plans, usage, versions
+from campaigns.models import Broadcast, Flow, ListJob, Segment, SegmentMembership, SegmentSize, SegmentVersion
+from campaigns.segments import editing, evaluate, grammar, history, overlap, plans, usage, versions
 from crm import log, retention
 from crm.models import Profile
 from crm.rules.errors import RuleError
@@ -299,15 +299,15 @@ class TestUse:
         with pytest.raises(RuleError, match="slug"):
             editing.save(Segment(slug="preview", name="x"), POLES)
 
-    def test_deleting_one_that_became_used_meanwhile(self, admin_client, segment, monkeypatch):
-        from campaigns.admin.segments import model_admin
-
-        running_flow("home")
-        monkeypatch.setattr(model_admin.usage, "uses", usage.uses)
-        monkeypatch.setattr(
-            model_admin.SegmentAdmin, "get_deleted_objects", lambda *args: (["x"], {}, set(), [])
-        )
-        admin_client.post(url("delete", segment.pk), {"post": "yes"})
+    def test_deleting_is_refused_with_links(self, admin_client, segment):
+        flow = running_flow("home")
+        for answer in (
+            admin_client.get(url("delete", segment.pk)),
+            admin_client.post(url("delete", segment.pk), {"post": "yes"}),
+        ):
+            assert reverse("admin:campaigns_flow_change", args=[flow.pk]) in answer.text
+        with pytest.raises(editing.InUse):
+            editing.delete(segment)
         assert Segment.objects.filter(pk=segment.pk).exists()
 
 
@@ -370,6 +370,21 @@ class TestCompare:
         builder = admin_client.get(link).text
         assert "Number 0 and Number 1 without Number 2" in builder
         assert Segment.objects.count() == 3
+
+    def test_a_list_of_exactly_these(self, admin_client):
+        first, second = (
+            editing.save(Segment(slug=slug, name=slug.title()), rule)
+            for slug, rule in (("all", {"all": []}), ("home", POLES))
+        )
+        arab, _pole = Profile.objects.create(country="SA"), Profile.objects.create(country="PL")
+        posted = {"all": first.slug, "none": second.slug}
+        assert admin_client.get(url("compare_list"), posted).status_code == 405
+        answer = admin_client.post(url("compare_list"), posted)
+        made = Segment.objects.get(kind="list")
+        assert made.name == "All without Home, as of today"
+        job = ListJob.objects.get(list=made)
+        assert answer["Location"] == reverse("admin:campaigns_list_job", args=[job.pk])
+        assert evaluate.members(grammar.parse(job.rule)) == [arab.pk]
 
     def test_one_alone_is_not_compared(self, admin_client, segment):
         assert "Choose two to four" in admin_client.get(url("compare") + "?segment=home&segment=home").text
