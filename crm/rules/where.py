@@ -43,7 +43,12 @@ def check_where(where: list[Where], path: str) -> list[tuple[tuple[str, ...], op
 
 
 def properties(where, column: str, now) -> list[Sql]:
-    """SQL for each checked condition on the properties in a jsonb column."""
+    """SQL for each checked condition on the properties in a jsonb column.
+
+    Values are compared where they lie, as no index on all properties could serve containment; PostgreSQL reads the rows
+    with several processes then.
+    """
     return [
-        operators.predicate(paths.json_operand(column, keys), comparison, now) for keys, comparison in where
+        operators.predicate(paths.json_operand(column, keys)._replace(path=()), comparison, now)
+        for keys, comparison in where
     ]
