@@ -230,6 +230,7 @@ def _parameters(durable: bool) -> dict[str, str]:
         parameters |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         # Where all is rolled back, a vacuum notes tables as empty; whoever fills one then gets plans for an empty one.
         parameters["autovacuum"] = "off"
+        parameters["deadlock_timeout"] = "100ms"  # tests make deadlocks on purpose
         parameters["shared_buffers"] = "128MB"
     return parameters
 
