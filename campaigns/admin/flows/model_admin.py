@@ -6,6 +6,7 @@ from django.db.models import Count, Exists, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -16,6 +17,7 @@ from campaigns.admin.flows import builder, inside, lifecycle, pages, tree
 from campaigns.flows import editing
 from campaigns.flows.definition import DefinitionError, parse
 from campaigns.models import Enrollment, Flow, FlowVersion
+from campaigns.segments import usage
 
 STATES = {
     Flow.State.DRAFT: "info",
@@ -151,6 +153,21 @@ class FlowAdmin(ModelAdmin):
         if obj is not None and (obj.state != Flow.State.DRAFT or has_run(obj)):
             return False
         return super().has_delete_permission(request, obj)
+
+    def get_deleted_objects(self, objs, request):
+        """A flow that segments and other flows ask about stays."""
+        uses, (names, counts, missing, protected) = (
+            usage.flow_uses(),
+            super().get_deleted_objects(objs, request),
+        )
+        own = {reverse("admin:campaigns_flow_change", args=[flow.pk]) for flow in objs}
+        asked = [
+            format_html('<a class="text-link" href="{}">{}</a>', use.url, use.text)
+            for flow in objs
+            for use in uses.get(flow.slug, [])
+            if use.url not in own
+        ]
+        return names, counts, missing, [*protected, *asked]
 
     def get_actions(self, request):
         # Deleting many at once would not look at each flow's history.

@@ -262,6 +262,17 @@ class TestUse:
         Segment.objects.create(slug="out", name="Out", rule=rule)
         assert [use.text for use in usage.flow_uses()["welcome"]] == ["the segment “Out”"]
 
+    def test_a_draft_that_a_segment_asks_about_stays(self, admin_client):
+        flow = Flow.objects.create(slug="welcome", name="Welcome", draft={})
+        rule = {"all": [{"kind": "flow", "flow": "welcome", "state": "in"}]}
+        asking = Segment.objects.create(slug="in", name="In it", rule=rule)
+        delete = reverse("admin:campaigns_flow_delete", args=[flow.pk])
+        assert "the segment “In it”" in admin_client.post(delete, {"post": "yes"}).text
+        assert Flow.objects.exists()
+        asking.delete()
+        admin_client.post(delete, {"post": "yes"})
+        assert not Flow.objects.exists()
+
     def test_events_that_rules_look_back_at_are_kept(self):
         rule = {
             "all": [
