@@ -82,9 +82,12 @@
         });
     });
 
+    // Not while a button is being pressed: what moves under the pointer gets no click.
+    let pointing = false;
+    ["pointerdown", "pointerup", "pointercancel"].forEach((name) => document.addEventListener(name, () => { pointing = name === "pointerdown"; }, true));
     document.addEventListener("focusout", function (event) {
         const list = event.target.closest(".sg-many[open], .sg-menu[open]");
-        if (list && event.relatedTarget && !list.contains(event.relatedTarget)) { list.open = false; }
+        if (!pointing && list && event.relatedTarget && !list.contains(event.relatedTarget)) { list.open = false; }
     });
 
     document.addEventListener("keydown", function (event) {
