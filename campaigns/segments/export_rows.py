@@ -59,7 +59,8 @@ def columns() -> list[tuple[str, list[tuple[str, str]]]]:
         .order_by("name")
         .values_list("slug", "name")
     ]
-    known = {slug: str(kind.label) for slug, kind in channels.everything().items()}
+    installed = {slug: str(kind.label) for slug, kind in channels.everything().items()}
+    known = {"email": _("email"), "sms": _("SMS")} | installed
     answers = [(f"{CONSENT}channel.{slug}", known.get(slug, slug)) for slug in {**known, **CONSENTS}]
     answers += [
         (f"{CONSENT}topic.{slug}", name)

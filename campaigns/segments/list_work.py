@@ -57,6 +57,8 @@ def snapshot(
 ) -> tuple[Segment, ListJob]:
     """Make a list of everybody who is in a segment, or for whom a rule holds, when the work begins.
 
+    No log event tells of it: nobody did anything.
+
     Args:
         source: a segment of either kind, or a rule as JSON.
 
@@ -220,7 +222,9 @@ def _settle(job: ListJob, piece: _Piece, now: datetime, began: float) -> bool:
         if held.kind != Kind.FILE:
             wanted = len(present)
             held.rejected += len(ids) - wanted
-        changed = memberships.change(held.list, present, [], now, lists.CAUSE)
+        # Nobody enters a list that is made of who is somewhere already, as nobody does when a segment is new.
+        told = held.kind in (Kind.FILE, Kind.PEOPLE)
+        changed = memberships.change(held.list, present, [], now, lists.CAUSE, events=told)
     held.added += changed.entered
     held.removed += changed.left
     held.known += wanted - changed.entered - changed.left

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from campaigns.models import ListJobReject, Segment, SegmentMembership, SegmentSize
 from campaigns.segments import list_files, list_names, list_work, lists, memberships, sizes
 from crm import merging, privacy, profiles, tables
-from crm.models import Event, Identifier, IdentityRules, Profile, Upload
+from crm.models import Connection, Event, Identifier, IdentityRules, Profile, Upload
+from tests.crm.admin.files import excel_file
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -310,6 +311,18 @@ class TestFiles:
             with pytest.raises(ValueError, match="."):
                 list_files.describe(job, told, "utf-8", "add", False)
 
+    def test_an_excel_file_by_the_ids_of_a_crm(self, fair, people):
+        connection = Connection.objects.create(
+            kind="fake", name="Shop", slug="shop", state="active", mapping={"contacts": {}}
+        )
+        Identifier.objects.create(kind=f"{connection.slug}:contacts", value="77", profile_id=people[1])
+        rows = [("Name", "nudge_shop_contacts"), ("Bob", 77), ("Who", 78)]
+        job = list_files.keep(fair, "people.xlsx", excel_file(*rows).chunks())
+        assert dict(job.columns) == {"Name": "ignore", "nudge_shop_contacts": "shop:contacts"}
+        list_work.start(job)
+        assert (done(job).added, job.rejected) == (1, 1)
+        assert on(fair) == {people[1]}
+
     def test_rows_of_names_that_a_program_sends(self, fair, people):
         job = list_files.from_names(
             fair, iter([{"email": "ann@x.com"}, {"phone": "+48601234567"}]), create_unknown=True
@@ -333,6 +346,7 @@ class TestSnapshots:
         assert (done(job).state, on(other)) == ("done", {bob})
         made.refresh_from_db()
         assert (made.kind, made.size, made.state) == ("list", 1, "ready")
+        assert not Event.objects.filter(name=memberships.ENTERED).exists()  # nobody entered anything
 
     def test_chosen_people_in_many_pieces(self, fair, monkeypatch):
         monkeypatch.setattr(list_work, "CHUNK", 2)
