@@ -1,8 +1,9 @@
 """Rules to SQL: set operations on profile ids.
 
 INTERSECT, UNION and EXCEPT stay fast where IN and NOT IN under OR do not end on a million profiles. Conditions
-on the profile's own row that stand side by side become one scan. Negations are carried as "everybody except"
-until they meet a positive set, from which they are subtracted. In a given scope every part is limited to it.
+on the profile's own row that stand side by side become one scan, which sets beside them in an "all" are joined to.
+Negations are carried as "everybody except" until they meet a positive set, from which they are subtracted. In a
+given scope every part is limited to it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,8 +60,7 @@ def ids(rule: Rule, query: Query) -> Sql:
     """The SELECT of the ids, as a piece of SQL."""
     found = part(rule, query)
     if found.complement:
-        # Unlike EXCEPT, PostgreSQL does this with several processes at once.
-        return query.everybody(sql("NOT EXISTS (SELECT FROM ({}) AS found WHERE found.id = p.id)", found.ids))
+        return query.everybody(joined(" AND ", _tests([], [found])))
     return found.ids if found.distinct else sql("SELECT DISTINCT id FROM ({}) AS found", found.ids)
 
 
@@ -224,19 +224,35 @@ def _group(group: Group, query: Query) -> Part:
             own_row.append(condition)
         else:
             parts.append(part(rule, query))
-    if own_row:
-        parts.append(Part(query.everybody(_together(group.mode, own_row))))
+    if len(parts) == 1 and not own_row:
+        return parts[0]
     included = [part for part in parts if not part.complement]
     excluded = [part for part in parts if part.complement]
-    if len(parts) == 1:
-        return parts[0]
     if group.mode == "all":
+        if own_row:
+            row = _together(group.mode, own_row)
+            return Part(query.everybody(joined(" AND ", [row, *_tests(included, excluded)])))
         if not included:
             return Part(_union(excluded), complement=True)
         return Part(_minus(_intersection(included), excluded))
+    if own_row:
+        included.append(Part(query.everybody(_together(group.mode, own_row))))
     if not excluded:
         return Part(_union(included))
     return Part(_minus(_intersection(excluded), included), complement=True)
+
+
+def _tests(included: list[Part], excluded: list[Part]) -> list[Sql]:
+    """The profile p is in all of the first and in none of the others.
+
+    PostgreSQL joins these in any order and with several processes at once: beside a few people it looks up the rest
+    one by one, where INTERSECT and EXCEPT would read all of both sides.
+    """
+    return [
+        sql("{} (SELECT FROM ({}) AS found WHERE found.id = p.id)", Sql(word), part.ids)
+        for word, parts in (("EXISTS", included), ("NOT EXISTS", excluded))
+        for part in parts
+    ]
 
 
 def _intersection(parts: list[Part]) -> Sql:
