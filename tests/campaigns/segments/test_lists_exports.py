@@ -10,9 +10,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from campaigns import tasks
 from campaigns.models import ExportPart, MemberExport, Segment, SegmentMembership
 from campaigns.segments import export_rows, exporting
 from crm import consent, privacy, tables
@@ -172,6 +174,14 @@ class TestKeeping:
         with pytest.raises(exporting.ExportGone):
             exporting.content(export)
 
+    def test_the_sweep_throws_it_away(self, buyers):
+        export, newer = written(buyers, "email"), written(buyers, "email")
+        MemberExport.objects.filter(pk=export.pk).update(expires_at=timezone.now())
+        MemberExport.objects.filter(pk=newer.pk).update(expires_at=timezone.now() + timedelta(hours=1))
+        tasks.forget_list_files()
+        states = dict(MemberExport.objects.values_list("pk", "state"))
+        assert states == {export.pk: "expired", newer.pk: "done"}
+
     def test_who_is_erased_is_in_no_file_any_more(self, buyers, monkeypatch):
         monkeypatch.setattr(exporting, "CHUNK", 2)
         people = [join(buyers, first_name=name) for name in ("Ann", "Bob", "Cem", "Dee", "Eve")]
@@ -221,7 +231,7 @@ class TestPages:
         file = reverse("admin:campaigns_member_export_file", args=[export.pk])
         assert browser.get(file).status_code == 302
         assert 'data-testid="cancel"' in browser.get(sent.url).content.decode()
-        exporting.work(now=NOW)
+        tasks.export_members()
         status = browser.get(reverse("admin:campaigns_member_export_status", args=[export.pk]))
         assert file in status.content.decode()
         content = b"".join(browser.get(file).streaming_content).decode()

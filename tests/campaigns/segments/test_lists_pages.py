@@ -10,6 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from campaigns import tasks
 from campaigns.models import ListJob, Segment, SegmentMembership
 from campaigns.segments import list_work, lists, members
 from crm import merging, portability, profiles
@@ -74,7 +75,7 @@ def test_from_a_new_list_to_a_file_of_rejects(ann):
     bad = editor.post(url("list_job_start", job.pk), {**form, "role-0": "ignore"})
     assert "Choose the column" in bad.content.decode()
     assert editor.post(url("list_job_start", job.pk), form).url == url("list_job", job.pk)
-    list_work.work(now=NOW)
+    tasks.fill_lists()
     status = editor.get(url("list_job_status", job.pk)).content.decode()
     assert "who@x.com" in status
     assert on(segment) == {ann}
