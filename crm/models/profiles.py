@@ -58,6 +58,13 @@ class Profile(Outlined):
             models.Index(fields=["email"], name="profile_by_email"),
             models.Index(fields=["external_id"], name="profile_by_external_id"),
             models.Index(fields=["updated_at", "id"], name="profile_by_change"),
+            # For who is near a place: an area of the earth is read from this index alone.
+            models.Index(
+                fields=["latitude", "longitude"],
+                include=["id"],
+                condition=models.Q(latitude__isnull=False),
+                name="profile_by_place",
+            ),
             GinIndex(fields=["attributes"], opclasses=["jsonb_path_ops"], name="profile_by_attributes"),
             # Django's icontains compares UPPER(column), so that is what the trigram index has to hold.
             *(
