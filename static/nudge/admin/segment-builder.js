@@ -110,7 +110,11 @@
             if (field.type === "checkbox") { field.dispatchEvent(new Event("change", { bubbles: true })); }
             if (field.hasAttribute("hx-post")) { again = field; }
         });
-        if (again) { again.dispatchEvent(new Event("change", { bubbles: true })); return; }
+        if (again) {
+            again.dispatchEvent(new Event("change", { bubbles: true }));
+            pressed = next;
+            return;
+        }
         const button = next && byId(next);
         if (button) { button.click(); return; }
         restoring ? restored() : record();
