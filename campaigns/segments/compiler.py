@@ -48,12 +48,16 @@ def compile(  # noqa: A001
 
 
 def query(
-    rule: Rule, now: datetime | None = None, scope: list[int] | None = None, live: bool = False
+    rule: Rule,
+    now: datetime | None = None,
+    scope: list[int] | None = None,
+    live: bool = False,
+    table: str = "",
 ) -> Query:
     """What compiling this rule needs to know: the moment in UTC, the scope, the rules it refers to; see `Query`."""
     moment = (now or timezone.now()).astimezone(UTC)
     whom = None if scope is None else list(map(int, scope))
-    return Query(moment, whom, references(rule), live, indexed_attributes.columns())
+    return Query(moment, whom, references(rule), live, indexed_attributes.columns(), table)
 
 
 def ids(rule: Rule, query: Query) -> Sql:

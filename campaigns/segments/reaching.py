@@ -4,27 +4,28 @@ from crm.models import Consent, Suppression, Topic
 from crm.rules.sql import Sql, sql
 from delivery.channels.base import Channel
 
+NOBODY_LEFT_OUT = Sql("")
 SUBSCRIBED = Consent.State.SUBSCRIBED.value
 
 
-def reachable(channel: Channel, scope: list[int] | None = None, topic: str = "") -> Sql:
-    """A SELECT of ids, maybe repeated: who agreed, and has an address that is not suppressed.
+def reachable(channel: Channel, limit: Sql = NOBODY_LEFT_OUT) -> Sql:
+    """A SELECT of ids, maybe repeated: who agreed to the channel, and has an address that is not suppressed.
 
     Args:
-        scope: ids of the only profiles that matter, or None for everybody.
+        limit: ` AND …` about a.profile_id, for a scope.
     """
     return sql(
-        "SELECT a.id FROM ({}) AS a WHERE {}", usable(channel, scope), agreed(channel, topic, Sql("a.id"))
+        "SELECT a.id FROM ({}) AS a WHERE {}", usable(channel, limit), agreed(channel, "", Sql("a.id"))
     )
 
 
-def usable(channel: Channel, scope: list[int] | None = None) -> Sql:
-    """A SELECT of ids, maybe repeated: who has an address that is not suppressed."""
+def usable(channel: Channel, limit: Sql = NOBODY_LEFT_OUT) -> Sql:
+    """A SELECT of ids, maybe repeated: who has an address that is not suppressed; `limit` as above."""
     return sql(
         "SELECT a.profile_id AS id FROM ({}) AS a WHERE {}{}",
         channel.address_rows(),
         _not_suppressed(channel),
-        Sql("") if scope is None else sql(" AND a.profile_id = ANY({}::bigint[])", scope),
+        limit,
     )
 
 

@@ -8,6 +8,8 @@ import msgspec
 
 from crm.rules.sql import Sql, sql
 
+MOST_LISTED = 200  # ids in a statement; the planner looks at each of them, for each partition and index
+
 
 class Query(NamedTuple):
     """What one compilation is about.
@@ -19,6 +21,7 @@ class Query(NamedTuple):
         live: work computed attributes out from the log of this moment, for a scope, instead of what is kept, which
             is seconds behind: an event must count already for the rule that it makes somebody ask.
         columns: of crm_profile, by the keys of the attributes that are kept there as well; `crm.indexed_attributes`.
+        table: a table with the ids of the scope, or nothing; see campaigns/segments/scopes.py.
     """
 
     now: datetime
@@ -26,10 +29,17 @@ class Query(NamedTuple):
     rules: Mapping[str, Any] = {}
     live: bool = False
     columns: Mapping[tuple[str, ...], str] = {}
+    table: str = ""
 
     def within_scope(self, column: str) -> Sql:
-        """` AND column = ANY(scope)`, or nothing when everybody matters."""
-        return Sql("") if self.scope is None else sql(" AND {} = ANY({}::bigint[])", Sql(column), self.scope)
+        """` AND` the column is in the scope, or nothing when everybody matters."""
+        if self.scope is None:
+            return Sql("")
+        if self.table:
+            return sql(" AND {} IN (SELECT id FROM {})", Sql(column), Sql(self.table))
+        if len(self.scope) <= MOST_LISTED:
+            return sql(" AND {} = ANY({}::bigint[])", Sql(column), self.scope)
+        return sql(" AND {} IN (SELECT DISTINCT unnest({}::bigint[]))", Sql(column), self.scope)
 
     def everybody(self, where: Sql | None = None) -> Sql:
         """The ids of the profiles in scope, or of those that satisfy a condition on the alias p."""

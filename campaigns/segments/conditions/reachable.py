@@ -39,7 +39,7 @@ class Reachable(Condition):
         return Needs(fields=frozenset(["consents", "suppressed", *self.channel.address_fields]))
 
     def part(self, query: Query) -> Part:
-        return Part(reaching.reachable(self.channel, query.scope), distinct=False)
+        return Part(reaching.reachable(self.channel, query.within_scope("a.profile_id")), distinct=False)
 
     def describe(self) -> str:
         return _("can be reached by %s") % self.channel.label

@@ -3,11 +3,12 @@
 from datetime import timedelta, timezone
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from campaigns.segments import evaluate, grammar
+from campaigns.segments import compiler, evaluate, grammar, scopes
+from campaigns.segments.conditions import base
 from tests.campaigns.segments import population as random
 from tests.campaigns.segments.reference import holds
 
@@ -27,11 +28,12 @@ pytestmark = pytest.mark.django_db
     zone=st.sampled_from([0, 4, -11]),
     data=st.data(),
 )
-def test_compiled_rules_agree_with_the_reference(people, rules, zone, data):
+def test_compiled_rules_agree_with_the_reference(monkeypatch, people, rules, zone, data):
     now = random.NOW.astimezone(timezone(timedelta(hours=zone)))
     with transaction.atomic():
         ids = random.store(people)
         scope = data.draw(st.lists(st.sampled_from(ids), unique=True))
+        monkeypatch.setattr(base, "MOST_LISTED", data.draw(st.sampled_from([200, 0])))
         for rule in rules:
             note(random.shown(rule))
             expected = {pk for pk, person in zip(ids, people, strict=True) if holds(rule, person, now)}
@@ -43,4 +45,12 @@ def test_compiled_rules_agree_with_the_reference(people, rules, zone, data):
             assert evaluate.count(parsed, now) == (len(expected), False)
             answer = {pk for pk in ids[:2] if evaluate.explain(parsed, pk, now).holds}
             assert answer == expected & set(ids[:2])
+        with scopes.stored(scope) as table:
+            for rule in rules[:3]:
+                parsed = grammar.parse(rule)
+                ids_sql, params = compiler.ids(parsed, compiler.query(parsed, now, scope, table=table))
+                with connection.cursor() as cursor:
+                    cursor.execute(ids_sql, list(params))
+                    found = {row[0] for row in cursor.fetchall()}
+                assert found == evaluate.matching(parsed, scope, now)
         random.forget()
