@@ -242,6 +242,7 @@ def test_plans_say_what_is_slow_and_why(people, monkeypatch):
     assert plans.read(slow.data()) == slow
     assert all(reason.text and reason.advice for reason in slow.reasons)
     assert "purchased" in slow.reasons[0].text
+    assert [reason.code for reason in slow.reasons if reason.url] == ["not_indexed"]
     with translation.override("pl"):
         assert slow.words
 
