@@ -190,6 +190,7 @@ CSRF_COOKIE_NAME = f"nudge_csrf_{PORT}"
 SECURE_HSTS_SECONDS = 31536000 if _https else 0
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a rule of a hundred conditions, or with long lists of values
 FILE_UPLOAD_HANDLERS = [
     "crm.admin.upload_limit.UploadLimit",
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
