@@ -1,14 +1,17 @@
 """The admin pages of segments: who may do what, and what is refused."""
 
 import json
+import re
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from django.urls import reverse
+from django.utils import timezone
 
-from campaigns.models import Broadcast, Flow, Segment
+from campaigns.models import Broadcast, Flow, Segment, SegmentMembership
+from campaigns.segments import evaluate, grammar, plans
 from crm.models import Profile
 from delivery.models import Message
 
@@ -156,6 +159,62 @@ def test_the_list_costs_the_same_for_many(admin_client, segment, django_assert_m
         Segment.objects.create(slug=f"s{number}", name="x", rule={"kind": "segment", "slug": "poles"})
     with django_assert_max_num_queries(12):
         assert "the segment “x”" in admin_client.get(reverse("admin:campaigns_segment_changelist")).text
+
+
+class TestPanel:
+    def preview(self, client, **row):
+        return client.post(reverse("admin:campaigns_segment_preview"), {**ROW, **row}).text
+
+    def test_the_second_look_tells_what_saving_would_change(self, admin_client, segment):
+        ola, jan, huda = (Profile.objects.create(country=country) for country in ("PL", "PL", "SA"))
+        segment.evaluated_at = timezone.now()
+        segment.save()
+        SegmentMembership.objects.bulk_create(
+            SegmentMembership(segment=segment, profile=person, entered_at=timezone.now())
+            for person in (ola, jan)
+        )
+        same = self.preview(admin_client, segment=segment.pk)
+        assert "exact" not in same
+        first = self.preview(admin_client, segment=segment.pk, **{"n1.value": "SA"})
+        assert '{"exact": "1"}' in first
+        second = self.preview(admin_client, segment=segment.pk, exact="1", **{"n1.value": "SA"})
+        words = " ".join(re.sub("<[^>]*>", " ", second).split())
+        assert "1 person comes in" in words
+        assert "2 people drop out" in words
+
+    def test_an_estimate_is_marked_and_a_slow_rule_warned_about(self, admin_client, monkeypatch):
+        Profile.objects.create(country="PL")
+        guess = evaluate.preview(grammar.parse({"all": [COUNTRY]}))._replace(
+            size=1200, estimated=True, low=1000, high=1400, counts_estimated=True, counts={"all[0]": 700}
+        )
+        monkeypatch.setattr(evaluate, "preview", lambda *args, **kwargs: guess)
+        slow = plans.Plan(9_000, (plans.Reason("all[0]", "every_profile", "country", 10**6),), True)
+        monkeypatch.setattr(plans, "plan", lambda rule: slow)
+        shown = self.preview(admin_client)
+        assert 'data-say="About 1,200 people match"' in shown
+        assert "~700" in shown
+        assert "9 seconds" in shown
+        assert 'data-goto="n1"' in shown
+        assert slow.reasons[0].advice in shown
+        assert "between 1,000 and 1,400" in self.preview(admin_client, exact="1")
+
+    def test_a_rule_with_very_many_values_can_be_sent(self, admin_client):
+        values = {
+            "n1.op": "in",
+            "n1.was_op": "in",
+            "n1.listed": "1",
+            "n1.value": [f"{n:03}" for n in range(1000)],
+        }
+        assert 'data-size="0"' in self.preview(admin_client, **values)
+
+    def test_people_to_ask_about_are_found_as_far_as_one_may_see_them(self, client):
+        person = Profile.objects.create(first_name="Ola", email="ola@example.com")
+        url = reverse("admin:campaigns_segment_people")
+        login(client, "view_segment", "view_profile")
+        assert f"#{person.pk}" not in client.post(url, {"who": "ola@example.com"}).text
+        by_number = client.post(url, {"who": f"#{person.pk}"}).text
+        assert f"#{person.pk}" in by_number
+        assert "ola@example.com" not in by_number
 
 
 def test_buttons_change_the_tree(admin_client):
