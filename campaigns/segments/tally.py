@@ -114,13 +114,18 @@ def take(rule: Rule, query: Query, timeout_ms: int, sampled: int = 0) -> Tally |
         everybody = sql("{}::bigint", len(query.scope))
     else:
         everybody = Sql("(SELECT count(*) FROM crm_profile)")
+    one_row_each = bool(own_row) and len(sets) == 1
     if not sets:
         sets.append(Sql("SELECT NULL::bigint AS id, 0::bigint AS bit WHERE false"))
     statement = sql(
-        "SELECT mask, count(*), {}, NULL FROM (SELECT id, bit_or(bit) AS mask FROM ({}) AS bits GROUP BY id) AS people"
-        " GROUP BY mask UNION ALL SELECT NULL, NULL, NULL, {}",
+        "SELECT mask, count(*), {}, NULL FROM ({}) AS people GROUP BY mask UNION ALL SELECT NULL, NULL, NULL, {}",
         sql("(array_agg(id ORDER BY id))[:{}]", sampled) if sampled else Sql("NULL::bigint[]"),
-        _list(sets, " UNION ALL "),
+        sql(
+            "SELECT id, bit AS mask FROM ({}) AS bits"
+            if one_row_each
+            else "SELECT id, bit_or(bit) AS mask FROM ({}) AS bits GROUP BY id",
+            _list(sets, " UNION ALL "),
+        ),
         everybody,
     )
     rows = fetch(statement, timeout_ms)
