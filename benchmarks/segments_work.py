@@ -175,7 +175,7 @@ def _incremental() -> dict[str, float]:
     while more:
         kept = keeping.keep(seconds=60)
         moves += sum(kept.entered.values()) + sum(kept.left.values())
-        more = kept.more
+        more = kept.more or log.lag(keeping.CURSOR) > 0
     took = time.perf_counter() - began
     tell(f"50 segments after changes of {len(chosen):,} people in {took:.2f} s, {moves:,} moves")
     return {"kept_s": took}
