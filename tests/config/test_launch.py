@@ -102,10 +102,10 @@ class TestLife:
             "shell",
             "-c",
             "from config.celery import app\n"
-            "for queue in ('engine', 'sync', 'segments'): app.send_task('celery.accumulate', ['x'], queue=queue)",
+            "for queue in ('engine', 'sync', 'segments', 'keeping'): app.send_task('celery.accumulate', ['x'], queue=queue)",
         )
 
-        for name in ("worker", "sync", "background"):
+        for name in ("worker", "sync", "segments", "background"):
             log = stack.data_dir / "logs" / f"{name}.log"
             stack.until(lambda log=log: "Task celery.accumulate[" in log.read_text(), 30, f"{name} working")
 
