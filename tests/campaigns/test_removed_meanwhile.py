@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from django.db import connection, connections, transaction
+from django.utils import timezone
 
 from campaigns import broadcasts
 from campaigns.models import Broadcast, Segment, SegmentMembership
@@ -43,7 +44,7 @@ def while_being_removed(profile_id: int, work):
     with transaction.atomic():
         Profile.objects.filter(pk=profile_id).delete()
         thread.start()
-        # It comes to wait for us, at the latest when it commits.
+        # It comes to wait for us, at the latest when it commits, or ends if it need not.
         for _try in range(100):
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the first look again
@@ -54,6 +55,8 @@ def while_being_removed(profile_id: int, work):
                 if cursor.fetchone()[0]:
                     break
             thread.join(0.1)
+            if not thread.is_alive():
+                break
     thread.join(30)
     assert not failures, failures
     return done[0]
@@ -71,5 +74,7 @@ def test_a_broadcast_is_launched_to_the_others(people, segment):
 
 def test_a_segment_takes_the_others_in(people, segment):
     refreshed = while_being_removed(people[1], lambda: refresh.refresh(segment))
-    assert (refreshed.error, refreshed.entered) == ("", 2)
+    assert refreshed.error == ""
+    # Nobody was locked, so the one who went may have been stored; what is uncertain is counted again soon.
+    refresh.refresh_all(timezone.now() + refresh.SEEN_AFTER)
     assert set(SegmentMembership.objects.values_list("profile_id", flat=True)) == {people[0], people[2]}

@@ -102,7 +102,8 @@ class TestLife:
             "shell",
             "-c",
             "from config.celery import app\n"
-            "for queue in ('engine', 'sync', 'segments', 'keeping'): app.send_task('celery.accumulate', ['x'], queue=queue)",
+            "for queue in ('engine', 'sync', 'segments', 'keeping'):\n"
+            "    app.send_task('celery.accumulate', ['x'], queue=queue)",
         )
 
         for name in ("worker", "sync", "segments", "background"):
