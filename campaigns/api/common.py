@@ -102,9 +102,16 @@ def wrong(error: RuleError) -> ApiError:
     )
 
 
-def shown_rule(kind: str, data: Any) -> dict[str, Any]:
-    """`rule` and `sentence` of an answer; null where there is none, or none that the key may see."""
-    if kind == Segment.Kind.LIST or (masking.hidden() and masking.asks(data)):
+def shown_rule(kind: str, data: Any, words: bool = True) -> dict[str, Any]:
+    """`rule` and `sentence` of an answer; null where there is none, or none that the key may see.
+
+    Args:
+        words: with the sentence, for which a rule may look up what it names.
+    """
+    hidden = kind == Segment.Kind.LIST or (masking.hidden() and masking.asks(data))
+    if not words:
+        return {"rule": None if hidden else data}
+    if hidden:
         return {"rule": None, "sentence": None}
     try:
         return {"rule": data, "sentence": sentence.describe(grammar.parse(data))}

@@ -34,6 +34,7 @@ SEGMENT: dict[str, Any] = {
     "updated_at": "2026-01-30T08:00:00Z",
     "uses": [{"text": "the flow “Thank you”", "url": "/admin/campaigns/flow/3/change/"}],
 }
+LINE = {name: value for name, value in SEGMENT.items() if name != "sentence"}
 ADA: dict[str, Any] = {
     "id": 42,
     "external_id": "C-1001",

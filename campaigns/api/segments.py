@@ -75,10 +75,11 @@ class SegmentsView(SegmentApi):
         operation_id="segments_list",
         tags=["segments"],
         summary="List segments",
-        description="Sorted by short name, or with `updated_since` by the time of the last edit.",
+        description="Sorted by short name, or with `updated_since` by the time of the last edit. Without their "
+        "sentences, which are told of one segment at a time.",
         parameters=[*filters.parameters(SegmentFilters), *paging.PARAMETERS],
         responses={200: OpenApiResponse(shapes.SegmentPage, description="One page.")},
-        examples=[examples.answer("One segment", {"segments": [examples.SEGMENT], "next_cursor": None})],
+        examples=[examples.answer("One segment", {"segments": [examples.LINE], "next_cursor": None})],
     )
     def get(self, request: Request) -> HttpResponse:
         """One page."""
@@ -87,7 +88,10 @@ class SegmentsView(SegmentApi):
         rows, after = paging.rows(request, query, order)
         uses = usage.uses()
         return encoded(
-            {"segments": [as_json(row, uses.get(row.slug, [])) for row in rows], "next_cursor": after}
+            {
+                "segments": [as_json(row, uses.get(row.slug, []), words=False) for row in rows],
+                "next_cursor": after,
+            }
         )
 
     @extend_schema(
@@ -207,14 +211,14 @@ class SegmentView(SegmentApi):
         return HttpResponse(status=204)
 
 
-def as_json(row: Segment, uses: list[Use]) -> dict[str, Any]:
-    """A segment as the API gives it."""
+def as_json(row: Segment, uses: list[Use], words: bool = True) -> dict[str, Any]:
+    """A segment as the API gives it; `words`: with its sentence."""
     return {
         "slug": row.slug,
         "name": row.name,
         "description": row.description,
         "kind": row.kind,
-        **common.shown_rule(row.kind, row.rule),
+        **common.shown_rule(row.kind, row.rule, words),
         "version": row.version,
         "state": row.state,
         "error": row.error,

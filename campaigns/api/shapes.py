@@ -59,7 +59,11 @@ class SegmentOutput(serializers.Serializer):
             "Null for lists; also for keys that see no contact data where the rule compares with some."
         ),
     )
-    sentence = serializers.CharField(allow_null=True, help_text=_("The rule in words; null where it is."))
+    sentence = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text=_("The rule in words; null where it is, and left out in the list."),
+    )
     version = serializers.IntegerField(help_text=_("How many rules it has had."))
     state = serializers.ChoiceField(choices=Segment.State.choices)
     error = serializers.CharField(allow_blank=True, help_text=_("Why it failed."))

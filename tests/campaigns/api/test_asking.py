@@ -55,7 +55,9 @@ def test_a_key_asks_so_much_and_no_more(reader, server, people, settings):
 def test_outlines_for_those_who_see_no_contact_data(analyst, reader, poles, people):
     shown = analyst.post("segments/preview/", {"rule": POLES})
     assert shown.json()["size"] == 2
-    assert analyst.post("segments/preview/", {"rule": SECRET}).status_code == 403
+    near = {"kind": "near", "latitude": 52.2, "longitude": 21, "radius_km": 1}
+    for rule in (SECRET, {"not": near}):
+        assert analyst.post("segments/preview/", {"rule": rule}).status_code == 403
     members = analyst.get("segments/poles/members/?expand=profile")
     number = people["ada"].pk
     why = analyst.post("segments/poles/explain/", {"profile": {"id": number}})

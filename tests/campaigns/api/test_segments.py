@@ -2,7 +2,7 @@
 
 import pytest
 
-from campaigns.models import Segment, SegmentVersion
+from campaigns.models import Flow, Segment, SegmentVersion
 from tests.campaigns.api.conftest import POLES
 
 FRENCH = {**POLES, "value": "FR"}
@@ -131,6 +131,10 @@ def test_lists_are_filtered_and_paged(server, poles, django_assert_num_queries):
     since = Segment.objects.get(slug="s1").updated_at.isoformat().replace("+", "%2B")
     changed = server.get(f"segments/?updated_since={since}").json()["segments"]
     assert [row["slug"] for row in changed] == ["s1", "s2"]
+    flow = Flow.objects.create(slug="welcome", name="Welcome")
+    rule = {"kind": "flow", "flow": flow.slug, "state": "never"}
+    for number in range(3):
+        Segment.objects.create(slug=f"f{number}", name="F", rule=rule)
     with django_assert_num_queries(5):  # the key, the segments, and what uses any of them
         server.get("segments/")
 
