@@ -167,8 +167,8 @@ def comparison(
         shown["input"] = "date" if days else "text"  # a moment, or a mistake, needs an input that can hold it
     if op not in EXISTENCE and not _fits(shown, value):
         shown |= {"widget": "raw", "raw": json.dumps(value, ensure_ascii=False)}
-    if shown["widget"] == "choice" and (text := shown.get("value")) and text not in dict(options):
-        shown["options"] = [(text, text), *options]
+    if shown["widget"] == "choice" and (chosen := shown.get("value")) and chosen not in dict(options):
+        shown["options"] = [(chosen, chosen), *options]
     return shown
 
 
