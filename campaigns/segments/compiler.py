@@ -8,7 +8,6 @@ given scope every part is limited to it.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from django.utils import timezone
@@ -23,8 +22,9 @@ from crm import indexed_attributes
 from crm.rules.errors import RuleError
 from crm.rules.sql import FALSE, TRUE, Sql, joined, sql
 
+MOST_SEGMENTS = 100  # that a rule leads to
 MOST_CONDITIONS = 500  # of a rule with those of the segments that it refers to, and theirs
-_STORED = ("slug", "kind", "pk", "rule")
+_STORED = ("slug", "kind", "rule")
 
 
 def compile(  # noqa: A001
@@ -80,37 +80,32 @@ def references(rule: Rule, own: str | None = None) -> dict[str, Rule]:
     found: dict[str, Rule] = {}
     wanted = _named(rule)
     while missing := [slug for slug in wanted if slug not in found]:
-        stored = {row[0]: row[1:] for row in Segment.objects.filter(slug__in=missing).values_list(*_STORED)}
+        if len(wanted) > MOST_SEGMENTS:
+            raise RuleError(_("A rule leads to at most %d segments.") % MOST_SEGMENTS, wanted[missing[0]])
+        stored = {
+            segment.slug: segment for segment in Segment.objects.filter(slug__in=missing).only(*_STORED)
+        }
         for slug in missing:
             if slug not in stored:
                 raise RuleError(_("There is no segment “%s”.") % slug, wanted[slug])
-            found[slug] = _stored(slug, *stored[slug], wanted[slug])
+            found[slug] = rule_of(stored[slug], wanted[slug])
             for further in _named(found[slug]):
                 wanted.setdefault(further, wanted[slug])
     for known in (rule, *found.values()):
         for leaf in grammar.leaves(known):
             if leaf.only_lists and not isinstance(found[leaf.config.slug], Members):
                 raise RuleError(_("“%s” is no list.") % leaf.config.slug, wanted[leaf.config.slug])
-    trail = _cycle(rule, found, (own,) if own else ())
+    trail = _cycle(rule, found, (own,) if own else (), set())
     if trail:
         raise RuleError(
             _("Segments refer to each other in a circle: %s.") % " → ".join(trail), wanted[trail[-1]]
         )
-    if len(list(islice(expanded(rule, found), MOST_CONDITIONS + 1))) > MOST_CONDITIONS:
+    if _size(rule, found, {}) > MOST_CONDITIONS:
         raise RuleError(
             _("With the segments it refers to, the rule has more than %d conditions.") % MOST_CONDITIONS,
             min(wanted.values(), default=""),
         )
     return found
-
-
-def _stored(slug: str, kind: str, segment_id: int, data: Any, path: str) -> Rule:
-    if kind == Segment.Kind.LIST:
-        return Members(segment_id)
-    try:
-        return grammar.parse(data)
-    except RuleError as error:
-        raise RuleError(_("The segment “%s” has a mistake in its rule.") % slug, path) from error
 
 
 def expanded(rule: Rule, rules: Mapping[str, Rule]) -> Iterator[Condition]:
@@ -162,9 +157,20 @@ def passed(rule: Rule, query: Query, since: datetime) -> tuple[list[Sql], list[S
     return selects, predicates
 
 
-def rule_of(segment: Segment) -> Rule:
-    """The rule of a segment, checked; for a list, that it holds for its members. Raises RuleError."""
-    return _stored(segment.slug, segment.kind, segment.pk, segment.rule, "")
+def rule_of(segment: Segment, path: str = "") -> Rule:
+    """The rule of a segment, checked; for a list, that it holds for its members.
+
+    Raises:
+        RuleError: at `path`, where another rule names the segment.
+    """
+    if segment.kind == Segment.Kind.LIST:
+        return Members(segment.pk)
+    try:
+        return grammar.parse(segment.rule)
+    except RuleError as error:
+        if not path:
+            raise
+        raise RuleError(_("The segment “%s” has a mistake in its rule.") % segment.slug, path) from error
 
 
 def _named(rule: Rule) -> dict[str, str]:
@@ -176,13 +182,29 @@ def _named(rule: Rule) -> dict[str, str]:
     return named
 
 
-def _cycle(rule: Rule, rules: Mapping[str, Rule], trail: tuple[str, ...]) -> tuple[str, ...] | None:
+def _cycle(
+    rule: Rule, rules: Mapping[str, Rule], trail: tuple[str, ...], harmless: set[str]
+) -> tuple[str, ...] | None:
+    """The way from the first segment of a circle back to it; `harmless` collects those that lead into none."""
     for slug in _named(rule):
         if slug in trail:
             return (*trail, slug)
-        if slug in rules and (found := _cycle(rules[slug], rules, (*trail, slug))):
-            return found
+        if slug not in harmless:
+            if slug in rules and (found := _cycle(rules[slug], rules, (*trail, slug), harmless)):
+                return found
+            harmless.add(slug)
     return None
+
+
+def _size(rule: Rule, rules: Mapping[str, Rule], sizes: dict[str, int]) -> int:
+    """The number of conditions with all segments in their places; `sizes` collects those of segments."""
+    size = 0
+    for leaf in grammar.leaves(rule):
+        slug = leaf.refers_to()
+        if slug is not None and slug not in sizes:
+            sizes[slug] = max(1, _size(rules[slug], rules, sizes))
+        size += 1 if slug is None else sizes[slug]
+    return size
 
 
 def predicate(rule: Rule, query: Query) -> Sql | None:

@@ -22,10 +22,8 @@ def changed(operand: Operand, comparison: Comparison, since: datetime, now: date
     if op not in RELATIVE:
         return None
     if op == "anniversary_within":
-        before, after = (set(moments.anniversaries(at, value.number)) for at in (since, now))
-        if before == after:
-            return None
-        return sql("({}) = ANY({}::int[])", day_of_year(operand), sorted(before ^ after))
+        days = set(moments.anniversaries(since, value.number)) ^ set(moments.anniversaries(now, value.number))
+        return sql("({}) = ANY({}::int[])", day_of_year(operand), sorted(days)) if days else None
     before, after = (_window(op, value.length, at) for at in (since, now))
     if operand.type == "date":
         return _changed_days(operand.value, before, after)

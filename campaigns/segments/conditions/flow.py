@@ -37,9 +37,10 @@ class InFlow(Condition):
 
     def check(self):
         operators.check_name(self.config.flow, "flow")
-        self.flow = Flow.objects.filter(slug=self.config.flow).only("pk", "name").first()
-        if self.flow is None:
+        found = Flow.objects.filter(slug=self.config.flow).only("pk", "name").first()
+        if found is None:
             raise RuleError(_("There is no flow “%s”.") % self.config.flow[:100], "flow")
+        self.flow = found
 
     def needs(self) -> Needs:
         return Needs(fields=frozenset(["enrollments"]))

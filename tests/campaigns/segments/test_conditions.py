@@ -108,6 +108,24 @@ def test_segments_of_segments_are_limited_in_all():
         evaluate.members(grammar.parse(rule))
 
 
+def test_a_thicket_of_segments_is_walked_once():
+    """Two ways at each of 45 levels: 2 to the power of 45 from the first to the last."""
+    rules = {"s0a": {"any": []}, "s0b": {"any": []}}
+    for level in range(1, 45):
+        below = [{"kind": "segment", "slug": f"s{level - 1}{side}"} for side in "ab"]
+        rules |= {f"s{level}{side}": {"any": below} for side in "ab"}
+    rules |= {f"c{level}": {"kind": "segment", "slug": f"c{level + 1}"} for level in range(110)}
+    Segment.objects.bulk_create(Segment(slug=slug, name="x", rule=rule) for slug, rule in rules.items())
+    with pytest.raises(RuleError, match="more than 500 conditions") as caught:
+        evaluate.members(grammar.parse({"all": [{"kind": "segment", "slug": "s44a"}]}))
+    assert caught.value.path == "all[0].slug"
+    Segment.objects.filter(slug="s0a").update(rule={"kind": "segment", "slug": "s44b"})
+    with pytest.raises(RuleError, match="circle"):
+        evaluate.members(grammar.parse({"kind": "segment", "slug": "s44a"}))
+    with pytest.raises(RuleError, match="at most 100 segments"):
+        evaluate.members(grammar.parse({"kind": "segment", "slug": "c0"}))
+
+
 def test_they_read_as_sentences():
     surroundings.make()
     rule = {

@@ -72,6 +72,23 @@ def nested(depth):
         ({**VISIT, "aggregate": {"fn": "median", "property": "a", "op": "gt", "value": 1}}, "aggregate.fn"),
         ({**VISIT, "not_followed_by": {"name": "b", "within": {"hours": 0}}}, "not_followed_by.within.hours"),
         ({"kind": "message", "did": "read"}, "did"),
+        ({"kind": "message", "did": "opened", "topic": "\x00"}, "topic"),
+        ({"kind": "consent", "channel": "webpush", "state": "maybe"}, "state"),
+        ({"kind": "consent", "channel": "webpush", "topic": "news", "state": "none"}, "channel"),
+        ({"kind": "consent", "state": "none"}, "channel"),
+        ({"kind": "consent", "topic": "", "state": "none"}, "topic"),
+        ({"any": [{"kind": "reachable", "channel": "pigeon"}]}, "any[0].channel"),
+        ({"kind": "near", "latitude": 91, "longitude": 0, "radius_km": 1}, "latitude"),
+        ({"kind": "near", "latitude": 0, "longitude": "21", "radius_km": 1}, "longitude"),
+        ({"kind": "near", "latitude": 0, "longitude": 0, "radius_km": 0}, "radius_km"),
+        ({"kind": "near", "latitude": 0, "longitude": 0, "radius_km": float("nan")}, "radius_km"),
+        ({"kind": "random", "percent": [0]}, "percent"),
+        ({"kind": "random", "percent": [0, 101]}, "percent[1]"),
+        ({"kind": "random", "percent": [5, 5]}, "percent[1]"),
+        ({"kind": "random", "percent": [0, None]}, "percent[1]"),
+        ({"kind": "random", "percent": [0, 5], "salt": "\ud800"}, "salt"),
+        ({"kind": "list", "slug": ""}, "slug"),
+        ({"kind": "segment", "slug": "\x00"}, "slug"),
         (nested(5), "all[0].all[0].all[0].all[0]"),
     ],
 )
@@ -80,6 +97,13 @@ def test_a_mistake_is_reported_at_its_node(rule, path):
         grammar.parse(rule)
     assert caught.value.path == path
     assert caught.value.message.endswith(".") or "“" in caught.value.message
+
+
+@pytest.mark.django_db
+def test_a_flow_that_is_not_there_is_a_mistake():
+    with pytest.raises(RuleError, match="no flow “gone”") as caught:
+        grammar.parse({"not": {"kind": "flow", "flow": "gone", "state": "never"}})
+    assert caught.value.path == "not.flow"
 
 
 def test_all_mistakes_are_reported_at_once():
