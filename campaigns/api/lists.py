@@ -57,6 +57,10 @@ class _People(msgspec.Struct, forbid_unknown_fields=True):
     profiles: list[msgspec.Raw]
 
 
+class _Everybody(msgspec.Struct, forbid_unknown_fields=True):
+    profiles: list[common.Whom]
+
+
 class _Snapshot(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     slug: str | UnsetType = UNSET
@@ -75,7 +79,7 @@ class MembersView(MembersListing, SegmentApi):
         responses={
             200: OpenApiResponse(shapes.Added, description="Done; see `rejected` for who was not."),
             409: _NOT_A_LIST,
-            **schemas.errors(404, 413, 415),
+            **schemas.errors(404, 413, 415, 503),
         },
         examples=[
             examples.request("Three people", _PEOPLE),
@@ -86,7 +90,7 @@ class MembersView(MembersListing, SegmentApi):
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Put on whoever is known."""
         row = listed(slug)
-        ids, refused = _found(_raws(self.parsed(request, _People), schemas.MAX_ROWS))
+        ids, refused = _found(self.parsed(request, _People).profiles)
         there = set(lists.present(sorted(set(ids.values()))))
         refused += [
             Rejected(place, "erased", _("This person was erased and does not come back by an import."), "")
@@ -100,8 +104,8 @@ class MembersView(MembersListing, SegmentApi):
         operation_id="segments_members_replace",
         tags=["segments"],
         summary="Let exactly these people be on a list",
-        description=f"Up to {MOST_REPLACED:,} rows in a body of 5 MB. The work goes on in the background: `filling` "
-        "tells where to look how far it is. Who was on the list and stays keeps the time since when; who is not named "
+        description=f"Up to {MOST_REPLACED:,} rows in a body of 5 MB. The work goes on in the background; "
+        "`…/fillings/` tells how far it is. A row of the wrong shape refuses all. Who was on the list and stays keeps the time since when; who is not named "
         "is taken off in the end. If no row names anybody who is known, the list is left as it is.",
         parameters=[examples.SLUG],
         request=shapes.ManyPeople,
@@ -116,8 +120,9 @@ class MembersView(MembersListing, SegmentApi):
     def put(self, request: Request, slug: str) -> HttpResponse:
         """Keep the rows and begin."""
         row = listed(slug)
-        raws = _raws(self.parsed(request, _People), MOST_REPLACED)
-        names = [decoded(bytes(raw), common.Whom).names() for raw in raws]
+        people = self.parsed(request, _Everybody).profiles
+        _check_size(people, MOST_REPLACED)
+        names = [whom.names() for whom in people]
         job = list_files.from_names(row, names, mode=ListJob.Mode.REPLACE, by=common.author(request))
         list_work.start(job)
         return _begun(job)
@@ -136,7 +141,7 @@ class RemoveView(SegmentApi):
         responses={
             200: OpenApiResponse(shapes.Removed, description="Done; see `rejected` for who was not found."),
             409: _NOT_A_LIST,
-            **schemas.errors(404, 413, 415),
+            **schemas.errors(404, 413, 415, 503),
         },
         examples=[
             examples.request("Three people", _PEOPLE),
@@ -147,7 +152,7 @@ class RemoveView(SegmentApi):
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Take off whoever is known."""
         row = listed(slug)
-        ids, refused = _found(_raws(self.parsed(request, _People), schemas.MAX_ROWS))
+        ids, refused = _found(self.parsed(request, _People).profiles)
         people = set(ids.values())
         removed = lists.remove(row, people).left
         return encoded({"removed": removed, "unknown": len(people) - removed, "rejected": _sorted(refused)})
@@ -236,15 +241,15 @@ def _begun(job: ListJob) -> HttpResponse:
     return encoded(filling_json(ListJob.objects.select_related("list").get(pk=job.pk)), 202)
 
 
-def _raws(sent: _People, most: int) -> Sequence[msgspec.Raw]:
-    if not 1 <= len(sent.profiles) <= most:
+def _check_size(profiles: Sequence[Any], most: int) -> None:
+    if not 1 <= len(profiles) <= most:
         detail = _("Send 1 to %d profiles at a time.") % most
         raise ApiError(400, "invalid_batch", detail, field="profiles")
-    return sent.profiles
 
 
 def _found(raws: Sequence[msgspec.Raw]) -> tuple[dict[int, int], list[Rejected]]:
     """Place -> the number of the person who is meant, and the rows that mean nobody."""
+    _check_size(raws, schemas.MAX_ROWS)
     rows: dict[int, dict[str, Any]] = {}
     refused = []
     for place, raw in enumerate(raws):

@@ -71,7 +71,9 @@ def test_who_was_erased_stays_away(server, fair, people):
 
 def test_a_list_is_replaced_in_the_background(server, fair, people):
     server.post(fair, {"profiles": [{"external_id": "C-ada"}, {"external_id": "C-bo"}]})
-    rows = [{"external_id": "C-bo"}, {"email": "cy@example.com"}, {"email": "nobody@example.com"}]
+    rows = [{"external_id": "C-bo"}, {"email": "cy@example.com"}, {"external_id": '=1\0\n",;'}]
+    odd = server.send("PUT", fair, {"profiles": [*rows, {"shoe": 40}]})
+    assert (odd.status_code, odd.json()["error"]["field"]) == (400, "profiles[3]")
     begun = server.send("PUT", fair, {"profiles": rows})
     assert (begun.status_code, begun.json()["state"], begun.json()["mode"]) == (202, "running", "replace")
     list_work.work()
