@@ -1,6 +1,7 @@
 """Ready segments: rules that most shops need, about the events that this one really records."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from django.db import connection
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from campaigns.segments import compiler, editing, grammar, sampling, topspenders
+from campaigns.segments import compiler, editing, grammar, sampling, scopes, topspenders
 from campaigns.segments.limits import TooSlow, fetch
 from campaigns.segments.roles import Roles
 from crm import masking
@@ -18,6 +19,8 @@ from crm.rules.sql import joined, sql
 from delivery import channels
 
 REMEMBERED = 300  # seconds that sizes are kept
+BUSY = 20  # seconds until they are asked for again when that took too long
+FEW = 1_000  # people looked at when the usual sample takes too long
 TIMEOUT_MS = 3_000
 NEAR_KM = 10
 MOST_PLACES = 20
@@ -319,7 +322,7 @@ def cards(roles: Roles) -> list[Card]:
 
 
 def sizes(rules: Mapping[str, dict[str, Any]], now: datetime | None = None) -> dict[str, sampling.Bounds]:
-    """About how many people each rule holds for; four statements however many there are, and none for five minutes.
+    """About how many people each rule holds for; by one count however many there are, and none for five minutes.
 
     Args:
         rules: slug -> rule as JSON.
@@ -330,23 +333,32 @@ def sizes(rules: Mapping[str, dict[str, Any]], now: datetime | None = None) -> d
     key = f"gallery:{connection.settings_dict['NAME']}:{editing.fingerprint(rules)}"
     found = cache.get(key)
     if found is None:
-        try:
-            found = _sizes(rules, now)
-        except TooSlow:
-            return {}
-        cache.set(key, found, REMEMBERED)
+        found = _sizes(rules, now) if rules else {}
+        cache.set(key, found, REMEMBERED if found else BUSY)
     return found
 
 
 def _sizes(rules: Mapping[str, dict[str, Any]], now: datetime | None) -> dict[str, sampling.Bounds]:
     everybody = sampling.total()
-    scope = sampling.people(everybody, TIMEOUT_MS) if everybody > sampling.PEOPLE else None
-    if not rules or scope == []:
-        return {}
+    for people in (sampling.PEOPLE, FEW):
+        try:
+            if everybody <= people:
+                return _counted(rules, now, None, everybody)
+            scope = sampling.people(everybody, TIMEOUT_MS, people)
+            return _counted(rules, now, scope, everybody) if scope else {}
+        except TooSlow:
+            continue  # with fewer people
+    return {}
+
+
+def _counted(
+    rules: Mapping[str, dict[str, Any]], now: datetime | None, scope: list[int] | None, everybody: int
+) -> dict[str, sampling.Bounds]:
     parsed = [grammar.parse(rule) for rule in rules.values()]
-    query = compiler.query(grammar.Group("any", parsed, ""), now, scope)
-    counts = [sql("(SELECT count(*) FROM ({}) AS found)", compiler.ids(rule, query)) for rule in parsed]
-    [row] = fetch(sql("SELECT {}", joined(", ", counts)), TIMEOUT_MS)
+    with scopes.stored(scope) if scope is not None else nullcontext("") as table:
+        query = compiler.query(grammar.Group("any", parsed, ""), now, scope, table=table)
+        counts = [sql("(SELECT count(*) FROM ({}) AS found)", compiler.ids(rule, query)) for rule in parsed]
+        [row] = fetch(sql("SELECT {}", joined(", ", counts)), TIMEOUT_MS)
     if scope is None:
         return {slug: sampling.Bounds(hits, hits, hits) for slug, hits in zip(rules, row, strict=True)}
     return {slug: sampling.bounds(hits, len(scope), everybody) for slug, hits in zip(rules, row, strict=True)}

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from crm.rules import seen
+from crm.rules import paths, seen
+from crm.rules.errors import RuleError
 
 # Names that libraries and shops use, the most usual first.
 STANDARD: dict[str, tuple[str, ...]] = {
@@ -83,8 +84,20 @@ def find(chosen: Mapping[str, str] | None = None) -> Roles:
 
 def amounts(purchase: str) -> list[str]:
     """The properties of purchases that hold numbers, the likeliest price first."""
-    numbers = [path for path, (kind, _values) in seen.properties(purchase).items() if kind == "number"]
+    numbers = [
+        path
+        for path, (kind, _values) in seen.properties(purchase).items()
+        if kind == "number" and _askable(path)
+    ]
     return sorted(numbers, key=lambda path: (AMOUNTS.index(path) if path in AMOUNTS else len(AMOUNTS), path))
+
+
+def _askable(path: str) -> bool:
+    try:
+        paths.json_path(path, "amount")
+    except RuleError:
+        return False
+    return True
 
 
 def amount(purchase: str, choice: str = "") -> str:

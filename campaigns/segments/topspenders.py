@@ -1,10 +1,11 @@
 """What the customers who spend most have spent."""
 
+from contextlib import nullcontext
 from math import floor, log10
 
 from django.db import connection
 
-from campaigns.segments import sampling
+from campaigns.segments import sampling, scopes
 from campaigns.segments.limits import TooSlow, fetch
 from crm.rules import paths, seen
 from crm.rules.sql import Sql, sql
@@ -12,7 +13,7 @@ from crm.rules.sql import Sql, sql
 DAYS = 365
 SHARE = 0.9  # of customers spend less
 TIMEOUT_MS = 2_000
-PEOPLE = 20_000  # looked at, where there are more
+PEOPLE = 10_000  # looked at, where there are more
 
 
 def threshold(purchase: str, amount: str) -> float | int | None:
@@ -44,20 +45,21 @@ def _quantile(purchase: str, amount: str) -> float | None:
     try:
         everybody = sampling.total()
         scope = sampling.people(everybody, TIMEOUT_MS, PEOPLE) if everybody > PEOPLE else None
-        statement = sql(
-            "SELECT percentile_cont({}) WITHIN GROUP (ORDER BY spent)::float8 FROM ("
-            "SELECT sum(CASE WHEN jsonb_typeof({}) = 'number' THEN ({})::numeric END) AS spent FROM crm_event e"
-            " WHERE e.name = {} AND e.profile_id IS NOT NULL"
-            " AND e.occurred_at BETWEEN now() - make_interval(days => {}::int) AND now(){}"
-            " GROUP BY e.profile_id) AS customers WHERE spent > 0",
-            SHARE,
-            paid,
-            paid,
-            purchase,
-            DAYS,
-            Sql("") if scope is None else sql(" AND e.profile_id = ANY({}::bigint[])", scope),
-        )
-        [(value,)] = fetch(statement, TIMEOUT_MS)
+        with scopes.stored(scope) if scope is not None else nullcontext("") as table:
+            statement = sql(
+                "SELECT percentile_cont({}) WITHIN GROUP (ORDER BY spent)::float8 FROM ("
+                "SELECT sum(CASE WHEN jsonb_typeof({}) = 'number' THEN ({})::numeric END) AS spent FROM crm_event e"
+                " WHERE e.name = {} AND e.profile_id IS NOT NULL"
+                " AND e.occurred_at BETWEEN now() - make_interval(days => {}::int) AND now(){}"
+                " GROUP BY e.profile_id) AS customers WHERE spent > 0",
+                SHARE,
+                paid,
+                paid,
+                purchase,
+                DAYS,
+                sql(" AND e.profile_id IN (SELECT id FROM {})", Sql(table)) if table else Sql(""),
+            )
+            [(value,)] = fetch(statement, TIMEOUT_MS)
     except TooSlow:
         return None
     return value

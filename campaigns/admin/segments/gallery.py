@@ -170,7 +170,7 @@ def _questions(found: roles.Roles) -> list[tuple[str, str, str, list[str]]]:
 
 def _window(asked: QueryDict) -> int:
     days = asked.get("window", "")
-    return int(days) if days.isdecimal() and 3 <= int(days[:5]) <= rfm.LONGEST else rfm.WINDOW
+    return int(days) if days.isdecimal() and len(days) < 5 and 3 <= int(days) <= rfm.LONGEST else rfm.WINDOW
 
 
 def _sentence(rule: dict | None) -> str:

@@ -20,8 +20,6 @@ from campaigns.admin.segments.words import freshness, state_words
 from campaigns.models import Segment
 from campaigns.segments import editing, history, usage
 
-LOOKS = {"good": "success", "warning": "warning", "bad": "danger", "": "info"}
-
 
 class UsedFilter(admin.SimpleListFilter):
     """Those that something uses, and those that nothing does."""
@@ -34,11 +32,11 @@ class UsedFilter(admin.SimpleListFilter):
     def queryset(self, request, queryset):
         if self.value() not in ("yes", "no"):
             return queryset
-        used = list(model_admin_uses(request))
+        used = list(uses_of(request))
         return queryset.filter(slug__in=used) if self.value() == "yes" else queryset.exclude(slug__in=used)
 
 
-def model_admin_uses(request):
+def uses_of(request):
     """What uses each segment, looked up once for a request."""
     if not hasattr(request, "segment_uses"):
         request.segment_uses = usage.uses()
@@ -72,7 +70,7 @@ class SegmentAdmin(
     # --- List ------------------------------------------------------------------------------------------
     def get_changelist_instance(self, request):
         changelist = super().get_changelist_instance(request)
-        uses = model_admin_uses(request)
+        uses = uses_of(request)
         changes = history.changes([segment.pk for segment in changelist.result_list])
         for segment in changelist.result_list:
             segment.uses = uses.get(segment.slug, [])

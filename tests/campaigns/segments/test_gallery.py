@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from campaigns.models import Segment
-from campaigns.segments import evaluate, gallery, grammar, rfm, roles, sampling
+from campaigns.segments import evaluate, gallery, grammar, rfm, roles, sampling, topspenders
 from config.demo import content
 from crm import log, masking
 from crm.models import Place, Profile
@@ -125,6 +125,9 @@ class TestReady:
     def test_sizes_of_many_people_are_estimated(self, shop, monkeypatch):
         Profile.objects.bulk_create(Profile() for _number in range(500))
         monkeypatch.setattr(sampling, "PEOPLE", 100)
+        monkeypatch.setattr(topspenders, "PEOPLE", 300)
+        asked = topspenders.threshold("order_paid", "total")  # of the three customers those in the sample
+        assert asked is None or 10 <= asked <= 120
         size = gallery.sizes(
             {"nobody": {"any": []}, "all": {"all": []}, "rare": {"all": [gallery.event("order_paid", 30)]}}
         )
