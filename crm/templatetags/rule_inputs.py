@@ -34,7 +34,7 @@ def told(context: Context) -> SafeString:
     """The messages about the inputs above it in the row."""
     found, _prefix = _wrong(context)
     messages = found.told() if found else []
-    return format_html_join("", '<p class="sg-problem" id="{}-wrong">{}</p>', messages)
+    return format_html_join("", '<p class="sg-problem" role="alert" id="{}-wrong">{}</p>', messages)
 
 
 @register.simple_tag(takes_context=True)
@@ -42,4 +42,4 @@ def untold(context: Context) -> SafeString:
     """The messages that belong to no input of the row."""
     found, _prefix = _wrong(context)
     rest = [(text,) for text in found.rest()] if found else []
-    return format_html_join("", '<p class="sg-problem">{}</p>', rest)
+    return format_html_join("", '<p class="sg-problem" role="alert">{}</p>', rest)
