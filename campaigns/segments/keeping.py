@@ -31,7 +31,8 @@ from crm.rules.errors import RuleError
 from crm.rules.sql import Sql, sql
 
 CURSOR = "segments"
-EVENTS = CHANGES = 10_000  # looked at in one turn
+EVENTS = 30_000  # looked at in one turn; what it makes people enter and leave comes by here as well
+CHANGES = 10_000
 CANDIDATES = 20_000
 SCOPE = 10_000  # people asked about by one statement
 WRITTEN = 10_000  # moves in one transaction

@@ -114,6 +114,7 @@ def count_due(now: datetime | None = None, seconds: float = 20.0) -> bool:
     with pg.locked(_COUNTER, 0) as mine:
         if not mine:
             return False
+        _watch_no_more_than_needed()
         for segment in _due(now or timezone.now()):
             if time.monotonic() >= until:
                 return True
@@ -163,6 +164,17 @@ def cancel(segment: Segment) -> bool:
 def slow(segment: Segment) -> bool:
     """Whether it takes so long to count that it is counted less often."""
     return (segment.evaluation_ms or 0) >= SLOW_MS
+
+
+def _watch_no_more_than_needed() -> None:
+    """End the watch of what no segment asks for any more; counting begins it for those that ask for something new."""
+
+    def needed() -> set[str]:
+        loaded, _broken = loading.load(Segment.objects.filter(kind=Segment.Kind.RULE))
+        return set().union(*(one.fields for one in loaded))
+
+    if changes.watched() - needed():
+        changes.watch_only(needed)
 
 
 def _due(now: datetime) -> list[Segment]:

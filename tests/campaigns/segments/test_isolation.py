@@ -8,10 +8,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.models import Segment, SegmentCandidate
+from campaigns.models import Enrollment, Segment, SegmentCandidate
 from campaigns.segments import keeping, refresh, states
 from crm import changes, log
 from crm.models import Alert, Event, Profile
+from tests.campaigns.flows.conftest import World
 from tests.campaigns.segments.alone import alone  # noqa: F401
 from tests.crm.concurrently import run
 
@@ -279,3 +280,15 @@ def test_writers_go_on_while_everybody_is_counted(segment, people, monkeypatch):
     Profile.objects.update(country="PL")
     keeping.keep()
     assert seen == [True, True]
+
+
+def test_flows_do_not_start_because_somebody_has_changed_a_rule(transactional_db):
+    world = World()
+    world.flow([{"key": "end", "kind": "wait", "for": {"days": 1}}], trigger="segment_entered")
+    person = world.person("ann")
+    world.happens(person, "segment_entered", segment="vip", cause="rule")
+    world.run()
+    assert not Enrollment.objects.exists()
+    world.happens(person, "segment_entered", segment="vip", cause="event", event="purchase")
+    world.run()
+    assert Enrollment.objects.get().profile_id == person

@@ -198,11 +198,12 @@ class TestBounds:
         make("buyers", BUYERS, now), make("poles", POLES, now)
         asked = []
         plain = keeping._differences
-        monkeypatch.setattr(
-            keeping,
-            "_differences",
-            lambda one, scope, at: asked.append((one.segment.slug, scope)) or plain(one, scope, at),
-        )
+
+        def differences(one, scope, at):
+            asked.append((one.segment.slug, scope))
+            return plain(one, scope, at)
+
+        monkeypatch.setattr(keeping, "_differences", differences)
         do(ann, "purchase", now)
         do(bob, "page_viewed", now)
         Profile.objects.filter(pk=bob.pk).update(country="PL", city="Łódź")

@@ -245,3 +245,19 @@ def test_what_may_have_been_missed_is_counted_again_soon(segment, monkeypatch):
     monkeypatch.setattr(changes, "settled", lambda fields: True)
     assert set(refresh.refresh_all(now + refresh.SEEN_AFTER)) == {"buyers"}
     assert refresh.refresh_all(now + refresh.SEEN_AFTER) == {}
+
+
+def test_only_what_some_segment_asks_for_is_watched(segment):
+    refresh.refresh(segment)
+    poles = Segment.objects.create(
+        slug="poles", name="Poles", rule={"kind": "attribute", "field": "country", "op": "eq", "value": "PL"}
+    )
+    refresh.refresh(poles)
+    refresh.count_due()
+    assert changes.watched() == {"country", "event:purchase", *changes.ALWAYS}
+    poles.delete()
+    refresh.count_due()
+    assert changes.watched() == {"event:purchase", *changes.ALWAYS}
+    segment.delete()
+    refresh.count_due()
+    assert changes.watched() == set()
