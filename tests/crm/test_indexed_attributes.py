@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from campaigns.segments import compiler, evaluate, grammar
-from crm import indexed_attributes, merging, unmerging
+from crm import indexed_attributes, indexed_columns, merging, unmerging
 from crm.models import IndexedAttribute, Profile, ProfileMerge
 from crm.rules.errors import RuleError
 
@@ -131,6 +131,23 @@ def test_what_fails_says_so_and_can_be_tried_again(indexed, monkeypatch):
     assert (made.state, made.error) == ("ready", "")
 
 
+def test_a_table_in_use_is_waited_for_another_time(indexed, monkeypatch):
+    monkeypatch.setattr(indexed_columns, "PATIENCE_MS", 50)
+    made = indexed_attributes.create("plan")
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT FROM crm_profile")
+        assert not indexed_attributes.work()
+        made.refresh_from_db()
+        assert (made.state, made.error, stored_columns()) == ("adding", "", [])
+    finally:
+        other.close()
+    indexed_attributes.work()
+    made.refresh_from_db()
+    assert made.state == "ready"
+
+
 def test_what_cannot_be_indexed_is_refused(indexed, monkeypatch):
     indexed_attributes.create("plan")
     with pytest.raises(indexed_attributes.Refused):
@@ -177,7 +194,7 @@ def test_answers_are_the_same_with_and_without(indexed):
     indexed("v", "o.v")
 
     @settings(
-        max_examples=60,
+        max_examples=40,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
