@@ -167,8 +167,9 @@ def comparison(
         shown["input"] = "date" if days else "text"  # a moment, or a mistake, needs an input that can hold it
     if op not in EXISTENCE and not _fits(shown, value):
         shown |= {"widget": "raw", "raw": json.dumps(value, ensure_ascii=False)}
-    if shown["widget"] == "choice" and (chosen := shown.get("value")) and chosen not in dict(options):
-        shown["options"] = [(chosen, chosen), *options]
+    picked = shown.get("value")
+    if shown["widget"] == "choice" and picked and picked not in dict(options):
+        shown["options"] = [(picked, picked), *options]
     return shown
 
 
@@ -187,10 +188,12 @@ def _fits(shown: dict[str, Any], value: Any) -> bool:
 
 
 def decoded(text: str) -> Any:
-    """JSON text as a value; None when it is none."""
+    """JSON text as a value; None when it is none, or one that cannot be shown again."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except (ValueError, RecursionError):
         return None
 
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from campaigns.segments import compiler, grammar, sentence
+from crm.rules import inputs
 from crm.rules.errors import RuleError
 from crm.rules.sql import joined, sql
 from tests.campaigns.segments import population as random
@@ -119,3 +120,9 @@ def test_every_json_is_refused_at_a_node_or_answered(candidates):
         with transaction.atomic(), connection.cursor() as cursor:
             whole = sql("SELECT count(*) FROM ({}) AS found", joined(" UNION ", statements))
             cursor.execute(whole.text, list(whole.params))
+
+
+def test_what_is_typed_as_json_is_a_value_that_can_be_shown_again():
+    assert inputs.decoded('{"a": [1, "é"]}') == {"a": [1, "é"]}
+    for text in ("", "{", "[" * 100_000, '"\\ud800"', '{"a": "\\udfff"}'):
+        assert inputs.decoded(text) is None
