@@ -105,8 +105,9 @@ class MembersView(MembersListing, SegmentApi):
         tags=["segments"],
         summary="Let exactly these people be on a list",
         description=f"Up to {MOST_REPLACED:,} rows in a body of 5 MB. The work goes on in the background; "
-        "`…/fillings/` tells how far it is. A row of the wrong shape refuses all. Who was on the list and stays keeps the time since when; who is not named "
-        "is taken off in the end. If no row names anybody who is known, the list is left as it is.",
+        "`…/fillings/` tells how far it is. A row of the wrong shape refuses all. Who was on the list and stays keeps "
+        "the time since when; who is not named is taken off in the end. If no row names anybody who is known, the list "
+        "is left as it is.",
         parameters=[examples.SLUG],
         request=shapes.ManyPeople,
         responses={
