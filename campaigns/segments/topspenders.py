@@ -13,7 +13,7 @@ from crm.rules.sql import Sql, sql
 DAYS = 365
 SHARE = 0.9  # of customers spend less
 TIMEOUT_MS = 2_000
-PEOPLE = 10_000  # looked at, where there are more
+PEOPLE = 3_000  # looked at, where there are more
 
 
 def threshold(purchase: str, amount: str) -> float | int | None:
