@@ -94,6 +94,12 @@
             sayLater(told && told.dataset.say);
             return;
         }
+        if (event.detail.target && event.detail.target.id === "segment-answer") {
+            const found = byId("segment-people"), chosen = found.contains(document.activeElement);
+            found.replaceChildren();
+            if (chosen) { byId("segment-answer").focus({ preventScroll: true }); }
+            return;
+        }
         if (!busy || !tree() || !(event.detail.elt === tree() || redraws(event.detail))) { return; }
         const late = typed, next = pressed;
         free();
