@@ -6,7 +6,8 @@ watches. There is one reader: it looks with `peek` and, in the transaction that 
 what it saw with `drop`. No place is remembered, so a row that is committed late just comes later.
 
 Fields are columns of the profile, `consents`, `devices`, `identifiers` (of browsers), `computed` (of attributes in
-use), `suppressed`, what callers of `touch` name (`event:purchase`: such events have gone), and CREATED, DELETED or EVERYTHING.
+use), `suppressed`, what callers of `touch` name (`event:purchase`: such events have gone), and CREATED, DELETED or
+EVERYTHING.
 """
 
 from collections.abc import Callable, Collection, Iterable

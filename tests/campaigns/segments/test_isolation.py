@@ -284,7 +284,9 @@ def test_writers_go_on_while_everybody_is_counted(segment, people, monkeypatch):
 
 def test_flows_do_not_start_because_somebody_has_changed_a_rule(transactional_db):
     world = World()
-    world.flow([{"key": "end", "kind": "wait", "config": {"amount": 1, "unit": "days"}}], trigger="segment_entered")
+    world.flow(
+        [{"key": "end", "kind": "wait", "config": {"amount": 1, "unit": "days"}}], trigger="segment_entered"
+    )
     person = world.person("ann")
     world.happens(person, "segment_entered", segment="vip", cause="rule")
     world.run()
