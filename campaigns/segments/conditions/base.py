@@ -54,7 +54,7 @@ class Needs(NamedTuple):
     Args:
         events: names of events of the person.
         fields: what `crm.changes` names about a profile: columns such as `country`, `attributes`, `computed`,
-            `consents`, `devices`, `suppressed`, `lists`, `enrollments`.
+            `consents`, `devices`, `identifiers`, `suppressed`, `lists`, `enrollments`.
         daily: everybody's answer may change when a day begins in UTC.
         segments: slugs of segments whose rule is part of this one.
     """
