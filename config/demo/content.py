@@ -276,10 +276,10 @@ def _segments() -> None:
         editing.save(Segment(slug=slug, name=name, description=description), rule, by="demo")
     for slug in READY:
         ready = gallery.get(slug)
-        rule = gallery.card(ready, SHOP).rule if ready else None
-        if ready and rule:
+        asked = gallery.card(ready, SHOP).rule if ready else None
+        if ready and asked:
             segment = Segment(slug=slug, name=str(ready.name), description=str(ready.help))
-            editing.save(segment, rule, by="demo")
+            editing.save(segment, asked, by="demo")
     circle = lists.create("Coffee circle", CIRCLE, "Guests of the tasting evening, kept by hand.")
     lists.add(circle, Profile.objects.order_by("pk").values_list("pk", flat=True)[:CIRCLE_SIZE])
 
