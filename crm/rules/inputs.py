@@ -152,12 +152,10 @@ def comparison(
         shown |= {"low": _entered(low), "high": _entered(high)}
     elif op in ("in", "not_in"):
         listed = value if isinstance(value, list) else [] if value is None else [value]
-        names = {
-            **dict(options),
-            **{text: text for item in listed if (text := _entered(item)) not in dict(options)},
-        }
-        checked = {_entered(item) for item in listed}
-        shown["choices"] = [(text, label, text in checked) for text, label in names.items()]
+        checked = [_entered(item) for item in listed]
+        # Those chosen come first and in their order, so that a rule that nobody changed stays as it is.
+        names = {**dict.fromkeys(checked, ""), **dict(options)}
+        shown["choices"] = [(text, label or text, text in checked) for text, label in names.items()]
         shown["closed"] = kind in ("choice", "boolean")  # nothing but what is offered makes sense
     else:
         shown["value"] = _entered(value[0] if isinstance(value, list) and value else value)

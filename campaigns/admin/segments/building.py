@@ -145,7 +145,7 @@ class BuildingMixin:
             found = evaluate.preview(rule, with_counts=True, quick=not exact)
             context = panel.found(rule, found, paths) | {"exact": exact}
             segment = self._edited(request)
-            if segment and editing.fingerprint(segment.rule) != editing.fingerprint(data):
+            if segment and builder.to_rule(builder.from_rule(segment.rule))[0] != data:
                 context |= {"changed": True, "effect": versions.effect(segment, data) if exact else None}
         except RuleError as error:
             builder.mark(paths, error.problems)

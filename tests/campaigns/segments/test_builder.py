@@ -89,9 +89,7 @@ def meaning(node: builder.Node):
                 if name != "type" and item != []
             }
         if isinstance(value, list):
-            return (
-                sorted(map(plain, value), key=repr) if key in ("in", "not_in") else [plain(v) for v in value]
-            )
+            return [plain(item) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
             return {"days": float(value)} if key == "anniversary_within" else float(value)
         return ("yes/no", value) if isinstance(value, bool) else value
