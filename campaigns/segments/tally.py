@@ -98,23 +98,19 @@ def take(rule: Rule, query: Query, timeout_ms: int, sampled: int = 0) -> Tally |
         part = compiler.part(leaf, query)
         complements |= bit if part.complement else 0
         sets.append(sql("SELECT id, {}::bigint AS bit FROM ({}) AS found", bit, part.ids))
+    one_row_each = bool(own_row) and not sets and query.scope is None
     if own_row:
-        row = _list(own_row, " | ")
-        scope = query.within_scope("p.id")
-        sets.append(
-            sql(
-                "SELECT id, bit FROM (SELECT p.id, ({}) AS bit FROM crm_profile p WHERE true{}) AS own"
-                " WHERE bit <> 0",
-                row,
-                scope,
-            )
+        row = sql(
+            "SELECT p.id, ({}) AS bit FROM crm_profile p WHERE true{}",
+            _list(own_row, " | "),
+            query.within_scope("p.id"),
         )
+        sets.append(row if one_row_each else sql("SELECT id, bit FROM ({}) AS own WHERE bit <> 0", row))
     if query.scope is not None:
         sets.append(sql("SELECT unnest({}::bigint[]) AS id, 0::bigint AS bit", query.scope))
         everybody = sql("{}::bigint", len(query.scope))
     else:
         everybody = Sql("(SELECT count(*) FROM crm_profile)")
-    one_row_each = bool(own_row) and len(sets) == 1
     if not sets:
         sets.append(Sql("SELECT NULL::bigint AS id, 0::bigint AS bit WHERE false"))
     statement = sql(
