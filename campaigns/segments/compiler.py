@@ -131,7 +131,6 @@ def needs(rule: Rule) -> Needs:
     return Needs(
         events=frozenset().union(*(each.events for each in asked)),
         fields=frozenset().union(*(each.fields for each in asked)),
-        daily=any(each.daily for each in asked),
         segments=frozenset(rules),
     )
 

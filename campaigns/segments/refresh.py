@@ -208,8 +208,6 @@ def _why(segment: Segment, one: Loaded | None, now: datetime) -> str:
         return memberships.RULE
     if wanted:
         return memberships.CHANGE
-    if one.needs.daily and last.astimezone(UTC).date() != now.astimezone(UTC).date():
-        return memberships.TIME
     return memberships.CHECK if now - last >= CHECK_EVERY * (2 if slow(segment) else 1) else ""
 
 
@@ -218,7 +216,7 @@ def _cause(one: Loaded, now: datetime) -> str:
     if not one.settled:
         return memberships.RULE
     why = _why(one.segment, one, now)
-    return why if why in (memberships.CHANGE, memberships.TIME) else memberships.CHECK
+    return why if why == memberships.CHANGE else memberships.CHECK
 
 
 def _count(one: Loaded, now: datetime) -> Refreshed:

@@ -55,13 +55,11 @@ class Needs(NamedTuple):
         events: names of events of the person.
         fields: what `crm.changes` names about a profile: columns such as `country`, `attributes`, `computed`,
             `consents`, `devices`, `identifiers`, `suppressed`, `lists`, `enrollments`.
-        daily: everybody's answer may change when a day begins in UTC.
         segments: slugs of segments whose rule is part of this one.
     """
 
     events: frozenset[str] = frozenset()
     fields: frozenset[str] = frozenset()
-    daily: bool = False
     segments: frozenset[str] = frozenset()
 
 
@@ -112,7 +110,7 @@ class Condition:
         return None
 
     def needs(self) -> Needs:
-        """What can change the answer about a person, the passing of time apart from days."""
+        """What can change the answer about a person, the passing of time apart."""
         raise NotImplementedError
 
     def passed(self, query: Query, since: datetime) -> list[Sql]:

@@ -192,4 +192,3 @@ def test_what_can_change_an_answer_is_told_with_what_segments_need():
         *("latitude", "longitude", "enrollments"),
     }
     assert needs.segments == {"outer", "quiet", "strangers", "visitors", "staff", "guests"}
-    assert not needs.daily
