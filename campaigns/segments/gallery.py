@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from campaigns.segments import compiler, editing, grammar, sampling, scopes, topspenders
 from campaigns.segments.limits import TooSlow, fetch
@@ -122,7 +123,7 @@ READY: tuple[Ready, ...] = (
         "new",
         LIFE,
         "fiber_new",
-        _("New"),
+        pgettext_lazy("a segment of people", "New"),
         _("Seen for the first time in the last 7 days."),
         (),
         lambda roles: {"all": [_last("first_seen", 7)]},
@@ -131,7 +132,7 @@ READY: tuple[Ready, ...] = (
         "active",
         LIFE,
         "directions_run",
-        _("Active"),
+        pgettext_lazy("a segment of people", "Active"),
         _("Three visits or more in the last 14 days."),
         ("visit",),
         lambda roles: {"all": [often(roles.visit, 14, 3)]},
@@ -257,7 +258,7 @@ READY: tuple[Ready, ...] = (
         "engaged",
         REACH,
         "touch_app",
-        _("Engaged"),
+        pgettext_lazy("a segment of people", "Engaged"),
         _("Opened or clicked a message in the last 30 days, by whatever channel."),
         (),
         lambda roles: {"any": [_message("opened", 30), _message("clicked", 30)]},

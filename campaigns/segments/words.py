@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from crm.rules import moments
-from crm.rules.words import OPERATORS, UNITS, capital, comparison, span, value
+from crm.rules.words import OPERATORS, UNITS, capital, comparison, during, last, value
 
 __all__ = [
     "ANSWERS",
@@ -20,12 +20,12 @@ __all__ = [
     "UNITS",
     "capital",
     "comparison",
+    "during",
     "figure",
     "frequency",
     "happened",
     "number",
     "reached",
-    "span",
     "value",
     "within",
 ]
@@ -71,7 +71,7 @@ RUNS: dict[str, Promise] = {
 def within(window: Any) -> str:
     """“in the last 30 days”"""
     if window.last is not None:
-        return _("in the last %s") % span(window.last)
+        return last(window.last)
     start, end = (value(moments.parse(text, "")) if text else None for text in (window.start, window.end))
     if start and end:
         return _("from %(start)s to %(end)s") % {"start": start, "end": end}

@@ -4,7 +4,7 @@ from typing import Any
 
 from babel import Locale, UnknownLocaleError
 from django.utils.functional import Promise
-from django.utils.translation import get_language, gettext_lazy, ngettext, to_locale
+from django.utils.translation import get_language, gettext_lazy, ngettext, pgettext, to_locale
 from django.utils.translation import gettext as _
 
 from crm.rules import moments
@@ -54,19 +54,30 @@ def value(item: Any, field_name: str = "") -> str:
 
 def comparison(label: str, check: Comparison, field_name: str = "") -> str:
     """“country is Poland”"""
-    verb = OPERATORS[check.op]
+    words = {"field": label, "operator": OPERATORS[check.op]}
     if check.value is None:
-        return f"{label} {verb}"
+        return _("%(field)s %(operator)s") % words
+    if check.op == "eq":
+        return _("%(field)s is %(value)s") % {"field": label, "value": value(check.value, field_name)}
+    if check.op == "within_last":
+        return _("%(field)s was %(when)s") % {"field": label, "when": last(check.value)}
+    if check.op == "within_next":
+        return _("%(field)s is %(when)s") % {"field": label, "when": coming(check.value)}
+    if check.op == "anniversary_within":
+        return _("%(field)s comes round %(when)s") % {"field": label, "when": coming(check.value)}
+    if check.op == "between":
+        low, high = (value(item, field_name) for item in check.value)
+        return _("%(field)s is between %(low)s and %(high)s") % {"field": label, "low": low, "high": high}
     if check.op in ("in", "not_in"):
         shown = [value(item, field_name) for item in check.value[:5]]
         more = len(check.value) - len(shown)
         if more:
             shown.append(ngettext("%d more", "%d more", more) % more)
-        return f"{label} {verb} {', '.join(shown)}"
-    if check.op == "between":
-        low, high = (value(item, field_name) for item in check.value)
-        return _("%(field)s is between %(low)s and %(high)s") % {"field": label, "low": low, "high": high}
-    return f"{label} {verb} {value(check.value, field_name)}"
+        return _("%(field)s %(operator)s %(value)s") % {
+            **words,
+            "value": pgettext("between the values of a list", ", ").join(shown),
+        }
+    return _("%(field)s %(operator)s %(value)s") % {**words, "value": value(check.value, field_name)}
 
 
 def span(length: moments.Span) -> str:
@@ -77,6 +88,36 @@ def span(length: moments.Span) -> str:
         "hours": ngettext("%d hour", "%d hours", number),
         "minutes": ngettext("%d minute", "%d minutes", number),
     }[length.unit] % number
+
+
+def last(length: moments.Span) -> str:
+    """“in the last 30 days”, whole: languages bend the words around a number in their own ways."""
+    number = length.number
+    return {
+        "days": ngettext("in the last %(number)d day", "in the last %(number)d days", number),
+        "hours": ngettext("in the last %(number)d hour", "in the last %(number)d hours", number),
+        "minutes": ngettext("in the last %(number)d minute", "in the last %(number)d minutes", number),
+    }[length.unit] % {"number": number}
+
+
+def coming(length: moments.Span) -> str:
+    """“in the next 7 days”"""
+    number = length.number
+    return {
+        "days": ngettext("in the next %(number)d day", "in the next %(number)d days", number),
+        "hours": ngettext("in the next %(number)d hour", "in the next %(number)d hours", number),
+        "minutes": ngettext("in the next %(number)d minute", "in the next %(number)d minutes", number),
+    }[length.unit] % {"number": number}
+
+
+def during(length: moments.Span) -> str:
+    """“within 2 hours”"""
+    number = length.number
+    return {
+        "days": ngettext("within %(number)d day", "within %(number)d days", number),
+        "hours": ngettext("within %(number)d hour", "within %(number)d hours", number),
+        "minutes": ngettext("within %(number)d minute", "within %(number)d minutes", number),
+    }[length.unit] % {"number": number}
 
 
 def capital(text: str) -> str:

@@ -177,7 +177,7 @@ class Event(Condition):
         if following := config.not_followed_by:
             parts.append(_("with no “%s” after it") % following.name)
             if following.within:
-                parts.append(_("within %s") % words.span(following.within))
+                parts.append(words.during(following.within))
         return " ".join(parts)
 
     def fact(self, query: Query) -> Sql:
