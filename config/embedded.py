@@ -218,7 +218,10 @@ def _parameters(durable: bool) -> dict[str, str]:
         "work_mem": "64MB",
         "maintenance_work_mem": "256MB",
         "max_wal_size": "4GB",
-        "wal_compression": "on",
+        # The first change of a page after a checkpoint logs all of it, and changes of many people come everywhere.
+        # Compressing these pages (this build has but pglz) takes five times as long as writing them.
+        "checkpoint_timeout": "15min",
+        "wal_compression": "off",
         "max_connections": "200",
         "jit": "off",
         "random_page_cost": "1.1",
