@@ -21,7 +21,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from campaigns.models import Segment
-from campaigns.segments import candidates, compiler, loading, memberships, passing, sizes, states
+from campaigns.segments import answering, candidates, loading, memberships, passing, sizes, states
+from campaigns.segments.answering import Group
 from campaigns.segments.candidates import Candidate
 from campaigns.segments.limits import TooSlow
 from campaigns.segments.loading import Loaded
@@ -34,10 +35,10 @@ CURSOR = "segments"
 EVENTS = 30_000  # looked at in one turn; what it makes people enter and leave comes by here as well
 CHANGES = 10_000
 CANDIDATES = 20_000
-SCOPE = 10_000  # people asked about by one statement
 WRITTEN = 10_000  # moves in one transaction
 LONGEST_FEED = 200_000  # rows from which on counting everybody is quicker
 LONGEST_LAG = 100_000  # events, likewise
+SEVERAL = "several"  # questions were asked since everybody was counted: no fingerprint of one
 DROPPED = 50_000  # rows of the feed in one transaction
 TIMEOUT_MS = 10_000
 _KEEPER = 0x53454732  # the advisory lock of who keeps
@@ -110,6 +111,7 @@ def work_off(segment_id: int, now: datetime) -> Kept:
             one = next((each for each in kept if each.segment.pk == segment_id), None)
             if not taken or one is None:
                 break
+            _note_questions([one])
             moves = _write(_answers([one], {segment_id: _of_candidates(one, taken, {})}, now), [one], now)
             _close(None, taken, moves.later, {})
             _count(moves.done, entered, left)
@@ -149,6 +151,7 @@ def _turn(now: datetime) -> tuple[list[Move], bool]:
     for one in kept:
         if people := _of_candidates(one, left[one.segment.pk], _concerned(one, news)):
             asked[one.segment.pk] = people
+    _note_questions([one for one in kept if one.segment.pk in asked])
     waiting = {one.segment.pk: people for one in counting if (people := _concerned(one, news))}
     moves = _write(_answers(kept, asked, now), kept, now)
     if taken or moves.later or not news.empty:
@@ -216,28 +219,40 @@ def _of_candidates(one: Loaded, taken: Iterable[Candidate], people: People) -> P
     return people
 
 
+def _note_questions(asked: Sequence[Loaded]) -> None:
+    """Have everybody counted for segments that are asked something new, even if they get their old rule back first."""
+    new = [one.segment.pk for one in asked if not one.settled and one.segment.counted_as]
+    if new:
+        Segment.objects.filter(pk__in=new).exclude(counted_as=SEVERAL).update(counted_as=SEVERAL)
+
+
 def _answers(kept: Sequence[Loaded], asked: Mapping[int, People], now: datetime) -> list[Move]:
     """Who comes in and who drops out. A segment that can't be asked is marked; the others are asked all the same."""
     moves: list[Move] = []
-    for one in kept:
-        people = asked.get(one.segment.pk, {})
-        ids = sorted(people)
-        found: list[Move] = []
-        try:
-            for start in range(0, len(ids), SCOPE):
-                for profile_id, enters in _differences(one, ids[start : start + SCOPE], now):
-                    found.append(Move(one.segment.pk, profile_id, enters, *people[profile_id]))
-        except (RuleError, TooSlow, DatabaseError) as error:
-            states.fail(one.segment, states.reason(error, TIMEOUT_MS), now)
-        else:
-            moves += found
-    return moves
+    for group in answering.groups(kept, asked, now):
+        moves += _answered(group, asked, now)
+    well = {one.segment.pk for one in kept if one.segment.state == Segment.State.READY}
+    return [move for move in moves if move.segment_id in well]
 
 
-def _differences(one: Loaded, scope: list[int], now: datetime) -> list[tuple[int, bool]]:
-    """Of the people in scope those who have to come in (True) or to go (False)."""
-    query = one.query(now, scope)
-    statement = difference(one.segment.pk, compiler.ids(one.rule, query), query.within_scope("profile_id"))
+def _answered(group: Group, asked: Mapping[int, People], now: datetime) -> list[Move]:
+    try:
+        return [
+            Move(segment_id, profile_id, enters, *asked[segment_id][profile_id])
+            for segment_id, profile_id, enters in _differences(group, now)
+            if profile_id in asked[segment_id]
+        ]
+    except (RuleError, TooSlow, DatabaseError) as error:
+        if len(group.segments) > 1:  # whose fault is it?
+            alone = [Group([one], group.profile_ids) for one in group.segments]
+            return [move for each in alone for move in _answered(each, asked, now)]
+        states.fail(group.segments[0].segment, states.reason(error, TIMEOUT_MS), now)
+        return []
+
+
+def _differences(group: Group, now: datetime) -> list[tuple[int, int, bool]]:
+    """Of the people those who have to come into one of the segments (True) or to go (False)."""
+    statement = answering.differences(group, now)
     with states.calmly(TIMEOUT_MS), connection.cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
         return cursor.fetchall()
@@ -261,7 +276,7 @@ def difference(segment_id: int, ids: Sql, limit: Sql) -> Sql:
 
 
 def _write(moves: Sequence[Move], kept: Sequence[Loaded], now: datetime) -> memberships.Written:
-    """Make the moves, in transactions of so many, unless a segment asks something else by now: it is counted anew."""
+    """Make the moves, in transactions of so many. If a segment asks something else by now, its people wait."""
     by_id = {one.segment.pk: one for one in kept}
     done: list[Move] = []
     later: list[Move] = []
@@ -269,6 +284,7 @@ def _write(moves: Sequence[Move], kept: Sequence[Loaded], now: datetime) -> memb
         chunk = moves[start : start + WRITTEN]
         with transaction.atomic():
             same = _unchanged([by_id[pk] for pk in {move.segment_id for move in chunk}])
+            later += [move for move in chunk if move.segment_id not in same]
             chunk = [move for move in chunk if move.segment_id in same]
             written = memberships.write(chunk, {pk: by_id[pk].segment for pk in same}, now)
         done += written.done

@@ -105,8 +105,8 @@ def test_an_answer_to_an_old_question_is_thrown_away(segment, people, monkeypatc
     refresh.refresh(segment)
     plain = keeping._differences
 
-    def meanwhile(one, scope, now):
-        found = plain(one, scope, now)
+    def meanwhile(group, now):
+        found = plain(group, now)
         Segment.objects.filter(pk=segment.pk).update(rule={"not": POLES})
         return found
 
@@ -269,8 +269,8 @@ def test_writers_go_on_while_everybody_is_counted(segment, people, monkeypatch):
     refresh.refresh(segment)
     scoped = keeping._differences
 
-    def look_at_some(one, scope, now):
-        found = scoped(one, scope, now)
+    def look_at_some(group, now):
+        found = scoped(group, now)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NULL")
             seen.append(cursor.fetchone()[0])
