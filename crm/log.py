@@ -360,7 +360,8 @@ def rebase() -> bool:
 
     Transaction numbers belong to a server. In a new one they begin again at a small number: what is stored
     would seem to lie in the future, and what comes now would sort before every cursor, to be read by nobody.
-    Rows and cursors are moved together behind the present number, so each reader goes on where it was.
+    Rows and cursors are moved together behind the present number, so each reader goes on where it was. Whoever wrote
+    when the change feed began to watch has ended in any case.
     To be called before anything writes to the log.
     """
     with connection.cursor() as sql:
@@ -368,9 +369,13 @@ def rebase() -> bool:
             "SELECT greatest((SELECT max(txid) FROM crm_event), (SELECT max(txid) FROM crm_logcursor))"
         )
         [last] = sql.fetchone()
+        sql.execute(
+            "UPDATE crm_watch SET txid = 0 WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        )
         sql.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
         if last is None or last < sql.fetchone()[0]:
             return False
         sql.execute("UPDATE crm_event SET txid = txid - %s", [last + 1])
         sql.execute("UPDATE crm_logcursor SET txid = txid - %s", [last + 1])
+        sql.execute("UPDATE crm_computedattribute SET txid = txid - %s", [last + 1])
     return True
