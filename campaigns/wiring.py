@@ -175,6 +175,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     from campaigns.flows.engine import Run
     from campaigns.models import SegmentMembership
     from campaigns.segments import exporting
+    from crm.models import ProfileMerge
 
     now = timezone.now()
     with connection.cursor() as cursor:
@@ -205,7 +206,9 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
             [profile_ids],
         )
     SegmentMembership.objects.filter(profile_id__in=profile_ids).delete()
-    exporting.forget_people(profile_ids)  # behind the memberships, whose locks an export's piece holds
+    # Behind the memberships, whose locks an export's piece holds. A file may be older than a merge.
+    merged = ProfileMerge.objects.filter(winner_id__in=profile_ids).values_list("loser_id", flat=True)
+    exporting.forget_people([*profile_ids, *merged])
     exits.record(
         [
             Run(

@@ -154,7 +154,7 @@ NUDGE_SWEEPS = {
     "crm.tasks.follow_places": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.forget_interest": {"schedule": schedule(86400), "queue": "ingest"},
     "campaigns.tasks.fill_lists": {"schedule": schedule(15), "queue": "ingest"},
-    "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "ingest"},
+    "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "segments"},
     "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(10), "queue": "segments"},
     "campaigns.tasks.keep_segments": {"schedule": schedule(3), "queue": "keeping"},
