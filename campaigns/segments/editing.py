@@ -10,9 +10,9 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from campaigns.models import Segment, SegmentVersion
+from campaigns.models import ListJob, Segment, SegmentVersion
 from campaigns.segments import compiler, grammar, usage
-from crm import wake
+from crm import pg, wake
 from crm.computed.usage import Use
 from crm.rules.errors import RuleError
 
@@ -104,9 +104,11 @@ def check_slug(segment: Segment) -> None:
         )
 
 
-@transaction.atomic
+@pg.atomically
 def delete(segment: Segment) -> None:
     """Remove a segment with its members and versions.
+
+    The database does not check that a member's segment exists: whoever writes members ends first, or finds none.
 
     Raises:
         InUse: a flow, a broadcast or another segment needs it.
@@ -114,4 +116,6 @@ def delete(segment: Segment) -> None:
     uses = usage.uses().get(segment.slug, [])
     if uses:
         raise InUse(uses)
-    segment.delete()
+    list(ListJob.objects.select_for_update().filter(list=segment).order_by("pk"))  # first, as filling does
+    if Segment.objects.select_for_update().filter(pk=segment.pk).exists():
+        segment.delete()
