@@ -8,7 +8,7 @@ given scope every part is limited to it.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -25,6 +25,19 @@ from crm.rules.sql import FALSE, TRUE, Sql, joined, sql
 MOST_SEGMENTS = 100  # that a rule leads to
 MOST_CONDITIONS = 500  # of a rule with those of the segments that it refers to, and theirs
 _STORED = ("slug", "kind", "rule")
+
+
+class Asked(Protocol):
+    """A segment, or as much of one as tells what it asks."""
+
+    @property
+    def pk(self) -> int: ...
+    @property
+    def slug(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def rule(self) -> Any: ...
 
 
 def compile(  # noqa: A001
@@ -68,11 +81,14 @@ def ids(rule: Rule, query: Query) -> Sql:
     return found.ids if found.distinct else sql("SELECT DISTINCT id FROM ({}) AS found", found.ids)
 
 
-def references(rule: Rule, own: str | None = None) -> dict[str, Rule]:
+def references(
+    rule: Rule, own: str | None = None, known: Mapping[str, Asked] | None = None
+) -> dict[str, Rule]:
     """The parsed rules of all segments that a rule needs, by slug.
 
     Args:
         own: slug of the segment that the rule is for; referring to it is a cycle.
+        known: all segments by slug, for whoever looks at many rules; default: those needed are fetched.
 
     Raises:
         RuleError: a segment is missing, broken, or refers to itself, at the path where this rule names it.
@@ -82,17 +98,19 @@ def references(rule: Rule, own: str | None = None) -> dict[str, Rule]:
     while missing := [slug for slug in wanted if slug not in found]:
         if len(wanted) > MOST_SEGMENTS:
             raise RuleError(_("A rule leads to at most %d segments.") % MOST_SEGMENTS, wanted[missing[0]])
-        stored = {
-            segment.slug: segment for segment in Segment.objects.filter(slug__in=missing).only(*_STORED)
-        }
+        stored: Mapping[str, Asked] = (
+            {segment.slug: segment for segment in Segment.objects.filter(slug__in=missing).only(*_STORED)}
+            if known is None
+            else known
+        )
         for slug in missing:
             if slug not in stored:
                 raise RuleError(_("There is no segment “%s”.") % slug, wanted[slug])
             found[slug] = rule_of(stored[slug], wanted[slug])
             for further in _named(found[slug]):
                 wanted.setdefault(further, wanted[slug])
-    for known in (rule, *found.values()):
-        for leaf in grammar.leaves(known):
+    for each in (rule, *found.values()):
+        for leaf in grammar.leaves(each):
             if leaf.only_lists and not isinstance(found[leaf.config.slug], Members):
                 raise RuleError(_("“%s” is no list.") % leaf.config.slug, wanted[leaf.config.slug])
     trail = _cycle(rule, found, (own,) if own else (), set())
@@ -118,15 +136,18 @@ def expanded(rule: Rule, rules: Mapping[str, Rule]) -> Iterator[Condition]:
             yield from expanded(rules[slug], rules)
 
 
-def needs(rule: Rule) -> Needs:
+def needs(rule: Rule, rules: Mapping[str, Rule] | None = None) -> Needs:
     """What can change the answer about a person, with what the segments need that the rule refers to.
 
     Whoever is new has to be asked about in any case: a rule that needs nothing may hold for them.
 
+    Args:
+        rules: what `references` returns, if it is known.
+
     Raises:
         RuleError: as `references`.
     """
-    rules = references(rule)
+    rules = references(rule) if rules is None else rules
     asked = [leaf.needs() for leaf in expanded(rule, rules)]
     return Needs(
         events=frozenset().union(*(each.events for each in asked)),
@@ -156,7 +177,7 @@ def passed(rule: Rule, query: Query, since: datetime) -> tuple[list[Sql], list[S
     return selects, predicates
 
 
-def rule_of(segment: Segment, path: str = "") -> Rule:
+def rule_of(segment: Asked, path: str = "") -> Rule:
     """The rule of a segment, checked; for a list, that it holds for its members.
 
     Raises:

@@ -24,6 +24,7 @@ FLOW_EVENTS = frozenset(
 class Stored(NamedTuple):
     """What a segment asks, as it is stored."""
 
+    slug: str
     pk: int
     kind: str
     rule: Any
@@ -68,8 +69,9 @@ class Loaded(NamedTuple):
 
 def load(segments: Iterable[Segment]) -> tuple[list[Loaded], list[tuple[Segment, RuleError]]]:
     """These segments, and those with a mistake in their rule; lists are left out."""
+    segments = list(segments)  # before those that they refer to, which are made first
     stored = {
-        slug: Stored(pk, kind, rule)
+        slug: Stored(slug, pk, kind, rule)
         for slug, pk, kind, rule in Segment.objects.values_list("slug", "pk", "kind", "rule")
     }
     loaded, broken = [], []
@@ -93,7 +95,7 @@ def load_one(segment: Segment) -> Loaded:
 
 def _load(segment: Segment, stored: Mapping[str, Stored]) -> Loaded:
     rule = compiler.rule_of(segment)
-    rules = compiler.references(rule, own=segment.slug)
+    rules = compiler.references(rule, segment.slug, stored)
     used = {slug: stored[slug] for slug in rules if slug in stored}
     fields = [getattr(leaf, "field", None) for leaf in compiler.expanded(rule, rules)]
     facts = [
@@ -104,4 +106,4 @@ def _load(segment: Segment, stored: Mapping[str, Stored]) -> Loaded:
     question = [segment.rule, {slug: [each.pk, each.kind, each.rule] for slug, each in used.items()}, facts]
     asked = hashlib.blake2b(msgspec.json.encode(question, order="sorted"), digest_size=16).hexdigest()
     made_of = {segment.pk: segment.rule, **{each.pk: each.rule for each in used.values()}}
-    return Loaded(segment, rule, rules, compiler.needs(rule), made_of, asked)
+    return Loaded(segment, rule, rules, compiler.needs(rule, rules), made_of, asked)
