@@ -25,7 +25,8 @@ def add(rows: Iterable[tuple[int, int, str, str]]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO campaigns_segmentcandidate (segment_id, profile_id, cause, event)"
-                " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[])",
+                " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS c(segment_id)"
+                " WHERE EXISTS (SELECT FROM campaigns_segment s WHERE s.id = c.segment_id)",
                 columns,
             )
 

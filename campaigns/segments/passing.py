@@ -36,6 +36,7 @@ def look(loaded: Sequence[Loaded], now: datetime) -> list[tuple[Segment, Excepti
     Args:
         loaded: segments that are kept.
     """
+    _turn_back([one.segment for one in loaded], now)
     due = [
         one for one in loaded if one.segment.passed_until and now - one.segment.passed_until >= EVERY
     ]  # who has never passed anything was never counted
@@ -56,6 +57,8 @@ def look(loaded: Sequence[Loaded], now: datetime) -> list[tuple[Segment, Excepti
             if each.selects:
                 people = people | _ids(joined(" UNION ALL ", each.selects))
         except (TooSlow, DatabaseError) as error:
+            if states.passing(error):
+                raise  # the next turn looks again
             failed.append((segment, error))
         else:
             found[segment.pk] = people
@@ -70,6 +73,17 @@ def look(loaded: Sequence[Loaded], now: datetime) -> list[tuple[Segment, Excepti
     for one in due:
         one.segment.passed_until = now
     return failed
+
+
+def _turn_back(segments: Sequence[Segment], now: datetime) -> None:
+    """A clock that was ahead is right again: who is asked about from now on is passed by the same time once more."""
+    ahead = [each for each in segments if each.passed_until and each.passed_until > now]
+    if ahead:
+        Segment.objects.filter(pk__in=[each.pk for each in ahead], passed_until__gt=now).update(
+            passed_until=now
+        )
+        for each in ahead:
+            each.passed_until = now
 
 
 def _since(one: Loaded) -> datetime:

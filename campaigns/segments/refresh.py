@@ -20,12 +20,13 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from psycopg.errors import QueryCanceled
 
 from campaigns.models import Segment
 from campaigns.segments import candidates, compiler, keeping, loading, memberships, plans, sizes, states
 from campaigns.segments.limits import TooSlow
 from campaigns.segments.loading import Loaded
-from crm import changes, log, pg, wake
+from crm import changes, indexed_attributes, log, pg, wake
 from crm.rules.errors import RuleError
 from crm.rules.sql import Sql
 
@@ -136,8 +137,10 @@ def count(segment: Segment, now: datetime | None = None) -> Refreshed:
         except Stopped:
             return _stopped(segment, moment)
         except (RuleError, DatabaseError, TooSlow) as error:
-            segment.refresh_from_db(fields=["stop_asked"])
-            if isinstance(error, TooSlow) and segment.stop_asked:
+            if states.passing(error):
+                return Refreshed(size=segment.size, skipped=True)  # the next time
+            asked = Segment.objects.filter(pk=segment.pk, stop_asked=True).exists()
+            if asked and (isinstance(error, TooSlow) or isinstance(error.__cause__, QueryCanceled)):
                 return _stopped(segment, moment)
             return _failed(segment, error, moment)
 
@@ -246,10 +249,12 @@ def _count(one: Loaded, now: datetime) -> Refreshed:
         evaluated_at=now,
         evaluation_ms=int((time.monotonic() - began) * 1000),
         plan=plan,
-        counted_as=one.asked,
         passed_until=now,
         counting_since=None,
     )
+    # Unless keeping asked something new meanwhile, see there; then everybody is counted once more.
+    if Segment.objects.filter(pk=segment.pk, counted_as=segment.counted_as).update(counted_as=one.asked):
+        segment.counted_as = one.asked
     if not seen:
         states.store(segment, recount_at=now + SEEN_AFTER)
     elif segment.recount_at is not None:  # unless somebody has asked again since this began
@@ -262,7 +267,8 @@ def _count(one: Loaded, now: datetime) -> Refreshed:
 
 def _differences(one: Loaded, now: datetime) -> tuple[array, array]:
     """The ids of those who are to come in and of those who are to go."""
-    statement = keeping.difference(one.segment.pk, compiler.ids(one.rule, one.query(now)), Sql(""))
+    query = one.query(now)._replace(columns=indexed_attributes.columns())
+    statement = keeping.difference(one.segment.pk, compiler.ids(one.rule, query), Sql(""))
     entering, leaving = array("q"), array("q")
     with states.calmly(TIMEOUT_MS), connection.chunked_cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
@@ -316,7 +322,7 @@ def _stopped(segment: Segment, now: datetime) -> Refreshed:
         evaluated_at=now,
         counting_since=None,
         stop_asked=False,
-        recount_at=None,
+        **({} if exact else {"recount_at": None}),
     )
     return Refreshed(size=segment.size, error=_("Counting was stopped."))
 
@@ -325,7 +331,8 @@ def _failed(segment: Segment, error: Exception, now: datetime) -> Refreshed:
     why = states.reason(error, TIMEOUT_MS)
     exact = isinstance(error, TooSlow) and segment.state == State.READY and _only_checked(segment, now)
     states.fail(segment, why, now, State.READY if exact else State.FAILED)
-    states.store(segment, recount_at=None)
+    if not exact:  # what failed is tried again in any case
+        states.store(segment, recount_at=None)
     return Refreshed(size=segment.size, error=why)
 
 

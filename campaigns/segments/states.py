@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection
 from django.utils.translation import gettext as _
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from campaigns.models import Segment
 from campaigns.segments.limits import TooSlow, limits
@@ -34,6 +35,11 @@ def calmly(timeout_ms: int) -> Iterator[None]:
                 [str(LOCK_TIMEOUT_MS)],
             )
         yield
+
+
+def passing(error: Exception) -> bool:
+    """Whether the database only was busy with something else: a lock was not to be had, or one had to give way."""
+    return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
 
 
 def reason(error: Exception, timeout_ms: int) -> str:
