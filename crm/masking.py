@@ -29,6 +29,8 @@ _TELLING = re.compile(
     r"|^lat$|^(lon|lng)$|birth",
     re.IGNORECASE,
 )
+# A part of what is called so, such as email.work, is one.
+_REACHING = re.compile(r"mail|phone|mobile|^tel|endpoint", re.IGNORECASE)
 
 
 def sees_contacts(user: Any) -> bool:
@@ -159,10 +161,11 @@ def asks(rule: Any) -> bool:
     if not isinstance(rule, Mapping):
         return False
     for name in ("field", "property"):
-        column = str(rule.get(name) or "").rpartition(".")[2]
-        if column and _TELLING.search(column):
+        *outer, column = str(rule.get(name) or "").split(".")
+        if _TELLING.search(column) or any(map(_REACHING.search, outer)):
             return True
-    if "latitude" in rule or "longitude" in rule:  # near a place: how far away somebody is tells where they are
+    # Near a place: how far away somebody is tells where they are.
+    if "latitude" in rule or "longitude" in rule:
         return True
     compared = rule.get("value")
     if "@" in str(compared):  # a part of an email tells as much as all of it

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from campaigns.flows import steps
 from campaigns.flows.definition import Definition, DefinitionError, Step, parse, walk
 from campaigns.models import Enrollment, SegmentMembership
+from campaigns.segments import telling
 from delivery.models import Delivery, Message
 
 RUNS = 20  # shown
@@ -67,8 +68,9 @@ def journey(profile_id: int) -> Journey:
 
 
 def segments(profile_id: int) -> list[SegmentMembership]:
-    """The segments the person is in, by name."""
+    """The segments the person is in, by name; none that would tell contact data to a reader who may see none."""
     found = SegmentMembership.objects.filter(profile_id=profile_id).select_related("segment")
+    found = found.exclude(segment__slug__in=telling.hidden_slugs())
     return list(found.order_by("segment__name"))
 
 

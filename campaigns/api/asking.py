@@ -151,7 +151,8 @@ class OverlapView(SegmentApi):
         tags=["segments"],
         summary="Who is in several segments at once",
         description="For two to four segments or lists: how many people are in exactly which of them, and how alike "
-        "each two are. Counted from the members as they are kept.",
+        "each two are. Counted from the members as they are kept. Keys that see no contact data may not ask about "
+        "segments whose rules compare with it (403).",
         request=shapes.OverlapInput,
         responses={
             200: OpenApiResponse(shapes.Overlap, description="The counts."),
@@ -175,6 +176,8 @@ class OverlapView(SegmentApi):
         for place, slug in enumerate(slugs):
             if slug not in known:
                 raise ApiError(404, "not_found", _("There is no such segment."), field=f"segments[{place}]")
+        for place, slug in enumerate(slugs):
+            common.refuse_to_tell(known[slug].rule, f"segments[{place}]")
         common.limited(request)
         found = overlap.compare([known[slug] for slug in slugs])
         return encoded(

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from rest_framework.request import Request
 
 from campaigns.models import Segment
-from campaigns.segments import compiler, grammar, list_names, sentence
+from campaigns.segments import compiler, grammar, list_names, sentence, telling
 from campaigns.segments.grammar import Rule
 from campaigns.segments.limits import TooSlow
 from crm import limits, masking
@@ -79,15 +79,19 @@ def parsed_rule(data: Any, own: str | None = None) -> Rule:
     return rule
 
 
-def refuse_to_tell(data: Any) -> None:
+def refuse_to_tell(data: Any, field: str = "rule") -> None:
     """Who may see no contact data may not find it out by asking either.
+
+    Args:
+        data: a rule's JSON.
+        field: where the body names it; "" if the address does.
 
     Raises:
         ApiError: 403.
     """
-    if masking.hidden() and masking.asks(data):
+    if telling.tells(data):
         detail = _("This API key sees no contact data, and can't ask for it.")
-        raise ApiError(403, "scope_missing", detail, field="rule")
+        raise ApiError(403, "scope_missing", detail, **({"field": field} if field else {}))
 
 
 def wrong(error: RuleError) -> ApiError:

@@ -80,6 +80,7 @@ class ExportsView(SegmentApi):
         """Begin."""
         segment = common.segment(slug)
         sent = self.parsed(request, _Export)
+        common.limited(request)
         try:
             made = exporting.start(segment, sent.columns, common.author(request))
         except UnknownColumns as error:

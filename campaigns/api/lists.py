@@ -183,8 +183,10 @@ class SnapshotView(SegmentApi):
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Make the list and begin."""
         row = common.segment(slug)
+        common.refuse_to_tell(row.rule, "")
         sent = self.parsed(request, _Snapshot)
         slug = "" if sent.slug is UNSET else new_slug(sent.slug)
+        common.limited(request)
         try:
             _made, job = list_work.snapshot(row, title(sent.name), slug, common.author(request))
         except lists.ListError as error:

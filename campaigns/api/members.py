@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.models import SegmentMembership
+from campaigns.segments import telling
 from crm.api import filters, paging, schemas
 from crm.api.profile_json import READS, as_json, complete, hides
 from crm.api.profiles import MERGED, PROFILE_ID, existing
@@ -49,7 +50,8 @@ class MembersListing:
         summary="Who is in it",
         description="Sorted by the number of the profile, or with `entered_since` by when they came in. To follow who "
         "comes in, ask from a minute before your last request; who drops out is told by the event `segment_left`. "
-        "People who come and go between two pages may be missed, nobody comes twice.",
+        "People who come and go between two pages may be missed, nobody comes twice. Keys that see no contact data get "
+        "outlines, and not the members of segments whose rules compare with it (403).",
         parameters=[*filters.parameters(MemberFilters), *paging.PARAMETERS, examples.SLUG],
         responses={
             200: OpenApiResponse(shapes.MemberPage, description="One page."),
@@ -59,7 +61,9 @@ class MembersListing:
     )
     def get(self, request: Request, slug: str) -> HttpResponse:
         """One page, in a fixed number of queries."""
-        members = SegmentMembership.objects.filter(segment=common.segment(slug))
+        segment = common.segment(slug)
+        common.refuse_to_tell(segment.rule, "")
+        members = SegmentMembership.objects.filter(segment=segment)
         members = filters.filtered(request, members, MemberFilters)
         since = request.GET.get("entered_since", "").strip()
         rows, after = paging.rows(
@@ -91,6 +95,7 @@ class ProfileSegmentsView(SegmentApi):
         operation_id="profiles_segments",
         tags=["segments"],
         summary="The segments and lists that a person is in",
+        description="For keys that see no contact data without those whose rules compare with it.",
         parameters=[PROFILE_ID, *paging.PARAMETERS],
         responses={
             200: OpenApiResponse(shapes.ProfileSegments, description="One page."),
@@ -117,6 +122,7 @@ class ProfileSegmentsView(SegmentApi):
     def get(self, request: Request, pk: int) -> HttpResponse:
         """One page of them."""
         query = SegmentMembership.objects.filter(profile=existing(pk)).select_related("segment")
+        query = query.exclude(segment__slug__in=telling.hidden_slugs())
         return encoded(paging.page(request, query, "segments", _segment, ("segment_id",)))
 
 

@@ -108,7 +108,7 @@ class Suggestions:
         if found is None or found.type != "text":
             return []
         texts = seen.remembered(field_name, lambda: computed.texts(found.pk, seen.MOST_VALUES))
-        return [text for text in texts if masking.contact("text", text) == text]
+        return [text for text in texts if not masking.hidden() or masking.data(text, field_name) == text]
 
     @cached_property
     def _attributes(self) -> seen.Seen:

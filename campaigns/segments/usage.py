@@ -26,7 +26,7 @@ def uses() -> dict[str, list[Use]]:
         found.setdefault(broadcast.segment.slug, []).append(
             Use(_("the broadcast “%s”") % broadcast.name, url)
         )
-    _add(found, _segments)
+    _add(found, segments_in)
     return found
 
 
@@ -40,17 +40,20 @@ def live_uses(slug: str) -> list[Use]:
     while waiting:
         named = waiting.pop()
         for other, segment in rules.items():
-            if other not in reached and named in _segments(segment.rule):
+            if other not in reached and named in segments_in(segment.rule):
                 reached.add(other)
                 waiting.append(other)
     found = []
     flows = Flow.objects.filter(state__in=(Flow.State.LIVE, Flow.State.PAUSED)).select_related("live_version")
     for flow in flows:
         definition = flow.live_version.definition if flow.live_version else {}
-        if reached & set(_segments(definition)):
+        if reached & set(segments_in(definition)):
             url = reverse("admin:campaigns_flow_change", args=[flow.pk])
             found.append(
-                Use(_flow_text(flow, _places([definition], lambda part: reached & set(_segments(part)))), url)
+                Use(
+                    _flow_text(flow, _places([definition], lambda part: reached & set(segments_in(part)))),
+                    url,
+                )
             )
     drafts = Broadcast.objects.filter(state=Broadcast.State.DRAFT, segment__slug__in=reached)
     return found + [
@@ -69,7 +72,7 @@ def flow_uses() -> dict[str, list[Use]]:
 def computed_uses() -> dict[str, list[Use]]:
     """The flows and segments whose rules name each computed attribute, by the attribute's slug; two queries."""
     found: dict[str, list[Use]] = {}
-    _add(found, _computed)
+    _add(found, computed_in)
     return found
 
 
@@ -171,13 +174,14 @@ def _step_text(step: dict[str, Any]) -> str:
     return _("step “%s”") % (name or label)
 
 
-def _segments(data: Any) -> Iterator[str]:
+def segments_in(data: Any) -> Iterator[str]:
     """Slugs of the segments and lists that a rule, or a flow's definition, refers to."""
     for node in _nodes(data):
         if node.get("kind") in ("segment", "list") and isinstance(node.get("slug"), str):
             yield node["slug"]
         if node.get("kind") == "event" and node.get("name") in MEMBERSHIP_EVENTS:
-            for condition in node.get("where") or []:
+            where = node.get("where")
+            for condition in where if isinstance(where, list) else []:
                 if isinstance(condition, dict) and condition.get("property") == "segment":
                     value = condition.get("value")
                     yield from (
@@ -194,7 +198,7 @@ def _flows(data: Any) -> Iterator[str]:
             yield node["flow"]
 
 
-def _computed(data: Any) -> Iterator[str]:
+def computed_in(data: Any) -> Iterator[str]:
     """Slugs of the computed attributes that it asks for."""
     for node in _nodes(data):
         field = node.get("field")

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from campaigns.models import Segment, SegmentSize, SegmentVersion
-from campaigns.segments import compiler, editing, grammar, sentence
+from campaigns.segments import compiler, editing, grammar, telling
 from campaigns.segments.limits import TooSlow, fetch
 from crm import masking
 from crm.rules.errors import RuleError
@@ -75,7 +75,7 @@ def history(segment: Segment) -> list[Shown]:
 def _words(rule: Any) -> tuple[str, str]:
     """A rule as a sentence, or as JSON with what is wrong with it."""
     try:
-        return masking.contact("text", sentence.describe(grammar.parse(rule))), ""
+        return telling.told(rule), ""
     except RuleError as error:
         return json.dumps(masking.contact("data", rule), ensure_ascii=False), str(error)
 

@@ -17,7 +17,17 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from campaigns.admin.segments import confirming, panel
 from campaigns.models import Segment
-from campaigns.segments import builder, compiler, editing, evaluate, grammar, starting, usage, versions
+from campaigns.segments import (
+    builder,
+    compiler,
+    editing,
+    evaluate,
+    grammar,
+    starting,
+    telling,
+    usage,
+    versions,
+)
 from campaigns.segments.conditions import kinds
 from campaigns.segments.grammar import Rule
 from campaigns.segments.suggestions import Suggestions
@@ -80,6 +90,9 @@ class BuildingMixin:
         may_change = self.has_change_permission(request, segment) if segment else may_see
         if not may_see or (request.method == "POST" and not may_change):
             raise PermissionDenied
+        if segment is not None and request.method != "POST" and telling.tells(segment.rule):
+            # What it compares with may be somebody's address; the overview tells it in outline.
+            return redirect("admin:campaigns_segment_overview", segment.pk)
         start = starting.point(request.GET) if segment is None else starting.Start(rule=segment.rule)
         initial = None if segment else {name: getattr(start, name) for name in SegmentForm.Meta.fields}
         form = SegmentForm(
@@ -158,7 +171,8 @@ class BuildingMixin:
         number = request.POST.get("segment", "")
         if not number.isdecimal() or len(number) > 18:
             return None
-        return Segment.objects.filter(pk=int(number), evaluated_at__isnull=False).first()
+        found = Segment.objects.filter(pk=int(number), evaluated_at__isnull=False).first()
+        return None if found is None or telling.tells(found.rule) else found  # who differs tells who is in
 
     def people_view(self, request: HttpRequest) -> HttpResponse:
         """People to ask about, as the list of profiles finds them."""
@@ -234,7 +248,7 @@ def _place(tree: builder.Node, node_id: str) -> str:
 
 def _refuse_to_tell(rule: Any) -> None:
     """Who may see no contact data may not find it out by asking either."""
-    if masking.hidden() and masking.asks(rule):
+    if telling.tells(rule):
         raise PermissionDenied
 
 

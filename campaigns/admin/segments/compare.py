@@ -8,7 +8,7 @@ from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
 from campaigns.models import Segment
-from campaigns.segments import list_work, lists, overlap, starting
+from campaigns.segments import list_work, lists, overlap, starting, telling
 from campaigns.segments.limits import TooSlow
 from crm.rules.errors import RuleError
 
@@ -28,7 +28,7 @@ class CompareMixin:
         """The overlap of the segments named by `segment` (repeated), by their members as they are stored."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        choices = list(Segment.objects.order_by("name"))
+        choices = list(Segment.objects.exclude(slug__in=telling.hidden_slugs()).order_by("name"))
         by_slug = {segment.slug: segment for segment in choices}
         wanted = list(dict.fromkeys(request.GET.getlist("segment")))
         chosen = [by_slug[slug] for slug in wanted if slug in by_slug][: overlap.MOST]
@@ -59,6 +59,8 @@ class CompareMixin:
         if not (self.has_view_permission(request) and self.has_add_permission(request)):
             raise PermissionDenied
         start = starting.point(request.POST)
+        if telling.tells(start.rule):
+            raise PermissionDenied
         name = _("%(segment)s, as of today") % {"segment": start.name or _("Everybody")}
         try:
             made, job = list_work.snapshot(start.rule, name, by=request.user.get_username())

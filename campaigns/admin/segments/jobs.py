@@ -107,6 +107,8 @@ class JobsMixin:
         """Start it, or let it go on."""
         job = self._job(request, pk, change=True)
         if job.state == State.DRAFT:
+            if not _sees(request):
+                raise PermissionDenied
             try:
                 self._described(request, job)
             except (ValueError, tables.TableError) as error:

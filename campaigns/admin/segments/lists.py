@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from campaigns.admin.segments.jobs import JobsMixin
 from campaigns.models import Segment
-from campaigns.segments import list_files, list_work, lists
+from campaigns.segments import list_files, list_work, lists, telling
 from crm import audit, masking, tables, uploads
 from crm.admin.exports import CHOSEN
 from crm.models import Profile
@@ -72,6 +72,7 @@ class ListsMixin(JobsMixin):
         name, slug = request.POST.get("name", ""), request.POST.get("slug", "").strip()
         by = request.user.get_username()
         if how == COPY and source is not None:
+            _refuse_to_copy(source)
             segment, job = list_work.snapshot(source, name, slug, by)
             self.log_addition(request, segment, [{"added": {}}])
             return redirect("admin:campaigns_list_job", job.pk)
@@ -86,6 +87,7 @@ class ListsMixin(JobsMixin):
         source = get_object_or_404(Segment, pk=pk)
         if not (self.has_view_permission(request, source) and self.has_add_permission(request)):
             raise PermissionDenied
+        _refuse_to_copy(source)
         problem = ""
         name = request.POST.get("name") or _("%(segment)s, as of today") % {"segment": source.name}
         if request.method == "POST":
@@ -256,6 +258,12 @@ class ListsMixin(JobsMixin):
 def _may_upload(request: HttpRequest) -> bool:
     """A file names people by contact data, and what comes of it tells who is known here."""
     return request.user.has_perm("crm.view_profile") and not masking.hidden()
+
+
+def _refuse_to_copy(source: Segment) -> None:
+    """A list has no rule by which it could be known later that its members tell contact data."""
+    if telling.tells(source.rule):
+        raise PermissionDenied
 
 
 def _all_lists() -> Any:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 
 from campaigns.admin.segments.words import cause_words
 from campaigns.models import ListJob, Segment
-from campaigns.segments import list_names, lists, members
+from campaigns.segments import list_names, lists, members, telling
 from crm import audit, masking
 from crm.models import Profile
 
@@ -82,7 +82,7 @@ class MembersMixin:
         segment = get_object_or_404(Segment, pk=pk)
         if not (self.has_view_permission(request, segment) and request.user.has_perm("crm.view_profile")):
             raise PermissionDenied
-        if masking.hidden() and masking.asks(segment.rule):
+        if telling.tells(segment.rule):
             raise PermissionDenied  # that they are in it would tell their contact data
         if change:
             is_list = segment.kind == Segment.Kind.LIST

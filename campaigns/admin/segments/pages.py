@@ -16,8 +16,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from campaigns.admin.segments import charts
 from campaigns.admin.segments.words import cause_words, freshness, state_words
 from campaigns.models import Segment, SegmentVersion
-from campaigns.segments import editing, grammar, history, plans, refresh, sentence, usage, versions
-from crm import masking
+from campaigns.segments import editing, history, plans, refresh, telling, usage, versions
 from crm.models import Profile
 from crm.rules.errors import RuleError
 
@@ -87,12 +86,13 @@ class PagesMixin:
     def overview_view(self, request: HttpRequest, segment: Segment) -> HttpResponse:
         """Size, freshness, why people came and went, what uses it."""
         span = _span(request)
-        moves = history.latest(segment)
+        hidden = telling.tells(segment.rule)  # that somebody came in would tell their contact data
+        moves = [] if hidden else history.latest(segment)
         people = request.user.has_perm("crm.view_profile")
         names = Profile.objects.in_bulk([move.profile_id for move in moves]) if people else {}
         problem = ""
         try:
-            told = _told(segment.rule) if segment.kind == "rule" else ""
+            told = telling.told(segment.rule) if segment.kind == "rule" else ""
         except RuleError as error:
             told, problem = "", str(error)
         return self.page_of(
@@ -107,6 +107,7 @@ class PagesMixin:
             spans=[(days, charts.span_words(days)) for days in SPANS],
             week=history.changes([segment.pk])[segment.pk],
             moves=[(move, names.get(move.profile_id), cause_words(move.cause, move.event)) for move in moves],
+            hidden=hidden,
             state=state_words(segment),
             fresh=freshness(segment),
             plan=plans.read(segment.plan) if segment.kind == "rule" else None,
@@ -164,7 +165,7 @@ class PagesMixin:
         version = get_object_or_404(
             SegmentVersion.objects.select_related("segment"), segment=segment, number=number
         )
-        if masking.hidden() and masking.asks(version.rule):
+        if telling.tells([segment.rule, version.rule]):
             raise PermissionDenied
         problem = ""
         if request.method == "POST":
@@ -182,7 +183,7 @@ class PagesMixin:
                 return redirect("admin:campaigns_segment_versions", segment.pk)
         effect, told = None, ""
         try:
-            told = _told(version.rule)
+            told = telling.told(version.rule)
             effect = versions.effect(segment, version.rule)
         except RuleError as error:
             problem = str(error)
@@ -196,10 +197,6 @@ class PagesMixin:
             problem=problem,
             uses=usage.live_uses(segment.slug),
         )
-
-
-def _told(rule: Any) -> str:
-    return masking.contact("text", sentence.describe(grammar.parse(rule)))
 
 
 def _span(request: HttpRequest) -> int:
