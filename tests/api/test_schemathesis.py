@@ -61,7 +61,9 @@ def _checked(case, headers):
     by_row = case.method == "POST" and (case.path.endswith("/bulk/") or case.path in ROW_BY_ROW)
     excluded = [negative_data_rejection] if by_row else []
     if case.meta.phase.name == TestPhase.COVERAGE:
-        excluded.append(ignored_auth)  # asks twice more; what the other phases send shows it for each operation
+        excluded.append(
+            ignored_auth
+        )  # asks twice more; what the other phases send shows it for each operation
     response = case.call_and_validate(headers=headers, excluded_checks=excluded)
     if case.meta.phase.name == TestPhase.EXAMPLES and case.meta.generation.mode == GenerationMode.POSITIVE:
         assert response.status_code < 400 or response.status_code in (404, 409), response.text
