@@ -7,7 +7,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from crm import log
+from crm import changes, log
 from crm.models import Event, LogCursor, Profile
 from tests.crm.concurrently import until_readable
 
@@ -30,7 +30,8 @@ def read(limit=100):
 def restore_elsewhere():
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE crm_event SET txid = txid + 10^12; UPDATE crm_logcursor SET txid = txid + 10^12"
+            "UPDATE crm_event SET txid = txid + 10^12; UPDATE crm_logcursor SET txid = txid + 10^12;"
+            "UPDATE crm_watch SET txid = txid + 10^12"
         )
 
 
@@ -43,6 +44,16 @@ def test_readers_go_on_where_they_were():
     write("four")
     assert read() == ["three", "four"]
     assert read() == []
+
+
+def test_whoever_follows_changes_need_not_wait_for_transactions_of_the_other_server():
+    changes.watch(["country"])
+    write("one")
+    restore_elsewhere()
+    assert not changes.settled(["country"])
+    call_command("nudge_setup")
+    until_readable()
+    assert changes.settled(["country"])
 
 
 def test_nothing_moves_in_the_server_it_was_written_in():

@@ -5,11 +5,12 @@ import time
 import uuid
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from campaigns.models import Enrollment, Segment, SegmentCandidate
-from campaigns.segments import keeping, refresh, states
+from campaigns.models import Enrollment, Segment, SegmentCandidate, SegmentMembership
+from campaigns.segments import editing, keeping, lists, refresh, states
+from campaigns.segments.limits import TooSlow
 from crm import changes, log
 from crm.models import Alert, Event, Profile
 from tests.campaigns.flows.conftest import World
@@ -118,6 +119,119 @@ def test_an_answer_to_an_old_question_is_thrown_away(segment, people, monkeypatc
     refresh.refresh_all()
     keeping.keep()
     assert members(segment) == {person.pk for person in people[1:]}
+
+
+def test_who_was_asked_an_old_question_is_asked_again_although_it_comes_back(segment, people, monkeypatch):
+    ann = people[0]
+    refresh.refresh(segment)
+    rule = segment.rule
+    plain = keeping._differences
+
+    def meanwhile(*asked):
+        found = plain(*asked)
+        Segment.objects.filter(pk=segment.pk).update(rule={"not": POLES})
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "_differences", meanwhile)
+        Profile.objects.filter(pk=ann.pk).update(country="PL")
+        keeping.keep()
+    Segment.objects.filter(pk=segment.pk).update(rule=rule)
+    keeping.keep()
+    assert members(segment) == {ann.pk}
+
+
+def test_a_rule_that_was_in_force_for_a_moment_leaves_nobody_behind(segment, people):
+    """Changed, kept by, and changed back before anybody was counted by it."""
+    ann = people[0]
+    refresh.refresh(segment)
+    rule = segment.rule
+    Segment.objects.filter(pk=segment.pk).update(rule={"not": POLES})
+    Profile.objects.filter(pk=ann.pk).update(country="DE")
+    keeping.keep()
+    assert members(segment) == {ann.pk}
+    Segment.objects.filter(pk=segment.pk).update(rule=rule)
+    refresh.refresh_all()
+    assert members(segment) == set()
+    assert refresh.refresh_all() == {}
+
+
+def test_a_recount_that_is_asked_for_while_a_check_fails_is_not_forgotten(segment, people, monkeypatch):
+    refresh.refresh(segment)
+    Profile.objects.update(country="PL")
+
+    def slow(one, now):
+        changes.drop([row.id for row in changes.peek(99)])
+        keeping._recount()  # as keeping does with a backlog that is too long
+        raise TooSlow
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refresh, "_differences", slow)
+        refresh.count(segment)
+    assert state(segment)[0] == "ready"
+    refresh.refresh_all()
+    assert members(segment) == {person.pk for person in people}
+
+
+def test_a_lock_that_is_not_to_be_had_is_nobodys_fault(segment, people, monkeypatch):
+    refresh.refresh(segment)
+    monkeypatch.setattr(states, "LOCK_TIMEOUT_MS", 50)
+    Profile.objects.update(country="PL")
+    held, tried = threading.Event(), threading.Event()
+
+    def migration():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE crm_profile IN ACCESS EXCLUSIVE MODE")
+            held.set()
+            assert tried.wait(30)
+
+    def keeper():
+        assert held.wait(30)
+        try:
+            with pytest.raises(OperationalError):
+                keeping.keep()
+            assert refresh.count(Segment.objects.get(pk=segment.pk)).skipped
+        finally:
+            tried.set()
+
+    run(migration, keeper)
+    assert state(segment) == ("ready", 0, "")
+    keeping.keep()
+    assert members(segment) == {person.pk for person in people}
+
+
+def test_nobody_is_left_in_a_list_that_is_deleted_while_it_is_filled(people):
+    guests = lists.create("Guests")
+    written, deleting = threading.Event(), threading.Event()
+
+    def fill():
+        with transaction.atomic():
+            lists.add(guests, [people[0].pk])
+            written.set()
+            assert deleting.wait(30)
+            until_waiting()
+
+    def delete():
+        assert written.wait(30)
+        deleting.set()
+        editing.delete(Segment.objects.get(pk=guests.pk))
+
+    run(fill, delete)
+    assert not Segment.objects.filter(pk=guests.pk).exists()
+    assert not SegmentMembership.objects.exists()
+
+
+def until_waiting():
+    """Return when another connection waits for a lock of ours."""
+    with connection.cursor() as cursor:
+        for _ in range(500):
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            if cursor.fetchone()[0]:
+                return
+            cursor.execute("SELECT pg_sleep(0.02)")
+    raise AssertionError("nobody waits")
 
 
 def test_two_keepers_do_everything_once(segment, people):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from campaigns.models import Segment, SegmentCandidate, SegmentMembership, SegmentSize
-from campaigns.segments import compiler, evaluate, keeping, refresh
+from campaigns.segments import compiler, evaluate, keeping, loading, refresh
 from crm import changes, log, merging, partitions, privacy, unmerging
 from crm.models import Event, Profile, ProfileMerge
 from tests.campaigns.segments import happenings, population
@@ -253,3 +253,25 @@ class TestBounds:
         refresh.refresh_all(timezone.now() + timedelta(days=60))
         assert members(segment) == set()
         assert not SegmentCandidate.objects.exists()
+
+    def test_a_clock_that_was_ahead_and_is_put_back_hides_nobody(self):
+        now = timezone.now()
+        person = Profile.objects.create()
+        do(person, "purchase", now - timedelta(days=29))
+        segment = make("buyers", BUYERS, now)
+        keeping.keep(now + timedelta(days=5))
+        assert members(segment) == set()
+        keeping.keep(now)
+        do(person, "purchase", now - timedelta(days=28))
+        keeping.keep(now)
+        assert members(segment) == {person.pk}
+        keeping.keep(now + timedelta(days=3))
+        assert members(segment) == set()
+
+    def test_many_segments_are_loaded_with_as_many_queries_as_few(self, django_assert_num_queries):
+        Segment.objects.create(slug="poles", name="Poles", rule=POLES)
+        rule = {"all": [BUYERS, {"kind": "segment", "slug": "poles"}]}
+        Segment.objects.bulk_create([Segment(slug=f"s{n}", name=str(n), rule=rule) for n in range(20)])
+        with django_assert_num_queries(2):
+            loaded, broken = loading.load(Segment.objects.all())
+        assert (len(loaded), broken) == (21, [])

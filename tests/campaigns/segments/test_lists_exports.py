@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from campaigns import tasks
 from campaigns.models import ExportPart, MemberExport, Segment, SegmentMembership
 from campaigns.segments import export_rows, exporting
-from crm import consent, privacy, tables
+from crm import consent, merging, privacy, tables
 from crm.models import AuditEntry, ComputedAttribute, ComputedValue, Profile
 
 pytestmark = pytest.mark.django_db
@@ -189,6 +189,14 @@ class TestKeeping:
         privacy.erase([people[2].pk], "request", NOW)
         assert [row["first_name"] for row in rows(export)] == ["Ann", "Bob", "Dee", "Eve"]
         assert "Cem" not in str(list(ExportPart.objects.values()))
+
+    def test_who_is_erased_is_in_no_file_under_an_earlier_number_either(self, buyers, monkeypatch):
+        monkeypatch.setattr(exporting, "CHUNK", 2)
+        people = [join(buyers, first_name=name) for name in ("Ann", "Bob", "Cem", "Dee")]
+        export = written(buyers, "first_name")
+        merging.merge([(people[3].pk, people[0].pk)], "test", NOW)
+        privacy.erase([people[0].pk], "request", NOW)
+        assert [row["first_name"] for row in rows(export)] == ["Bob", "Cem"]
 
     def test_who_is_erased_while_their_line_is_written_is_not_kept(self, buyers, monkeypatch):
         ann, _bob = join(buyers, first_name="Ann"), join(buyers, first_name="Bob")
