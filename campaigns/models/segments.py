@@ -96,7 +96,7 @@ class SegmentMembership(models.Model):
         Segment, models.CASCADE, db_constraint=False, db_index=False, related_name="memberships"
     )
     profile = models.ForeignKey(
-        Profile, models.CASCADE, db_constraint=False, related_name="segment_memberships"
+        Profile, models.CASCADE, db_constraint=False, db_index=False, related_name="segment_memberships"
     )
     entered_at = models.DateTimeField(_("since"))
 
@@ -106,6 +106,8 @@ class SegmentMembership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["segment", "profile"], name="one_membership_per_person")
         ]
+        # Keeping asks for all segments of thousands of people who lie anywhere in the table.
+        indexes = [models.Index(fields=["profile", "segment"], name="membership_by_person")]
 
 
 class SegmentCandidate(models.Model):

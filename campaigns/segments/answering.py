@@ -79,7 +79,10 @@ def differences(group: Group, now: datetime) -> Sql:
         )
     return sql(
         "WITH {}found (segment_id, id) AS MATERIALIZED ({}), members AS MATERIALIZED ("
-        " SELECT segment_id, profile_id AS id FROM campaigns_segmentmembership WHERE segment_id = ANY({}::bigint[]){})"
+        " SELECT m.segment_id, m.profile_id AS id FROM unnest({}::bigint[]) AS asked(id) CROSS JOIN LATERAL ("
+        # one by one: the planner would rather read all members of all these segments
+        " SELECT segment_id, profile_id FROM campaigns_segmentmembership WHERE profile_id = asked.id OFFSET 0) AS m"
+        " WHERE m.segment_id = ANY({}::bigint[]))"
         " SELECT segment_id, id, true FROM (SELECT * FROM found EXCEPT SELECT * FROM members) AS entered"
         " UNION ALL"
         " SELECT segment_id, id, false FROM (SELECT * FROM members EXCEPT SELECT * FROM found) AS departed",
@@ -87,8 +90,8 @@ def differences(group: Group, now: datetime) -> Sql:
         if table
         else Sql(""),
         joined(" UNION ALL ", selects),
+        ids,
         [one.segment.pk for one in group.segments],
-        query.within_scope("profile_id"),
     )
 
 
