@@ -16,6 +16,7 @@ from crm.rules.errors import Problem
 from crm.rules.wrong import Wrong
 
 MODES = ("all", "any", "none", "notall")
+MOST_LEVELS = 2 * DEEPEST  # of groups that are drawn, so that what is too deep can be put right
 _ID = re.compile(r"n[0-9]{1,4}")
 
 
@@ -116,6 +117,7 @@ def read(post: QueryDict) -> Node:
         node_id, dot, rest = name.partition(".")
         if dot:
             inputs.setdefault(node_id, {})[rest] = texts
+    levels = {"n0": 1}
     for node_id in post.getlist("node")[: MOST_NODES + 50]:
         posted = inputs.get(node_id, {})
         kind = (posted.get("kind") or [""])[0]
@@ -128,6 +130,9 @@ def read(post: QueryDict) -> Node:
         if not _ID.fullmatch(node_id) or node_id in nodes or parent is None or parent.kind != "group":
             continue
         if kind == "group":
+            levels[node_id] = levels[parent.id] + 1
+            if levels[node_id] > MOST_LEVELS:
+                continue
             node = Node(node_id, kind, mode)
             node.folded = bool((posted.get("folded") or [""])[0])
         elif kind in kinds():

@@ -16,6 +16,7 @@ from crm.rules.sql import sql
 
 TIMEOUT_MS = 3_000
 MOST = 100  # versions shown
+MOST_COMPARED = 50_000  # pairs of words of two versions; the time to find what differs grows with them
 
 
 class Piece(NamedTuple):
@@ -81,20 +82,46 @@ def _words(rule: Any) -> tuple[str, str]:
 
 
 def _difference(before: str, after: str) -> Iterator[Piece]:
-    """The words of `after`, with those that are new and those that were there before marked."""
+    """The words of `after`, with those that are new and those that were there before marked.
+
+    Of long texts all that stands between the first and the last difference is taken for changed.
+    """
     old, new = (re.findall(r"\s*\S+", text) for text in (before, after))
+    first = _alike(old, new)
+    last = _alike(old[first:][::-1], new[first:][::-1])
+    removed, added = (words[first : len(words) - last] for words in (old, new))
+    if new[:first]:
+        yield Piece("kept", "".join(new[:first]))
+    if len(removed) * len(added) > MOST_COMPARED:
+        yield from _replaced("".join(removed), "".join(added))
+    else:
+        yield from _compared(removed, added)
+    if last:
+        yield Piece("kept", "".join(new[-last:]))
+
+
+def _alike(old: list[str], new: list[str]) -> int:
+    """With how many equal words both begin."""
+    pairs = zip(old, new, strict=False)
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), min(len(old), len(new)))
+
+
+def _compared(old: list[str], new: list[str]) -> Iterator[Piece]:
     for operation, start, end, first, last in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if operation == "equal":
             yield Piece("kept", "".join(new[first:last]))
-            continue
-        removed, added = "".join(old[start:end]), "".join(new[first:last])
-        if removed[:1] == added[:1] == " ":  # the space before both is no difference
-            yield Piece("kept", " ")
-            removed, added = removed[1:], added[1:]
-        if removed:
-            yield Piece("removed", removed)
-        if added:
-            yield Piece("added", added)
+        else:
+            yield from _replaced("".join(old[start:end]), "".join(new[first:last]))
+
+
+def _replaced(removed: str, added: str) -> Iterator[Piece]:
+    if removed[:1] == added[:1] == " ":  # the space before both is no difference
+        yield Piece("kept", " ")
+        removed, added = removed[1:], added[1:]
+    if removed:
+        yield Piece("removed", removed)
+    if added:
+        yield Piece("added", added)
 
 
 def effect(

@@ -234,6 +234,15 @@ class TestButtons:
             self.press(root, operation, target)
         assert root.height <= grammar.DEEPEST
 
+    def test_a_form_made_up_to_nest_without_end_is_drawn(self):
+        form = QueryDict(mutable=True)
+        form.setlist("node", [f"n{number}" for number in range(140)])
+        for number in range(1, 140):
+            form.update({f"n{number}.kind": "group", f"n{number}.parent": f"n{number - 1}"})
+        root = builder.read(form)
+        assert grammar.DEEPEST < root.height <= builder.MOST_LEVELS
+        assert shape(through_the_form(root)) == shape(root)
+
     def test_a_dragged_condition_belongs_where_its_inputs_lie(self, root):
         post = Reader(drawn(root)).query
         post.setlist("node", ["n0", "n2", "n3", "n1", "n4"])

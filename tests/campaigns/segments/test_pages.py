@@ -233,6 +233,11 @@ class TestVersions:
         assert "".join(text for kind, text in pieces if kind != "removed") == after
         assert "".join(text for kind, text in pieces if kind != "added") == before
 
+    def test_long_sentences_are_not_compared_word_by_word(self):
+        before, after = " ".join(["a", "b"] * 20_000), " ".join(["b", "a"] * 20_000)
+        pieces = list(versions._difference(f"so {before} end", f"so {after} end"))
+        assert [kind for kind, _text in pieces] == ["kept", "kept", "removed", "added", "kept"]
+
     def test_one_is_not_true(self, segment):
         rule = {"all": [{"kind": "attribute", "field": "attributes.n", "op": "eq", "value": 1}]}
         assert editing.save(segment, rule).version == 2
