@@ -126,17 +126,33 @@ def append(events: Sequence[NewEvent]) -> int:
     if not events:
         return 0
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(INSERT, [msgspec.json.encode(events).decode()])
-            stored = cursor.rowcount
-    except IntegrityError as error:
-        if not partitions.is_missing(error):
-            raise
-        partitions.forget()  # a month was closed since we looked
+        stored = insert(INSERT, [msgspec.json.encode(events).decode()])
+    except MonthClosed:
         return append(events)
     if stored:
         announce({event.name for event in events})
     return stored
+
+
+class MonthClosed(Exception):
+    """A month was closed since we looked."""
+
+
+def insert(statement: str, values: list[Any]) -> int:
+    """Run an INSERT into the log; return how many rows it stored.
+
+    Raises:
+        MonthClosed: to be tried again, with `partitions.ensure` before.
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.rowcount
+    except IntegrityError as error:
+        if not partitions.is_missing(error):
+            raise
+        partitions.forget()
+        raise MonthClosed from error
 
 
 def first_time(ids: Collection[uuid.UUID], now: datetime) -> set[uuid.UUID]:

@@ -282,6 +282,9 @@ def _write(moves: Sequence[Move], kept: Sequence[Loaded], now: datetime) -> memb
     by_id = {one.segment.pk: one for one in kept}
     done: list[Move] = []
     later: list[Move] = []
+    moves = sorted(
+        moves, key=lambda move: move.profile_id
+    )  # so that each is held once, and pages are written once
     for start in range(0, len(moves), WRITTEN):
         chunk = moves[start : start + WRITTEN]
         with transaction.atomic():
