@@ -15,6 +15,7 @@ from analytics.reports.timeline_reasons import Reasons, moment
 from analytics.reports.timeline_words import Names
 from analytics.written import money
 from campaigns.models import Decision
+from campaigns.segments.words import because, capital
 from crm.models import Event
 from delivery.admin.reasons import explain
 from delivery.models import Delivery
@@ -195,6 +196,8 @@ def _entry(event: Event, names: Names, reasons: Reasons) -> Entry:
         why = [str(words.CARES[reason])]
     elif event.name == "profile_merged" and reason in words.JOINED:
         why = [str(words.JOINED[reason])]
+    elif event.name in ("segment_entered", "segment_left") and properties.get("cause"):
+        why = [_("%s.") % capital(because(properties["cause"], properties.get("event", "")))]
     elif reason and not why:
         why = [explain(reason) if event.name == "message_failed" else _("Reason: %s.") % reason]
     link = ""

@@ -18,6 +18,7 @@ __all__ = [
     "OPERATORS",
     "RUNS",
     "UNITS",
+    "because",
     "capital",
     "comparison",
     "during",
@@ -118,3 +119,19 @@ def happened(fact: Any) -> str:
         return _("no such event")
     times = ngettext("%d such event", "%d such events", number) % number
     return _("%(times)s, the last on %(day)s") % {"times": times, "day": str(last)[:16].replace("T", " ")}
+
+
+def because(cause: str, event: str = "") -> str:
+    """Why somebody came in or dropped out."""
+    if cause == "event" and event:
+        return _("because of “%s”") % event
+    found = {
+        "event": _("because of something they did"),
+        "change": _("because their profile changed"),
+        "time": _("because time went by"),
+        "rule": _("because the rule was changed"),
+        "list": _("by hand, from a file or by the API"),
+        "merge": _("because two profiles became one"),
+        "check": _("found by the regular full count"),
+    }
+    return found.get(cause, _("for a reason that was not kept"))

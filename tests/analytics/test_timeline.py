@@ -283,6 +283,9 @@ def test_products_and_profiles_are_named_as_a_reader_knows_them(ann):
     world.happens(ann, "back_in_stock", sku="cezve")
     world.happens(ann, "profile_merged", merged=7, reason="admin")
     world.happens(ann, "profile_unmerged", parted=7)
+    Segment.objects.create(slug="cold", name="Cold", rule={"all": []})
+    world.happens(ann, "segment_entered", segment="cold", cause="time")
+    world.happens(ann, "segment_left", segment="cold", cause="event", event="purchase")
     told = {entry.name: entry for entry in timeline(ann.pk).entries}
     assert told["product_viewed"].title == "Looked at Copper cezve"
     assert told["product_saved"].title == "Saved unknown"
@@ -290,3 +293,6 @@ def test_products_and_profiles_are_named_as_a_reader_knows_them(ann):
     assert told["profile_merged"].title == "Joined with profile 7"
     assert told["profile_merged"].why == ["Somebody joined them by hand."]
     assert told["profile_unmerged"].title == "Parted again from profile 7"
+    assert told["segment_entered"].title == "Entered the segment Cold"
+    assert told["segment_entered"].why == ["Because time went by."]
+    assert told["segment_left"].why == ["Because of “purchase”."]

@@ -11,9 +11,9 @@ from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns.admin.segments.words import cause_words
 from campaigns.models import ListJob, Segment
 from campaigns.segments import list_names, lists, members, telling
+from campaigns.segments.words import because
 from crm import audit, masking
 from crm.models import Profile
 
@@ -154,4 +154,4 @@ def _name(line: str) -> dict[str, Any]:
 def _why(member: members.Member) -> str:
     if not member.cause:
         return ""
-    return str(cause_words(member.cause, member.event))
+    return str(because(member.cause, member.event))

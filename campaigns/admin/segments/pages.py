@@ -14,9 +14,10 @@ from django.utils.translation import gettext as _
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from campaigns.admin.segments import charts
-from campaigns.admin.segments.words import cause_words, freshness, state_words
+from campaigns.admin.segments.words import freshness, state_words
 from campaigns.models import Segment, SegmentVersion
 from campaigns.segments import editing, history, plans, refresh, telling, usage, versions
+from campaigns.segments.words import because
 from crm.models import Profile
 from crm.rules.errors import RuleError
 
@@ -106,7 +107,7 @@ class PagesMixin:
             span=span,
             spans=[(days, charts.span_words(days)) for days in SPANS],
             week=history.changes([segment.pk])[segment.pk],
-            moves=[(move, names.get(move.profile_id), cause_words(move.cause, move.event)) for move in moves],
+            moves=[(move, names.get(move.profile_id), because(move.cause, move.event)) for move in moves],
             hidden=hidden,
             state=state_words(segment),
             fresh=freshness(segment),

@@ -48,19 +48,3 @@ def freshness(segment: Segment) -> str:
     if seconds < 60:
         return _("exact within the last minute")
     return _("exact as of %s ago") % timesince(exact, depth=1)
-
-
-def cause_words(cause: str, event: str = "") -> str:
-    """Why somebody came in or dropped out."""
-    if cause == "event" and event:
-        return _("because of “%s”") % event
-    found = {
-        "event": _("because of something they did"),
-        "change": _("because their profile changed"),
-        "time": _("because time went by"),
-        "rule": _("because the rule was changed"),
-        "list": _("by hand, from a file or by the API"),
-        "merge": _("because two profiles became one"),
-        "check": _("found by the regular full count"),
-    }
-    return found.get(cause, _("for a reason that was not kept"))
