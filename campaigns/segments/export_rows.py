@@ -59,7 +59,7 @@ def columns() -> list[tuple[str, list[tuple[str, str]]]]:
         .order_by("name")
         .values_list("slug", "name")
     ]
-    installed = {slug: str(kind.label) for slug, kind in channels.everything().items()}
+    installed = {slug: str(kind.label) for slug, kind in channels.everything().items() if kind.listed}
     known = {"email": _("email"), "sms": _("SMS")} | installed
     answers = [(f"{CONSENT}channel.{slug}", known.get(slug, slug)) for slug in {**known, **CONSENTS}]
     answers += [

@@ -87,7 +87,9 @@ class Suggestions:
         return list(Segment.objects.filter(kind=Segment.Kind.LIST).values_list("slug", "name"))
 
     def channels(self) -> list[tuple[str, str]]:
-        return [(kind, str(channel.label)) for kind, channel in channels.everything().items()]
+        return [
+            (kind, str(channel.label)) for kind, channel in channels.everything().items() if channel.listed
+        ]
 
     def topics(self) -> list[tuple[str, str]]:
         return list(Topic.objects.values_list("slug", "name"))

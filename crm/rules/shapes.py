@@ -30,6 +30,8 @@ def problem(error: msgspec.ValidationError, path: str) -> Problem:
         return Problem(join(path, join(where, key[1][:100])), _("This does not belong here."))
     if types := re.match(r"Expected `(.*)`, got `(.*)`", what):
         wanted = [str(_TYPES[name]) for name in types[1].split(" | ") if name in _TYPES and name != "null"]
+        if "float" in types[1]:
+            wanted = [item for item in wanted if item != str(_TYPES["int"])]  # every whole number is one, too
         if wanted:
             return Problem(join(path, where), _("Give %s.") % _(" or ").join(wanted))
     if value := re.match(r"Invalid enum value (.*)", what):
