@@ -18,6 +18,7 @@ from campaigns.api.segments import new_slug, not_made, title
 from campaigns.models import ListJob, Segment
 from campaigns.segments import list_files, list_names, list_work, lists
 from campaigns.segments.list_names import Found
+from crm import audit
 from crm.api import paging, schemas
 from crm.api.auth import WRITE
 from crm.api.errors import ApiError
@@ -126,6 +127,7 @@ class MembersView(MembersListing, SegmentApi):
         names = [whom.names() for whom in people]
         job = list_files.from_names(row, names, mode=ListJob.Mode.REPLACE, by=common.author(request))
         list_work.start(job)
+        audit.record(request, "list.filled", row, mode=job.mode, kind=job.kind)
         return _begun(job)
 
 

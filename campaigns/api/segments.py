@@ -16,7 +16,7 @@ from campaigns.api import common, examples, shapes
 from campaigns.api.common import SegmentApi
 from campaigns.models import Segment
 from campaigns.segments import editing, lists, usage
-from crm import normalise
+from crm import audit, normalise
 from crm.api import filters, paging, schemas
 from crm.api.auth import WRITE
 from crm.api.errors import ApiError, rejected
@@ -204,10 +204,13 @@ class SegmentView(SegmentApi):
     )
     def delete(self, request: Request, slug: str) -> HttpResponse:
         """Delete it, unless something uses it."""
+        row = common.segment(slug)
+        gone = Segment(pk=row.pk, name=row.name)
         try:
-            editing.delete(common.segment(slug))
+            editing.delete(row)
         except editing.InUse as error:
             raise ApiError(409, "in_use", str(error), uses=_uses(error.uses)) from error
+        audit.record(request, "segment.deleted", gone)
         return HttpResponse(status=204)
 
 

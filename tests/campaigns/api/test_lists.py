@@ -131,6 +131,13 @@ def test_members_as_a_file(reader, analyst, writer, poles):
     assert reader.post("segments/poles/exports/", {"columns": ["shoe"]}).json()["error"]["field"] == "columns"
 
 
+def test_what_cannot_be_undone_is_kept_in_the_audit_log(server, fair):
+    assert server.send("PUT", fair, {"profiles": [{"external_id": "C-ada"}]}).status_code == 202
+    assert server.send("DELETE", "segments/fair/").status_code == 204
+    kept = AuditEntry.objects.order_by("pk").values_list("action", "actor", "object_repr")
+    assert list(kept) == [("list.filled", "server", "Fair"), ("segment.deleted", "server", "Fair")]
+
+
 def test_an_export_can_be_stopped(reader, poles):
     path = f"segments/exports/{reader.post('segments/poles/exports/', {}).json()['id']}/"
     assert reader.send("DELETE", path).status_code == 204
