@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from crm import merge_preview, merging, unmerging
+from crm import merge_preview, merging, pg, unmerging
 
 ENROLLMENTS, DECISIONS = "campaigns_enrollment", "campaigns_decision"
 MEMBERSHIPS = "campaigns_segmentmembership"
@@ -58,7 +58,7 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
         for table, same in ((ENROLLMENTS, ("flow_id", "run_key")), (MEMBERSHIPS, ("segment_id",))):
             equal = " AND ".join(f"o.{column} = t.{column}" for column in same)
             columns = ", ".join(f"t.{column}" for column in same)
-            cursor.execute(
+            for loser, rows in _repointed(
                 f"WITH moved AS (UPDATE {table} u SET profile_id = pick.winner FROM ("
                 f" SELECT DISTINCT ON (m.winner, {columns}) t.id, m.winner, m.loser"
                 f" FROM {pairs_sql} JOIN {table} t ON t.profile_id = m.loser"
@@ -66,8 +66,7 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
                 f" ORDER BY m.winner, {columns}, t.entered_at, t.id) pick WHERE u.id = pick.id"
                 f" RETURNING pick.loser, u.id) SELECT loser, array_agg(id ORDER BY id) FROM moved GROUP BY loser",
                 values,
-            )
-            for loser, rows in cursor.fetchall():
+            ):
                 moved[loser].setdefault(merging.ROWS, {})[table] = rows
         cursor.execute(
             f"SELECT t.profile_id, '{ENROLLMENTS}', to_jsonb(t) || jsonb_build_object('decisions', ARRAY("
@@ -119,6 +118,19 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
     )
 
 
+def _repointed(statement: str, values: dict[str, Any]) -> list[tuple[int, list[int]]]:
+    """What it returns. Who counts a new segment locks nobody and may store the winner meanwhile: then done again."""
+    for attempt in range(pg.TRIES):
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                return cursor.fetchall()
+        except IntegrityError:
+            if attempt == pg.TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
 def count_people(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
     """For the preview of a merge: in how many flows and segments each of these profiles is."""
     from campaigns.models import Enrollment, SegmentMembership
@@ -161,11 +173,13 @@ def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: o
             )
         if members := gone.get(MEMBERSHIPS):
             columns = ", ".join(members[0])
+            # A segment that is being deleted just now is waited for.
             cursor.execute(
-                f"INSERT INTO {MEMBERSHIPS} ({columns}) SELECT {columns}"
+                f"WITH present AS MATERIALIZED (SELECT id FROM campaigns_segment WHERE id = ANY(%s)"
+                f" ORDER BY id FOR KEY SHARE) INSERT INTO {MEMBERSHIPS} ({columns}) SELECT {columns}"
                 f" FROM jsonb_populate_recordset(NULL::{MEMBERSHIPS}, %s::jsonb) AS r"
-                f" WHERE EXISTS (SELECT FROM campaigns_segment s WHERE s.id = r.segment_id) ON CONFLICT DO NOTHING",
-                [json.dumps(members)],
+                f" WHERE r.segment_id IN (SELECT id FROM present) ON CONFLICT DO NOTHING",
+                [[row["segment_id"] for row in members], json.dumps(members)],
             )
 
 
