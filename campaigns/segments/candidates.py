@@ -25,8 +25,7 @@ def add(rows: Iterable[tuple[int, int, str, str]]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO campaigns_segmentcandidate (segment_id, profile_id, cause, event)"
-                " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS c(segment_id)"
-                " WHERE EXISTS (SELECT FROM campaigns_segment s WHERE s.id = c.segment_id)",
+                " SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[])",
                 columns,
             )
 
@@ -58,6 +57,15 @@ def drop(ids: Collection[int]) -> None:
     if ids:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM campaigns_segmentcandidate WHERE id = ANY(%s)", [list(ids)])
+
+
+def drop_left() -> None:
+    """Take away those of segments that were deleted while somebody left them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM campaigns_segmentcandidate c"
+            " WHERE NOT EXISTS (SELECT FROM campaigns_segment s WHERE s.id = c.segment_id)"
+        )
 
 
 def drop_all(segment_id: int) -> None:

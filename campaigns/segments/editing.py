@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.models import ListJob, Segment, SegmentVersion
-from campaigns.segments import compiler, grammar, usage
-from crm import pg, wake
+from campaigns.segments import compiler, grammar, states, usage
+from crm import alerts, pg, wake
 from crm.computed.usage import Use
 from crm.rules.errors import RuleError
 
@@ -118,4 +118,5 @@ def delete(segment: Segment) -> None:
         raise InUse(uses)
     list(ListJob.objects.select_for_update().filter(list=segment).order_by("pk"))  # first, as filling does
     if Segment.objects.select_for_update().filter(pk=segment.pk).exists():
+        alerts.resolve(states.alert_key(segment.pk))
         segment.delete()

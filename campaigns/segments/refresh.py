@@ -26,6 +26,7 @@ from campaigns.models import Segment
 from campaigns.segments import candidates, compiler, keeping, loading, memberships, plans, sizes, states
 from campaigns.segments.limits import TooSlow
 from campaigns.segments.loading import Loaded
+from campaigns.segments.pace import Pace
 from crm import changes, indexed_attributes, log, pg, wake
 from crm.rules.errors import RuleError
 from crm.rules.sql import Sql
@@ -116,6 +117,7 @@ def count_due(now: datetime | None = None, seconds: float = 20.0) -> bool:
         if not mine:
             return False
         _watch_no_more_than_needed()
+        candidates.drop_left()
         for segment in _due(now or timezone.now()):
             if time.monotonic() >= until:
                 return True
@@ -158,7 +160,9 @@ def cancel(segment: Segment) -> bool:
         row = cursor.fetchone()
         if row is None:
             return False
-        Segment.objects.filter(pk=segment.pk).update(stop_asked=True)
+        # From `counting_since` on nothing takes back what is asked here.
+        if not Segment.objects.filter(pk=segment.pk, counting_since__isnull=False).update(stop_asked=True):
+            return False
         # Once more, for it may have ended; what it holds tells that it still counts this very segment.
         cursor.execute(f"SELECT pg_cancel_backend(pid) FROM ({_RUNNING}) AS running", [_LOCK, segment.pk])
     return True
@@ -232,14 +236,14 @@ def _count(one: Loaded, now: datetime) -> Refreshed:
         if segment.state not in (State.READY, State.COUNTING):
             candidates.drop_all(segment.pk)
         states.store(segment, state=begun, counting_since=Now(), stop_asked=False)
-    began = time.monotonic()
+    began, pace = time.monotonic(), Pace()
     entering, leaving = _differences(one, now)
     plan = plans.plan(one.rule, now).data()
     if first:
-        _store(segment, entering, leaving, now)
+        _store(segment, entering, leaving, now, pace)
     else:
         for ids in (entering, leaving):
-            _in_chunks(segment, ids, lambda chunk: candidates.add_people(segment.pk, chunk, cause))
+            _in_chunks(segment, ids, lambda chunk: candidates.add_people(segment.pk, chunk, cause), pace)
     seen = changes.settled(one.fields)
     states.well(segment)
     states.store(
@@ -247,7 +251,7 @@ def _count(one: Loaded, now: datetime) -> Refreshed:
         state=State.READY,
         error="",
         evaluated_at=now,
-        evaluation_ms=int((time.monotonic() - began) * 1000),
+        evaluation_ms=int((time.monotonic() - began - pace.rested) * 1000),
         plan=plan,
         passed_until=now,
         counting_since=None,
@@ -260,6 +264,7 @@ def _count(one: Loaded, now: datetime) -> Refreshed:
     elif segment.recount_at is not None:  # unless somebody has asked again since this began
         Segment.objects.filter(pk=segment.pk, recount_at=segment.recount_at).update(recount_at=None)
     segment.size = sizes.count(segment.pk, now)
+    pace.give_way()  # the next segment waits, too
     if first:
         return Refreshed(len(entering), len(leaving), segment.size)
     return Refreshed(size=segment.size)
@@ -278,7 +283,7 @@ def _differences(one: Loaded, now: datetime) -> tuple[array, array]:
     return entering, leaving
 
 
-def _store(segment: Segment, entering: array, leaving: array, now: datetime) -> None:
+def _store(segment: Segment, entering: array, leaving: array, now: datetime, pace: Pace) -> None:
     """Store the members of a new segment. Nobody is locked: who is removed meanwhile goes when the feed tells so."""
 
     def enter(ids: list[int]) -> None:
@@ -289,8 +294,8 @@ def _store(segment: Segment, entering: array, leaving: array, now: datetime) -> 
         _execute(_LEAVE, [segment.pk, ids])
         sizes.add_up([segment.pk], now, told=False)
 
-    _in_chunks(segment, entering, enter)
-    _in_chunks(segment, leaving, leave)  # of a count that was interrupted
+    _in_chunks(segment, entering, enter, pace)
+    _in_chunks(segment, leaving, leave, pace)  # of a count that was interrupted
 
 
 def _execute(statement: str, values: list[Any]) -> None:
@@ -298,7 +303,7 @@ def _execute(statement: str, values: list[Any]) -> None:
         cursor.execute(statement, values)
 
 
-def _in_chunks(segment: Segment, ids: array, work: Callable[[list[int]], None]) -> None:
+def _in_chunks(segment: Segment, ids: array, work: Callable[[list[int]], None], pace: Pace) -> None:
     """Do `work` with so many ids at a time, each time in a transaction in which the segment can't be deleted.
 
     Raises:
@@ -311,6 +316,8 @@ def _in_chunks(segment: Segment, ids: array, work: Callable[[list[int]], None]) 
             if row.values_list("stop_asked", flat=True).get():
                 raise Stopped
             work(ids[start : start + CHUNK].tolist())
+        if start + CHUNK < len(ids):
+            pace.give_way()
 
 
 def _stopped(segment: Segment, now: datetime) -> Refreshed:
