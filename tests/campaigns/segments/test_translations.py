@@ -24,6 +24,10 @@ WORDS = [
     "campaigns/models/segments.py",
     "campaigns/models/lists.py",
     "crm/rules/*.py",
+    "crm/tables.py",
+    "crm/uploads.py",
+    "crm/unpacking.py",
+    "crm/normalise.py",
     *(f"templates/admin/{pages}/**/*.html" for pages in ("campaigns/segment", "campaigns/list")),
     *(f"templates/admin/{pages}/**/*.html" for pages in ("campaigns/export", "crm/rules")),
 ]
