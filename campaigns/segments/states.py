@@ -12,7 +12,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from campaigns.models import Segment
 from campaigns.segments.limits import TooSlow, limits
-from crm import alerts
+from crm import alerts, masking
 from crm.rules.errors import RuleError
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ def reason(error: Exception, timeout_ms: int) -> str:
         return _("Counting took longer than %d seconds. Narrow the time windows.") % (timeout_ms // 1000)
     if isinstance(error, RuleError):
         return str(error)
-    return _("The database could not answer: %s") % str(error).splitlines()[0]
+    # The database quotes the value that it stumbled over, which may be somebody's address.
+    return _("The database could not answer: %s") % masking.text(str(error).splitlines()[0])
 
 
 def store(segment: Segment, **values: Any) -> None:

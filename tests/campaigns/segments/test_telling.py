@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import DatabaseError
 from django.test import Client
 from django.urls import reverse
 
 from campaigns.models import ListJob, Segment
-from campaigns.segments import editing, list_files, lists, refresh, telling
+from campaigns.segments import editing, list_files, lists, refresh, states, telling
 from crm import api_keys, masking, profiles
 from crm.models import ApiKey, ComputedAttribute, Profile
 from tests.crm.api.conftest import Caller
@@ -131,6 +132,11 @@ def test_who_came_in_last_is_not_shown(masked, segments, ann):
     seeing = client("view_segment", "view_profile", "view_contact_data")
     assert 'data-testid="moves"' in seeing.get(overview).content.decode()
     assert 'data-testid="moves"' not in masked.get(overview).content.decode()
+
+
+def test_the_words_of_the_database_name_nobody():
+    error = DatabaseError('invalid input syntax for type numeric: "ann@x.com"\nDETAIL: ann@x.com')
+    assert "ann@" not in states.reason(error, 1_000)
 
 
 def test_a_file_of_others_is_not_tried_out(masked):
