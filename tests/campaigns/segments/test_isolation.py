@@ -11,8 +11,8 @@ from django.utils import timezone
 from campaigns.models import Enrollment, Segment, SegmentCandidate, SegmentMembership
 from campaigns.segments import editing, keeping, lists, refresh, states
 from campaigns.segments.limits import TooSlow
-from crm import changes, log
-from crm.models import Alert, Event, Profile
+from crm import changes, log, merging, unmerging
+from crm.models import Alert, Event, Profile, ProfileMerge
 from tests.campaigns.flows.conftest import World
 from tests.campaigns.segments.alone import alone  # noqa: F401
 from tests.crm.concurrently import run
@@ -218,6 +218,47 @@ def test_nobody_is_left_in_a_list_that_is_deleted_while_it_is_filled(people):
 
     run(fill, delete)
     assert not Segment.objects.filter(pk=guests.pk).exists()
+    assert not SegmentMembership.objects.exists()
+
+
+def test_people_are_merged_while_a_new_segment_stores_them(segment, people):
+    """Counting locks nobody: what it stores comes between the merge's look at the members and its own change."""
+    ann, bob, *_others = people
+    segment.memberships.create(profile=bob, entered_at=timezone.now())
+    stored = threading.Event()
+
+    def store():
+        with transaction.atomic():
+            segment.memberships.create(profile=ann, entered_at=timezone.now())
+            stored.set()
+            until_waiting()
+
+    def merge():
+        assert stored.wait(30)
+        merging.merge([(bob.pk, ann.pk)], "test")
+
+    run(store, merge)
+    assert members(segment) == {ann.pk}
+
+
+def test_nobody_comes_back_into_a_segment_that_is_being_deleted(segment, people):
+    ann, bob, *_others = people
+    for person in (ann, bob):
+        segment.memberships.create(profile=person, entered_at=timezone.now())
+    merging.merge([(bob.pk, ann.pk)], "test")
+    deleted = threading.Event()
+
+    def delete():
+        with transaction.atomic():
+            editing.delete(Segment.objects.get(pk=segment.pk))
+            deleted.set()
+            until_waiting()
+
+    def part():
+        assert deleted.wait(30)
+        unmerging.undo(ProfileMerge.objects.get().pk)
+
+    run(delete, part)
     assert not SegmentMembership.objects.exists()
 
 
