@@ -210,7 +210,7 @@ def exists() -> bool:
 
 @transaction.atomic
 def create() -> None:
-    """Write topics, messages, segments, a broadcast, and flows that are published but paused."""
+    """Write topics, messages, and flows that are published but paused."""
     for place, (slug, words) in enumerate(TOPICS.items()):
         name, description = words[""]
         Topic.objects.get_or_create(
@@ -258,20 +258,23 @@ def create() -> None:
             )
             for locale, button in IN_APP.get(slug, {}).items()
         )
-    _segments()
     for slug, (name, description, draft) in FLOWS.items():
         flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
         publish.publish(flow.pk)
         publish.pause(flow.pk)  # until the history is in
-    Broadcast.objects.create(
-        name="Winter roast is here",
-        message=Message.objects.get(slug="welcome"),
-        segment=Segment.objects.get(slug="bought-lately"),
-    )
 
 
-def _segments() -> None:
-    """Segments with a rule, some of them straight from the gallery, and one list of people."""
+def has_audience() -> bool:
+    """Whether the segments were written before."""
+    return Broadcast.objects.exists() or Segment.objects.exists()
+
+
+@transaction.atomic
+def create_audience() -> None:
+    """Write segments with a rule, some of them straight from the gallery, one list, and a broadcast to one of them.
+
+    They come after the month of history, since nobody enters a segment by what happened before it was made.
+    """
     for slug, (name, description, rule) in SEGMENTS.items():
         editing.save(Segment(slug=slug, name=name, description=description), rule, by="demo")
     for slug in READY:
@@ -282,6 +285,11 @@ def _segments() -> None:
             editing.save(segment, asked, by="demo")
     circle = lists.create("Coffee circle", CIRCLE, "Guests of the tasting evening, kept by hand.")
     lists.add(circle, Profile.objects.order_by("pk").values_list("pk", flat=True)[:CIRCLE_SIZE])
+    Broadcast.objects.create(
+        name="Winter roast is here",
+        message=Message.objects.get(slug="welcome"),
+        segment=Segment.objects.get(slug="bought-lately"),
+    )
 
 
 def go_live() -> None:

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils import timezone
 
-from config.demo import assortment, content, history
+from config.demo import assortment, content, history, sizes
 from crm import api_keys
 from crm.connectors.base import ConnectorError
 from crm.models import ApiKey, Connection, SyncRun
@@ -33,14 +34,18 @@ class Command(BaseCommand):
             with self._step("contacts arrived from the CRM sandbox"):
                 self._first_sync(connection)
         if not content.exists():
-            with self._step("segments, messages and flows written"):
+            with self._step("messages and flows written"):
                 content.create()
         if not assortment.exists():
             with self._step("products and places written"):
                 assortment.create()
         if history.needed():
-            with self._step("a month of history written"):
-                history.create(timezone.now())
+            now = timezone.now()
+            with self._step("a month of history and segments written"), transaction.atomic():
+                history.create(now)
+                if not content.has_audience():
+                    content.create_audience()
+                    sizes.create(now)
             content.go_live()  # only now, so that nobody is greeted for last month
 
     def _first_sync(self, connection: Connection) -> None:

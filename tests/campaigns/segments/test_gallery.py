@@ -11,9 +11,9 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.models import Segment
-from campaigns.segments import evaluate, gallery, grammar, rfm, roles, sampling, topspenders
-from config.demo import content
+from campaigns.models import Segment, SegmentSize
+from campaigns.segments import editing, evaluate, gallery, grammar, rfm, roles, sampling, topspenders
+from config.demo import content, sizes
 from crm import log, masking
 from crm.models import Place, Profile
 
@@ -224,6 +224,7 @@ class TestRfm:
 def test_the_demo_s_segments_can_be_asked():
     people = Profile.objects.bulk_create(Profile() for _number in range(3))
     content.create()
+    content.create_audience()
     for segment in Segment.objects.all():
         if segment.kind == Segment.Kind.RULE:
             found = sorted(evaluate.members(grammar.parse(segment.rule)))
@@ -231,3 +232,20 @@ def test_the_demo_s_segments_can_be_asked():
             assert segment.versions.get().by == "demo"
     assert Segment.objects.get(slug=content.CIRCLE).memberships.count() == 3
     assert {"vip-asleep", "cart-abandoners"} < set(Segment.objects.values_list("slug", flat=True))
+
+
+def test_the_demo_s_segments_have_the_sizes_that_their_rules_tell_of_the_past():
+    now = timezone.now()
+    people = Profile.objects.bulk_create(Profile() for _number in range(2))
+    for person, days in zip(people, (20, 3), strict=True):
+        log.append(
+            [log.NewEvent(uuid.uuid4(), person.pk, "purchase", now - timedelta(days=days), {}, "test")]
+        )
+    week = {"kind": "event", "name": "purchase", "within": {"last": {"days": 10}}}
+    editing.save(Segment(slug="week", name="Week"), week, by="test")
+    editing.save(Segment(slug="ever", name="Ever"), {"kind": "event", "name": "purchase"}, by="test")
+    sizes.create(now)
+    past = list(SegmentSize.objects.filter(segment__slug="week").order_by("hour"))
+    assert [row.size for row in past] == [0] * 11 + [1] * 10 + [0] * 7 + [1] * 2
+    assert [sum(row.entered for row in past), sum(row.departed for row in past)] == [2, 1]
+    assert not SegmentSize.objects.filter(segment__slug="ever").exists()
