@@ -88,7 +88,7 @@ def fault(language: str, message: str | tuple[str, ...], context: str | None) ->
     if entry is None or entry.fuzzy or not entry.string:
         return "not translated"
     if isinstance(message, str):
-        return "" if same(one, entry.string) else "changed"
+        return "" if isinstance(entry.string, str) and same(one, entry.string) else "changed"
     plural, forms = message[1], entry.string
     if isinstance(forms, str) or len(forms) != catalogue(language).num_plurals or not all(forms):
         return "not translated for every number"
