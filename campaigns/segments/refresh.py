@@ -294,7 +294,9 @@ def _store(segment: Segment, entering: array, leaving: array, now: datetime, pac
         _execute(_LEAVE, [segment.pk, ids])
         sizes.add_up([segment.pk], now, told=False)
 
-    _in_chunks(segment, entering, enter, pace)
+    # As the indexes have them, so that pages are found and logged once.
+    in_order = array("q", sorted(entering))
+    _in_chunks(segment, in_order, enter, pace)
     _in_chunks(segment, leaving, leave, pace)  # of a count that was interrupted
 
 
