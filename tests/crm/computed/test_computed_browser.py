@@ -50,6 +50,8 @@ def test_a_sentence_is_changed_previewed_and_saved(live_server, settings, buyers
         expect(preview).to_contain_text("Sum of total of “purchase”")
         expect(preview.locator("li", has_text="Ola")).to_contain_text("60")
         page.locator("[id='d.add']").press("Enter")
+        expect(page.locator("[id='d.where0.property']")).to_be_visible()
+        expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")).to_have_count(0)
         page.locator("[id='d.where0.property']").select_option("category")
         page.get_by_role("combobox", name="Value").fill(
             "shoes"
