@@ -13,6 +13,7 @@
     // --- Saying what happened, at most one thing at a time ---
     let saying = 0;
     function say(text) {
+        clearTimeout(saying);  // an older count would speak over what has just happened
         if (text && status.textContent !== text) { status.textContent = text; }
     }
 
@@ -33,7 +34,7 @@
     }
 
     // --- While the answer is on its way: what is typed or pressed meanwhile goes into the new tree ---
-    let busy = false, typed = [], pressed = null, counts = new Map();
+    let busy = false, typed = [], pressed = null, travels = [], counts = new Map();
 
     document.addEventListener("click", function (event) {
         const button = inTree(event.target) && event.target.closest("button[hx-post]");
@@ -78,12 +79,17 @@
         pressed = null;
     }
 
+    function giveUp() {
+        free();
+        travels = [];
+    }
+
     document.body.addEventListener("htmx:responseError", function (event) {
-        if (redraws(event.detail)) { free(); }
+        if (redraws(event.detail)) { giveUp(); }
         toast(asks.dataset.failed);
     });
     document.body.addEventListener("htmx:sendError", function (event) {
-        if (redraws(event.detail)) { free(); }
+        if (redraws(event.detail)) { giveUp(); }
         toast(asks.dataset.offline);
     });
 
@@ -124,6 +130,7 @@
         const button = next && byId(next);
         if (button) { button.click(); return; }
         restoring ? restored() : record();
+        while (!busy && travels.length) { travel(...travels.shift()); }
     });
 
     // --- After a button changed the tree, the focus goes where the change is ---
@@ -186,7 +193,11 @@
     }
 
     function travel(step, text) {
-        if (busy || !byId("segment-undo")) { return; }
+        if (!byId("segment-undo")) { return; }
+        if (busy) {
+            travels.push([step, text]);
+            return;
+        }
         record();
         if (at + step < 0 || at + step >= past.length) { return; }
         at += step;
