@@ -33,35 +33,81 @@ class Reentry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     days: int | None = None
 
 
+class Goal(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What the flow is for: an event within `within_days` after entering. `exit` ends the run when it comes.
+
+    `value` is the property (a path below the properties) that adds up to the revenue.
+    """
+
+    name: str
+    where: list[dict[str, Any]] = []
+    within_days: int = 7
+    value: str = ""
+    exit: bool = True
+
+
+class Window(
+    msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename={"start": "from", "end": "to"}
+):
+    """When messages may go out, by the clock on the person's wall: weekdays 1 (Monday) to 7, "HH:MM" from and to."""
+
+    start: str = "09:00"
+    end: str = "21:00"
+    days: list[int] = [1, 2, 3, 4, 5, 6, 7]
+
+
 class Branch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One way out of a split; a branch without a rule takes everybody who is left."""
+    """One way out of a split; a branch without a rule takes everybody who is left.
+
+    `percent` is the share of a random split that goes this way.
+    """
 
     name: str
     steps: "list[Step]" = []
     rule: dict[str, Any] | None = None
+    percent: float | None = None
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One step; its `config` has the shape its kind asks for."""
+    """One step; its `config` has the shape its kind asks for. Who does not meet `condition` skips this step only."""
 
     key: str
     kind: str
     config: dict[str, Any] = {}
     branches: list[Branch] = []
+    condition: dict[str, Any] | None = None
 
 
 class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A whole flow, as stored, published, sent over the API and written to files.
 
-    `key` is an event property path ("properties.cart_id") whose value tells runs apart; `entry` a segment rule
-    that people must meet; `exit_on` the events that end a run early.
+    Args:
+        key: an event property path ("properties.cart_id") whose value tells runs apart.
+        entry: a segment rule that people must meet to enter and, with `recheck_entry`, before each message.
+        exit_on: events that end a run early.
+        exit_rule: a segment rule that ends the run of whoever meets it, before the next step or message.
+        window: messages wait until they fit into it.
+        when_limited: what becomes of a message that meets quiet hours or a cap: "defer" (until it fits, the higher
+            priority first) or "skip".
+        priority: 1 (first) to 5.
+        holdout_percent: share of those who would enter that gets nothing, for comparison.
+        starts_at, ends_at: ISO times with zone; nobody enters before or after.
     """
 
     trigger: EventTrigger | None = None
     key: str | None = None
     entry: dict[str, Any] | None = None
+    recheck_entry: bool = False
     reentry: Reentry = msgspec.field(default_factory=Reentry)
     exit_on: list[EventTrigger] = []
+    exit_rule: dict[str, Any] | None = None
+    goal: Goal | None = None
+    window: Window | None = None
+    when_limited: Literal["defer", "skip"] = "defer"
+    priority: int = 3
+    holdout_percent: float = 0
+    starts_at: str | None = None
+    ends_at: str | None = None
     steps: list[Step] = []
 
 

@@ -62,6 +62,7 @@ class StepKind:
     help: ClassVar[Any] = ""
     position: ClassVar[int] = 50  # where it is offered among the kinds
     branching: ClassVar[bool] = False
+    pure: ClassVar[bool] = True  # changes nothing but where people are: may be run to see what would happen
     ends: ClassVar[bool] = False
     Config: ClassVar[type[msgspec.Struct]]
     Form: ClassVar[type[forms.Form]]
@@ -69,6 +70,19 @@ class StepKind:
     def run(self, step: "Step", people: Sequence[Person], now: datetime) -> Mapping[int, Outcome]:
         """Decide for everybody in `people`, keyed by enrollment id, in a constant number of queries."""
         raise NotImplementedError(self.kind)
+
+    def rehearse(self, step: "Step", people: Sequence[Person], now: datetime) -> Mapping[int, Outcome]:
+        """What `run` would decide, without changing anything. Kinds that change something have their own.
+
+        Enrollment ids may be of nobody who is stored. `facts` tell what would be done, as those of `run` do.
+        """
+        if not self.pure:
+            raise NotImplementedError(self.kind)
+        return self.run(step, people, now)
+
+    def wakes(self, step: "Step") -> frozenset[str]:
+        """The events that may end this step's wait early: who is held here is asked again when one comes."""
+        return frozenset()
 
     def summary(self, step: "Step") -> str:
         """The step in a few words, for its card."""
