@@ -53,7 +53,7 @@ class Window(
 
     start: str = "09:00"
     end: str = "21:00"
-    days: list[int] = [1, 2, 3, 4, 5, 6, 7]
+    days: list[int] = msgspec.field(default_factory=lambda: list(range(1, 8)))
 
 
 class Branch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
