@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 from django import forms
@@ -64,6 +64,12 @@ class StepKind:
     branching: ClassVar[bool] = False
     pure: ClassVar[bool] = True  # changes nothing but where people are: may be run to see what would happen
     ends: ClassVar[bool] = False
+    branches_by: ClassVar[Literal["rule", "percent", "outcome"]] = "rule"  # what tells its branches apart
+    outcomes: ClassVar[
+        Sequence[Any]
+    ] = ()  # of branches by outcome: their names, in the order of `go_on(branch)`
+    rule_field: ClassVar[str] = ""  # a setting that holds a segment rule, edited as such below the form
+    events_field: ClassVar[str] = ""  # a setting that holds a list of events ({"name", "where"}), likewise
     Config: ClassVar[type[msgspec.Struct]]
     Form: ClassVar[type[forms.Form]]
 
@@ -83,6 +89,14 @@ class StepKind:
     def wakes(self, step: "Step") -> frozenset[str]:
         """The events that may end this step's wait early: who is held here is asked again when one comes."""
         return frozenset()
+
+    def stored(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """The step's settings as its form tells them (`cleaned_data`; rules and events come on top)."""
+        return {name: value for name, value in cleaned.items() if value not in (None, "")}
+
+    def initial(self, config: dict[str, Any]) -> dict[str, Any]:
+        """What the form begins with, from the settings as they are stored, finished or not."""
+        return dict(config)
 
     def summary(self, step: "Step") -> str:
         """The step in a few words, for its card."""
