@@ -76,6 +76,7 @@ class Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     config: dict[str, Any] = {}
     branches: list[Branch] = []
     condition: dict[str, Any] | None = None
+    note: str = ""
 
 
 class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Person(msgspec.Struct, frozen=True):
-    """One run that has arrived at a step. `state` is what the step left there when it last held the run."""
+    """One run that has arrived at a step. `state` is what the step left there when it last held the run.
+
+    `flow` is the flow's slug, which stays the same where flows are copied from one installation to another.
+    """
 
     enrollment_id: int
     profile_id: int
@@ -23,24 +26,26 @@ class Person(msgspec.Struct, frozen=True):
     entered_at: datetime
     context: dict[str, Any]
     state: dict[str, Any]
+    flow: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a step decided for one run: go on, wait until a time, or leave.
+    """What a step decided for one run: go on, wait until a time, leave, or skip this step.
 
     `branch` is the index of the branch to take, None for the next step. `facts` say why, in the words of the
-    decision log.
+    decision log. `context` is what the steps and messages after this one get to know: it is laid over the run's own.
     """
 
     kind: str
     facts: dict[str, Any] = {}
     branch: int | None = None
     until: datetime | None = None
+    context: dict[str, Any] = {}
 
 
-def go_on(branch: int | None = None, **facts: Any) -> Outcome:
+def go_on(branch: int | None = None, context: dict[str, Any] | None = None, **facts: Any) -> Outcome:
     """Take the next step, or the branch with this index."""
-    return Outcome("go_on", facts, branch=branch)
+    return Outcome("go_on", facts, branch=branch, context=context or {})
 
 
 def wait(until: datetime, **facts: Any) -> Outcome:
@@ -51,6 +56,11 @@ def wait(until: datetime, **facts: Any) -> Outcome:
 def leave(**facts: Any) -> Outcome:
     """End the run here."""
     return Outcome("leave", facts)
+
+
+def skip(reason: str, **facts: Any) -> Outcome:
+    """Leave out this step, with its branches, and go on after it."""
+    return Outcome("skipped", {"reason": reason, **facts})
 
 
 class StepKind:
