@@ -52,13 +52,17 @@ class Flow(models.Model):
 
 
 class FlowRevision(models.Model):
-    """The draft as it was before an edit; undo goes back through these."""
+    """The draft as it was before an edit; undo goes back through these.
+
+    Those that are `undone` are the drafts that an undo took back: redo goes through them, the next edit deletes them.
+    """
 
     flow = models.ForeignKey(Flow, models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
     definition = models.JSONField()
     made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
     made_at = models.DateTimeField(db_default=Now())
+    undone = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["flow", "number"], name="one_revision_per_number")]
