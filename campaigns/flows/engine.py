@@ -85,7 +85,7 @@ _CLAIM = """
     WITH busy AS MATERIALIZED (
         SELECT v.id, f.slug, f.error <> '' AS failing
         FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
-        WHERE f.state = 'live' AND EXISTS (
+        WHERE f.state IN ('live', 'finishing') AND EXISTS (
             SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at <= %(now)s)
     )
     SELECT mine.id, mine.flow_id, busy.slug, busy.id, mine.profile_id, mine.step, mine.step_state, mine.context,

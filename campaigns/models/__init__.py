@@ -1,5 +1,6 @@
 from campaigns.models.broadcasts import Broadcast
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
+from campaigns.models.lifecycle import FlowApproval, FlowJob, FlowSettings
 from campaigns.models.lists import ExportPart, ListJob, ListJobReject, MemberExport
 from campaigns.models.segments import (
     Segment,
@@ -16,7 +17,10 @@ __all__ = [
     "Enrollment",
     "ExportPart",
     "Flow",
+    "FlowApproval",
+    "FlowJob",
     "FlowRevision",
+    "FlowSettings",
     "FlowVersion",
     "ListJob",
     "ListJobReject",

@@ -17,6 +17,7 @@ class Flow(models.Model):
         DRAFT = "draft", _("draft")
         LIVE = "live", _("live")
         PAUSED = "paused", _("paused")
+        FINISHING = "finishing", _("finishing")  # nobody enters, whoever is inside goes on
         STOPPED = "stopped", _("stopped")
 
     slug = models.SlugField(_("short name"), unique=True)
@@ -45,7 +46,10 @@ class Flow(models.Model):
         verbose_name = _("flow")
         verbose_name_plural = _("flows")
         ordering = ["name"]
-        permissions = [("publish_flow", "Can publish, pause and stop flows")]
+        permissions = [
+            ("publish_flow", "Can publish, pause and stop flows"),
+            ("enroll_flow", "Can enrol people into flows and end their runs"),
+        ]
 
     def __str__(self):
         return self.name

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Person(msgspec.Struct, frozen=True):
     """One run that has arrived at a step. `state` is what the step left there when it last held the run.
 
-    `flow` is the flow's slug, which stays the same where flows are copied from one installation to another.
+    `flow` is the flow's slug, which stays the same where flows are copied from one installation to another;
+    `priority` and `when_limited` are the flow's settings for what it sends.
     """
 
     enrollment_id: int
@@ -27,6 +28,8 @@ class Person(msgspec.Struct, frozen=True):
     context: dict[str, Any]
     state: dict[str, Any]
     flow: str = ""
+    priority: int = 3
+    when_limited: str = "defer"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -74,6 +77,7 @@ class StepKind:
     branching: ClassVar[bool] = False
     pure: ClassVar[bool] = True  # changes nothing but where people are: may be run to see what would happen
     ends: ClassVar[bool] = False
+    keeps_state: ClassVar[bool] = False  # who is held stays held as before when they move to other settings
     branches_by: ClassVar[Literal["rule", "percent", "outcome"]] = "rule"  # what tells its branches apart
     outcomes: ClassVar[
         Sequence[Any]
@@ -99,6 +103,18 @@ class StepKind:
     def wakes(self, step: "Step") -> frozenset[str]:
         """The events that may end this step's wait early: who is held here is asked again when one comes."""
         return frozenset()
+
+    def told(self, step: "Step", outcome: str, facts: dict[str, Any]) -> str:
+        """One decision in words, for those who ask why: `outcome` as `Outcome.kind`, `facts` as they were recorded."""
+        if outcome == "wait":
+            return _("They wait here.")
+        if outcome == "leave":
+            return _("They leave the flow here.")
+        if outcome == "skipped":
+            return _("This step is left out for them.")
+        if facts.get("branch_name"):
+            return _("They take the branch “%s”.") % facts["branch_name"]
+        return _("They go on.")
 
     def stored(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         """The step's settings as its form tells them (`cleaned_data`; rules and events come on top)."""
