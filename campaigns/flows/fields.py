@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
 MOST_PAIRS = 50
+NAME, VALUE = gettext_lazy("Name"), gettext_lazy("Value")
 
 Pairs = list[tuple[str, str]]
 
@@ -67,8 +68,8 @@ class PairsField(forms.Field):
     def __init__(
         self,
         *,
-        name_label: Any = gettext_lazy("Name"),
-        value_label: Any = gettext_lazy("Value"),
+        name_label: Any = NAME,
+        value_label: Any = VALUE,
         names: Callable[[], Iterable[str]] | None = None,
         name_dir: str = "ltr",
         value_placeholder: Any = "",
