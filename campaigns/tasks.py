@@ -4,7 +4,7 @@ import time
 
 from celery import shared_task
 
-from campaigns.flows import engine, triggers
+from campaigns.flows import engine, reading
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -19,11 +19,11 @@ def run_engine() -> None:
     began = time.monotonic()
     idle_since = began
     while time.monotonic() - began < BUDGET_SECONDS:
-        handled, full = triggers.read()
+        handled, full = reading.read()
         moved = engine.advance()
         if handled or full or moved:
             idle_since = time.monotonic()
-        elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(triggers.CURSOR):
+        elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(reading.CURSOR):
             return
         else:
             time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment

@@ -18,13 +18,14 @@ GONE = "gone"  # in what a merge writes down: {table: rows that went with the lo
 def connect() -> None:
     """Called once when Django is ready."""
     from campaigns.flows import guards as flow_guards
-    from campaigns.flows import steps
+    from campaigns.flows import steps, triggers
     from campaigns.segments import attribute_use, usage
     from crm import indexed_attributes, signals
     from crm.computed import usage as computed_usage
     from delivery.policies.guards import register
 
     steps.load()
+    triggers.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
     merge_preview.register(count_people)

@@ -11,8 +11,9 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from campaigns.flows import steps as kinds
+from campaigns.flows import triggers
 from campaigns.segments import grammar
-from crm.rules.errors import Problem, RuleError
+from crm.rules.errors import Problem, RuleError, join
 
 MAX_STEPS = 200
 MAX_DEPTH = 5
@@ -69,7 +70,10 @@ class Branch(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One step; its `config` has the shape its kind asks for. Who does not meet `condition` skips this step only."""
+    """One step; its `config` has the shape its kind asks for. Who does not meet `condition` skips this step only.
+
+    `note` is for whoever reads the flow.
+    """
 
     key: str
     kind: str
@@ -83,6 +87,7 @@ class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     """A whole flow, as stored, published, sent over the API and written to files.
 
     Args:
+        trigger: what starts it: its `kind` and the settings of that kind, see campaigns.flows.triggers.
         key: an event property path ("properties.cart_id") whose value tells runs apart.
         entry: a segment rule that people must meet to enter and, with `recheck_entry`, before each message.
         exit_on: events that end a run early.
@@ -95,7 +100,7 @@ class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
         starts_at, ends_at: ISO times with zone; nobody enters before or after.
     """
 
-    trigger: EventTrigger | None = None
+    trigger: dict[str, Any] | None = None
     key: str | None = None
     entry: dict[str, Any] | None = None
     recheck_entry: bool = False
@@ -144,10 +149,8 @@ def walk(steps: list[Step], depth: int = 1) -> Iterator[tuple[Step, int]]:
 def check(definition: Definition) -> list[Problem]:
     """Everything that keeps the flow from being published, each with the place and what to do."""
     problems = []
-    if definition.trigger is None:
-        problems.append(Problem("trigger", _("Choose what starts the flow.")))
-    else:
-        problems += _trigger_problems(definition.trigger, "trigger")
+    for path, text in triggers.problems(definition):
+        problems.append(Problem(join("trigger", path), text))
     for index, trigger in enumerate(definition.exit_on):
         problems += _trigger_problems(trigger, f"exit_on[{index}]")
     if definition.entry is not None:

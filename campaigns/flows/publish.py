@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.flows.definition import DefinitionError, check, parse
-from campaigns.flows.triggers import CURSOR, forget
+from campaigns.flows.reading import CURSOR, forget
 from campaigns.models import Enrollment, Flow, FlowVersion
 from crm import log
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from django.utils.translation import gettext as _
 
-from campaigns.flows import people, steps
+from campaigns.flows import people, steps, triggers
 from campaigns.flows.definition import Branch, Definition, DefinitionError, Step, check, parse, walk
 from campaigns.models import Flow
 from campaigns.segments import grammar, sentence
@@ -226,16 +226,7 @@ def rule_sentence(rule: dict[str, Any]) -> str:
 
 def trigger_words(definition: Definition) -> str:
     """What starts the flow, in words; empty while nothing does."""
-    trigger = definition.trigger
-    if trigger is None or not trigger.name:
-        return ""
-    try:
-        rule = grammar.parse(
-            {"kind": "event", "name": trigger.name, **({"where": trigger.where} if trigger.where else {})}
-        )
-    except RuleError:
-        return trigger.name
-    return _("When somebody %s") % rule.describe()
+    return triggers.summary(definition)
 
 
 def trigger_notes(definition: Definition) -> list[str]:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from campaigns.flows import engine, publish, triggers
+from campaigns.flows import engine, publish, reading
 from campaigns.models import Flow
 from crm import identity, log
 from delivery.models import Message, MessageContent
@@ -41,7 +41,7 @@ class World:
     def run(self, **later) -> None:
         """Let time pass, then do what the worker does until nothing is left to do."""
         self.now += timedelta(**later)
-        drain(triggers.CURSOR, lambda: triggers.read(self.now))
+        drain(reading.CURSOR, lambda: reading.read(self.now))
         while engine.advance(self.now):
             pass
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from campaigns.flows import engine, triggers
+from campaigns.flows import engine, reading
 from campaigns.models import Decision, Enrollment
 from crm import identity, log
 from crm.models import Event
@@ -107,7 +107,7 @@ def happen(events, now) -> None:
 
 def everything_done(now) -> bool:
     due = Enrollment.objects.filter(state="active", due_at__lte=now).exists()
-    return not due and not log.lag(triggers.CURSOR)
+    return not due and not log.lag(reading.CURSOR)
 
 
 def outcome(flow, people: list[int]):
@@ -154,7 +154,7 @@ def test_killed_workers_change_nothing(world, tmp_path):
     for minutes, events in history("calm", people["calm"]):
         world.now += timedelta(minutes=minutes)
         happen(events, world.now)
-        drain(triggers.CURSOR, lambda: triggers.read(world.now))
+        drain(reading.CURSOR, lambda: reading.read(world.now))
         while engine.advance(world.now):
             pass
 

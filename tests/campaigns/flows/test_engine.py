@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.flows import engine, guards, people, publish, triggers
+from campaigns.flows import engine, guards, people, publish, reading
 from campaigns.flows.definition import DefinitionError
 from campaigns.models import Decision, Enrollment, Flow
 from crm.models import Alert, LogCursor
@@ -216,9 +216,9 @@ def test_a_crash_while_reading_starts_nobody_twice_or_never(world, monkeypatch):
     def killed(*args):
         raise SystemExit
 
-    monkeypatch.setattr(triggers.exits, "end", killed)
+    monkeypatch.setattr(reading.exits, "end", killed)
     with pytest.raises(SystemExit):
-        triggers.read(world.now)
+        reading.read(world.now)
     assert not Enrollment.objects.exists()
     assert not LogCursor.objects.exclude(txid=0).exists()
     monkeypatch.undo()
@@ -233,7 +233,7 @@ def test_a_batch_takes_as_many_queries_as_a_person(world):
             world.happens(world.person(f"{tag}{number}"), "signed_up")
         settle()
         with CaptureQueriesContext(connection) as captured:
-            triggers.read(world.now)
+            reading.read(world.now)
             engine.advance(world.now)
         return len(captured)
 

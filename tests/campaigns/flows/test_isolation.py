@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.flows import engine, guards, program, publish, triggers
+from campaigns.flows import engine, guards, program, publish, reading
 from campaigns.flows.steps.base import go_on
 from campaigns.models import Enrollment, Flow, FlowVersion, Segment
 from crm import identity
@@ -41,7 +41,7 @@ class TestReadingTheLog:
         world.flow([WAIT])
         world.happens(visitor, "signed_up")
         settle()
-        real = triggers.log._next_rows
+        real = reading.log._next_rows
 
         def merged_meanwhile(*args):
             found = real(*args)
@@ -49,8 +49,8 @@ class TestReadingTheLog:
             identity.merge([(visitor, ann)], "identified", world.now)
             return found
 
-        monkeypatch.setattr(triggers.log, "_next_rows", merged_meanwhile)
-        triggers.read(world.now)
+        monkeypatch.setattr(reading.log, "_next_rows", merged_meanwhile)
+        reading.read(world.now)
         assert Enrollment.objects.get().profile_id == ann
 
     @pytest.mark.parametrize("how", ["entry", "version"])
@@ -178,7 +178,7 @@ class TestPausing:
         world.flow([WAIT], slug="other")
         world.happens(world.person("ann"), "signed_up")
         settle()
-        triggers.read(world.now)
+        reading.read(world.now)
         with transaction.atomic(), CaptureQueriesContext(connection) as captured:
             assert len(engine._claim(world.now, 100)) == 1
         [claim] = [query["sql"] for query in captured if "SKIP LOCKED" in query["sql"]]
@@ -295,7 +295,7 @@ class TestMovingOn:
         world.now += timedelta(hours=3)
         world.happens(world.person("ann"), "looked")
         settle()
-        triggers.read(world.now)
+        reading.read(world.now)
         engine.advance(world.now, limit=20)
         assert Delivery.objects.count() == 1
         assert Enrollment.objects.filter(flow=flow, state="completed").count() == 10

@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.flows import engine, publish, triggers
+from campaigns.flows import engine, publish, reading
 from campaigns.models import Decision, Enrollment, Flow
 from delivery.models import Delivery
 from tests.campaigns.flows.conftest import World
@@ -142,7 +142,7 @@ def live_through(world, definitions_, others, history, batch):
     all_ = [Both(world, people, definition) for definition in definitions_]
 
     def work():
-        drain(triggers.CURSOR, lambda: triggers.read(world.now, batch))
+        drain(reading.CURSOR, lambda: reading.read(world.now, batch))
         while engine.advance(world.now, batch):
             pass
         for both in all_:

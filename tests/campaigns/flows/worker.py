@@ -36,13 +36,13 @@ def work(clock: Path) -> None:
     """Do what the engine's task does, in small batches, until killed or left alone by who started it."""
     from django.db import OperationalError
 
-    from campaigns.flows import engine, triggers
+    from campaigns.flows import engine, reading
 
     parent = os.getppid()
     while os.getppid() == parent:
         now = datetime.fromisoformat(clock.read_text())
         try:
-            handled, _full = triggers.read(now, limit=100)
+            handled, _full = reading.read(now, limit=100)
             moved = engine.advance(now, limit=50)
         except OperationalError as error:  # as Celery does: the task fails, and the next one goes on
             print(f"worker: {error}", file=sys.stderr)

@@ -13,10 +13,9 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import entries, exits, program
+from campaigns.flows import entries, exits, program, triggers
 from campaigns.flows.program import Program
 from campaigns.models import Flow
-from campaigns.segments import memberships
 from crm import alerts, log
 from crm.models import LogCursor, ProfileMerge
 
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 CURSOR = "flows"
 RETRY_AFTER = timedelta(minutes=1)
 MAX_TURNS = 50  # of one person leaving and entering again within a batch
-SEGMENT_EVENTS = frozenset({memberships.ENTERED, memberships.LEFT})
 ERROR = "trigger: "  # how Flow.error begins when the flow can't read the log
 
 _LISTENING = """
@@ -50,6 +48,7 @@ class Listener(msgspec.Struct):
     since: datetime
     version_id: int
     programs: dict[int, Program]
+    trigger: triggers.Trigger | None = None
     broken: Exception | None = None
     behind: log.Position | None = None
     tried_at: datetime | None = None
@@ -58,9 +57,8 @@ class Listener(msgspec.Struct):
     def names(self) -> set[str]:
         """The events that matter to it."""
         found = {trigger.name for each in self.programs.values() for trigger in each.definition.exit_on}
-        own = self.programs.get(self.version_id)
-        if self.live and own and own.definition.trigger:
-            found.add(own.definition.trigger.name)
+        if self.trigger is not None:
+            found |= self.trigger.kind.names(self.trigger.config)
         return found
 
 
@@ -109,7 +107,9 @@ def _listeners() -> list[Listener]:
     for flow_id, slug, live, since, live_version_id, version_id in rows:
         listener = found.setdefault(flow_id, Listener(flow_id, slug, live, since, live_version_id, {}))
         try:
-            listener.programs[version_id] = program.of_version(version_id)
+            each = listener.programs[version_id] = program.of_version(version_id)
+            if live and version_id == live_version_id and each.first is not None:
+                listener.trigger = triggers.of(each.definition)
         except Exception as error:
             listener.broken = error
         if cursor_ := own.get(_own_cursor(flow_id)):
@@ -171,10 +171,10 @@ def _alert_key(listener: Listener) -> str:
 def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
     own = listener.programs[listener.version_id]
     starting: list[log.LoggedEvent] = []
-    if listener.live and own.first is not None and own.definition.trigger is not None:
+    if trigger := listener.trigger:
         # What came in late or by an import, but happened before the flow listened, starts nobody.
-        fresh = [event for event in events if event.occurred_at >= listener.since and not _by_rule(event)]
-        starting = exits.matching(own.definition.trigger, fresh, now)
+        fresh = [event for event in events if event.occurred_at >= listener.since]
+        starting = trigger.kind.starting(trigger.config, fresh, now)
         starting = entries.entitled(listener.flow_id, own.definition, starting, now)
     ending = {
         version_id: _in_order(
@@ -205,11 +205,6 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
                 [event for event in found if turn_of[event.txid, event.seq] == turn],
                 now,
             )
-
-
-def _by_rule(event: log.LoggedEvent) -> bool:
-    """Whether somebody is in a segment or out of it only because a person has changed what it asks."""
-    return event.name in SEGMENT_EVENTS and event.properties.get("cause") == memberships.RULE
 
 
 def _turns(

@@ -1,0 +1,130 @@
+"""The shape of a trigger kind. Adding a kind is adding a file to this folder."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from django import forms
+from django.utils.translation import gettext as _
+
+from crm import log
+from crm.rules.errors import Problem
+from crm.rules.sql import Sql
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Somebody whom a trigger starts.
+
+    Args:
+        at: when it happened, or the moment that the clock reached.
+        context: what the run knows, {"event": {"name", "occurred_at", "properties", "id"?}}.
+        event_id: the event in the log, if one started it.
+        until: the run is held before its first step until then.
+        mark: tells this start apart from others of the person, such as "date:2026-05-01"; the same start again
+            starts nothing.
+    """
+
+    profile_id: int
+    at: datetime
+    context: dict[str, Any]
+    event_id: UUID | None = None
+    until: datetime | None = None
+    mark: str = ""
+
+
+class TriggerKind:
+    """One kind of trigger: what it is called, what can be set, and whom it starts."""
+
+    kind: ClassVar[str]
+    label: ClassVar[Any]
+    icon: ClassVar[str]
+    help: ClassVar[Any] = ""
+    position: ClassVar[int] = 50  # where it is offered among the kinds
+    where_field: ClassVar[str] = (
+        ""  # a setting that holds conditions on the event's properties, edited as such
+    )
+    clocked: ClassVar[bool] = False  # started by the clock: `moments` tells who
+    keyed: ClassVar[bool] = True  # what starts a run has properties, so that a run key can be made of one
+    Config: ClassVar[type[msgspec.Struct]]
+    Form: ClassVar[type[forms.Form]]
+
+    def names(self, config: Any) -> frozenset[str]:
+        """The events of the log that may start somebody."""
+        return frozenset()
+
+    def starting(
+        self, config: Any, events: Sequence[log.LoggedEvent], now: datetime
+    ) -> list[log.LoggedEvent]:
+        """Those of `events` that start somebody, in their order. A constant number of queries."""
+        return []
+
+    def gates(
+        self, config: Any, events: Sequence[log.LoggedEvent], now: datetime
+    ) -> Mapping[UUID, datetime | None] | None:
+        """For kinds that start by an event and hold the run until a date: when each of `starting` may go on.
+
+        None for an event without a usable date; None altogether: nobody is held.
+        """
+        return None
+
+    def moments(
+        self,
+        config: Any,
+        since: datetime,
+        until: datetime,
+        limit: int | None = None,
+        after: int | None = None,
+    ) -> Iterator[Start]:
+        """Who is started in (since, until], by what is stored, ordered by time and profile id.
+
+        Args:
+            limit: so many at most.
+            after: with this, those of the very moment `since` come too whose profile id is greater.
+        """
+        raise NotImplementedError(self.kind)
+
+    def qualifying(self, config: Any, days: int, now: datetime) -> Sql | None:
+        """Who would have been started in the last `days`, or is already what would have started them.
+
+        Returns:
+            A statement for rows of (profile_id, event_id, at), at most one for each event; event_id may be NULL.
+            None: nobody can be told so; see `moments`.
+        """
+        return None
+
+    def event_name(self, config: Mapping[str, Any]) -> str:
+        """The event whose properties conditions and run keys are about; empty if there is none."""
+        return ""
+
+    def stored(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """The settings as the form tells them (`cleaned_data`); conditions on properties come on top."""
+        return {name: value for name, value in cleaned.items() if value not in (None, "", [])}
+
+    def initial(self, config: dict[str, Any]) -> dict[str, Any]:
+        """What the form begins with, from the settings as they are stored, finished or not."""
+        return dict(config)
+
+    def summary(self, config: Any) -> str:
+        """The trigger in a few words, for its card."""
+        return str(self.label)
+
+    def read(self, data: Mapping[str, Any]) -> Any:
+        """The settings. Raises msgspec.ValidationError."""
+        return msgspec.convert(dict(data), self.Config)
+
+    def problems(self, data: Mapping[str, Any]) -> list[Problem]:
+        """What keeps this trigger from starting anybody, each with the setting's name."""
+        try:
+            config = self.read(data)
+        except msgspec.ValidationError as error:
+            message, _separator, path = str(error).partition(" - at `$")
+            if "missing required field" in message:
+                return [Problem(message.split("`")[1], _("Fill this in."))]
+            return [Problem(path.rstrip("`").lstrip("."), message)]
+        return self.config_problems(config)
+
+    def config_problems(self, config: Any) -> list[Problem]:
+        """Problems that the shape of the settings does not show."""
+        return []
