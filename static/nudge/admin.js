@@ -121,6 +121,32 @@
 
 /* --- HTMX ---------------------------------------------------------------------------------------------------- */
 (() => {
+  // HTMX lets 20 ms pass between putting an answer in its place and listening to what stands in it: a click or a form
+  // sent meanwhile would be lost, or leave the page.
+  document.addEventListener("DOMContentLoaded", () => {
+    if (window.htmx) htmx.config.defaultSettleDelay = 0;
+  });
+
+  // What is pressed, chosen or sent before the page listens waits until it does.
+  const ASKS = "[hx-get], [hx-post]";
+  const early = [];
+  const wait = (event) => {
+    const { type, target, submitter } = event;
+    const asks = type === "click" ? target.closest?.(`${ASKS}, button[type=button]`) : target.matches?.(ASKS) && target;
+    if (!asks || (type === "click" && asks.matches("form, input, select, textarea"))) return;
+    if (event.cancelable) event.preventDefault();
+    event.stopImmediatePropagation();
+    if (type === "click") event.detail > 1 || early.push(() => asks.click()); // of a double click, the first
+    else if (type === "submit") early.push(() => asks.requestSubmit(submitter));
+    else early.push(() => asks.dispatchEvent(new Event(type, { bubbles: true })));
+  };
+  const kinds = ["click", "change", "submit"];
+  kinds.forEach((kind) => document.addEventListener(kind, wait, true));
+  document.addEventListener("DOMContentLoaded", () => {
+    kinds.forEach((kind) => document.removeEventListener(kind, wait, true));
+    early.forEach((again) => again());
+  });
+
   // Every request carries the page's CSRF token unless it brings one.
   document.addEventListener("htmx:configRequest", (event) => {
     const headers = event.detail.headers;

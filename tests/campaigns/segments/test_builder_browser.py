@@ -143,9 +143,17 @@ def test_build_undo_drag_and_save(page, people):
 
 
 def test_nothing_typed_or_built_is_lost(page, people):
-    """Not what is typed and chosen while the server draws the tree anew, nor a draft when the session ends."""
-    page.goto("/admin/campaigns/segment/add/")
-    page.get_by_role("button", name="Add: Event").click()
+    """Not what is pressed before the scripts came, typed and chosen while the server draws the tree anew, nor a draft
+    when the session ends."""
+    page.add_init_script("addEventListener('DOMContentLoaded', () => { window.ready = true; })")
+    waiting, held = [], [True]
+    page.route("**/segment-builder.js", lambda route: waiting.append(route) if held[0] else route.continue_())
+    page.goto("/admin/campaigns/segment/add/", wait_until="commit")
+    page.get_by_role("button", name="Add: Event").dblclick()
+    assert page.evaluate("window.ready") is None
+    held[0] = False
+    for route in waiting:
+        route.continue_()
     event = page.get_by_role("group", name="Event 1")
     event.get_by_role("button", name="sum, average").click()
     expect(event.get_by_label("Value")).to_be_focused()
