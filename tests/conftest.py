@@ -15,6 +15,7 @@ from config import embedded, processes
 from tests.settings import SOCKET_DIR
 
 ROOT = Path(__file__).resolve().parent
+BROWSER_PATIENCE = 15  # seconds; a wait ends as soon as it may, so only a failure takes that long
 # Files that take longer than the number of their tests tells. Two of them start the whole product: not side by side.
 LONG = (
     "e2e/test_whole_loop.py",
@@ -53,15 +54,20 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, then with the largest files: no process shall be left alone with one at the end.
 
-    A browser that shares two cores with another test run may miss a deadline: it gets a second try, and the report
-    shows each one (-ra). A fault of ours fails both.
+    A browser that shares two cores with another test run may miss a deadline: its test is tried again, twice at most,
+    and the report shows each try (-ra). So a fault fails the run only if it shows three times in a row: what fails now
+    and then is to be found by reading the report.
     """
     sizes = Counter(item.path for item in items)
     ranks = {ROOT / path: rank for rank, path in enumerate(LONG)}
     items.sort(key=lambda item: (ranks.get(item.path, len(LONG)), -sizes[item.path], item.path))
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    driven = [item for item in items if item.get_closest_marker("browser")]
+    for item in driven:
+        item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+    if driven:
+        from playwright.sync_api import expect
+
+        expect.set_options(timeout=BROWSER_PATIENCE * 1000)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.conftest import BROWSER_PATIENCE
 from tests.push.conftest import firefox, push_service
 from tests.push.requirements import require
 from tests.stack import Stack, free_ports
@@ -95,7 +96,7 @@ def page(stack) -> Iterator[Page]:
         page.on("pageerror", lambda error: wrong.append(error.stack or str(error)))
         page.on("console", lambda line: wrong.append(line.text) if "Refused" in line.text else None)
         yield page
-        expect.set_options(timeout=5000)
+        expect.set_options(timeout=BROWSER_PATIENCE * 1000)
         browser.close()
     assert wrong == []
 

@@ -10,8 +10,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page, sync_playwright
 
-# The browser itself reports answers of these kinds: 409 is what a stale page gets.
-EXPECTED = re.compile(r"status of (404|409)")
+# The browser itself reports answers of these kinds: 409 is what a stale page gets. HTMX reports that it has given up a
+# question for a newer one.
+EXPECTED = re.compile(r"status of (404|409)|^htmx:(afterRequest|sendAbort)$")
 
 
 @contextmanager
