@@ -29,7 +29,7 @@ ERROR = "trigger: "  # how Flow.error begins when the flow can't read the log
 _LISTENING = """
     SELECT f.id, f.slug, f.state = 'live', f.listening_since, f.live_version_id, v.id
     FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
-    WHERE f.state IN ('live', 'paused') AND f.listening_since IS NOT NULL AND (
+    WHERE f.state IN ('live', 'paused', 'finishing') AND f.listening_since IS NOT NULL AND (
         v.id = f.live_version_id
         OR EXISTS (SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active'))
     ORDER BY f.id, v.id
