@@ -50,7 +50,7 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
     are not sent. Somebody who is inside an unkeyed flow twice by the merge goes on in the older run.
     """
     from campaigns.flows import exits
-    from campaigns.flows.engine import Run
+    from campaigns.flows.records import Run
 
     now = timezone.now()
     values: dict[str, Any] = {**merging.columns(pairs), "now": now}
@@ -187,7 +187,7 @@ def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: o
 def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     """End the runs of erased people and drop the facts that decided about them; the counts of a flow stay."""
     from campaigns.flows import exits
-    from campaigns.flows.engine import Run
+    from campaigns.flows.records import Run
     from campaigns.models import SegmentMembership
     from campaigns.segments import exporting
     from crm.models import ProfileMerge

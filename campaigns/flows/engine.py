@@ -6,55 +6,27 @@ new places, the decisions and the outbox rows together: after a crash the batch 
 
 import logging
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-import msgspec
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from campaigns.flows import program, steps
+from campaigns.flows import claiming, exits, program, records, steps
+from campaigns.flows.deciding import after, arrived, decide
+from campaigns.flows.program import Node, Program
+from campaigns.flows.records import DecisionRow, Run
 from campaigns.flows.steps.base import Outcome, Person
 from campaigns.flows.troubles import Troubles
-from crm import log
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1000
+BATCH = 2000
 RETRY_AFTER = timedelta(minutes=5)
-ISOLATING_TRIES = 64  # halvings of a batch in search of the people a step can't handle
+ISOLATING_TRIES = 64  # parts of a batch in search of the people a step can't handle
+HOPELESS_TRIES = 15  # until four levels of halves have all failed
 ISOLATING_SECONDS = 2.0
-
-
-class Run(msgspec.Struct):
-    """An enrollment in the engine's hands."""
-
-    id: int
-    flow_id: int
-    flow: str
-    version_id: int
-    profile_id: int
-    step: str | None
-    step_state: dict[str, Any]
-    context: dict[str, Any]
-    entered_at: datetime
-    failing: bool = False  # the flow's error is not empty
-    state: str = "active"
-    due_at: datetime | None = None
-    reason: str = ""
-
-
-class DecisionRow(msgspec.Struct):
-    """A row of campaigns.Decision to be."""
-
-    enrollment_id: int | None
-    flow_id: int
-    profile_id: int
-    step: str
-    kind: str
-    detail: dict[str, Any]
-    at: datetime
 
 
 def advance(now: datetime | None = None, limit: int = BATCH) -> int:
@@ -63,202 +35,152 @@ def advance(now: datetime | None = None, limit: int = BATCH) -> int:
     Flows that have somebody due share the batch evenly. Runs that another worker holds are left to it. A step
     that fails keeps its people where they are and is tried again in a few minutes; the rest of the batch goes on.
     """
-    now = now or timezone.now()
-    troubles = Troubles()
+    batch = _Batch(now or timezone.now())
     with transaction.atomic():
-        runs = _claim(now, limit)
-        decisions: list[DecisionRow] = []
-        moving = runs
+        taken = claiming.claim(batch.now, limit)
+        moving = taken
         while moving:
-            moving = _one_step(moving, decisions, troubles, now)
-        if runs:
-            _write(runs, now)
-            write_decisions(decisions)
-            _log_ends(runs, now)
-    troubles.report()
-    return len(runs)
+            moving = batch.take_step(moving)
+        if taken:
+            records.write_runs(taken, batch.now)
+            records.write_decisions(batch.decisions)
+            records.log_ends(taken, batch.now)
+    batch.troubles.report()
+    return len(taken)
 
 
-# By version, so that the due people of a paused flow are not even looked at. A person who is just being merged is
-# left for the next time: the merge waits for our enrollments and we would wait for its profile.
-_CLAIM = """
-    WITH busy AS MATERIALIZED (
-        SELECT v.id, f.slug, f.error <> '' AS failing
-        FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
-        WHERE f.state IN ('live', 'finishing') AND EXISTS (
-            SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at <= %(now)s)
-    )
-    SELECT mine.id, mine.flow_id, busy.slug, busy.id, mine.profile_id, mine.step, mine.step_state, mine.context,
-        mine.entered_at, busy.failing
-    FROM busy CROSS JOIN LATERAL (
-        SELECT e.id, e.flow_id, e.profile_id, e.step, e.step_state::text, e.context::text, e.entered_at
-        FROM campaigns_enrollment e JOIN crm_profile p ON p.id = e.profile_id
-        WHERE e.version_id = busy.id AND e.state = 'active' AND e.due_at <= %(now)s
-        ORDER BY e.due_at LIMIT greatest(1, %(limit)s / (SELECT count(*) FROM busy))
-        FOR UPDATE OF e SKIP LOCKED FOR KEY SHARE OF p SKIP LOCKED
-    ) AS mine
-"""
+class _Batch:
+    """What is decided about the runs of one batch before it is written."""
 
+    def __init__(self, now: datetime):
+        self.now = now
+        self.decisions: list[DecisionRow] = []
+        self.troubles = Troubles()
 
-def _claim(now: datetime, limit: int) -> list[Run]:
-    with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"now": now, "limit": limit})
-        return [_run(*row) for row in cursor.fetchall()]
+    def take_step(self, moving: Sequence[Run]) -> list[Run]:
+        """Let each run's present step decide; return the runs that may take another step right away."""
+        groups: dict[tuple[int, str | None], list[Run]] = defaultdict(list)
+        for run in moving:
+            groups[run.version_id, run.step].append(run)
+        return [run for key, group in groups.items() for run in self._of_group(*key, group)]
 
-
-def _run(
-    run_id, flow_id, flow, version_id, profile_id, step, step_state, context, entered_at, failing
-) -> Run:
-    state, facts = msgspec.json.decode(step_state), msgspec.json.decode(context)
-    return Run(run_id, flow_id, flow, version_id, profile_id, step, state, facts, entered_at, failing)
-
-
-def _one_step(runs: list[Run], decisions: list[DecisionRow], troubles: Troubles, now: datetime) -> list[Run]:
-    """Let each run's present step decide; return the runs that may take another step right away."""
-    moving = []
-    groups: dict[tuple[int, str | None], list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[run.version_id, run.step].append(run)
-    for (version_id, key), group in groups.items():
+    def _of_group(self, version_id: int, key: str | None, group: list[Run]) -> list[Run]:
         try:
-            node = program.of_version(version_id).nodes.get(key or "")
+            linked = program.of_version(version_id)
+            node = linked.nodes.get(key or "")
+            group = self._without_exits(linked, group)
         except Exception as error:
-            logger.exception("Version %d of flow %s can't be read", version_id, group[0].flow)
-            troubles.failed(group[0], error)
+            logger.exception("Version %d of flow %s can't be read or left", version_id, group[0].flow)
+            self.troubles.failed(group[0], error)
             for run in group:
-                _hold(run, decisions, now)
-            continue
+                self._hold(run)
+            return []
         if node is None:
             for run in group:
                 _end(run, "completed", "")
-            continue
-        outcomes = _ask(node, group, troubles, now)
+            return []
+        outcomes = self._ask(linked, node, group) if group else {}
+        moving = []
         for run in group:
             if run.id not in outcomes:
-                _hold(run, decisions, now)
-            elif _take(run, outcomes[run.id], node, decisions, now):
+                self._hold(run)
+            elif self._take(run, outcomes[run.id], node):
                 moving.append(run)
-    return moving
+        return moving
 
+    def _without_exits(self, linked: Program, group: list[Run]) -> list[Run]:
+        """End the runs of those who meet the exit rule; return the others."""
+        if linked.definition.exit_rule is None:
+            return group
+        new = [run for run in group if not run.cleared]
+        with transaction.atomic():
+            leaving = exits.by_rule(linked.definition, {run.profile_id for run in new}, self.now)
+        for run in new:
+            if run.profile_id in leaving:
+                self._decided(run, "exited", {"reason": exits.RULE})
+                _end(run, "exited", exits.RULE)
+            else:
+                run.cleared = True
+        return [run for run in group if run.cleared]
 
-def _take(
-    run: Run, outcome: Outcome, node: program.Node, decisions: list[DecisionRow], now: datetime
-) -> bool:
-    """Do what the step decided for one run; return whether it is at another step now."""
-    held_before = bool(run.step_state) and not run.step_state.get("error")
-    if not (outcome.kind == "wait" and held_before):
-        kind = f"{node.step.kind}:{outcome.kind}"
-        decisions.append(
-            DecisionRow(run.id, run.flow_id, run.profile_id, node.step.key, kind, outcome.facts, now)
+    def _take(self, run: Run, outcome: Outcome, node: Node) -> bool:
+        """Do what the step decided for one run; return whether it is at another step now."""
+        if outcome.kind != "wait" or arrived(run.step_state):
+            self._decided(run, f"{node.step.kind}:{outcome.kind}", outcome.facts)
+        if outcome.context:
+            run.context, run.told = {**run.context, **outcome.context}, True
+        if outcome.kind == "wait" and outcome.until is not None:
+            # Not before the next second: a step that names the past must not make the engine spin.
+            run.due_at = max(outcome.until, self.now + timedelta(seconds=1))
+            run.step_state = outcome.facts
+            return False
+        if outcome.kind == "leave":
+            _end(run, "completed", outcome.facts.get("reason", ""))
+            return False
+        run.cleared = run.cleared and steps.registry[node.step.kind].pure
+        run.step, run.step_state = after(node, outcome), {}
+        if run.step is None:
+            _end(run, "completed", "")
+            return False
+        return True
+
+    def _hold(self, run: Run) -> None:
+        """Keep a run where it is, with what its step had noted, because the step failed."""
+        until = self.now + RETRY_AFTER
+        if not run.step_state.get("error"):
+            self._decided(run, "error", {"error": True, "until": until.isoformat()})
+        run.due_at, run.step_state = until, {**run.step_state, "error": True}
+
+    def _decided(self, run: Run, kind: str, facts: dict) -> None:
+        self.decisions.append(
+            DecisionRow(run.id, run.flow_id, run.profile_id, run.step or "", kind, facts, self.now)
         )
-    if outcome.kind == "wait" and outcome.until is not None:
-        # Not before the next second: a step that names the past must not make the engine spin.
-        run.due_at, run.step_state = max(outcome.until, now + timedelta(seconds=1)), outcome.facts
-        return False
-    if outcome.kind == "leave":
-        _end(run, "completed", outcome.facts.get("reason", ""))
-        return False
-    run.step = node.next if outcome.branch is None else node.branches[outcome.branch]
-    run.step_state = {}
-    if run.step is None:
-        _end(run, "completed", "")
-        return False
-    return True
+
+    def _ask(self, linked: Program, node: Node, group: list[Run]) -> dict[int, Outcome]:
+        """Outcomes by run. When the step fails, halves are tried, so that one person does not hold up the others.
+
+        A step that fails for everybody is found out soon, so that it costs the other flows no time.
+        """
+        outcomes: dict[int, Outcome] = {}
+        parts, tries, ends = deque([group]), 0, time.monotonic() + ISOLATING_SECONDS
+        failure: Exception | None = None
+        while parts and (outcomes or tries < HOPELESS_TRIES):
+            part = parts.popleft()
+            tries += 1
+            try:
+                with transaction.atomic():
+                    outcomes |= decide(node, _people(linked, part), self.now)
+            except Exception as error:
+                if failure is None:
+                    failure = error
+                    logger.exception("Step %s of flow %s failed", node.step.key, group[0].flow)
+                if len(part) > 1 and tries < ISOLATING_TRIES and time.monotonic() < ends:
+                    middle = len(part) // 2
+                    parts += [part[:middle], part[middle:]]
+        if failure is not None:
+            self.troubles.failed(group[0], failure)
+        elif group[0].failing:
+            self.troubles.went_well(group[0])
+        return outcomes
 
 
-def _hold(run: Run, decisions: list[DecisionRow], now: datetime) -> None:
-    """Keep a run where it is, with what its step had noted, because the step failed."""
-    if not run.step_state.get("error"):
-        until = now + RETRY_AFTER
-        facts = {"error": True, "until": until.isoformat()}
-        decisions.append(
-            DecisionRow(run.id, run.flow_id, run.profile_id, run.step or "", "error", facts, now)
+def _people(linked: Program, group: Sequence[Run]) -> list[Person]:
+    priority, when_limited = linked.definition.priority, linked.definition.when_limited
+    return [
+        Person(
+            run.id,
+            run.profile_id,
+            run.flow_id,
+            run.entered_at,
+            run.context,
+            run.step_state,
+            run.flow,
+            priority,
+            when_limited,
         )
-    run.due_at, run.step_state = now + RETRY_AFTER, {**run.step_state, "error": True}
-
-
-def _ask(node: program.Node, group: list[Run], troubles: Troubles, now: datetime) -> dict[int, Outcome]:
-    """Outcomes by run. When the step fails, halves are tried, so that one person does not hold up the others."""
-    outcomes: dict[int, Outcome] = {}
-    parts, tries, ends = [group], ISOLATING_TRIES, time.monotonic() + ISOLATING_SECONDS
-    failure: Exception | None = None
-    while parts:
-        part = parts.pop()
-        try:
-            with transaction.atomic():
-                outcomes |= _answers(node, part, now)
-        except Exception as error:
-            if failure is None:
-                failure = error
-                logger.exception("Step %s of flow %s failed", node.step.key, group[0].flow)
-            if len(part) > 1 and tries > 0 and time.monotonic() < ends:
-                tries -= 1
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-    if failure is not None:
-        troubles.failed(group[0], failure)
-    elif group[0].failing:
-        troubles.went_well(group[0])
-    return outcomes
-
-
-def _answers(node: program.Node, group: list[Run], now: datetime) -> dict[int, Outcome]:
-    people = [
-        Person(run.id, run.profile_id, run.flow_id, run.entered_at, run.context, run.step_state)
         for run in group
     ]
-    outcomes = steps.registry[node.step.kind].run(node.step, people, now)
-    answers = {run.id: outcomes[run.id] for run in group}
-    for outcome in answers.values():
-        if outcome.branch is not None:
-            node.branches[outcome.branch]
-    # Found out here, where it costs this step's people only.
-    msgspec.json.encode([outcome.facts for outcome in answers.values()])
-    return answers
 
 
 def _end(run: Run, state: str, reason: str) -> None:
     run.state, run.reason, run.due_at = state, reason, None
-
-
-def _write(runs: list[Run], now: datetime) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE campaigns_enrollment e SET state = r.state, step = coalesce(r.step, ''), due_at = r.due_at,
-                step_state = r.step_state, reason = r.reason,
-                ended_at = CASE WHEN r.state = 'active' THEN NULL ELSE %s END
-            FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, state text, step text, due_at timestamptz,
-                step_state jsonb, reason text)
-            WHERE e.id = r.id
-            """,
-            [now, msgspec.json.encode(runs).decode()],
-        )
-
-
-def write_decisions(decisions: list[DecisionRow]) -> None:
-    """Store decisions in one statement."""
-    if not decisions:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO campaigns_decision (enrollment_id, flow_id, profile_id, step, kind, detail, at)
-            SELECT enrollment_id, flow_id, profile_id, step, kind, detail, at
-            FROM jsonb_to_recordset(%s::jsonb) AS r(enrollment_id bigint, flow_id bigint, profile_id bigint,
-                step text, kind text, detail jsonb, at timestamptz)
-            """,
-            [msgspec.json.encode(decisions).decode()],
-        )
-
-
-def _log_ends(runs: list[Run], now: datetime) -> None:
-    log.append([event(run.state, run, now) for run in runs if run.state != "active"])
-
-
-def event(what: str, run: Run, at: datetime) -> log.NewEvent:
-    """The log's entry that `run` entered, completed or exited its flow."""
-    properties = {"flow": run.flow, "enrollment": run.id, **({"reason": run.reason} if run.reason else {})}
-    return log.NewEvent(
-        log.event_id("flow", run.id, what), run.profile_id, f"flow_{what}", at, properties, "nudge"
-    )

@@ -8,7 +8,7 @@ from django.db import connection
 
 from campaigns.flows import exits
 from campaigns.flows.definition import Definition
-from campaigns.flows.engine import DecisionRow, Run, event, write_decisions
+from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.segments import evaluate, grammar
 from crm import log
 

@@ -1,4 +1,8 @@
-"""What ends runs early: exit events read from the log, or asked for when a message is about to go out."""
+"""What ends runs early: exit events and the exit rule.
+
+Exit events are read from the log, and asked for when a message is about to go out; the rule is asked before each step
+and each message.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -8,12 +12,14 @@ import msgspec
 from django.db import connection
 
 from campaigns.flows.definition import Definition, EventTrigger
-from campaigns.flows.engine import DecisionRow, Run, event, write_decisions
+from campaigns.flows.records import DecisionRow, Run, event, write_decisions
+from campaigns.segments import evaluate, grammar
 from crm import log
 from crm.rules.sql import TRUE, Sql, joined, sql
 from crm.rules.where import Where, check_where, properties
 
 MAX_KEY = 500  # characters
+RULE = "exit rule"  # the reason of who left by it
 
 _END = """
     UPDATE campaigns_enrollment e
@@ -178,6 +184,13 @@ def found(
                 if told is None or told == key:
                     reasons[run_id] = trigger.name
     return reasons
+
+
+def by_rule(definition: Definition, profile_ids: Collection[int], now: datetime) -> set[int]:
+    """Those of the people who meet the exit rule. Raises RuleError."""
+    if definition.exit_rule is None or not profile_ids:
+        return set()
+    return evaluate.matching(grammar.parse(definition.exit_rule), sorted(profile_ids), now, live=True)
 
 
 def _narrowed(trigger: EventTrigger, column: str, now: datetime) -> Sql:

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.flows import engine, guards, program, publish, reading
+from campaigns.flows import claiming, engine, guards, program, publish, reading, steps
 from campaigns.flows.steps.base import go_on
 from campaigns.models import Enrollment, Flow, FlowVersion, Segment
 from crm import identity
@@ -180,7 +180,7 @@ class TestPausing:
         settle()
         reading.read(world.now)
         with transaction.atomic(), CaptureQueriesContext(connection) as captured:
-            assert len(engine._claim(world.now, 100)) == 1
+            assert len(claiming.claim(world.now, 100)) == 1
         [claim] = [query["sql"] for query in captured if "SKIP LOCKED" in query["sql"]]
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + claim)
@@ -248,14 +248,14 @@ class TestMovingOn:
         world.flow([HELLO])
         for person in people:
             world.happens(person, "signed_up")
-        real = engine.steps.registry["message"].run
+        real = steps.registry["message"].run
 
         def fails_for_one(step, batch, now):
             if any(person.profile_id == people[17] for person in batch):
                 raise RuntimeError("boom")
             return real(step, batch, now)
 
-        monkeypatch.setattr(engine.steps.registry["message"], "run", fails_for_one)
+        monkeypatch.setattr(steps.registry["message"], "run", fails_for_one)
         world.run()
         assert Delivery.objects.count() == 39
         assert Enrollment.objects.get(state="active").profile_id == people[17]
@@ -266,7 +266,7 @@ class TestMovingOn:
         world.happens(world.person("ann"), "signed_up")
         world.run()
         until = Enrollment.objects.get().due_at
-        monkeypatch.setattr(engine.steps.registry["wait"], "run", lambda *args: 1 / 0)
+        monkeypatch.setattr(steps.registry["wait"], "run", lambda *args: 1 / 0)
         world.run(hours=2)
         monkeypatch.undo()
         world.run(minutes=6)
@@ -277,7 +277,7 @@ class TestMovingOn:
         world.flow([WAIT], slug="broken")
         world.flow([{**HELLO, "key": "fine"}], slug="fine")
         monkeypatch.setattr(
-            engine.steps.registry["wait"],
+            steps.registry["wait"],
             "run",
             lambda step, people, now: {person.enrollment_id: go_on(branch=7) for person in people},
         )

@@ -1,0 +1,64 @@
+"""Taking due runs into hand, fairly between flows."""
+
+from collections import Counter
+from datetime import datetime
+
+import msgspec
+from django.db import connection
+
+from campaigns.flows.records import Run
+
+AT_ONCE = 100  # versions in a batch: each costs queries of its own, however few people it moves
+
+# By version, so that the due people of a paused flow are not even looked at. A person who is just being merged is
+# left for the next time: the merge waits for our enrollments and we would wait for its profile.
+_CLAIM = """
+    WITH busy AS MATERIALIZED (
+        SELECT v.id, f.slug, f.error <> '' AS failing
+        FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
+        WHERE f.state IN ('live', 'finishing') AND (%(versions)s::bigint[] IS NULL OR v.id = ANY(%(versions)s))
+          AND EXISTS (SELECT FROM campaigns_enrollment e
+            WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at <= %(now)s)
+        ORDER BY random() LIMIT %(at_once)s
+    )
+    SELECT mine.id, mine.flow_id, busy.slug, busy.id, mine.profile_id, mine.step, mine.step_state, mine.context,
+        mine.entered_at, busy.failing, mine.share
+    FROM busy CROSS JOIN LATERAL (
+        SELECT e.id, e.flow_id, e.profile_id, e.step, e.step_state::text, e.context::text, e.entered_at,
+            greatest(1, %(limit)s / (SELECT count(*) FROM busy)) AS share
+        FROM campaigns_enrollment e JOIN crm_profile p ON p.id = e.profile_id
+        WHERE e.version_id = busy.id AND e.state = 'active' AND e.due_at <= %(now)s AND e.id <> ALL(%(taken)s)
+        ORDER BY e.due_at LIMIT greatest(1, %(limit)s / (SELECT count(*) FROM busy))
+        FOR UPDATE OF e SKIP LOCKED FOR KEY SHARE OF p SKIP LOCKED
+    ) AS mine
+"""
+
+
+def claim(now: datetime, limit: int) -> list[Run]:
+    """Lock up to about `limit` due runs in the caller's transaction; runs that others hold are left to them.
+
+    Some flows that have somebody due, chosen by lot, share the batch evenly. What those with few people leave goes
+    to those with more.
+    """
+    runs, full = _take(now, limit, None, [])
+    if full and len(runs) <= limit / 2:
+        runs += _take(now, limit - len(runs), full, [run.id for run in runs])[0]
+    return runs
+
+
+def _take(
+    now: datetime, limit: int, versions: list[int] | None, taken: list[int]
+) -> tuple[list[Run], list[int]]:
+    """The runs, and the versions that have used their share up."""
+    values = {"now": now, "limit": limit, "versions": versions, "taken": taken, "at_once": AT_ONCE}
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, values)
+        rows = cursor.fetchall()
+    decode = msgspec.json.decode
+    runs = [
+        Run(run_id, flow_id, flow, version_id, profile_id, step, decode(state), decode(context), at, failing)
+        for run_id, flow_id, flow, version_id, profile_id, step, state, context, at, failing, _share in rows
+    ]
+    counts = Counter(run.version_id for run in runs)
+    share = rows[0][-1] if rows else 0
+    return runs, [version_id for version_id, number in counts.items() if number >= share]
