@@ -166,12 +166,21 @@
     }
   });
 
-  // Parts that refresh themselves leave their reader alone: not while hidden, focused, pointed at or unfolded.
+  // Parts that refresh themselves leave their reader alone: not while hidden, focused, pointed at or unfolded, neither
+  // when they ask nor when the answer comes. No part is exchanged under a finger: a click on two elements is none.
+  const inUse = (part) =>
+    part.matches?.("[data-quiet-refresh]") &&
+    (document.hidden || part.contains(document.activeElement) || part.querySelector("details[open], .nudge-def-words:not([hidden])") || part.querySelector("canvas:hover"));
+  let pressed = null;
+  document.addEventListener("pointerdown", (event) => { pressed = event.target; }, true);
+  ["pointerup", "pointercancel"].forEach((kind) => document.addEventListener(kind, () => { pressed = null; }, true));
   document.addEventListener("htmx:beforeRequest", (event) => {
-    const part = event.target;
-    if (!part.matches?.("[data-quiet-refresh]")) return;
-    const busy = document.hidden || part.contains(document.activeElement) || part.querySelector("details[open], .nudge-def-words:not([hidden])") || part.querySelector("canvas:hover");
-    if (busy) event.preventDefault();
+    if (inUse(event.target)) event.preventDefault();
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { elt, target } = event.detail;
+    if (elt !== target || !/^every /.test(elt.getAttribute("hx-trigger"))) return;
+    if (inUse(elt) || elt.contains(pressed)) event.detail.shouldSwap = false;
   });
 })();
 

@@ -49,9 +49,20 @@ def test_a_sentence_is_changed_previewed_and_saved(live_server, settings, buyers
         page.locator("[id='d.property']").select_option("total")
         expect(preview).to_contain_text("Sum of total of “purchase”")
         expect(preview.locator("li", has_text="Ola")).to_contain_text("60")
+        # What is chosen, typed and pressed while the sentence is drawn anew is not lost.
+        waiting, held = [], [True]
+        page.route("**/edit/", lambda route: waiting.append(route) if held[0] else route.continue_())
         page.locator("[id='d.add']").press("Enter")
-        expect(page.locator("[id='d.where0.property']")).to_be_visible()
-        expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")).to_have_count(0)
+        page.wait_for_function("document.querySelector('#computed-sentence .htmx-request')")
+        page.get_by_label("What to compute").select_option("max")
+        page.locator("[id='d.days']").fill("60")
+        page.locator("[id='d.add']").press("Enter")
+        held[0] = False
+        for route in waiting:
+            route.continue_()
+        expect(page.locator("[id='d.where1.property']")).to_be_focused()
+        page.get_by_role("button", name="Remove this property").last.click()
+        expect(page.locator(".sg-where")).to_have_count(1)
         page.locator("[id='d.where0.property']").select_option("category")
         page.get_by_role("combobox", name="Value").fill(
             "shoes"
@@ -63,10 +74,10 @@ def test_a_sentence_is_changed_previewed_and_saved(live_server, settings, buyers
         expect(page.locator("#computed-progress")).to_contain_text("Being computed")
         attribute = ComputedAttribute.objects.get()
         assert attribute.config == {
-            "kind": "sum",
+            "kind": "max",
             "event": "purchase",
             "property": "total",
-            "last_days": 90,
+            "last_days": 60,
             "where": [{"property": "category", "op": "eq", "value": "shoes"}],
         }
         page.set_viewport_size({"width": 390, "height": 900})
