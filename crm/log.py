@@ -44,6 +44,7 @@ RESERVED_NAMES = frozenset(
         "back_in_stock",
         "price_dropped",
         "entered_place",
+        "attribute_changed",
     }
 )
 DATED_WITHIN = timedelta(days=2)

@@ -72,7 +72,9 @@ def text(words: str) -> str:
 def data(value: Any, key: str = "") -> Any:
     """JSON (event properties, attributes, raw records) with whatever looks like contact data outlined."""
     if isinstance(value, Mapping):
-        return {text(name): data(part, name) for name, part in value.items()}
+        changed = value.get("field")  # a change of a field tells what it was and is, see crm.attribute_changes
+        called = {"from": _part(changed), "to": _part(changed)} if isinstance(changed, str) else {}
+        return {text(name): data(part, called.get(name) or name) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [data(part, key) for part in value]
     if value is None or isinstance(value, bool):
@@ -82,6 +84,12 @@ def data(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
         return phone(value) if _DIGITS.fullmatch(value) else text(value)
     return value
+
+
+def _part(field: str) -> str:
+    """The part of a dotted name that tells what its value is."""
+    parts = field.split(".")
+    return next((part for part in parts if _REACHING.search(part)), parts[-1])
 
 
 def _outline(value: str) -> str:

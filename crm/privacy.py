@@ -16,7 +16,7 @@ from django.db import connection as database
 from django.db.models import Model
 from django.utils import timezone
 
-from crm import changes, conflicts, connectors, consent, log, pg, signals, tombstones, wake
+from crm import attribute_changes, changes, conflicts, connectors, consent, log, pg, signals, tombstones, wake
 from crm.models import (
     ComputedValue,
     Connection,
@@ -49,6 +49,7 @@ _OURS = [
     "kind",
     "key",
     "state",
+    "field",
 ]
 # Of everybody's events only these numbers stay: what reports add up. Any other may tell something about a person (an
 # age, a house number, an order's number that leads back to them).
@@ -200,21 +201,8 @@ def erase(
         "amounts": _AMOUNTS,
         "locals": [left_by(pk) for pk in known],
     }
-    with database.cursor() as cursor:
-        for statement in (_RECORDS, *_ERASURE):
-            cursor.execute(statement, values)
-    for model in _GONE:
-        model._default_manager.filter(profile_id__in=ids).delete()
-    consent.forget(ids)
-    IdempotentAnswer.objects.all().delete()  # answers kept for repetitions, for two days at most; any may name them
-    conflicts.forget(known)
-    # The admin's history of a profile calls it by the person's name.
-    history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))
-    history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED, change_message="")
-    ProfileMerge.objects.filter(winner_id__in=ids).delete()  # they keep the merged profiles as they were
-    Profile.objects.filter(pk__in=ids).update(
-        **dict.fromkeys(_BLANK), attributes={}, sources={}, updated_at=timezone.now()
-    )
+    with attribute_changes.unrecorded():
+        _blank(ids, known, values)
     changes.touch(ids)
     log.append(
         [
@@ -230,6 +218,25 @@ def erase(
         ]
     )
     return ids
+
+
+def _blank(ids: Sequence[int], known: Sequence[int], values: Mapping[str, Any]) -> None:
+    """Delete and blank all that is stored about these people; `known`: with those who were merged into them."""
+    with database.cursor() as cursor:
+        for statement in (_RECORDS, *_ERASURE):
+            cursor.execute(statement, values)
+    for model in _GONE:
+        model._default_manager.filter(profile_id__in=ids).delete()
+    consent.forget(ids)
+    IdempotentAnswer.objects.all().delete()  # answers kept for repetitions, for two days at most; any may name them
+    conflicts.forget(known)
+    # The admin's history of a profile calls it by the person's name.
+    history = LogEntry.objects.filter(content_type=ContentType.objects.get_for_model(Profile))
+    history.filter(object_id__in=[str(pk) for pk in known]).update(object_repr=ERASED, change_message="")
+    ProfileMerge.objects.filter(winner_id__in=ids).delete()  # they keep the merged profiles as they were
+    Profile.objects.filter(pk__in=ids).update(
+        **dict.fromkeys(_BLANK), attributes={}, sources={}, updated_at=timezone.now()
+    )
 
 
 def forget(
@@ -299,7 +306,8 @@ def _take_back(
                 setattr(profile, target, None)
                 names.append((target, profile.pk))
         profile.updated_at = timezone.now()
-    Profile.objects.bulk_update(profiles, [*FIELDS, "attributes", "updated_at"])
+    with attribute_changes.unrecorded():
+        Profile.objects.bulk_update(profiles, [*FIELDS, "attributes", "updated_at"])
     for kind in (Identifier.EXTERNAL_ID, Identifier.EMAIL, Identifier.PHONE):
         owners = [profile_id for target, profile_id in names if target == kind]
         if owners:

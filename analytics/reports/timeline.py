@@ -66,7 +66,7 @@ GROUPS = {
         (*REFUSALS, "split:go_on", "wait:wait"),
     ),
     "consent": Group(gettext_lazy("Consent"), "how_to_reg", _named("consent_", "push_")),
-    "profile": Group(gettext_lazy("Identity"), "badge", (*_named("profile_"), "identified")),
+    "profile": Group(gettext_lazy("Identity"), "badge", (*_named("profile_", "attribute_"), "identified")),
 }
 
 
@@ -218,6 +218,9 @@ def _decisive(event: Event) -> list[tuple[str, str]]:
         return [(_("Told by"), str(properties["source"]))]
     if event.name == "entered_place" and isinstance(properties.get("distance"), int | float):
         return [(_("From its centre"), _("%d m") % properties["distance"])]
+    if event.name == "attribute_changed":
+        shown = dict(words.facts(properties))
+        return [(_("Before"), shown.get("from", "–")), (_("Now"), shown.get("to", "–"))]
     return []
 
 

@@ -43,6 +43,7 @@ OURS = {
     "back_in_stock": ("inventory", gettext_lazy("Back in stock: %(product)s")),
     "price_dropped": ("trending_down", gettext_lazy("Cheaper: %(product)s, %(now)s instead of %(was)s")),
     "entered_place": ("location_on", gettext_lazy("Came into %(name)s")),
+    "attribute_changed": ("edit", gettext_lazy("Changed: %(field)s")),
 }
 STATES = {
     "subscribed": gettext_lazy("yes"),

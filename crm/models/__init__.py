@@ -1,6 +1,6 @@
 from crm.models.alerts import Alert
 from crm.models.api_keys import ApiKey
-from crm.models.changes import Change, Watch
+from crm.models.changes import AttributeWatch, Change, Watch
 from crm.models.computed import ComputedAttribute, ComputedValue
 from crm.models.connections import (
     AccessToken,
@@ -39,6 +39,7 @@ __all__ = [
     "AccessToken",
     "Alert",
     "ApiKey",
+    "AttributeWatch",
     "AuditEntry",
     "CatalogueSettings",
     "Change",

@@ -25,3 +25,20 @@ class Watch(models.Model):
 
     class Meta:
         default_permissions = ()
+
+
+class AttributeWatch(models.Model):
+    """A field whose changes become events of the log; see crm/attribute_changes.py.
+
+    `path` leads to it in the attributes, `attribute_id` is of a computed attribute, of which who has no row has
+    `fallback`. When `outlined`, its values are not told.
+    """
+
+    field = models.TextField(primary_key=True)
+    path = ArrayField(models.TextField(), null=True)
+    attribute_id = models.BigIntegerField(null=True)
+    fallback = models.JSONField(null=True)
+    outlined = models.BooleanField(default=False)
+
+    class Meta:
+        default_permissions = ()
