@@ -10,13 +10,14 @@ from typing import Any, Literal
 import msgspec
 from django.utils.translation import gettext as _
 
+from campaigns.flows import settings_check, triggers
 from campaigns.flows import steps as kinds
-from campaigns.flows import triggers
-from campaigns.segments import grammar
-from crm.rules.errors import Problem, RuleError, join
+from crm.rules import shapes
+from crm.rules.errors import Problem, join
 
 MAX_STEPS = 200
 MAX_DEPTH = 5
+GOAL_WITHIN = 7  # days
 
 
 class EventTrigger(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,7 +43,7 @@ class Goal(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     name: str
     where: list[dict[str, Any]] = []
-    within_days: int = 7
+    within_days: int = GOAL_WITHIN
     value: str = ""
     exit: bool = True
 
@@ -134,8 +135,7 @@ def parse(data: dict) -> Definition:
     try:
         return msgspec.convert(data, Definition)
     except msgspec.ValidationError as error:
-        message, _separator, path = str(error).partition(" - at `$")
-        raise DefinitionError([Problem(path.rstrip("`").lstrip("."), message)]) from error
+        raise DefinitionError([shapes.problem(error, "")]) from error
 
 
 def walk(steps: list[Step], depth: int = 1) -> Iterator[tuple[Step, int]]:
@@ -148,17 +148,8 @@ def walk(steps: list[Step], depth: int = 1) -> Iterator[tuple[Step, int]]:
 
 def check(definition: Definition) -> list[Problem]:
     """Everything that keeps the flow from being published, each with the place and what to do."""
-    problems = []
-    for path, text in triggers.problems(definition):
-        problems.append(Problem(join("trigger", path), text))
-    for index, trigger in enumerate(definition.exit_on):
-        problems += _trigger_problems(trigger, f"exit_on[{index}]")
-    if definition.entry is not None:
-        problems += _rule_problems(definition.entry, "entry")
-    if definition.key is not None and not definition.key.startswith("properties."):
-        problems.append(Problem("key", _("The key is a property of the event, such as properties.cart_id.")))
-    if definition.reentry.mode == "after" and not (definition.reentry.days or 0) > 0:
-        problems.append(Problem("reentry.days", _("Say after how many days somebody may enter again.")))
+    problems = [Problem(join("trigger", path), text) for path, text in triggers.problems(definition)]
+    problems += settings_check.problems(definition)
     if not definition.steps:
         problems.append(Problem("steps", _("Add at least one step.")))
     return problems + _step_problems(definition)
@@ -172,6 +163,8 @@ def _step_problems(definition: Definition) -> list[Problem]:
         seen.add(step.key)
         if depth > MAX_DEPTH:
             problems.append(Problem(step.key, _("Splits are nested too deep.")))
+        if step.condition is not None:
+            problems += settings_check.rule_problems(step.condition, f"{step.key}.condition")
         kind = kinds.registry.get(step.kind)
         if kind is None:
             problems.append(Problem(step.key, _("There is no step called “%s”.") % step.kind[:40]))
@@ -182,22 +175,3 @@ def _step_problems(definition: Definition) -> list[Problem]:
     if len(seen) > MAX_STEPS:
         problems.append(Problem("steps", _("A flow has at most %d steps.") % MAX_STEPS))
     return problems
-
-
-def _trigger_problems(trigger: EventTrigger, path: str) -> list[Problem]:
-    if not trigger.name.strip():
-        return [Problem(f"{path}.name", _("Choose an event."))]
-    return _rule_problems(trigger_rule(trigger), path)
-
-
-def trigger_rule(trigger: EventTrigger) -> dict:
-    """The trigger as the event condition it narrows by."""
-    return {"kind": "event", "name": trigger.name, **({"where": trigger.where} if trigger.where else {})}
-
-
-def _rule_problems(rule: dict, path: str) -> list[Problem]:
-    try:
-        grammar.parse(rule)
-    except RuleError as error:
-        return list(error.under(path).problems)
-    return []

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 from django.db import connection
 
-from campaigns.flows import exits
+from campaigns.flows import exits, goals
 from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.segments import evaluate, grammar
@@ -96,6 +96,7 @@ def start(
         ]
     )
     log.append([event("entered", run, now) for run in runs])
+    goals.reached_before(runs, triggers, definition, now)
     if runs and definition.exit_on:
         exits.end_late(runs, triggers, definition, now)
 

@@ -13,7 +13,8 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import entries, exits, program, triggers
+from campaigns.flows import entries, exits, goals, program, triggers, waking
+from campaigns.flows.definition import GOAL_WITHIN
 from campaigns.flows.program import Program
 from campaigns.models import Flow
 from crm import alerts, log
@@ -31,7 +32,12 @@ _LISTENING = """
     FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
     WHERE f.state IN ('live', 'paused', 'finishing') AND f.listening_since IS NOT NULL AND (
         v.id = f.live_version_id
-        OR EXISTS (SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active'))
+        OR EXISTS (SELECT FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active')
+        OR v.definition -> 'goal' IS NOT NULL AND (
+            SELECT min(later.published_at) FROM campaigns_flowversion later
+            WHERE later.flow_id = f.id AND later.number > v.number
+        ) + interval '1 day' * CASE jsonb_typeof(v.definition #> '{goal,within_days}')
+            WHEN 'number' THEN (v.definition #>> '{goal,within_days}')::float ELSE %s END > %s)
     ORDER BY f.id, v.id
 """
 
@@ -48,6 +54,7 @@ class Listener(msgspec.Struct):
     since: datetime
     version_id: int
     programs: dict[int, Program]
+    waking: dict[int, dict[str, set[str]]] = {}
     trigger: triggers.Trigger | None = None
     broken: Exception | None = None
     behind: log.Position | None = None
@@ -57,6 +64,8 @@ class Listener(msgspec.Struct):
     def names(self) -> set[str]:
         """The events that matter to it."""
         found = {trigger.name for each in self.programs.values() for trigger in each.definition.exit_on}
+        found |= {each.definition.goal.name for each in self.programs.values() if each.definition.goal}
+        found.update(*self.waking.values())
         if self.trigger is not None:
             found |= self.trigger.kind.names(self.trigger.config)
         return found
@@ -73,7 +82,7 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
 
     def names() -> set[str]:
         # Asked once the cursor is ours: who publishes or pauses holds it meanwhile.
-        listeners.extend(_listeners())
+        listeners.extend(_listeners(now))
         return {name for listener in listeners for name in listener.names}
 
     with log.read(CURSOR, limit, names) as batch:
@@ -86,6 +95,16 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
             for listener in listeners:
                 if listener.behind is None and not _attempt(listener, _relevant(listener, by_name), now):
                     _fall_behind(listener, batch.start, now)
+            waking.wake(
+                {
+                    version_id: names
+                    for listener in listeners
+                    if listener.behind is None
+                    for version_id, names in listener.waking.items()
+                },
+                by_name,
+                now,
+            )
     return len(batch.events), batch.full or more
 
 
@@ -98,9 +117,9 @@ def _own_cursor(flow_id: int) -> str:
     return f"{CURSOR}:{flow_id}"
 
 
-def _listeners() -> list[Listener]:
+def _listeners(now: datetime) -> list[Listener]:
     with connection.cursor() as cursor:
-        cursor.execute(_LISTENING)
+        cursor.execute(_LISTENING, [GOAL_WITHIN, now])
         rows = cursor.fetchall()
     own = {row.name: row for row in LogCursor.objects.filter(name__startswith=f"{CURSOR}:")}
     found: dict[int, Listener] = {}
@@ -108,6 +127,7 @@ def _listeners() -> list[Listener]:
         listener = found.setdefault(flow_id, Listener(flow_id, slug, live, since, live_version_id, {}))
         try:
             each = listener.programs[version_id] = program.of_version(version_id)
+            listener.waking[version_id] = waking.listening(each)
             if live and version_id == live_version_id and each.first is not None:
                 listener.trigger = triggers.of(each.definition)
         except Exception as error:
@@ -129,6 +149,7 @@ def _catch_up(listener: Listener, after: log.Position, upto: log.Position, limit
     if not _attempt(listener, _of_people(events), now):
         own.update(moved_at=now)
         return False
+    waking.wake(listener.waking, _by_name(events), now)
     if reached < upto:
         own.update(txid=reached.txid, seq=reached.seq, moved_at=now - RETRY_AFTER)
         return True
@@ -182,7 +203,17 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
         )
         for version_id, each in listener.programs.items()
     }
+    reaching = {
+        version_id: goals.matching(each.definition, events, now)
+        for version_id, each in listener.programs.items()
+    }
     leaving = {(event.txid, event.seq) for found in ending.values() for event in found}
+    leaving |= {
+        (event.txid, event.seq)
+        for version_id, found in reaching.items()
+        if (goal := listener.programs[version_id].definition.goal) and goal.exit
+        for event in found
+    }
     turn_of = _turns(events, {(event.txid, event.seq) for event in starting}, leaving)
     for turn in range(max(turn_of.values(), default=0) + 1):
         of_turn = [event for event in starting if turn_of[event.txid, event.seq] == turn]
@@ -196,15 +227,10 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
                 of_turn,
                 now,
             )
-        for version_id, found in ending.items():
-            exits.end(
-                listener.flow_id,
-                listener.slug,
-                version_id,
-                listener.programs[version_id].definition,
-                [event for event in found if turn_of[event.txid, event.seq] == turn],
-                now,
-            )
+        for version_id, each in listener.programs.items():
+            of_flow = (listener.flow_id, listener.slug, version_id, each.definition)
+            for act, found in ((goals.reached, reaching[version_id]), (exits.end, ending[version_id])):
+                act(*of_flow, [event for event in found if turn_of[event.txid, event.seq] == turn], now)
 
 
 def _turns(

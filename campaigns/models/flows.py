@@ -116,6 +116,10 @@ class Enrollment(Outlined):
     entered_at = models.DateTimeField(_("entered"))
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     reason = models.TextField(_("reason"), blank=True, default="", db_default="")
+    converted_at = models.DateTimeField(_("reached the goal"), null=True, blank=True)
+    goal_value = models.DecimalField(
+        _("value of the goal"), max_digits=18, decimal_places=4, null=True, blank=True
+    )
 
     class Meta:
         verbose_name = _("enrollment")

@@ -8,6 +8,7 @@ import msgspec
 from django import forms
 from django.utils.translation import gettext as _
 
+from crm.rules import shapes
 from crm.rules.errors import Problem
 
 if TYPE_CHECKING:
@@ -138,10 +139,9 @@ class StepKind:
         try:
             config = self.config(step)
         except msgspec.ValidationError as error:
-            message, _separator, path = str(error).partition(" - at `$")
-            if "missing required field" in message:
-                return [Problem(message.split("`")[1], _("Fill this in."))]
-            return [Problem(path.rstrip("`").lstrip("."), message)]
+            problem = shapes.problem(error, "")
+            missing = "missing required field" in str(error)
+            return [problem._replace(message=_("Fill this in."))] if missing else [problem]
         if step.branches and not self.branching:
             found.append(Problem("", _("Only a split has branches.")))
         return found + self.config_problems(step, config)
