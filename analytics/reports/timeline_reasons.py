@@ -94,9 +94,9 @@ def decision_sentence(decision: Decision, flow: str) -> str:
             "event": detail.get("event", ""),
             "when": moment(decision.at),
         }
-    if decision.kind == "wait:go_on":
+    if decision.kind == "wait:go_on" and "waited_until" in detail:  # not if their date was missing or past
         return _("They waited until %s.") % moment(datetime.fromisoformat(detail["waited_until"]))
-    if decision.kind == "split:go_on":
+    if decision.kind in ("split:go_on", "random:go_on", "wait_for:go_on"):
         return _("They took the branch “%s”.") % detail.get("branch_name", "")
     if decision.kind == "message:go_on":
         return _("The flow put the message into the outbox on %s.") % moment(decision.at)
