@@ -1,3 +1,4 @@
+from campaigns.models.backtests import Backtest
 from campaigns.models.broadcasts import Broadcast
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
 from campaigns.models.lifecycle import FlowApproval, FlowJob, FlowSettings
@@ -12,6 +13,7 @@ from campaigns.models.segments import (
 )
 
 __all__ = [
+    "Backtest",
     "Broadcast",
     "Decision",
     "Enrollment",

@@ -1,0 +1,142 @@
+"""What would have become of simulated messages, asked of the policies that decide about real ones.
+
+Consents, addresses, suppressions and wishes are those of today: there is no history of them that sending could ask.
+What takes a place under a limit is counted here, in memory, among the simulated messages alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from campaigns.flows.definition import Definition
+from crm.preferences import WEEKLY
+from delivery import channels
+from delivery.models import Delivery, Message
+from delivery.policies import (
+    Facts,
+    Verdict,
+    consent,
+    defer,
+    expiry,
+    preferences,
+    reachability,
+    suppress,
+    suppression,
+)
+
+UNKNOWN = "no such message"
+
+
+class Letter(msgspec.Struct):
+    """One message on its way. `number` tells it apart; `run` is whatever it was queued by."""
+
+    number: int
+    run: Any
+    profile_id: int
+    step: str
+    message: str
+    channel: str
+    expires_at: datetime
+    due_at: datetime
+
+
+class Post:
+    """Decides about letters, a batch at a time."""
+
+    def __init__(self, definition: Definition):
+        self.definition = definition
+        self._messages: dict[str, Message | None] = {}
+        self._taken: dict[tuple[int, str], datetime] = {}  # the latest place taken, by person and limit
+
+    def message(self, slug: str) -> Message | None:
+        """The message with this short name, asked for once."""
+        if slug not in self._messages:
+            self._messages[slug] = Message.objects.filter(slug=slug).first()
+        return self._messages[slug]
+
+    def lasts(self, slug: str) -> timedelta:
+        """How long a message may wait."""
+        message = self.message(slug)
+        return timedelta(hours=message.expires_after_hours if message else 0)
+
+    def judge(self, letters: Sequence[Letter], now: datetime) -> dict[int, Verdict]:
+        """A verdict for each letter that may not go out now. At most one letter for each person at a time."""
+        verdicts = {
+            letter.number: suppress(UNKNOWN)
+            for letter in letters
+            if self.message(letter.message) is None or letter.channel not in channels.everything()
+        }
+        deliveries = [self._delivery(letter) for letter in letters if letter.number not in verdicts]
+        facts = Facts(self._addresses(deliveries))
+        for policy in (
+            expiry.judge,
+            consent.judge,
+            suppression.judge,
+            reachability.judge,
+            preferences.judge,
+            self._weekly,
+            self._asked,
+        ):
+            left = [delivery for delivery in deliveries if delivery.pk not in verdicts]
+            if left:
+                verdicts |= policy(left, facts, now)
+        if self.definition.when_limited == "skip":
+            verdicts |= {
+                number: suppress(verdict.reason)
+                for number, verdict in verdicts.items()
+                if verdict.until is not None
+            }
+        return verdicts
+
+    def _delivery(self, letter: Letter) -> Delivery:
+        return Delivery(
+            pk=letter.number,
+            profile_id=letter.profile_id,
+            message=self.message(letter.message),
+            channel=letter.channel,
+            expires_at=letter.expires_at,
+            due_at=letter.due_at,
+            origin_type=Delivery.Origin.FLOW,
+        )
+
+    def _addresses(self, deliveries: Sequence[Delivery]) -> dict[int, Any]:
+        found: dict[int, Any] = {}
+        for kind in {delivery.channel for delivery in deliveries}:
+            group = [delivery for delivery in deliveries if delivery.channel == kind]
+            by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
+            found |= {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in group}
+        return found
+
+    def _weekly(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
+        """As preferences.judge_last."""
+        verdicts = {}
+        for delivery in deliveries:
+            topic, wishes = delivery.message.topic, facts.wishes.get(delivery.profile_id)
+            if topic and wishes and wishes.frequencies.get(topic) == WEEKLY:
+                free = self._free(delivery, f"topic:{topic}", preferences.WEEK, now)
+                if free is not None:
+                    late = free >= delivery.expires_at
+                    verdicts[delivery.pk] = (
+                        suppress(preferences.WEEKLY_LIMIT) if late else defer(free, preferences.WEEKLY_LIMIT)
+                    )
+        return verdicts
+
+    def _asked(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
+        """As consent.judge_last."""
+        return {
+            delivery.pk: suppress(consent.ASKED_ALREADY)
+            for delivery in deliveries
+            if delivery.message.confirms
+            and self._free(delivery, f"confirm:{delivery.channel}", consent.ASKED_AGAIN_AFTER, now)
+            is not None
+        }
+
+    def _free(self, delivery: Delivery, key: str, period: timedelta, now: datetime) -> datetime | None:
+        """When a place gets free; None, and it is taken, if there is one."""
+        taken = self._taken.get((delivery.profile_id, key))
+        if taken is not None and taken + period > now:
+            return taken + period
+        self._taken[delivery.profile_id, key] = now
+        return None
