@@ -4,7 +4,7 @@ import time
 
 from celery import shared_task
 
-from campaigns.flows import engine, reading
+from campaigns.flows import engine, jobs, publish, reading
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -27,6 +27,14 @@ def run_engine() -> None:
             return
         else:
             time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment
+
+
+@shared_task
+def change_runs() -> None:
+    """Move, end and enrol people as it was asked for, some seconds long; stop flows that everybody has left."""
+    if jobs.work():
+        wake.on_commit(jobs.TASK, jobs.QUEUE)
+    publish.close_finished()
 
 
 @shared_task

@@ -17,8 +17,8 @@ GONE = "gone"  # in what a merge writes down: {table: rows that went with the lo
 
 def connect() -> None:
     """Called once when Django is ready."""
+    from campaigns.flows import approval, steps, triggers
     from campaigns.flows import guards as flow_guards
-    from campaigns.flows import steps, triggers
     from campaigns.segments import attribute_use, usage
     from crm import indexed_attributes, signals
     from crm.computed import usage as computed_usage
@@ -31,6 +31,7 @@ def connect() -> None:
     merge_preview.register(count_people)
     signals.profiles_unmerging.connect(give_back_people, dispatch_uid="campaigns.give_back_people")
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
+    approval.connect()
     register(flow_guards.exit_events)
     computed_usage.register(usage.computed_uses)
     indexed_attributes.register(attribute_use.used)

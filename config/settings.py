@@ -157,6 +157,7 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "segments"},
     "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(10), "queue": "segments"},
+    "campaigns.tasks.change_runs": {"schedule": schedule(15), "queue": "ingest"},
     "campaigns.tasks.keep_segments": {"schedule": schedule(3), "queue": "keeping"},
 }
 
