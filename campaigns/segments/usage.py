@@ -179,6 +179,8 @@ def segments_in(data: Any) -> Iterator[str]:
     for node in _nodes(data):
         if node.get("kind") in ("segment", "list") and isinstance(node.get("slug"), str):
             yield node["slug"]
+        if node.get("kind") in ("segment", "schedule") and isinstance(node.get("segment"), str):
+            yield node["segment"]  # what starts a flow
         if node.get("kind") == "event" and node.get("name") in MEMBERSHIP_EVENTS:
             where = node.get("where")
             for condition in where if isinstance(where, list) else []:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
@@ -15,15 +15,16 @@ from crm.rules.sql import Sql
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Somebody whom a trigger starts.
+    """Somebody who is to be started, by a trigger or by hand.
 
     Args:
         at: when it happened, or the moment that the clock reached.
         context: what the run knows, {"event": {"name", "occurred_at", "properties", "id"?}}.
         event_id: the event in the log, if one started it.
         until: the run is held before its first step until then.
-        mark: tells this start apart from others of the person, such as "date:2026-05-01"; the same start again
-            starts nothing.
+        mark: tells this start apart from others of the person, such as "date:2026"; the same start again starts
+            nothing.
+        place: where its event stands in the log.
     """
 
     profile_id: int
@@ -32,6 +33,7 @@ class Start(msgspec.Struct, frozen=True):
     event_id: UUID | None = None
     until: datetime | None = None
     mark: str = ""
+    place: log.Position | None = None
 
 
 class TriggerKind:
@@ -42,13 +44,36 @@ class TriggerKind:
     icon: ClassVar[str]
     help: ClassVar[Any] = ""
     position: ClassVar[int] = 50  # where it is offered among the kinds
-    where_field: ClassVar[str] = (
-        ""  # a setting that holds conditions on the event's properties, edited as such
-    )
-    clocked: ClassVar[bool] = False  # started by the clock: `moments` tells who
+    event_field: ClassVar[str] = ""  # a setting that names an event, edited as such above the form
+    where_field: ClassVar[str] = ""  # one that holds conditions on the event's properties, edited as such
+    where_event: ClassVar[str] = ""  # the event whose properties they are about, where it is always the same
+    show_event_if: ClassVar[str] = ""  # "field=value": with this choice only both are shown and stored
     keyed: ClassVar[bool] = True  # what starts a run has properties, so that a run key can be made of one
     Config: ClassVar[type[msgspec.Struct]]
     Form: ClassVar[type[forms.Form]]
+
+    def clock(self, config: Any) -> Literal["", "exact", "ahead"]:
+        """Whether the clock starts people.
+
+        Returns:
+            "": it does not. "exact": `moments` is quick enough to be asked every few seconds. "ahead": it looks at
+            everybody, so it is asked now and then about the time to come, and `again` about those who were found.
+        """
+        return ""
+
+    def ahead(self, config: Any, since: datetime, until: datetime) -> Iterator[Start]:
+        """As `moments`, in no order and in pages, for kinds whose clock is "ahead"."""
+        raise NotImplementedError(self.kind)
+
+    def again(self, config: Any, profile_ids: Sequence[int], since: datetime, until: datetime) -> list[Start]:
+        """Of these people the `moments` in (since, until], for kinds whose clock is "ahead"."""
+        raise NotImplementedError(self.kind)
+
+    def changed(
+        self, config: Any, changed_since: datetime, since: datetime, until: datetime, most: int
+    ) -> list[Start] | None:
+        """Of those whose profile changed since then the `moments` in (since, until]; None if they are too many."""
+        raise NotImplementedError(self.kind)
 
     def names(self, config: Any) -> frozenset[str]:
         """The events of the log that may start somebody."""
@@ -94,12 +119,8 @@ class TriggerKind:
         """
         return None
 
-    def event_name(self, config: Mapping[str, Any]) -> str:
-        """The event whose properties conditions and run keys are about; empty if there is none."""
-        return ""
-
     def stored(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        """The settings as the form tells them (`cleaned_data`); conditions on properties come on top."""
+        """The settings as the form tells them (`cleaned_data`); event and conditions come on top."""
         return {name: value for name, value in cleaned.items() if value not in (None, "", [])}
 
     def initial(self, config: dict[str, Any]) -> dict[str, Any]:

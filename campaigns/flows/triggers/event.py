@@ -7,10 +7,11 @@ import msgspec
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from campaigns.flows.triggers.happening import Happening, narrowed
 from campaigns.segments import grammar
+from campaigns.segments.conditions.base import Condition
 from crm.rules.errors import Problem, RuleError
 from crm.rules.sql import TRUE, sql
 
@@ -34,27 +35,20 @@ class EventConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 
 class EventForm(forms.Form):
-    name = forms.CharField(
-        label=gettext_lazy("Starts when somebody does"),
-        max_length=200,
-        widget=UnfoldAdminTextInputWidget(
-            attrs={"list": "trigger-events", "dir": "ltr", "autocomplete": "off", "placeholder": "purchase"}
-        ),
-    )
     times = forms.IntegerField(
         label=gettext_lazy("How often"),
         required=False,
         min_value=1,
         max_value=MOST_TIMES,
         help_text=gettext_lazy("Empty: every time. With 3, from the third time on."),
-        widget=UnfoldAdminIntegerFieldWidget,
+        widget=UnfoldAdminIntegerFieldWidget(attrs={"data-half": ""}),
     )
     within_days = forms.IntegerField(
         label=gettext_lazy("Within how many days"),
         required=False,
         min_value=1,
         max_value=MOST_DAYS,
-        widget=UnfoldAdminIntegerFieldWidget,
+        widget=UnfoldAdminIntegerFieldWidget(attrs={"data-half": ""}),
     )
 
     def clean(self):
@@ -69,7 +63,7 @@ class Event(Happening):
 
     kind, label, icon, position = "event", gettext_lazy("Something happens"), "bolt", 10
     help = gettext_lazy("Start when somebody does something, such as a purchase, or does it several times.")
-    where_field = "where"
+    event_field, where_field = "name", "where"
     Config, Form = EventConfig, EventForm
 
     def event(self, config):
@@ -96,11 +90,11 @@ class Event(Happening):
     def stored(self, cleaned):
         times = cleaned.get("times") or 1
         count = {"times": times, "within_days": cleaned["within_days"]} if times > 1 else None
-        return {"name": cleaned["name"].strip(), **({"count": count} if count else {})}
+        return {"count": count} if count else {}
 
     def initial(self, config):
         count = config.get("count") or {}
-        return {"name": config.get("name", ""), **(count if isinstance(count, dict) else {})}
+        return dict(count) if isinstance(count, dict) else {}
 
     def config_problems(self, config):
         if not config.name.strip():
@@ -129,6 +123,7 @@ class Event(Happening):
             ),
         }
         try:
-            return _("When somebody %s") % grammar.parse(rule).describe()
+            parsed = grammar.parse(rule)
         except RuleError:
             return config.name
+        return _("When somebody %s") % parsed.describe() if isinstance(parsed, Condition) else config.name

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -64,10 +65,7 @@ class Happening(TriggerKind):
 
     def moments(self, config, since, until, limit=None, after=None):
         found = self._history(config, since, until, after)
-        for number, start in enumerate(found):
-            if number == limit:
-                return
-            yield start
+        return islice(found, limit)
 
     def _history(self, config: Any, since: datetime, until: datetime, after: int | None) -> Iterator[Start]:
         at, profile_id, seq = since, 2**62 if after is None else after, 2**62
@@ -106,12 +104,6 @@ class Happening(TriggerKind):
         parts = [narrowed(where, "e.properties", now)] if where else []
         parts += [] if more == TRUE else [more]
         return joined(" AND ", parts) if parts else TRUE
-
-    def event_name(self, config):
-        try:
-            return self.event(self.read(config))
-        except msgspec.ValidationError:
-            return ""
 
     def config_problems(self, config):
         rule: dict[str, Any] = {"kind": "event", "name": self.event(config)}
