@@ -14,13 +14,14 @@ from crm import wake
 _QUEUE = """
     INSERT INTO delivery_delivery AS d
         (cause, message_id, profile_id, channel, variant, state, due_at, expires_at, context,
-         origin_type, origin_id, origin_step, queued_at)
+         origin_type, origin_id, origin_step, priority, when_limited, queued_at)
     SELECT r.cause, r.message_id, r.profile_id, r.channel, r.variant, 'queued',
            least(coalesce(r.due_at, %(now)s), expiry.at), expiry.at, r.context,
-           r.origin_type, r.origin_id, r.origin_step, %(now)s
+           r.origin_type, r.origin_id, r.origin_step, r.priority, r.when_limited, %(now)s
     FROM jsonb_to_recordset(%(requests)s::jsonb) AS r(
         cause text, message_id bigint, profile_id bigint, channel text, variant text, due_at timestamptz,
-        expires_at timestamptz, context jsonb, origin_type text, origin_id bigint, origin_step text)
+        expires_at timestamptz, context jsonb, origin_type text, origin_id bigint, origin_step text,
+        priority smallint, when_limited text)
     JOIN delivery_message m ON m.id = r.message_id
     CROSS JOIN LATERAL (
         SELECT coalesce(
@@ -38,7 +39,8 @@ class DeliveryRequest(msgspec.Struct, kw_only=True):
 
     `cause` says what asks, such as "flow:<enrollment>:<step>:<pass>": the same cause makes one delivery however
     often it is queued. `context` is plain data for the text, such as {"event": {...}}. Without `expires_at` the
-    message's own limit counts from `due_at`.
+    message's own limit counts from `due_at`. `priority` is 1 (first) to 5; `when_limited` says what becomes of it
+    when it meets quiet hours, a cap or a send window: "defer" or "skip".
     """
 
     cause: str
@@ -52,6 +54,8 @@ class DeliveryRequest(msgspec.Struct, kw_only=True):
     due_at: datetime | None = None
     expires_at: datetime | None = None
     variant: str = "a"
+    priority: int = 3
+    when_limited: str = "defer"
 
 
 def queue(requests: Sequence[DeliveryRequest], now: datetime | None = None) -> int:

@@ -76,9 +76,7 @@ class _Batch:
                 self._hold(run)
             return []
         if node is None:
-            for run in group:
-                _end(run, "completed", "")
-            return []
+            return self._from_gate(linked, group)
         outcomes = self._ask(linked, node, group) if group else {}
         moving = []
         for run in group:
@@ -102,6 +100,18 @@ class _Batch:
             else:
                 run.cleared = True
         return [run for run in group if run.cleared]
+
+    def _from_gate(self, linked: Program, group: list[Run]) -> list[Run]:
+        """Let those in who were held before the first step. Where nothing is to be done the run is over."""
+        moving = []
+        for run in group:
+            if run.step or linked.first is None:
+                _end(run, "completed", "")
+            else:
+                self._decided(run, "gate:go_on", {})
+                run.step, run.step_state = linked.first, {}
+                moving.append(run)
+        return moving
 
     def _take(self, run: Run, outcome: Outcome, node: Node) -> bool:
         """Do what the step decided for one run; return whether it is at another step now."""

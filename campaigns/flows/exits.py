@@ -5,13 +5,13 @@ and each message.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection
 
-from campaigns.flows.definition import Definition, EventTrigger
+from campaigns.flows.definition import Definition, EventTrigger, Goal
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.segments import evaluate, grammar
 from crm import log
@@ -20,6 +20,7 @@ from crm.rules.where import Where, check_where, properties
 
 MAX_KEY = 500  # characters
 RULE = "exit rule"  # the reason of who left by it
+GOAL = "goal"  # of those whose goal was reached
 
 _END = """
     UPDATE campaigns_enrollment e
@@ -39,6 +40,21 @@ _END = """
 """
 
 
+class Ender(NamedTuple):
+    """An event that ends runs, the reason that they get, and for how long after entering it does (None: always)."""
+
+    trigger: EventTrigger | Goal
+    reason: str
+    within: timedelta | None = None
+
+
+def enders(definition: Definition) -> list[Ender]:
+    """What ends a flow's runs when it happens, the goal first."""
+    goal = definition.goal
+    ours = [Ender(goal, GOAL, timedelta(days=goal.within_days))] if goal is not None and goal.exit else []
+    return ours + [Ender(trigger, trigger.name) for trigger in definition.exit_on]
+
+
 def run_key(definition: Definition, facts: Mapping[str, Any]) -> str | None:
     """The key that an event with these properties gives a run; None if it lacks the property, or runs have none."""
     if definition.key is None:
@@ -50,7 +66,7 @@ def run_key(definition: Definition, facts: Mapping[str, Any]) -> str | None:
 
 
 def matching(
-    trigger: EventTrigger, events: Sequence[log.LoggedEvent], now: datetime
+    trigger: EventTrigger | Goal, events: Sequence[log.LoggedEvent], now: datetime
 ) -> list[log.LoggedEvent]:
     """Those of `events` that a trigger means, in their order."""
     named = [event_ for event_ in events if event_.name == trigger.name]
@@ -152,13 +168,13 @@ def found(
     now: datetime,
     before: Mapping[int, log.Position] | None = None,
 ) -> dict[int, str]:
-    """Which of a version's runs have an exit event in the log, and its name. One query for each exit trigger.
+    """Which of a version's runs something in the log ends, and the reason. One query for each of `enders`.
 
     Args:
         before: by run, only events that stand earlier in the log than this.
     """
     reasons: dict[int, str] = {}
-    for trigger in definition.exit_on:
+    for trigger, reason, within in enders(definition):
         asked = [run_id for run_id in run_ids if run_id not in reasons]
         if not asked:
             break
@@ -168,6 +184,7 @@ def found(
             " JOIN campaigns_enrollment e ON e.id = a.id"
             " JOIN crm_event v ON v.profile_id = e.profile_id AND v.name = {}"
             " AND v.occurred_at >= coalesce((e.context -> 'event' ->> 'occurred_at')::timestamptz, e.entered_at)"
+            " AND ({}::interval IS NULL OR v.occurred_at <= e.entered_at + {}::interval)"
             " AND v.id::text IS DISTINCT FROM e.context -> 'event' ->> 'id' AND (v.txid, v.seq) < (a.txid, a.seq)"
             " WHERE {} GROUP BY 1, 2, 3",
             Sql("v.properties::text" if definition.key else "''"),
@@ -175,6 +192,8 @@ def found(
             [place.txid for place in places],
             [place.seq for place in places],
             trigger.name,
+            within,
+            within,
             _narrowed(trigger, "v.properties", now),
         )
         with connection.cursor() as cursor:
@@ -182,7 +201,7 @@ def found(
             for run_id, key, facts in cursor.fetchall():
                 told = run_key(definition, msgspec.json.decode(facts)) if definition.key else None
                 if told is None or told == key:
-                    reasons[run_id] = trigger.name
+                    reasons[run_id] = reason
     return reasons
 
 
@@ -193,6 +212,6 @@ def by_rule(definition: Definition, profile_ids: Collection[int], now: datetime)
     return evaluate.matching(grammar.parse(definition.exit_rule), sorted(profile_ids), now, live=True)
 
 
-def _narrowed(trigger: EventTrigger, column: str, now: datetime) -> Sql:
+def _narrowed(trigger: EventTrigger | Goal, column: str, now: datetime) -> Sql:
     where = check_where([msgspec.convert(item, Where) for item in trigger.where], "where")
     return joined(" AND ", properties(where, column, now)) if where else TRUE

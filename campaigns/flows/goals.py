@@ -12,7 +12,6 @@ from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from crm import log
 
-REASON = "goal"  # why a run ended whose goal was reached
 LARGEST = 10**12  # of what an event may add to the revenue
 
 # A run counts whatever became of it, so that what was held out can be compared. The first event counts.
@@ -86,7 +85,7 @@ def reached(
         "within": timedelta(days=goal.within_days),
         "exit": goal.exit,
         "now": now,
-        "reason": REASON,
+        "reason": exits.GOAL,
     }
     with connection.cursor() as cursor:
         cursor.execute(_MARK, values)
@@ -97,9 +96,9 @@ def reached(
         facts = {"event": goal.name, "event_id": event_id, **({} if amount is None else {"value": amount})}
         decisions.append(DecisionRow(run_id, flow_id, profile_id, step, "converted", facts, now))
         if ends:
-            run.state, run.reason = "exited", REASON
+            run.state, run.reason = "exited", exits.GOAL
             decisions.append(
-                DecisionRow(run_id, flow_id, profile_id, step, "exited", {"reason": REASON}, now)
+                DecisionRow(run_id, flow_id, profile_id, step, "exited", {"reason": exits.GOAL}, now)
             )
             ended.append(run)
     write_decisions(decisions)

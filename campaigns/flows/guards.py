@@ -2,36 +2,43 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from campaigns.flows import exits, program
+from campaigns.flows import exits, local, program
+from campaigns.flows.definition import Definition
+from campaigns.flows.windows import opening
 from campaigns.models import Enrollment, Flow
+from campaigns.segments import evaluate, grammar
 from crm import alerts
 from delivery.models import Delivery
-from delivery.policies import Verdict, defer, suppress
+from delivery.policies import Verdict, defer, limited, suppress
 
 logger = logging.getLogger(__name__)
 
 PAUSED = "flow paused"
 BROKEN = "the flow's exits could not be checked"
+NOT_ENTITLED = "entry rule not met"
+OUTSIDE = "outside the flow's send window"
 LOOK_AGAIN = timedelta(minutes=1)
 
 
 def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdict]:
-    """Suppress messages of runs that were ended, or whose exit event is in the log already.
+    """Hold back what flows do not want sent any more, or not now.
 
-    A run that completed after queueing its message is looked at too: an order that came while the message
-    was put off still stops it. Messages of a paused flow wait. One query for each exit event of the flows in
-    the batch, and two.
+    Suppressed are messages of runs that were ended, whose exit event is in the log already, or whose person meets the
+    exit rule or no longer the entry rule. A run that completed after queueing its message is looked at too: an order
+    that came while the message was put off still stops it. Messages of a paused flow wait, and so do those outside
+    the flow's send window. Three queries, and for each version in the batch one for each exit event and rule.
     """
     run_of = {delivery.pk: run_id for delivery in deliveries if (run_id := _run_id(delivery)) is not None}
     if not run_of:
         return {}
     runs = Enrollment.objects.select_related("flow").only(
-        *("state", "reason", "version_id", "flow__state", "flow__slug")
+        *("state", "reason", "version_id", "profile_id", "flow__state", "flow__slug")
     )
     about = _verdicts(runs.in_bulk(set(run_of.values())), now)
     gone = suppress("exit: run removed")  # merged into another run of the same person, or deleted
@@ -48,30 +55,66 @@ def _run_id(delivery: Delivery) -> int | None:
 
 def _verdicts(runs: dict[int, Enrollment], now: datetime) -> dict[int, Verdict | None]:
     """By run; None for those that may send."""
-    about: dict[int, Verdict | None] = {}
-    open_runs: dict[int, list[int]] = defaultdict(list)
+    about: dict[int, Verdict | None] = dict.fromkeys(runs)
+    open_runs: dict[int, list[Enrollment]] = defaultdict(list)
     for pk, run in runs.items():
-        about[pk] = None
         if run.state == Enrollment.State.EXITED:
             about[pk] = suppress(f"exit: {run.reason or 'ended'}")
         elif run.flow.state == Flow.State.STOPPED:
             about[pk] = suppress("exit: flow stopped")
         else:
-            if run.flow.state == Flow.State.PAUSED:
-                about[pk] = defer(now + LOOK_AGAIN, PAUSED)
-            open_runs[run.version_id].append(pk)
-    for version_id, ids in open_runs.items():
-        flow = runs[ids[0]].flow
+            open_runs[run.version_id].append(run)
+    definitions: dict[int, Definition] = {}
+    for version_id, group in open_runs.items():
+        try:
+            definitions[version_id] = program.of_version(version_id).definition
+        except Exception as error:
+            about |= _broken(group, error, now)
+    zones = local.zones(
+        {
+            run.profile_id
+            for version_id, definition in definitions.items()
+            if definition.window is not None
+            for run in open_runs[version_id]
+        }
+    )
+    for version_id, definition in definitions.items():
         try:
             with transaction.atomic():
-                reasons = exits.found(program.of_version(version_id).definition, ids, now)
-            about |= {pk: suppress(f"exit: {reason}") for pk, reason in reasons.items()}
-        except Exception as error:  # one flow's fault must not hold back what others send
-            logger.exception("The exits of flow %s can't be checked", flow.slug)
-            alerts.raise_alert(
-                f"flow:{flow.pk}:exits",
-                f"Messages of the flow “{flow.slug}” wait because its exits can't be checked",
-                f"They are tried again every minute until they expire. The reason: {error}",
-            )
-            about |= dict.fromkeys(ids, defer(now + LOOK_AGAIN, BROKEN))
+                about |= _of_version(definition, open_runs[version_id], zones, now)
+        except Exception as error:
+            about |= _broken(open_runs[version_id], error, now)
     return about
+
+
+def _broken(runs: Sequence[Enrollment], error: Exception, now: datetime) -> dict[int, Verdict]:
+    """Let messages of one version wait: its fault must not hold back what others send."""
+    flow = runs[0].flow
+    logger.error("What stops messages of the flow %s can't be checked", flow.slug, exc_info=error)
+    alerts.raise_alert(
+        f"flow:{flow.pk}:exits",
+        f"Messages of the flow “{flow.slug}” wait because its exits can't be checked",
+        f"They are tried again every minute until they expire. The reason: {error}",
+    )
+    return {run.pk: defer(now + LOOK_AGAIN, BROKEN) for run in runs}
+
+
+def _of_version(
+    definition: Definition, runs: Sequence[Enrollment], zones: Mapping[int, ZoneInfo], now: datetime
+) -> dict[int, Verdict]:
+    """What one version's rules have against its messages, by run; what counts most comes last."""
+    people = {run.profile_id for run in runs}
+    about: dict[int, Verdict] = {}
+    if definition.window is not None:
+        for run in runs:
+            opens = opening(definition.window, zones[run.profile_id], now)
+            if opens is not None:
+                about[run.pk] = limited(opens, OUTSIDE)
+    about |= {run.pk: defer(now + LOOK_AGAIN, PAUSED) for run in runs if run.flow.state == Flow.State.PAUSED}
+    if definition.recheck_entry and definition.entry is not None:
+        allowed = evaluate.matching(grammar.parse(definition.entry), sorted(people), now, live=True)
+        about |= {run.pk: suppress(NOT_ENTITLED) for run in runs if run.profile_id not in allowed}
+    leaving = exits.by_rule(definition, people, now)
+    about |= {run.pk: suppress(f"exit: {exits.RULE}") for run in runs if run.profile_id in leaving}
+    reasons = exits.found(definition, [run.pk for run in runs], now)
+    return about | {pk: suppress(f"exit: {reason}") for pk, reason in reasons.items()}

@@ -38,6 +38,10 @@ class Delivery(Outlined):
         API = "api", _("API")
         TEST = "test", _("test")
 
+    class WhenLimited(models.TextChoices):
+        DEFER = "defer", _("put off until it fits")
+        SKIP = "skip", _("not sent")
+
     cause = models.TextField(_("cause"), unique=True)
     message = models.ForeignKey(Message, models.PROTECT, related_name="deliveries", verbose_name=_("message"))
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
@@ -55,6 +59,15 @@ class Delivery(Outlined):
     origin_type = models.TextField(_("asked for by"), choices=Origin)
     origin_id = models.BigIntegerField(_("number of the flow or broadcast"), null=True, blank=True)
     origin_step = models.TextField(_("step"), blank=True, default="", db_default="")
+    priority = models.SmallIntegerField(
+        _("priority"), default=3, db_default=3, help_text=_("1 goes first, 5 last.")
+    )
+    when_limited = models.TextField(
+        _("in quiet hours or at a limit"),
+        choices=WhenLimited,
+        default=WhenLimited.DEFER,
+        db_default=WhenLimited.DEFER,
+    )
     queued_at = models.DateTimeField(_("queued at"))
     sent_at = models.DateTimeField(_("sent at"), null=True, blank=True)
     delivered_at = models.DateTimeField(_("delivered at"), null=True, blank=True)
@@ -74,10 +87,18 @@ class Delivery(Outlined):
                 condition=~Q(state__in=["suppressed", "failed"]) | ~Q(reason=""),
                 name="what_was_not_sent_has_a_reason",
             ),
+            models.CheckConstraint(
+                condition=Q(priority__gte=1, priority__lte=5), name="priority_is_from_1_to_5"
+            ),
         ]
         indexes = [
             models.Index(
                 fields=["due_at"], condition=Q(state__in=["queued", "deferred"]), name="delivery_waiting"
+            ),
+            models.Index(
+                fields=["priority", "due_at"],
+                condition=Q(state__in=["queued", "deferred"]),
+                name="delivery_waiting_by_priority",
             ),
             models.Index(fields=["lease_until"], condition=Q(state="sending"), name="delivery_leased"),
             models.Index(fields=["profile", "-queued_at"], name="delivery_by_profile"),

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from delivery.models import Delivery
 from delivery.policies import consent, expiry, guards, preferences, reachability, suppression
-from delivery.policies.verdicts import Facts, Policy, Verdict, defer, expire, fail, suppress
+from delivery.policies.verdicts import Facts, Policy, Verdict, defer, expire, fail, limited, settled, suppress
 
 __all__ = [
     "POLICIES",
@@ -16,6 +16,7 @@ __all__ = [
     "expire",
     "fail",
     "guards",
+    "limited",
     "suppress",
 ]
 
@@ -39,4 +40,8 @@ def decide(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int,
         left = [delivery for delivery in deliveries if delivery.pk not in verdicts]
         if left:
             verdicts |= policy(left, facts, now)
-    return verdicts
+    return {
+        delivery.pk: settled(verdicts[delivery.pk], delivery)
+        for delivery in deliveries
+        if delivery.pk in verdicts
+    }

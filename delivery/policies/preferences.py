@@ -7,7 +7,7 @@ from crm.models import Profile
 from crm.preferences import IMPORTANT, WEEKLY, Wishes
 from delivery import slots
 from delivery.models import Delivery
-from delivery.policies.verdicts import Facts, Verdict, defer, suppress
+from delivery.policies.verdicts import Facts, Verdict, limited, suppress
 
 ONLY_IMPORTANT = "wants only what is important"
 QUIET = "quiet hours of the person"
@@ -29,7 +29,7 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
         if _frequency(delivery, wishes) == IMPORTANT and not delivery.message.important:
             verdicts[delivery.pk] = suppress(ONLY_IMPORTANT)
         elif delivery.profile_id in quiet:
-            verdicts[delivery.pk] = defer(quiet[delivery.profile_id], QUIET)
+            verdicts[delivery.pk] = limited(quiet[delivery.profile_id], QUIET)
     return verdicts
 
 
@@ -42,7 +42,7 @@ def judge_last(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[
     ]
     expiry = {delivery.pk: delivery.expires_at for delivery in deliveries}
     return {
-        pk: defer(free_at, WEEKLY_LIMIT) if free_at < expiry[pk] else suppress(WEEKLY_LIMIT)
+        pk: limited(free_at, WEEKLY_LIMIT) if free_at < expiry[pk] else suppress(WEEKLY_LIMIT)
         for pk, free_at in slots.take(wanted, WEEK, now).items()
     }
 

@@ -11,11 +11,15 @@ from delivery.models import Delivery
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A delivery's next state other than being sent. `until` is when a deferred one is looked at again."""
+    """A delivery's next state other than being sent. `until` is when a deferred one is looked at again.
+
+    `limit` tells that only the hour or the number of messages is against it: some are rather dropped than late.
+    """
 
     state: Delivery.State
     reason: str
     until: datetime | None = None
+    limit: bool = False
 
 
 def suppress(reason: str) -> Verdict:
@@ -26,6 +30,17 @@ def suppress(reason: str) -> Verdict:
 def defer(until: datetime, reason: str) -> Verdict:
     """Not now; look again at `until`, or when it expires if that is sooner."""
     return Verdict(Delivery.State.DEFERRED, reason, until)
+
+
+def limited(until: datetime, reason: str) -> Verdict:
+    """It has met quiet hours, a cap or a send window, and fits again at `until`."""
+    return Verdict(Delivery.State.DEFERRED, reason, until, limit=True)
+
+
+def settled(verdict: Verdict, delivery: Delivery) -> Verdict:
+    """What a verdict means for a delivery: one that is not to be late is dropped where a limit puts it off."""
+    skips = verdict.limit and delivery.when_limited == Delivery.WhenLimited.SKIP
+    return suppress(verdict.reason) if skips else verdict
 
 
 def expire() -> Verdict:

@@ -183,6 +183,8 @@ def _request(
         origin_step=step.key,
         context=person.context,
         expires_at=expires_at,
+        priority=person.priority,
+        when_limited=person.when_limited,
     )
 
 
