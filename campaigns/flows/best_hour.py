@@ -27,7 +27,7 @@ HOURS = range(24)
 PERSON, ACCOUNT, NONE = "person", "account", "none"
 
 _HOURS = """
-    SELECT r.id, (floor(extract(epoch FROM e.occurred_at + r.shift) / 3600)::bigint % 24)::int, count(*)
+    SELECT r.id, (floor(extract(epoch FROM e.occurred_at + r.shift) / 3600)::bigint %% 24)::int, count(*)
     FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::interval[]) AS r(id, since, until, shift)
     JOIN crm_event e ON e.profile_id = r.id AND e.name = ANY(%s) AND e.occurred_at >= r.since
         AND e.occurred_at < r.until
