@@ -4,7 +4,7 @@ import time
 
 from celery import shared_task
 
-from campaigns.flows import engine, jobs, publish, reading
+from campaigns.flows import backtest, engine, jobs, publish, reading
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -63,6 +63,13 @@ def export_members() -> None:
     """Write files of members for some seconds; others get their turn before it goes on."""
     if exporting.work():
         wake.on_commit(exporting.TASK, exporting.QUEUE)
+
+
+@shared_task
+def backtest_flows() -> None:
+    """Try a draft on the past; others get their turn before the next."""
+    if backtest.work():
+        wake.on_commit(backtest.TASK, backtest.QUEUE)
 
 
 @shared_task

@@ -158,6 +158,7 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
     "campaigns.tasks.refresh_segments": {"schedule": schedule(10), "queue": "segments"},
     "campaigns.tasks.change_runs": {"schedule": schedule(15), "queue": "ingest"},
+    "campaigns.tasks.backtest_flows": {"schedule": schedule(30), "queue": "segments"},
     "campaigns.tasks.keep_segments": {"schedule": schedule(3), "queue": "keeping"},
 }
 

@@ -52,7 +52,11 @@ def start(flow: Flow, days: int, by: str = "", now: datetime | None = None) -> B
         made = Backtest.objects.create(
             flow=flow, definition=flow.draft, days=days, until=now, started_by=by, created_at=now
         )
-        old = flow.backtests.order_by("-created_at", "-pk").values_list("pk", flat=True)[KEPT:]
+        old = (
+            Backtest.objects.filter(flow=flow)
+            .order_by("-created_at", "-pk")
+            .values_list("pk", flat=True)[KEPT:]
+        )
         Backtest.objects.filter(pk__in=list(old)).exclude(state=State.RUNNING).delete()
         wake.on_commit(TASK, QUEUE)
     return made
@@ -130,7 +134,13 @@ def simulation_of(job: Backtest, most_starts: int = MOST_STARTS) -> Simulation:
     slot = next(slot for days, slot in SLOTS if job.days <= days)
     definition = parse(job.definition)
     return Simulation(
-        job.flow_id, job.flow.slug, definition, job.until - length, job.until, slot=slot, most_starts=most_starts
+        job.flow_id,
+        job.flow.slug,
+        definition,
+        job.until - length,
+        job.until,
+        slot=slot,
+        most_starts=most_starts,
     )
 
 

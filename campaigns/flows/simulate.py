@@ -17,15 +17,17 @@ from uuid import UUID
 import msgspec
 from django.db import transaction
 
-from campaigns.flows import deciding, exits, foresight, goals, hindsight, program, shares, steps, triggers
+from campaigns.flows import deciding, exits, foresight, hindsight, program, shares, steps, triggers
 from campaigns.flows.definition import Definition
 from campaigns.flows.foresight import Ahead
+from campaigns.flows.guards import NOT_ENTITLED
 from campaigns.flows.simulated_counts import Example, Note, Result, Tally, different, told
 from campaigns.flows.simulated_sending import Letter, Post
 from campaigns.flows.steps.base import Outcome, Person
 from campaigns.flows.triggers import Start
 from campaigns.segments import evaluate, grammar
 from delivery import channels
+from delivery.policies import Verdict, suppress
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ MOST_STARTS = 100_000
 SALT = "backtest"
 FOLLOWED = 400  # runs whose way is kept, to choose examples from
 A_MOMENT = timedelta(seconds=1)
-NOT_MET = "entry rule not met"
+LONGEST_PATIENCE = timedelta(hours=6)
 AT_THE_GATE = ""  # the step of who has entered and waits for the date to start
 
 
@@ -50,6 +52,7 @@ class Run(msgspec.Struct):
     context: dict[str, Any]
     step: str | None
     due_at: datetime
+    arrived_at: datetime | None = None
     step_state: dict[str, Any] = {}
     state: str = "active"
     reason: str = ""
@@ -339,7 +342,9 @@ class Simulation:
             self._queue(run, node, outcome, now)
             if outcome.kind == "wait" and outcome.until is not None:
                 run.step_state = outcome.facts
-                run.due_at = max(outcome.until, now + A_MOMENT)
+                if before:
+                    run.arrived_at = now
+                run.due_at = max(outcome.until, now + self._patience(run, now))
                 held.append(run)
             elif outcome.kind == "leave":
                 figures.left += 1
@@ -394,13 +399,22 @@ class Simulation:
         for run in runs:
             self._wait(run, min(run.due_at, woken.get(run.number, run.due_at)))
 
+    def _patience(self, run: Run, now: datetime) -> timedelta:
+        """How long to leave alone who is held: a step that looks again every few minutes is asked ever less often."""
+        if not self.slot or run.arrived_at is None:
+            return A_MOMENT
+        return max(A_MOMENT, min((now - run.arrived_at) / 8, LONGEST_PATIENCE))
+
     def _wait(self, run: Run, until: datetime) -> None:
         run.due_at = until if run.exit is None else min(until, run.exit.at)
         self._push(run.due_at, run)
 
     def _exit(self, run: Run, ahead: Ahead) -> None:
         """End a run by an event that the flow ends on, or by its goal."""
-        self._end(run, ahead.at, "exited", goals.REASON if ahead is run.goal else ahead.name)
+        self._end(run, ahead.at, "exited", self._reason(run, ahead))
+
+    def _reason(self, run: Run, ahead: Ahead) -> str:
+        return exits.GOAL if ahead is run.goal else ahead.name
 
     def _end(self, run: Run, at: datetime, state: str, reason: str) -> None:
         if state == "exited":
@@ -433,23 +447,8 @@ class Simulation:
 
     def _deliver(self, letters: Sequence[Letter], now: datetime) -> None:
         """Decide what becomes of messages whose turn it is."""
-        left = []
-        entry = self.definition.entry if self.definition.recheck_entry else None
-        people = {letter.profile_id for letter in letters}
-        gone = exits.by_rule(self.definition, people, now)
-        still = people if entry is None else self._holds(entry, letters, now)
+        verdicts = self.post.judge(letters, now, self._guarded(letters, now)) if letters else {}
         for letter in letters:
-            run: Run = letter.run
-            if run.exit is not None and run.exit.at <= letter.due_at:
-                self._stop(letter, f"exit: {run.exit.name}", now)
-            elif letter.profile_id in gone:
-                self._stop(letter, f"exit: {exits.RULE}", now)
-            elif letter.profile_id not in still:
-                self._stop(letter, NOT_MET, now)
-            else:
-                left.append(letter)
-        verdicts = self.post.judge(left, now) if left else {}
-        for letter in left:
             verdict = verdicts.get(letter.number)
             if verdict is None:
                 self.tally.channel(letter.channel).waiting -= 1
@@ -467,6 +466,23 @@ class Simulation:
                 self.tally.deferred(letter.channel, verdict.reason)
                 letter.due_at = min(max(verdict.until, now + A_MOMENT), letter.expires_at)
                 self._push(letter.due_at, letter)
+
+    def _guarded(self, letters: Sequence[Letter], now: datetime) -> dict[int, Verdict]:
+        """What the flow has against messages, as campaigns.flows.guards asks it; what counts most comes last."""
+        people = {letter.profile_id for letter in letters}
+        found: dict[int, Verdict] = {}
+        if self.definition.recheck_entry and self.definition.entry is not None:
+            still = self._holds(self.definition.entry, letters, now)
+            found = {each.number: suppress(NOT_ENTITLED) for each in letters if each.profile_id not in still}
+        gone = exits.by_rule(self.definition, people, now)
+        found |= {each.number: suppress(f"exit: {exits.RULE}") for each in letters if each.profile_id in gone}
+        for letter in letters:
+            run: Run = letter.run
+            if run.exit is not None and run.exit.at <= letter.due_at:
+                found[letter.number] = suppress(f"exit: {self._reason(run, run.exit)}")
+            elif run.state == "exited":
+                found[letter.number] = suppress(f"exit: {run.reason}")
+        return found
 
     def _stop(self, letter: Letter, reason: str, now: datetime) -> None:
         self.tally.channel(letter.channel).waiting -= 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from campaigns.flows import guards, local, windows
 from campaigns.flows.definition import Definition
 from crm.preferences import WEEKLY
 from delivery import channels
@@ -18,10 +19,11 @@ from delivery.policies import (
     Facts,
     Verdict,
     consent,
-    defer,
     expiry,
+    limited,
     preferences,
     reachability,
+    settled,
     suppress,
     suppression,
 )
@@ -61,8 +63,15 @@ class Post:
         message = self.message(slug)
         return timedelta(hours=message.expires_after_hours if message else 0)
 
-    def judge(self, letters: Sequence[Letter], now: datetime) -> dict[int, Verdict]:
-        """A verdict for each letter that may not go out now. At most one letter for each person at a time."""
+    def judge(
+        self, letters: Sequence[Letter], now: datetime, guarded: Mapping[int, Verdict] | None = None
+    ) -> dict[int, Verdict]:
+        """A verdict for each letter that may not go out now. At most one letter for each person at a time.
+
+        Args:
+            guarded: what the flow itself has against letters; consent and addresses come before it.
+        """
+        own = guarded or {}
         verdicts = {
             letter.number: suppress(UNKNOWN)
             for letter in letters
@@ -75,6 +84,8 @@ class Post:
             consent.judge,
             suppression.judge,
             reachability.judge,
+            lambda left, _facts, _now: {each.pk: own[each.pk] for each in left if each.pk in own},
+            self._window,
             preferences.judge,
             self._weekly,
             self._asked,
@@ -82,12 +93,12 @@ class Post:
             left = [delivery for delivery in deliveries if delivery.pk not in verdicts]
             if left:
                 verdicts |= policy(left, facts, now)
-        if self.definition.when_limited == "skip":
-            verdicts |= {
-                number: suppress(verdict.reason)
-                for number, verdict in verdicts.items()
-                if verdict.until is not None
-            }
+        by_number = {delivery.pk: delivery for delivery in deliveries}
+        verdicts |= {
+            number: settled(verdicts[number], delivery)
+            for number, delivery in by_number.items()
+            if number in verdicts
+        }
         return verdicts
 
     def _delivery(self, letter: Letter) -> Delivery:
@@ -99,6 +110,7 @@ class Post:
             expires_at=letter.expires_at,
             due_at=letter.due_at,
             origin_type=Delivery.Origin.FLOW,
+            when_limited=self.definition.when_limited,
         )
 
     def _addresses(self, deliveries: Sequence[Delivery]) -> dict[int, Any]:
@@ -108,6 +120,17 @@ class Post:
             by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
             found |= {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in group}
         return found
+
+    def _window(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
+        """As the guard of flows does."""
+        window = self.definition.window
+        if window is None:
+            return {}
+        zones = local.zones({delivery.profile_id for delivery in deliveries})
+        opens = {
+            delivery.pk: windows.opening(window, zones[delivery.profile_id], now) for delivery in deliveries
+        }
+        return {pk: limited(at, guards.OUTSIDE) for pk, at in opens.items() if at is not None}
 
     def _weekly(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
         """As preferences.judge_last."""
@@ -119,7 +142,9 @@ class Post:
                 if free is not None:
                     late = free >= delivery.expires_at
                     verdicts[delivery.pk] = (
-                        suppress(preferences.WEEKLY_LIMIT) if late else defer(free, preferences.WEEKLY_LIMIT)
+                        suppress(preferences.WEEKLY_LIMIT)
+                        if late
+                        else limited(free, preferences.WEEKLY_LIMIT)
                     )
         return verdicts
 
