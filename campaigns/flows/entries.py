@@ -1,141 +1,301 @@
-"""Who may start a run by an event, and starting it."""
+"""Who may start a run, and starting it: by events, by the clock, by hand and when a flow is published.
 
-from collections.abc import Sequence
+The order of what is asked: the flow's dates, the entry rule, whether the date that the run would wait for is still to
+come, whether the person may enter again; then the holdout decides whether the run is lived.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from django.db import connection
 
-from campaigns.flows import exits, goals
+from campaigns.flows import exits, shares
 from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
+from campaigns.flows.triggers.base import Start
 from campaigns.segments import evaluate, grammar
 from crm import log
 
+# Why somebody was not let in, as decisions tell.
+RULE = "entry rule not met"
+TOO_EARLY, TOO_LATE = "flow begins later", "flow is over"
+NO_DATE, PAST_DATE = "no date to wait for", "date is past"
+INSIDE, ONCE, TOO_SOON = "inside already", "was in it before", "was in it too lately"
+NO_KEY = "no run key"
+HELD_OUT = "held out"
+
+GATE = ""  # the step of a run that is held before its first one
+_A_DAY = timedelta(days=1)
+_LOCK = 0x666C6F77  # "flow"
+
 _ENROLL = """
-    INSERT INTO campaigns_enrollment
-        (flow_id, version_id, profile_id, run_key, state, step, due_at, context, entered_at)
-    SELECT %s, %s, r.profile_id, r.run_key, 'active', %s, %s, r.context, %s
-    FROM jsonb_to_recordset(%s::jsonb) AS r(profile_id bigint, run_key text, context jsonb)
-    ON CONFLICT DO NOTHING RETURNING id, profile_id, run_key
+    INSERT INTO campaigns_enrollment (flow_id, version_id, profile_id, run_key, state, step, due_at, context,
+        entered_at, holdout, ended_at, reason)
+    SELECT %(flow)s, %(version)s, r.profile_id, r.run_key, CASE WHEN r.held_out THEN 'completed' ELSE 'active' END,
+        CASE WHEN r.held_out OR r.until > %(now)s THEN '' ELSE %(first)s END,
+        CASE WHEN r.held_out THEN NULL ELSE greatest(r.until, %(now)s) END, r.context, %(now)s,
+        r.held_out, CASE WHEN r.held_out THEN %(now)s END, CASE WHEN r.held_out THEN %(reason)s ELSE '' END
+    FROM jsonb_to_recordset(%(rows)s::jsonb)
+        AS r(profile_id bigint, run_key text, context jsonb, until timestamptz, held_out bool)
+    ON CONFLICT DO NOTHING RETURNING id, profile_id, run_key, step, holdout
+"""
+# A later booking of the same key, or of the same person where there are no keys, is the one that counts.
+_MOVE = """
+    UPDATE campaigns_enrollment e SET due_at = greatest(r.until, %(now)s), context = r.context
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(profile_id bigint, run_key text, context jsonb, until timestamptz)
+    WHERE e.flow_id = %(flow)s AND e.profile_id = r.profile_id AND e.state = 'active' AND e.step = ''
+        AND (e.run_key = r.run_key OR NOT %(keyed)s)
+    RETURNING e.id, e.profile_id, e.run_key
 """
 
 
+class Door(msgspec.Struct, frozen=True):
+    """A live flow that people enter by its live version; `first` is the step they come to."""
+
+    flow_id: int
+    slug: str
+    version_id: int
+    first: str
+    definition: Definition
+
+
+class Entered(msgspec.Struct):
+    """What became of those who were to be started: runs by start, and why the others were not let in."""
+
+    runs: list[tuple[Start, Run]] = []
+    held_out: list[Start] = []
+    moved: list[Start] = []
+    refused: list[tuple[Start, str]] = []
+
+
+def enter(door: Door, starts: Sequence[Start], now: datetime) -> Entered:
+    """All at once, in the caller's transaction: ask whether they may start, and start them."""
+    allowed, refused = entitled(door, starts, now)
+    found = start(door, allowed, now)
+    found.refused += refused
+    return found
+
+
 def entitled(
-    flow_id: int, definition: Definition, events: Sequence[log.LoggedEvent], now: datetime
-) -> list[log.LoggedEvent]:
-    """The events of people who meet the entry rule; that the others do not is recorded."""
-    if not events or definition.entry is None:
-        return list(events)
-    rule = grammar.parse(definition.entry)
-    allowed = evaluate.matching(rule, sorted({event_.profile_id for event_ in events}), now, live=True)
-    write_decisions(
-        [
-            DecisionRow(
-                None,
-                flow_id,
-                event_.profile_id,
-                "",
-                "not_entered",
-                {"reason": "entry rule not met", "event": event_.name, "event_id": str(event_.id)},
-                now,
-            )
-            for event_ in events
-            if event_.profile_id not in allowed
-        ]
-    )
-    return [event_ for event_ in events if event_.profile_id in allowed]
+    door: Door, starts: Sequence[Start], now: datetime
+) -> tuple[list[Start], list[tuple[Start, str]]]:
+    """Those who come while the flow takes people, meet the entry rule and have their date before them.
 
-
-def start(
-    flow_id: int,
-    flow: str,
-    version_id: int,
-    first: str,
-    definition: Definition,
-    events: Sequence[log.LoggedEvent],
-    now: datetime,
-) -> None:
-    """Start a run at step `first` for each event that may start one.
-
-    A second event of the same run, or of somebody who may not enter again yet, starts nothing.
+    The others are told with the reason, which is recorded.
     """
-    if definition.key is None:
-        events = _free_to_enter(flow_id, definition, events, now)
-    wanted: dict[tuple[int, str], log.LoggedEvent] = {}
-    for candidate in events:
-        run_key = _run_key(definition, candidate)
-        if run_key is not None:
-            wanted.setdefault((candidate.profile_id, run_key), candidate)
-    if not wanted:
-        return
+    refused: list[tuple[Start, str]] = []
+    waiting = []
+    for each in starts:
+        if reason := outside(door.definition, each.at) or _too_late(each, now):
+            refused.append((each, reason))
+        else:
+            waiting.append(each)
+    if waiting and door.definition.entry is not None:
+        rule = grammar.parse(door.definition.entry)
+        allowed = evaluate.matching(rule, sorted({each.profile_id for each in waiting}), now, live=True)
+        refused += [(each, RULE) for each in waiting if each.profile_id not in allowed]
+        waiting = [each for each in waiting if each.profile_id in allowed]
+    record_refusals(door.flow_id, refused, now)
+    return waiting, refused
+
+
+def outside(definition: Definition, at: datetime) -> str:
+    """Why nobody enters at this time; empty if people may."""
+    if definition.starts_at and at < datetime.fromisoformat(definition.starts_at):
+        return TOO_EARLY
+    if definition.ends_at and at > datetime.fromisoformat(definition.ends_at):
+        return TOO_LATE
+    return ""
+
+
+def _too_late(each: Start, now: datetime) -> str:
+    if each.undated:
+        return NO_DATE
+    # What is told late still starts, but not what lies more than a day back.
+    return PAST_DATE if each.until is not None and each.until < max(each.at, now - _A_DAY) else ""
+
+
+def start(door: Door, starts: Sequence[Start], now: datetime) -> Entered:
+    """Start a run for each start that may have one; those that are held out have one that is over at once.
+
+    A second start of the same run, or of somebody who may not enter again yet, starts nothing.
+    """
+    if not starts:
+        return Entered()
+    with connection.cursor() as cursor:  # so that two processes do not let in the same person
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, door.flow_id])
+    found = Entered()
+    starts = _free_to_enter(door, _moved(door, starts, now, found), found, now)
+    wanted: dict[tuple[int, str], Start] = {}
+    for each in starts:
+        key = run_key(door.definition, each)
+        if key is None:
+            found.refused.append((each, NO_KEY))
+        elif wanted.setdefault((each.profile_id, key), each) is not each:
+            found.refused.append((each, INSIDE))
+    if wanted:
+        _store(door, wanted, now, found)
+    return found
+
+
+def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, found: Entered) -> None:
+    out = held_out(door.slug, door.definition, {profile_id for profile_id, _key in wanted})
     rows = [
-        {"profile_id": profile_id, "run_key": run_key, "context": {"event": _context(trigger)}}
-        for (profile_id, run_key), trigger in wanted.items()
+        {
+            "profile_id": profile_id,
+            "run_key": key,
+            "context": each.context,
+            "until": each.until,
+            "held_out": profile_id in out,
+        }
+        for (profile_id, key), each in wanted.items()
+    ]
+    values: dict[str, Any] = {
+        "flow": door.flow_id,
+        "version": door.version_id,
+        "first": door.first,
+        "now": now,
+        "reason": HELD_OUT,
+        "rows": msgspec.json.encode(rows).decode(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ENROLL, values)
+        entered = cursor.fetchall()
+    left = dict(wanted)
+    decisions, events = [], []
+    for run_id, profile_id, key, step, out_ in entered:
+        each = left.pop((profile_id, key))
+        run = Run(run_id, door.flow_id, door.slug, door.version_id, profile_id, step, {}, {}, now)
+        decisions.append(
+            DecisionRow(
+                run_id, door.flow_id, profile_id, "", "held_out" if out_ else "entered", _facts(each), now
+            )
+        )
+        told = event("entered", run, now)
+        if out_:
+            told.properties["holdout"] = True
+            found.held_out.append(each)
+        else:
+            found.runs.append((each, run))
+        events.append(told)
+    write_decisions(decisions)
+    log.append(events)
+    found.refused += [(each, ONCE) for each in left.values()]
+    if found.runs and (door.definition.exit_on or door.definition.goal):
+        places = [each.place or log.Position(2**62, 0) for each, _run in found.runs]
+        exits.end_late([run for _start, run in found.runs], places, door.definition, now)
+
+
+def _moved(door: Door, starts: Sequence[Start], now: datetime, found: Entered) -> list[Start]:
+    """Put off or bring forward those who wait at the gate for another date; return the starts that are left."""
+    keyed = door.definition.key is not None
+    gated: dict[tuple[int, str], Start] = {}
+    for each in starts:
+        if each.until is not None and (key := run_key(door.definition, each)) is not None:
+            gated[each.profile_id, key if keyed else ""] = each  # the last one counts
+    if not gated:
+        return list(starts)
+    rows = [
+        {"profile_id": profile_id, "run_key": key, "context": each.context, "until": each.until}
+        for (profile_id, key), each in gated.items()
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_ENROLL, [flow_id, version_id, first, now, now, msgspec.json.encode(rows).decode()])
-        entered = cursor.fetchall()
-    runs = [
-        Run(run_id, flow_id, flow, version_id, profile_id, first, {}, {}, now)
-        for run_id, profile_id, _key in entered
+        cursor.execute(
+            _MOVE,
+            {
+                "flow": door.flow_id,
+                "now": now,
+                "keyed": keyed,
+                "rows": msgspec.json.encode(rows).decode(),
+            },
+        )
+        moved = cursor.fetchall()
+    decisions, gone = [], set()
+    for run_id, profile_id, key in moved:
+        place = (profile_id, key if keyed else "")
+        gone.add(place)
+        found.moved.append(gated[place])
+        facts = _facts(gated[place])
+        decisions.append(DecisionRow(run_id, door.flow_id, profile_id, "", "moved", facts, now))
+    write_decisions(decisions)
+    return [each for place, each in gated.items() if place not in gone] + [
+        each for each in starts if each.until is None
     ]
-    triggers = [wanted[profile_id, run_key] for _id, profile_id, run_key in entered]
-    write_decisions(
-        [
-            DecisionRow(
-                run.id,
-                run.flow_id,
-                run.profile_id,
-                "",
-                "entered",
-                {"event": trigger.name, "event_id": str(trigger.id)},
-                now,
-            )
-            for run, trigger in zip(runs, triggers, strict=True)
-        ]
-    )
-    log.append([event("entered", run, now) for run in runs])
-    goals.reached_before(runs, triggers, definition, now)
-    if runs and definition.exit_on:
-        exits.end_late(runs, triggers, definition, now)
 
 
-def _context(trigger: log.LoggedEvent) -> dict:
-    return {
-        "id": str(trigger.id),
-        "name": trigger.name,
-        "occurred_at": trigger.occurred_at.isoformat(),
-        "properties": trigger.properties,
-    }
-
-
-def _free_to_enter(flow_id: int, definition: Definition, events, now: datetime) -> list[log.LoggedEvent]:
-    """Drop people who are inside or may not come again yet; of each other person keep the first event."""
-    reentry = definition.reentry
+def _free_to_enter(door: Door, starts: Sequence[Start], found: Entered, now: datetime) -> list[Start]:
+    """Drop people who are inside or may not come again yet; of each other person keep the first start."""
+    if door.definition.key is not None:
+        return list(starts)
+    reentry = door.definition.reentry
+    since = now - timedelta(days=reentry.days or 0) if reentry.mode == "after" else None
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT DISTINCT profile_id FROM campaigns_enrollment
-            WHERE flow_id = %s AND profile_id = ANY(%s) AND (state = 'active' OR %s OR entered_at > %s)
+            SELECT profile_id, bool_or(state = 'active'), bool_or(entered_at > %s) FROM campaigns_enrollment
+            WHERE flow_id = %s AND profile_id = ANY(%s) GROUP BY 1
             """,
-            [
-                flow_id,
-                [event_.profile_id for event_ in events],
-                reentry.mode == "never",
-                now - timedelta(days=reentry.days or 0) if reentry.mode == "after" else None,
-            ],
+            [since, door.flow_id, [each.profile_id for each in starts]],
         )
-        out = {row[0] for row in cursor.fetchall()}
-    first: dict[int, log.LoggedEvent] = {}
-    for event_ in events:
-        if event_.profile_id not in out:
-            first.setdefault(event_.profile_id, event_)
+        before = {row[0]: row[1:] for row in cursor.fetchall()}
+    first: dict[int, Start] = {}
+    for each in starts:
+        inside, lately = before.get(each.profile_id, (False, False))
+        reason = INSIDE if inside or each.profile_id in first else TOO_SOON if lately else ""
+        if not reason and reentry.mode == "never" and each.profile_id in before:
+            reason = ONCE
+        if reason:
+            found.refused.append((each, reason))
+        else:
+            first[each.profile_id] = each
     return list(first.values())
 
 
-def _run_key(definition: Definition, event_: log.LoggedEvent) -> str | None:
-    """What tells this run apart; None if the event lacks the property that would."""
+def run_key(definition: Definition, each: Start) -> str | None:
+    """What tells this start's run apart; None if its event lacks the property that would."""
     if definition.key is not None:
-        return exits.run_key(definition, event_.properties)
-    return "once" if definition.reentry.mode == "never" else f"event:{event_.id}"
+        facts = each.context.get("event", {}).get("properties")
+        return exits.run_key(definition, facts if isinstance(facts, Mapping) else {})
+    if definition.reentry.mode == "never":
+        return "once"
+    return each.mark[: exits.MAX_KEY] or f"event:{each.event_id}"
+
+
+def held_out(slug: str, definition: Definition, profile_ids: Collection[int]) -> set[int]:
+    """Those of the people who get nothing of the flow, for comparison; always the same ones."""
+    if definition.holdout_percent <= 0:
+        return set()
+    return {
+        profile_id
+        for profile_id in profile_ids
+        if shares.place(profile_id, slug, "holdout") < definition.holdout_percent
+    }
+
+
+def record_refusals(flow_id: int, refused: Sequence[tuple[Start, str]], now: datetime) -> None:
+    """Write down why these were not let in."""
+    write_decisions(
+        [
+            DecisionRow(
+                None, flow_id, each.profile_id, "", "not_entered", {"reason": reason, **_facts(each)}, now
+            )
+            for each, reason in refused
+        ]
+    )
+
+
+def reasons(refused: Sequence[tuple[Start, str]]) -> dict[str, int]:
+    """How many were refused for which reason."""
+    return dict(Counter(reason for _start, reason in refused))
+
+
+def _facts(each: Start) -> dict[str, Any]:
+    facts = {"event": each.context.get("event", {}).get("name", "")}
+    if each.event_id is not None:
+        facts["event_id"] = str(each.event_id)
+    if each.until is not None:
+        facts["until"] = each.until.isoformat()
+    return facts

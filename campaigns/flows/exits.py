@@ -126,7 +126,7 @@ def end(
 
 def end_late(
     runs: Sequence[Run],
-    starts: Sequence[log.LoggedEvent],
+    starts: Sequence[log.Position],
     definition: Definition,
     now: datetime,
 ) -> None:

@@ -16,6 +16,8 @@ from django.utils import timezone
 from campaigns.flows import entries, exits, goals, program, triggers, waking
 from campaigns.flows.definition import GOAL_WITHIN
 from campaigns.flows.program import Program
+from campaigns.flows.triggers import Start
+from campaigns.flows.triggers.happening import context
 from campaigns.models import Flow
 from crm import alerts, log
 from crm.models import LogCursor, ProfileMerge
@@ -191,12 +193,13 @@ def _alert_key(listener: Listener) -> str:
 
 def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
     own = listener.programs[listener.version_id]
-    starting: list[log.LoggedEvent] = []
+    door = entries.Door(listener.flow_id, listener.slug, listener.version_id, own.first or "", own.definition)
+    starting: list[Start] = []
     if trigger := listener.trigger:
         # What came in late or by an import, but happened before the flow listened, starts nobody.
         fresh = [event for event in events if event.occurred_at >= listener.since]
-        starting = trigger.kind.starting(trigger.config, fresh, now)
-        starting = entries.entitled(listener.flow_id, own.definition, starting, now)
+        starts = _starts(trigger, trigger.kind.starting(trigger.config, fresh, now), now)
+        starting, _refused = entries.entitled(door, starts, now)
     ending = {
         version_id: _in_order(
             event for trigger in each.definition.exit_on for event in exits.matching(trigger, events, now)
@@ -214,23 +217,33 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
         if (goal := listener.programs[version_id].definition.goal) and goal.exit
         for event in found
     }
-    turn_of = _turns(events, {(event.txid, event.seq) for event in starting}, leaving)
+    turn_of = _turns(events, {_place(each) for each in starting}, leaving)
     for turn in range(max(turn_of.values(), default=0) + 1):
-        of_turn = [event for event in starting if turn_of[event.txid, event.seq] == turn]
-        if of_turn:
-            entries.start(
-                listener.flow_id,
-                listener.slug,
-                listener.version_id,
-                own.first or "",
-                own.definition,
-                of_turn,
-                now,
-            )
+        entries.start(door, [each for each in starting if turn_of[_place(each)] == turn], now)
         for version_id, each in listener.programs.items():
             of_flow = (listener.flow_id, listener.slug, version_id, each.definition)
             for act, found in ((goals.reached, reaching[version_id]), (exits.end, ending[version_id])):
                 act(*of_flow, [event for event in found if turn_of[event.txid, event.seq] == turn], now)
+
+
+def _starts(trigger: triggers.Trigger, events: Sequence[log.LoggedEvent], now: datetime) -> list[Start]:
+    gates = trigger.kind.gates(trigger.config, events, now)
+    return [
+        Start(
+            event.profile_id,
+            event.occurred_at,
+            context(event),
+            event.id,
+            until=gates.get(event.id) if gates is not None else None,
+            place=log.Position(event.txid, event.seq),
+            undated=gates is not None and gates.get(event.id) is None,
+        )
+        for event in events
+    ]
+
+
+def _place(each: Start) -> tuple[int, int]:
+    return (each.place.txid, each.place.seq) if each.place else (0, 0)
 
 
 def _turns(

@@ -11,17 +11,22 @@ from campaigns.models.segments import (
     SegmentSize,
     SegmentVersion,
 )
+from campaigns.models.starting import CatchUp, CatchUpPerson, FlowMoment, FlowSchedule
 
 __all__ = [
     "Backtest",
     "Broadcast",
+    "CatchUp",
+    "CatchUpPerson",
     "Decision",
     "Enrollment",
     "ExportPart",
     "Flow",
     "FlowApproval",
     "FlowJob",
+    "FlowMoment",
     "FlowRevision",
+    "FlowSchedule",
     "FlowSettings",
     "FlowVersion",
     "ListJob",

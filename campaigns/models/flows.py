@@ -116,6 +116,9 @@ class Enrollment(Outlined):
     entered_at = models.DateTimeField(_("entered"))
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
     reason = models.TextField(_("reason"), blank=True, default="", db_default="")
+    holdout = models.BooleanField(
+        _("held out"), default=False, db_default=False, help_text=_("Got nothing, for comparison.")
+    )
     converted_at = models.DateTimeField(_("reached the goal"), null=True, blank=True)
     goal_value = models.DecimalField(
         _("value of the goal"), max_digits=18, decimal_places=4, null=True, blank=True

@@ -25,6 +25,7 @@ class Start(msgspec.Struct, frozen=True):
         mark: tells this start apart from others of the person, such as "date:2026"; the same start again starts
             nothing.
         place: where its event stands in the log.
+        undated: it lacks the date until which the run would be held.
     """
 
     profile_id: int
@@ -34,6 +35,7 @@ class Start(msgspec.Struct, frozen=True):
     until: datetime | None = None
     mark: str = ""
     place: log.Position | None = None
+    undated: bool = False
 
 
 class TriggerKind:
