@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from django.db import connection
 
-from campaigns.flows import exits, shares
+from campaigns.flows import exits, goals, shares
 from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.flows.triggers.base import Start
@@ -184,9 +184,11 @@ def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, f
     write_decisions(decisions)
     log.append(events)
     found.refused += [(each, ONCE) for each in left.values()]
-    if found.runs and (door.definition.exit_on or door.definition.goal):
+    runs = [run for _start, run in found.runs]
+    goals.reached_before(runs, [each for each, _run in found.runs], door.definition, now)
+    if runs and door.definition.exit_on:
         places = [each.place or log.Position(2**62, 0) for each, _run in found.runs]
-        exits.end_late([run for _start, run in found.runs], places, door.definition, now)
+        exits.end_late(runs, places, door.definition, now)
 
 
 def _moved(door: Door, starts: Sequence[Start], now: datetime, found: Entered) -> list[Start]:

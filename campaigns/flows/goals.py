@@ -10,6 +10,7 @@ from django.db import connection
 from campaigns.flows import exits
 from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
+from campaigns.flows.triggers.base import Start
 from crm import log
 
 LARGEST = 10**12  # of what an event may add to the revenue
@@ -106,7 +107,7 @@ def reached(
 
 
 def reached_before(
-    runs: Sequence[Run], starts: Sequence[log.LoggedEvent], definition: Definition, now: datetime
+    runs: Sequence[Run], starts: Sequence[Start], definition: Definition, now: datetime
 ) -> None:
     """Mark runs, just started by `starts`, whose goal had been read before: what started them came late."""
     if definition.goal is None or not runs:
@@ -116,10 +117,10 @@ def reached_before(
             _BEFORE,
             [
                 [start.profile_id for start in starts],
-                [start.txid for start in starts],
-                [start.seq for start in starts],
+                [start.place.txid if start.place else 2**62 for start in starts],
+                [start.place.seq if start.place else 0 for start in starts],
                 definition.goal.name,
-                min(start.occurred_at for start in starts),
+                min(start.at for start in starts),
             ],
         )
         found = [
