@@ -26,6 +26,9 @@ NO_DATE, PAST_DATE = "no date to wait for", "date is past"
 INSIDE, ONCE, TOO_SOON = "inside already", "was in it before", "was in it too lately"
 NO_KEY = "no run key"
 HELD_OUT = "held out"
+RECORDED = frozenset(
+    {RULE, TOO_EARLY, TOO_LATE, NO_DATE, PAST_DATE}
+)  # by `entitled`; the others may come often
 
 GATE = ""  # the step of a run that is held before its first one
 _A_DAY = timedelta(days=1)
@@ -50,6 +53,10 @@ _MOVE = """
         AND (e.run_key = r.run_key OR NOT %(keyed)s)
     RETURNING e.id, e.profile_id, e.run_key
 """
+
+
+class Busy(Exception):
+    """Somebody else lets people into the flow just now; try again in a moment."""
 
 
 class Door(msgspec.Struct, frozen=True):
@@ -125,8 +132,7 @@ def start(door: Door, starts: Sequence[Start], now: datetime) -> Entered:
     """
     if not starts:
         return Entered()
-    with connection.cursor() as cursor:  # so that two processes do not let in the same person
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, door.flow_id])
+    lock(door.flow_id)
     found = Entered()
     starts = _free_to_enter(door, _moved(door, starts, now, found), found, now)
     wanted: dict[tuple[int, str], Start] = {}
@@ -139,6 +145,21 @@ def start(door: Door, starts: Sequence[Start], now: datetime) -> Entered:
     if wanted:
         _store(door, wanted, now, found)
     return found
+
+
+def lock(flow_id: int, wait: bool = True) -> None:
+    """Let no other process let people into the flow until the transaction ends.
+
+    Raises:
+        Busy: another one does, and we are not to wait.
+    """
+    with connection.cursor() as cursor:
+        if wait:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, flow_id])
+            return
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [_LOCK, flow_id])
+        if not cursor.fetchone()[0]:
+            raise Busy(Busy.__doc__)
 
 
 def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, found: Entered) -> None:
