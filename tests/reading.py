@@ -8,7 +8,7 @@ from django.db import connection
 from crm import log
 
 
-def drain(cursor: str, read: Callable[[], object], seconds: float = 30) -> None:
+def drain(cursor: str, read: Callable[[], object], seconds: float = 60) -> None:
     """Call `read` until its cursor has nothing left, waiting for transactions that still hide events."""
     deadline = time.monotonic() + seconds
     while True:
@@ -19,7 +19,7 @@ def drain(cursor: str, read: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-def settle(seconds: float = 30) -> None:
+def settle(seconds: float = 60) -> None:
     """Wait until every stored event may be read: no transaction older than it is open any more."""
     deadline = time.monotonic() + seconds
     while True:

@@ -78,7 +78,7 @@ class Stack:
             print(self.logs())
         self.stop()
 
-    def start(self, timeout: float = 120, ready: bool = True) -> float:
+    def start(self, timeout: float = 240, ready: bool = True) -> float:
         """Start it; wait until everything (the demo too) is ready. Returns the seconds that took.
 
         Raises:
@@ -100,7 +100,7 @@ class Stack:
             self.until(lambda: "└" in self.said(), timeout, "ready")
         return time.monotonic() - started
 
-    def stop(self, timeout: float = 30) -> int:
+    def stop(self, timeout: float = 60) -> int:
         """Ask it to stop as Ctrl-C does, and wait. Returns the exit code."""
         if self.process is None:
             return 0
@@ -146,7 +146,7 @@ class Stack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def wait_for(self, name: str, other_than: int | None = None, timeout: float = 30) -> int:
+    def wait_for(self, name: str, other_than: int | None = None, timeout: float = 90) -> int:
         """Wait until the process runs, with another id than the given one. Returns its id."""
         self.until(lambda: self.pid(name) not in (None, other_than), timeout, f"{name} running")
         return self.pid(name) or 0
@@ -163,7 +163,7 @@ class Stack:
         except (OSError, http.client.HTTPException):
             return False
 
-    def wait_healthy(self, timeout: float = 60) -> None:
+    def wait_healthy(self, timeout: float = 120) -> None:
         """Wait until /healthz answers 200."""
         self.until(self.healthy, timeout, "healthy")
 

@@ -83,6 +83,6 @@ class TestBootstrap:
         env = {"PATH": os.environ["PATH"], "PYTHON": str(python)}
         for requirement in ("", "", "# changed"):
             (checkout / "requirements.txt").write_text(requirement)
-            subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, timeout=60)
+            subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, timeout=120)
 
         assert (checkout / "installs").read_text() == "installed\n" * 2

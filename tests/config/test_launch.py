@@ -22,7 +22,7 @@ def _refused(tmp_path, **env):
         env={"PATH": os.environ["PATH"], "NUDGE_DEMO": "0", "NUDGE_DATA": str(tmp_path / "data")} | env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("✗ ")
@@ -108,7 +108,7 @@ class TestLife:
 
         for name in ("worker", "sync", "segments", "background"):
             log = stack.data_dir / "logs" / f"{name}.log"
-            stack.until(lambda log=log: "Task celery.accumulate[" in log.read_text(), 30, f"{name} working")
+            stack.until(lambda log=log: "Task celery.accumulate[" in log.read_text(), 90, f"{name} working")
 
     def test_a_killed_process_is_named_and_started_again(self, stack):
         beat = stack.kill("beat")
@@ -131,7 +131,7 @@ class TestLife:
         started = time.monotonic()
 
         assert stack.stop() == 0
-        assert time.monotonic() - started < 12
+        assert time.monotonic() - started < 25
         assert stack.pids() == []
         assert embedded.postmaster_pid(stack.data_dir) is None
         assert not stack.healthy()
@@ -159,7 +159,7 @@ class TestLife:
         stack.process.kill()
         stack.process.wait()
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while (left := list(filter(processes.is_alive, children))) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not [Path(f"/proc/{pid}/cmdline").read_text() for pid in left], stack.logs()

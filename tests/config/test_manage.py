@@ -19,7 +19,7 @@ def test_a_database_without_tables_gets_a_sentence(db, tmp_path):
         env={**os.environ, "DATABASE_URL": address, "NUDGE_DATA": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1

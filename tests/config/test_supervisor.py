@@ -70,7 +70,7 @@ class TestSupervisor:
             (tmp_path / name).mkdir()
         return tmp_path
 
-    def _run(self, data_dir, code, when, patience=20.0):
+    def _run(self, data_dir, code, when, patience=60.0):
         """Supervise one Python program until `when(supervisor)` is true; returns the pids it had."""
         program = data_dir / "program.py"
         program.write_text(code)

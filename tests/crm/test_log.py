@@ -198,7 +198,7 @@ class TestRead:
             reader.join(0.5)
             assert reader.is_alive()
             transaction.set_rollback(True)
-        reader.join(10)
+        reader.join(60)
         assert taken == [0]
 
     def test_nothing_is_lost_or_repeated_under_many_writers_and_readers(self):

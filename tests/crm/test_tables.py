@@ -157,10 +157,10 @@ class TestExcel:
         ],
     )
     def test_parts_that_would_fill_the_memory_are_not_read(self, part, old, new):
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(TableError, match="too large"):
             table(changed(workbook(["a"], ["x"]), part, old, new), "people.xlsx")
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
 
     def test_a_row_far_down_is_not_waited_for(self, monkeypatch):
         monkeypatch.setattr(tables, "SHEET_ROWS", 1000)

@@ -25,14 +25,14 @@ class Broker:
             raise self.error
 
     def waits_for(self, calls: int) -> bool:
-        return all(self.called.acquire(timeout=10) for _ in range(calls))
+        return all(self.called.acquire(timeout=60) for _ in range(calls))
 
 
 def calls_made():
     """Wait for the calls that are planned, those of tests before this one too."""
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.fixture

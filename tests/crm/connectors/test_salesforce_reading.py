@@ -355,7 +355,7 @@ class TestTrouble:
         begun = time.monotonic()
         with pytest.raises(ConnectorError, match="No answer"):
             crm.connector().fields("Contact")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
 
     def test_an_answer_that_drips_for_ever_is_given_up(self, crm, monkeypatch):
         monkeypatch.setattr("crm.connectors.salesforce_http.WHOLE_ANSWER_SECONDS", 0.3)
@@ -364,7 +364,7 @@ class TestTrouble:
         begun = time.monotonic()
         with pytest.raises(ConnectorError, match="No answer"):
             crm.connector().fields("Contact")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
 
     def test_nobody_there_is_told_plainly(self, settings, monkeypatch):
         monkeypatch.setattr(Salesforce, "backoff_seconds", 0.01)

@@ -37,7 +37,7 @@ class Http:
 
     def __init__(self, base: str) -> None:
         self.base = base
-        self.pool = urllib3.PoolManager(retries=False, timeout=5)
+        self.pool = urllib3.PoolManager(retries=False, timeout=30)
 
     def __call__(self, method, path, body=None, headers=None):
         sent = (

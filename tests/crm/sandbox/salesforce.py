@@ -45,7 +45,7 @@ class Http:
 
     def __init__(self, sandbox):
         self.url = sandbox.url
-        self.pool = urllib3.PoolManager(retries=False, timeout=5)
+        self.pool = urllib3.PoolManager(retries=False, timeout=30)
 
     def __call__(self, method, path, body=None, headers=None, **options):
         path = path if path.startswith("/services") else DATA + path

@@ -23,9 +23,9 @@ def test_a_seed_gives_the_same_people_and_another_seed_gives_others(crowd):
 
 
 def test_five_thousand_people_take_less_than_two_seconds():
-    began = time.perf_counter()
+    began = time.process_time()
     list(people(5000, seed=3))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_they_come_from_many_countries_and_write_their_names_in_their_script(crowd):

@@ -267,7 +267,7 @@ class TestMetadata:
 
 
 def test_recorded_requests_of_zohos_client_are_understood(shared):
-    pool, replayed = urllib3.PoolManager(retries=False, timeout=5), 0
+    pool, replayed = urllib3.PoolManager(retries=False, timeout=30), 0
     for client in specs.load("zoho", "client-requests.json"):
         for request in client["requests"]:
             answer = pool.request(
@@ -285,7 +285,7 @@ def test_recorded_requests_of_zohos_client_are_understood(shared):
 def test_every_recorded_operation_of_reading_and_writing_has_a_route(shared):
     """Operations that a sync meets; layouts, photos, territories and the like are not part of the sandbox."""
     wanted = {"coql.", "notifications.", "bulk_read."}
-    pool = urllib3.PoolManager(retries=False, timeout=5)
+    pool = urllib3.PoolManager(retries=False, timeout=30)
     operations = [one for one in specs.load("zoho", "operations.json") if "operation" in one]
     met = [one for one in operations if one["operation"].startswith(tuple(wanted))]
     for one in met:

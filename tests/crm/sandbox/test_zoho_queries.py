@@ -200,7 +200,7 @@ class TestNotifications:
         assert self.subscribe(zoho, listener).status == 201
         row = next(contacts.live())
         zoho.put("Contacts", {"data": [{"id": row.id, "Title": "Chef"}]})
-        assert listener.told.wait(5)
+        assert listener.told.wait(30)
         call = listener.calls[0]
         assert (call["module"], call["operation"], call["ids"]) == ("Contacts", "update", [row.id])
         assert (call["channel_id"], call["token"]) == ("1000000068001", "t0ken")

@@ -14,7 +14,7 @@ class Zoho:
 
     def __init__(self, sandbox, token="1000.test"):
         self.url, self.token = sandbox.url, token
-        self.pool = urllib3.PoolManager(retries=False, timeout=5)
+        self.pool = urllib3.PoolManager(retries=False, timeout=30)
 
     def __call__(self, method, path, body=None, headers=None):
         path = path if path.startswith("/") else f"/crm/v8/{path}"

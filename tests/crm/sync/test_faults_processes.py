@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 FAILED, SUCCEEDED = SyncRun.State.FAILED, SyncRun.State.SUCCEEDED
 KILLS = 4  # processes that die, of each connector
-SECONDS = 20.0  # how long to wait for what takes milliseconds
+SECONDS = 60.0  # how long to wait for what takes milliseconds
 
 kinds = pytest.mark.parametrize("kind", ALL)
 
