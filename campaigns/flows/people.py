@@ -3,6 +3,7 @@
 import msgspec
 from django.db.models import Count, Q
 
+from campaigns.flows import steps
 from campaigns.models import Decision, Enrollment, Flow
 
 
@@ -16,10 +17,11 @@ class Totals(msgspec.Struct):
 
 
 class StepCount(msgspec.Struct):
-    """`reached`: runs that ever came to the step; `here`: runs that are at it now."""
+    """`reached`: runs that ever came to the step; `here`: runs that are at it now; `left`: runs that ended there."""
 
     reached: int = 0
     here: int = 0
+    left: int = 0
     branches: dict[str, int] = {}
 
 
@@ -40,16 +42,22 @@ def step_counts(flow: Flow) -> dict[str, StepCount]:
         reached.values_list("step").annotate(n=Count("enrollment_id", distinct=True)).order_by()
     ):
         counts.setdefault(step, StepCount()).reached = number
-    here = (
-        flow.enrollments.filter(state=Enrollment.State.ACTIVE)
-        .values_list("step")
+    places = (
+        flow.enrollments.filter(state__in=(Enrollment.State.ACTIVE, Enrollment.State.EXITED))
+        .exclude(step="")
+        .values_list("state", "step")
         .annotate(n=Count("pk"))
         .order_by()
     )
-    for step, number in here:
-        counts.setdefault(step, StepCount()).here = number
+    for state, step, number in places:
+        count = counts.setdefault(step, StepCount())
+        if state == Enrollment.State.ACTIVE:
+            count.here = number
+        else:
+            count.left = number
+    splits = [f"{kind.kind}:go_on" for kind in steps.registry.values() if kind.branching]
     taken = (
-        Decision.objects.filter(flow=flow, kind="split:go_on")
+        Decision.objects.filter(flow=flow, kind__in=splits)
         .values_list("step", "detail__branch_name")
         .annotate(n=Count("pk"))
         .order_by()

@@ -4,9 +4,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 
-from campaigns.admin.flows import pages, panels, tree
+from campaigns.admin.flows import clipboard, pages, panels, tree, trigger_panel
 from campaigns.flows import editing, people, steps
-from campaigns.flows.definition import MAX_STEPS, DefinitionError
+from campaigns.flows.definition import DefinitionError
 from campaigns.models import Flow
 
 
@@ -47,17 +47,17 @@ def add(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     kind = steps.registry.get(request.GET.get("kind", ""))
     if kind is None:
         offered = sorted(steps.registry.values(), key=lambda kind: (kind.position, kind.kind))
-        values = pages.context(request, flow, kinds=offered, place=place, index=index)
+        clip = clipboard.held(request)
+        values = pages.context(request, flow, kinds=offered, place=place, index=index, clip=clip)
         return pages.fragment(request, "picker", values)
     panel = panels.StepPanel(request, flow, kind, place=place, index=index)
     if request.method != "POST" or panel.redraws or not panel.is_valid():
         return panel.render()
 
     def insert(draft: dict) -> dict:
-        if sum(1 for _step in editing.walk(draft.get("steps", []))) >= MAX_STEPS:
-            raise ValueError(_("A flow has at most %d steps.") % MAX_STEPS)
-        panel.key = editing.new_key(draft)
-        return editing.insert(draft, place, index, {"key": panel.key, "kind": kind.kind, **panel.parts()})
+        new = editing.made(draft, kind.kind, **panel.parts())
+        panel.key = new["key"]
+        return clipboard.inserted(draft, place, index, new)
 
     return _edit(request, flow, insert, _("Step added"), lambda: f"step-{panel.key}")
 
@@ -69,30 +69,44 @@ def step(request: HttpRequest, flow: Flow, model_admin, key: str) -> HttpRespons
     if kind is None:
         raise Http404
     panel = panels.StepPanel(request, flow, kind, step=found)
+    return _panel(
+        request,
+        flow,
+        panel,
+        lambda draft: editing.update(draft, key, **panel.parts()),
+        _("Step saved"),
+        f"step-{key}",
+    )
+
+
+def _panel(request: HttpRequest, flow: Flow, panel: panels.Panel, change, toast: str, focus: str):
+    """Show a form, draw it anew, store it, or store it without being asked to."""
     if request.method != "POST":
         return panel.render()
     pages.require(request, "change")
-    if panel.redraws or not panel.is_valid():
+    if panel.redraws:
         return panel.render()
-    return _edit(
-        request,
-        flow,
-        lambda draft: editing.update(draft, key, **panel.parts()),
-        _("Step saved"),
-        lambda: f"step-{key}",
-    )
+    if not panel.is_valid():
+        return pages.unsaved(panel.mistakes()) if _auto(request) else panel.render()
+    return _edit(request, flow, change, toast, lambda: focus)
+
+
+def _auto(request: HttpRequest) -> bool:
+    """Whether the form saves itself."""
+    return "auto" in request.POST
 
 
 def delete(request: HttpRequest, flow: Flow, model_admin, key: str) -> HttpResponse:
     """Ask before a step, and what is in its branches, goes; then remove it."""
     found = _find(flow, key)
     if request.method == "POST":
+        before = _before(flow.draft, key)
         return _edit(
             request,
             flow,
             lambda draft: editing.remove(draft, key)[0],
             _("Step deleted"),
-            lambda: "flow-trigger",
+            lambda: before,
         )
     _rest, number = editing.remove(flow.draft, key)
     kind = steps.registry.get(found["kind"])
@@ -131,26 +145,78 @@ def move(request: HttpRequest, flow: Flow, model_admin, key: str) -> HttpRespons
     )
 
 
+def clip(request: HttpRequest, flow: Flow, model_admin, key: str) -> HttpResponse:
+    """Copy, cut or duplicate a step with all in its branches (`do`)."""
+    if request.method != "POST":
+        return HttpResponse(status=405)
+    found, what = _find(flow, key), request.POST.get("do")
+    if what == "duplicate":
+        made: dict = {}
+
+        def duplicate(draft: dict) -> dict:
+            place, index, _length = editing.locate(draft, key)
+            made.update(editing.copied(draft, editing.find(draft, key)))
+            return clipboard.inserted(draft, place, index + 1, made)
+
+        return _edit(request, flow, duplicate, _("Step duplicated"), lambda: f"step-{made['key']}")
+    clipboard.hold(request, found)
+    if what == "cut":
+        before = _before(flow.draft, key)
+        return _edit(
+            request,
+            flow,
+            lambda draft: editing.remove(draft, key)[0],
+            _("Cut. Paste it with a “+”, here or in another flow."),
+            lambda: before,
+        )
+    return pages.said(_("Copied. Paste it with a “+”, here or in another flow."), copied=True)
+
+
+def paste(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Put what was copied at `index` of the sequence `at`, or behind the step `after`, with keys of its own."""
+    if request.method != "POST":
+        return HttpResponse(status=405)
+    held = clipboard.held(request)
+    if held is None:
+        return pages.refuse(_("Nothing was copied yet."))
+    made: dict = {}
+
+    def insert(draft: dict) -> dict:
+        if after := request.POST.get("after"):
+            place, index, _length = editing.locate(draft, after)
+            index += 1
+        else:
+            place, index = request.POST.get("at", ""), _number(request.POST.get("index", ""))
+        made.update(editing.copied(draft, held.step))
+        return clipboard.inserted(draft, place, index, made)
+
+    return _edit(request, flow, insert, _("Pasted"), lambda: f"step-{made['key']}")
+
+
 def undo(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """Go back to before the last edit."""
+    return _travel(request, flow, editing.undo, _("Undone"), "flow-undo")
+
+
+def redo(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Go forth to before the last undo."""
+    return _travel(request, flow, editing.redo, _("Done again"), "flow-redo")
+
+
+def _travel(request: HttpRequest, flow: Flow, travel, toast: str, focus: str) -> HttpResponse:
     if request.method != "POST":
         return HttpResponse(status=405)
     try:
-        flow = editing.undo(flow.pk, pages.revision(request))
-    except LookupError:
-        return pages.refuse(_("There is nothing to undo."))
-    return pages.drawn(request, flow, _("Undone"), "flow-undo")
+        flow = travel(flow.pk, pages.revision(request), request.user)
+    except LookupError as error:
+        return pages.refuse(str(error))
+    return pages.drawn(request, flow, toast, focus, keep_panel=True)
 
 
 def trigger(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """What starts the flow, for whom, how often, and what ends it early."""
-    panel = panels.TriggerPanel(request, flow)
-    if request.method != "POST":
-        return panel.render()
-    pages.require(request, "change")
-    if panel.redraws or not panel.is_valid():
-        return panel.render()
-    return _edit(request, flow, panel.apply, _("Trigger saved"), lambda: "flow-trigger")
+    panel = trigger_panel.TriggerPanel(request, flow)
+    return _panel(request, flow, panel, panel.apply, _("Trigger saved"), "flow-trigger")
 
 
 def settings(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
@@ -179,15 +245,28 @@ def settings(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
 
 
 def _edit(request: HttpRequest, flow: Flow, change, toast: str, focus, keep: bool = False) -> HttpResponse:
+    auto, revision = _auto(request), pages.revision(request)
+    merge = auto and request.POST.get("merge") == str(revision)
     try:
-        flow = editing.save(flow.pk, pages.revision(request), change, request.user)
+        flow = editing.save(flow.pk, revision, change, request.user, merge=merge)
     except KeyError:
         return pages.refuse(_("This step is no longer there. Reload the page."))
     except DefinitionError as error:
         return pages.refuse(str(error))
     except ValueError as error:
         return pages.refuse(str(error))
+    if auto:
+        return pages.saved(request, flow)
     return pages.drawn(request, flow, toast, focus(), keep)
+
+
+def _before(draft: dict, key: str) -> str:
+    """The id of the card before a step, which gets the keyboard when the step goes."""
+    place, index, _length = editing.locate(draft, key)
+    if index:
+        siblings = editing.sequence(draft, place)
+        return f"step-{siblings[index - 1]['key']}"
+    return f"step-{place.partition(':')[0]}" if place else "flow-trigger"
 
 
 def _find(flow: Flow, key: str) -> dict:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.template.loader import render_to_string
+from django.template.loader import render_to_string, select_template
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
@@ -87,14 +87,41 @@ def context(request: HttpRequest, flow: Flow, **more: Any) -> dict[str, Any]:
 
 def toolbar(request: HttpRequest, flow: Flow, drawn: tree.Tree) -> dict[str, Any]:
     """What the tree's and the toolbar's templates know on top."""
+    undoable = set(flow.revisions.values_list("undone", flat=True))
     return context(
         request,
         flow,
         tree=drawn,
         changed=has_unpublished_changes(flow),
-        can_undo=flow.revisions.exists(),
+        can_undo=False in undoable,
+        can_redo=True in undoable,
         report_url=optional_url("reports_flow", flow.pk),
+        finish_url=optional_url("campaigns_flow_finish", flow.pk),
+        duplicate_url=optional_url("campaigns_flow_duplicate", flow.pk),
+        links=[
+            (words, icon, address)
+            for words, icon, name in links()
+            if (address := optional_url(name, flow.pk))
+        ],
     )
+
+
+def links() -> list[tuple[str, str, str]]:
+    """Pages about a flow, for the toolbar's menu: what they are called, an icon and the name of their address."""
+    return [
+        (_("Report"), "monitoring", "reports_flow"),
+        (_("Try it on the past"), "history", "campaigns_flow_backtest"),
+        (_("Try it with one person"), "person_play", "campaigns_flow_walkthrough"),
+        (_("People inside"), "groups", "campaigns_flow_inside"),
+        (_("Why somebody is in or not"), "help", "campaigns_flow_why"),
+        (_("Enrol people by hand"), "person_add", "campaigns_flow_enroll"),
+        (_("Versions"), "inventory_2", "campaigns_flow_versions"),
+    ]
+
+
+def step_template(kind: str) -> Any:
+    """What a kind of step shows below its form."""
+    return select_template([f"{TEMPLATES}/steps/{kind}.html", f"{TEMPLATES}/steps/none.html"])
 
 
 def fragment(request: HttpRequest, name: str, values: dict[str, Any], status: int = 200) -> HttpResponse:
@@ -111,21 +138,46 @@ def drawn(
         toast: what was done, told to everybody including screen readers.
         focus: id of the element that gets the keyboard.
     """
+    detail = {"toast": toast, "focus": focus, "keep": keep_panel}
+    return _redrawn(request, flow, "flow-done", detail)
+
+
+def saved(request: HttpRequest, flow: Flow) -> HttpResponse:
+    """The tree anew after a form saved itself, which stays open as it is."""
+    return _redrawn(request, flow, "flow-saved", {"revision": flow.revision})
+
+
+def _redrawn(request: HttpRequest, flow: Flow, event: str, detail: dict[str, Any]) -> HttpResponse:
     flow = Flow.objects.select_related("live_version").get(pk=flow.pk)
     values = toolbar(request, flow, tree.build(flow))
     html = render_to_string(f"{TEMPLATES}/tree.html", values, request)
     html += render_to_string(f"{TEMPLATES}/toolbar.html", {**values, "oob": True}, request)
     response = HttpResponse(html)
     response["HX-Retarget"], response["HX-Reswap"] = "#flow-tree", "outerHTML"
-    response["HX-Trigger-After-Settle"] = json.dumps(
-        {"flow-done": {"toast": toast, "focus": focus, "keep": keep_panel}}
-    )
+    response["HX-Trigger-After-Settle"] = json.dumps({event: detail})
+    return response
+
+
+def unsaved(mistakes: list[str]) -> HttpResponse:
+    """Say why a form could not save itself; nothing on the page changes."""
+    response = HttpResponse(status=200)
+    response["HX-Reswap"] = "none"
+    response["HX-Trigger"] = json.dumps({"flow-unsaved": {"mistakes": mistakes}})
+    return response
+
+
+def said(message: str, **detail: Any) -> HttpResponse:
+    """A sentence for the person about what was done; nothing on the page changes."""
+    response = HttpResponse(status=200)
+    response["HX-Reswap"] = "none"
+    response["HX-Trigger"] = json.dumps({"flow-toast": {"text": message, **detail}})
     return response
 
 
 def stale(request: HttpRequest, flow: Flow) -> HttpResponse:
-    """Say that the draft is another one by now; nothing was changed."""
-    response = fragment(request, "stale", context(request, flow), status=409)
+    """Say that the draft is another one by now, and by whom; nothing was changed."""
+    last = flow.revisions.select_related("made_by").order_by("-number").first()
+    response = fragment(request, "stale", context(request, flow, last=last), status=409)
     response["HX-Retarget"], response["HX-Reswap"] = "#flow-notice", "innerHTML"
     return response
 
@@ -139,11 +191,8 @@ def revision(request: HttpRequest) -> int:
 
 
 def refuse(message: str) -> HttpResponse:
-    """A sentence for the person, as a toast; nothing on the page changes."""
-    response = HttpResponse(status=200)
-    response["HX-Reswap"] = "none"
-    response["HX-Trigger"] = json.dumps({"flow-toast": {"text": message, "bad": True}})
-    return response
+    """Why something was not done, as a toast; nothing on the page changes."""
+    return said(message, bad=True)
 
 
 def state_words(error: StateError) -> str:

@@ -15,8 +15,9 @@ from campaigns.segments.suggestions import Suggestions
 from crm.rules.errors import RuleError
 
 SPAN = 1000
-MOST_TREES = 9
-_NAME = re.compile(r"n([0-9]{1,4})(\..*)?", re.DOTALL)
+MOST_BRANCHES = 20
+RULE, CONDITION = 98, 99  # the trees of a step's own rule and of its condition; those below are branches
+_NAME = re.compile(r"n([0-9]{1,5})(\..*)?", re.DOTALL)
 
 
 class RuleEditor:

@@ -1,15 +1,13 @@
 """A draft made ready to draw: cards in sequences, with what is wrong and how many people are where."""
 
-from typing import Any
-
 import msgspec
 from django.utils.translation import gettext as _
 
+from campaigns.admin.flows.words import TRIGGER_PARTS, notes, rule_sentence
 from campaigns.flows import people, steps, triggers
 from campaigns.flows.definition import Branch, Definition, DefinitionError, Step, check, parse, walk
 from campaigns.models import Flow
-from campaigns.segments import grammar, sentence
-from crm.rules.errors import Problem, RuleError
+from crm.rules.errors import Problem
 
 
 class Card(msgspec.Struct):
@@ -29,16 +27,30 @@ class Card(msgspec.Struct):
     unreachable: bool = False
     movable_up: bool = False
     movable_down: bool = False
+    left: int = 0
+    note: str = ""
+    condition: str = ""
+    size: int = 1
     branches: "list[BranchView]" = []
+
+    @property
+    def inside(self) -> int:
+        """How many steps its branches hold."""
+        return self.size - 1
 
 
 class BranchView(msgspec.Struct):
-    """One way out of a split; `rule` in words, empty for “everybody else”."""
+    """One way out of a split; `rule` in words, empty for “everybody else”; `percent`: its share of a random split.
+
+    `taken`: how many took it, which is `share` percent of all who took any.
+    """
 
     name: str
     rule: str
     taken: int
     sequence: "Sequence"
+    percent: str = ""
+    share: int | None = None
     tone: int = 0
     join: "Join | None" = None
 
@@ -74,6 +86,7 @@ class Tree(msgspec.Struct):
     definition: Definition
     trunk: Sequence
     trigger: str
+    trigger_icon: str
     trigger_notes: list[str]
     trigger_problems: list[str]
     problems: list[Problem]
@@ -111,9 +124,6 @@ class Tree(msgspec.Struct):
         return rows
 
 
-TRIGGER_PARTS = ("trigger", "exit_on", "entry", "key", "reentry")
-
-
 def build(flow: Flow) -> Tree:
     """Draw the draft of `flow`. The number of queries does not depend on the number of people."""
     definition, problems = _read(flow)
@@ -125,7 +135,8 @@ def build(flow: Flow) -> Tree:
         definition=definition,
         trunk=_sequence(definition.steps, "", counts, found, False),
         trigger=trigger_words(definition),
-        trigger_notes=trigger_notes(definition),
+        trigger_icon=trigger_icon(definition),
+        trigger_notes=notes(definition),
         trigger_problems=[text for part in TRIGGER_PARTS for text in found.get(part, [])],
         problems=problems,
         totals=people.totals(flow),
@@ -157,24 +168,42 @@ def _sequence(
         card = _card(step, place, index, counts, found)
         card.unreachable, card.movable_up, card.movable_down = closed, index > 0, index < len(sequence) - 1
         card.branches = [
-            BranchView(
-                branch.name,
-                rule_words(branch),
-                counts.get(step.key, people.StepCount()).branches.get(branch.name, 0),
-                _sequence(branch.steps, f"{step.key}:{number}", counts, found, closed),
-                number % 4 if branch.rule is not None else 4,
-            )
+            _branch(step, number, branch, counts, found, closed)
             for number, branch in enumerate(step.branches)
         ]
+        card.size = 1 + sum(1 for branch in step.branches for _step in walk(branch.steps))
         _join(card.branches)
-        rest = any(branch.rule is None for branch in step.branches)
         kind = steps.registry.get(step.kind)
+        by_rule = kind is None or kind.branches_by == "rule"
+        rest = bool(step.branches) and (not by_rule or any(branch.rule is None for branch in step.branches))
         card.ends = bool(kind and kind.ends) or (
             rest and all(branch.sequence.ends for branch in card.branches)
         )
         closed = closed or card.ends
         cards.append(card)
     return Sequence(place, cards, any(card.ends for card in cards))
+
+
+def _branch(
+    step: Step,
+    number: int,
+    branch: Branch,
+    counts: dict[str, people.StepCount],
+    found: dict[str, list[str]],
+    closed: bool,
+) -> BranchView:
+    kind, taken = steps.registry.get(step.kind), counts.get(step.key, people.StepCount()).branches
+    by_rule, all_taken = kind is None or kind.branches_by == "rule", sum(taken.values())
+    mine = taken.get(branch.name, 0)
+    return BranchView(
+        branch.name,
+        rule_words(branch) if by_rule else "",
+        mine,
+        _sequence(branch.steps, f"{step.key}:{number}", counts, found, closed),
+        f"{branch.percent or 0:g}" if kind and kind.branches_by == "percent" else "",
+        round(100 * mine / all_taken) if all_taken else None,
+        number % 4 if branch.rule is not None or not by_rule else 4,
+    )
 
 
 def _join(branches: list[BranchView]) -> None:
@@ -208,6 +237,9 @@ def _card(step: Step, place: str, index: int, counts, found) -> Card:
         problems=found.get(step.key, []),
         reached=count.reached,
         here=count.here,
+        left=count.left,
+        note=step.note,
+        condition="" if step.condition is None else rule_sentence(step.condition),
     )
 
 
@@ -216,32 +248,12 @@ def rule_words(branch: Branch) -> str:
     return "" if branch.rule is None else rule_sentence(branch.rule)
 
 
-def rule_sentence(rule: dict[str, Any]) -> str:
-    """A rule in words, or that it is not finished."""
-    try:
-        return sentence.describe(grammar.parse(rule))
-    except RuleError:
-        return _("This rule is not finished.")
-
-
 def trigger_words(definition: Definition) -> str:
     """What starts the flow, in words; empty while nothing does."""
     return triggers.summary(definition)
 
 
-def trigger_notes(definition: Definition) -> list[str]:
-    """The rules of entry and exit, each in a few words, for the trigger's card."""
-    notes = []
-    if definition.entry is not None:
-        notes.append(_("Only: %s") % rule_sentence(definition.entry))
-    if definition.key:
-        notes.append(_("One run for each %s") % definition.key.removeprefix("properties."))
-    elif definition.reentry.mode == "always":
-        notes.append(_("May enter again, once out"))
-    elif definition.reentry.mode == "after":
-        notes.append(_("May enter again after %d days") % (definition.reentry.days or 0))
-    else:
-        notes.append(_("Once per person"))
-    if definition.exit_on:
-        notes.append(_("Leaves on: %s") % ", ".join(trigger.name for trigger in definition.exit_on))
-    return notes
+def trigger_icon(definition: Definition) -> str:
+    """The icon of what starts the flow."""
+    kind = triggers.registry.get(str((definition.trigger or {}).get("kind")))
+    return kind.icon if kind else "bolt"

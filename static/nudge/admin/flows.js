@@ -8,40 +8,38 @@
   const component = () => ({
     zoom: 100,
     opener: null,
-    late: null,
+    quiet: false,
     sorting: { delay: 200, delayOnTouchOnly: true, animation: 150, fallbackOnBody: true, swapThreshold: 0.6, invertSwap: true },
 
     init() {
       // Kept, because Alpine's own names are looked up from the element clicked, which may be gone by then.
       this.root = this.$root;
       Object.assign(this, { panel: this.$refs.panel, dialog: this.$refs.dialog, canvas: this.$refs.canvas, zoomed: this.$refs.zoom });
-      const texts = this.root.dataset;
-      this.root.addEventListener("htmx:beforeRequest", (event) => {
-        this.remember(event.detail.elt);
-        this.redrawing(event.detail);
-      });
-      this.panel.addEventListener("input", ({ target }) => this.late?.typed.set(target.name, target));
-      this.panel.addEventListener("submit", (event) => {
-        if (!this.late) return;
-        this.late.pressed = true;
-        event.preventDefault();
-        event.stopPropagation();
-      }, true);
+      const texts = this.root.dataset, queue = window.flowQueue;
+      queue.before = (button) => this.before(button);
+      this.root.addEventListener("htmx:beforeRequest", (event) => this.remember(event.detail.elt));
       this.root.addEventListener("htmx:afterSettle", (event) => this.settled(event));
       this.root.addEventListener("htmx:beforeSwap", (event) => {
         // 409: somebody else changed the draft. The answer says so, in its place.
         if (event.detail.xhr.status !== 409) return;
         event.detail.shouldSwap = true;
         event.detail.isError = false;
+        queue.forget();
         this.dialog.close();
       });
       this.root.addEventListener("htmx:responseError", (event) => {
+        queue.forget();
         if (event.detail.xhr.status !== 401) this.toast(texts.moveFailed, true);
       });
-      this.root.addEventListener("htmx:sendError", () => this.toast(texts.offline, true));
+      this.root.addEventListener("htmx:sendError", () => {
+        queue.forget();
+        this.toast(texts.offline, true);
+      });
+      document.addEventListener("flow-lost", () => this.toast(texts.gone, true));
       // Triggered by the server; they bubble from whatever asked, which may be gone from the page by then.
-      document.body.addEventListener("flow-done", (event) => this.done(event.detail));
-      document.body.addEventListener("flow-toast", (event) => this.toast(event.detail.text, event.detail.bad));
+      document.addEventListener("flow-done", (event) => this.done(event.detail));
+      document.addEventListener("flow-saved", () => this.markOpener());
+      document.addEventListener("flow-toast", (event) => this.toast(event.detail.text, event.detail.bad));
       document.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && !this.dialog.open && !this.panel.hidden) this.closePanel();
       });
@@ -57,34 +55,21 @@
       }
     },
 
-    // The answer replaces the form, so what is typed or pressed while it is on its way goes into the new one.
-    redrawing({ elt, target }) {
-      const form = elt.closest?.("form");
-      if (target?.id === "panel-body" && form && form !== elt && this.panel.contains(form)) {
-        this.late = { typed: new Map(), pressed: false };
-        elt.addEventListener("htmx:afterRequest", ({ detail }) => { if (!detail.successful) this.late = null; }, { once: true });
-      }
-    },
-
-    catchUp() {
-      const { typed, pressed } = this.late, form = this.panel.querySelector("form");
-      this.late = null;
-      typed.forEach((old, name) => {
-        const field = form?.elements.namedItem(name);
-        if (field?.type !== old.type) return;
-        if (old.type === "checkbox") field.checked = old.checked;
-        else field.value = old.value;
-      });
-      if (pressed) form?.requestSubmit();
+    // What was changed in the panel is stored before something else is done.
+    before(button) {
+      const form = button?.closest("#panel-body form");
+      if (form && !button.matches("[data-act], [data-dialog]")) return true;
+      return this.panel.hidden || Boolean(button?.closest("#dialog-body")) || window.flowForms.leave();
     },
 
     settled(event) {
       const target = event.detail.target;
       if (target?.id === "panel-body") {
-        if (this.late) this.catchUp();
         if (this.panel.hidden) this.openPanel();
+        else if (this.quiet) this.markOpener();
         else this.focusPanel();
-      } else if (target?.id === "dialog-body" && !this.dialog.open) this.dialog.showModal();
+        this.quiet = false;
+      } else if (target?.id === "dialog-body" && !this.dialog.open && byId("dialog-body").childElementCount) this.dialog.showModal();
     },
 
     openPanel() {
@@ -111,6 +96,12 @@
     },
 
     closePanel() {
+      if (!window.flowForms.leave()) return;
+      window.flowQueue.run(() => this.shutPanel());
+    },
+
+    shutPanel() {
+      window.flowForms.fresh();
       this.panel.hidden = true;
       byId("panel-body").replaceChildren();
       this.root.classList.remove("flow-panel-open");
@@ -129,6 +120,7 @@
     goTo(id) {
       this.dialog.close();
       const card = byId(id);
+      window.flowCards.reveal(card);
       card?.scrollIntoView({ block: "center", inline: "center" });
       card?.click();
     },
@@ -136,14 +128,18 @@
     done({ toast, focus, keep }) {
       if (this.dialog.open) this.dialog.close();
       byId("flow-notice").replaceChildren();
-      if (keep && !this.panel.hidden) {
-        // Moving from inside the panel: the buttons there have to know what is first and last now.
-        const card = this.opener && byId(this.opener);
-        if (card) window.htmx.ajax("GET", card.getAttribute("hx-get"), { source: card, target: "#panel-body" });
-        card?.scrollIntoView({ block: "nearest", inline: "nearest" });
+      const card = this.opener && byId(this.opener);
+      if (keep && !this.panel.hidden && card?.matches("[data-walk]")) {
+        // The panel shows what is there now: which step is first or last, and what was undone.
+        window.flowForms.fresh();
+        this.quiet = !this.panel.contains(document.activeElement);
+        window.htmx.ajax("GET", card.getAttribute("hx-get"), { source: card, target: "#panel-body" });
+        card.scrollIntoView({ block: "nearest", inline: "nearest" });
+        if (this.quiet) byId(focus)?.focus({ preventScroll: true });
       } else {
         this.opener = focus || this.opener;
-        this.closePanel();
+        window.flowCards.reveal(byId(focus));
+        this.shutPanel();
         byId(focus)?.scrollIntoView({ block: "nearest", inline: "nearest" });
       }
       if (toast) this.toast(toast);
@@ -159,9 +155,11 @@
 
     // A step was dropped at `position` of another place, or of its own without itself.
     move(key, position, place) {
-      const card = byId(`step-${key}`);
-      const url = card.getAttribute("hx-get") + "move/";
-      window.htmx.ajax("POST", url, { source: "#flow-tree", target: "#flow-tree", swap: "outerHTML", values: { to: place, index: position } });
+      if (window.flowQueue.before(null) === false) {
+        window.htmx.ajax("GET", this.root.dataset.tree, { source: "#flow-tree", target: "#flow-tree", swap: "outerHTML" });
+        return;
+      }
+      window.flowQueue.send(this.root.dataset.steps.replace(/-\/$/, `${encodeURIComponent(key)}/move/`), { to: place, index: position });
     },
 
     zoomBy(change) {
@@ -196,9 +194,9 @@
     // Arrow keys go from card to card: up and down in reading order, sideways to the nearest one.
     walk(event) {
       const here = event.target.closest("[data-walk]");
-      if (!here || !["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      if (!here || event.altKey || !["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key)) return;
       event.preventDefault();
-      const cards = [...this.canvas.querySelectorAll("[data-walk]")];
+      const cards = [...this.canvas.querySelectorAll("[data-walk]")].filter((card) => card.getClientRects().length);
       const at = cards.indexOf(here);
       let next = null;
       if (event.key === "ArrowUp") next = cards[at - 1];

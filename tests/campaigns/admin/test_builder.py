@@ -110,7 +110,7 @@ class TestSteps:
     @pytest.mark.parametrize(
         ("kind", "values", "says"),
         [
-            ("wait", {"amount": "", "unit": "days"}, "This field is required."),
+            ("wait", {"until": "", "amount": "", "unit": "days"}, "Fill this in."),
             ("wait", {"amount": "0", "unit": "days"}, "greater than or equal to 1"),
             ("wait", {"amount": "5000", "unit": "days"}, "two years at most"),
             ("wait", {"amount": "5", "unit": "moons"}, "not one of the available choices"),
@@ -173,7 +173,7 @@ class TestSteps:
             response = editor.post(address, {"revision": 0})
             assert response.status_code == 409
             assert response["HX-Retarget"] == "#flow-notice"
-            assert "Somebody changed this flow" in text(response)
+            assert "You changed this flow in another window" in text(response)
         assert editor.post(url("undo", flow)).status_code == 409
         assert latest(flow).draft == now
 
@@ -270,8 +270,11 @@ class TestSplit:
 class TestTrigger:
     def form(self, **more):
         return {
+            "kind": "event",
             "trigger.name": "purchase",
             "mode": "never",
+            "when_limited": "defer",
+            "priority": "3",
             "node": ["n0"],
             "n0.kind": "group",
             "n0.mode": "all",
@@ -294,7 +297,10 @@ class TestTrigger:
                 "mode": "after",
                 "days": "30",
                 "key": "properties.cart_id",
-                "exit": ["order_cancelled", "", "order_cancelled"],
+                "exit": ["0", "1", "7"],
+                "exit0.name": "order_cancelled",
+                "exit1.name": "",
+                "exit7.name": "order_cancelled",
                 "node": ["n0", "n1"],
                 "n1.kind": "attribute",
                 "n1.parent": "n0",
@@ -316,15 +322,23 @@ class TestTrigger:
         assert draft["steps"] == flow.draft["steps"]
 
     def test_emptied_parts_are_taken_out(self, flow, editor):
-        self.saved(editor, flow, key="cart_id", exit=["a"])
+        self.saved(editor, flow, key="cart_id", exit=["0"], **{"exit0.name": "a"})
         draft = self.saved(editor, flow)
         assert {"key", "entry"} & draft.keys() == set()
         assert draft["exit_on"] == []
 
-    def test_an_exit_event_that_stays_keeps_its_filters(self, flow, editor):
-        filtered = {"kind": "event", "name": "paid", "where": [{"property": "total", "op": "gt", "value": 1}]}
-        Flow.objects.filter(pk=flow.pk).update(draft={**flow.draft, "exit_on": [filtered]})
-        assert self.saved(editor, flow, exit=["paid"])["exit_on"] == [filtered]
+    def test_an_exit_event_has_filters_of_its_own(self, flow, editor):
+        filtered = {
+            "exit0.where0.property": "total",
+            "exit0.where0.op": "gt",
+            "exit0.where0.type": "number",
+            "exit0.where0.value": "1",
+        }
+        draft = self.saved(editor, flow, exit=["0"], **{"exit0.name": "paid"}, **filtered)
+        assert draft["exit_on"] == [
+            {"kind": "event", "name": "paid", "where": [{"property": "total", "op": "gt", "value": 1}]}
+        ]
+        assert 'value="paid"' in text(editor.get(url("trigger", flow)))
 
     @pytest.mark.parametrize(
         ("more", "says"),
@@ -354,13 +368,13 @@ class TestTrigger:
             post(editor, address, flow, **self.form(op="add-where", target="trigger"))
         )
         assert (
-            text(post(editor, address, flow, **self.form(exit=["a"], op="add-exit", target="exit"))).count(
+            text(post(editor, address, flow, **self.form(exit=["0"], op="add", target="exit"))).count(
                 'name="exit"'
             )
             == 2
         )
         assert 'name="exit"' not in text(
-            post(editor, address, flow, **self.form(exit=["a"], op="remove-exit-0", target="exit"))
+            post(editor, address, flow, **self.form(exit=["0"], op="remove-0", target="exit"))
         )
         assert latest(flow).draft == flow.draft
 
