@@ -17,12 +17,12 @@ from crm.rules.errors import RuleError
 
 def length(amount: Any, unit: Any) -> str:
     """“2 hours”."""
-    words = {
-        "minutes": ngettext("%d minute", "%d minutes", amount if isinstance(amount, int) else 0),
-        "hours": ngettext("%d hour", "%d hours", amount if isinstance(amount, int) else 0),
-        "days": ngettext("%d day", "%d days", amount if isinstance(amount, int) else 0),
-    }
-    return words.get(unit, "%d") % (amount if isinstance(amount, int) else 0)
+    number = amount if isinstance(amount, int) else 0
+    if unit == "minutes":
+        return ngettext("%d minute", "%d minutes", number) % number
+    if unit == "days":
+        return ngettext("%d day", "%d days", number) % number
+    return ngettext("%d hour", "%d hours", number) % number
 
 
 def span(given: Any) -> str:

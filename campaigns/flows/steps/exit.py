@@ -36,4 +36,4 @@ class Exit(StepKind):
         return {person.enrollment_id: leave(reason=reason or "exit step") for person in people}
 
     def summary(self, step):
-        return step.config.get("reason") or str(_("Leaves the flow"))
+        return str(step.config.get("reason") or _("Leaves the flow"))

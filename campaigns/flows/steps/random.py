@@ -48,9 +48,8 @@ class Random(StepKind):
         return outcomes
 
     def summary(self, step):
-        return step.config.get("name") or " / ".join(
-            f"{branch.name} {branch.percent or 0:g} %" for branch in step.branches
-        )
+        shares = " / ".join(f"{branch.name} {branch.percent or 0:g} %" for branch in step.branches)
+        return str(step.config.get("name") or shares)
 
     def config_problems(self, step, config):
         if len(step.branches) < 2:

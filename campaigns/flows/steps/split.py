@@ -52,7 +52,7 @@ class Split(StepKind):
         return outcomes | {run: go_on(branch_name="") for run in undecided}
 
     def summary(self, step):
-        return step.config.get("name") or " / ".join(branch.name for branch in step.branches)
+        return str(step.config.get("name") or " / ".join(branch.name for branch in step.branches))
 
     def config_problems(self, step, config):
         if len(step.branches) < 2:
