@@ -58,7 +58,7 @@ class TestPoint2ACrmFillsIt:
         expect(page.locator("#result_list")).to_contain_text("Zenobia")
 
     def test_a_full_resync_shows_its_progress_and_its_report(self, product, page):
-        slowly = [{"path": "/crm/v3/objects/contacts", "delay_seconds": 0.1}]
+        slowly = [{"path": "/crm/v3/objects/contacts", "delay_seconds": 0.3}]
         assert product.sandbox("POST", "faults", slowly)[0] == 200
         page.goto("/admin/crm/connection/")
         page.get_by_role("link", name="HubSpot (demo sandbox)").click()
@@ -144,11 +144,11 @@ class TestPoint4BuildAFlow:
 
         plus = page.get_by_test_id("add-step")
         add(page, "wait", plus.last)
-        page.get_by_label("Wait").first.fill("1")
-        page.get_by_label("Unit").select_option("minutes")
+        page.locator("#flow-field-amount").fill("1")
+        page.locator("#flow-field-unit").select_option("minutes")
         save(page)
         add(page, "message", plus.last)
-        page.get_by_label("Message").select_option("hello-again")
+        page.locator("#flow-field-message").select_option("hello-again")
         expect(page.get_by_test_id("message-preview")).to_contain_text("The Yirgacheffe you looked at")
         save(page)
         add(page, "split", plus.last)
