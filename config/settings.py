@@ -136,7 +136,10 @@ CELERY_TIMEZONE = "UTC"
 # Celery only wakes: each sweep finds whatever is due, so a missed or doubled tick changes nothing.
 NUDGE_SWEEPS = {
     "campaigns.tasks.run_engine": {"schedule": schedule(5), "queue": "engine"},
+    "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
+    "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
+    "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},
@@ -332,6 +335,7 @@ UNFOLD = {
                 "items": [
                     _model(_("Templates"), "edit_notifications", "delivery.message"),
                     _model(_("Deliveries"), "outbox", "delivery.delivery"),
+                    _model(_("Coupons"), "redeem", "delivery.couponpool"),
                 ],
             },
             {

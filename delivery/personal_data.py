@@ -1,10 +1,11 @@
 """What the delivery layer knows about one person, for `crm.portability`."""
 
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce, NullIf
 from django.utils.translation import gettext_lazy as _
 
 from crm.portability import Rows, register, rows
-from delivery.models import Attempt, Delivery, InAppMessage
+from delivery.models import Attempt, CouponCode, Delivery, InAppMessage
 
 
 def connect() -> None:
@@ -18,6 +19,7 @@ def connect() -> None:
     register(
         "delivery_attempts", _("Calls to the services that deliver them."), _attempts, "delivery.attempt"
     )
+    register("coupons", _("Coupon codes, and when they were used."), _coupons, "delivery.couponcode")
     register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
 
 
@@ -34,6 +36,15 @@ def _deliveries(profile_id: int) -> Rows:
 def _attempts(profile_id: int) -> Rows:
     found = Attempt.objects.filter(delivery__profile_id=profile_id).order_by("pk")
     return rows(found, "delivery_id", "outcome", "status_code", "detail", "started_at", "finished_at")
+
+
+def _coupons(profile_id: int) -> Rows:
+    found = (
+        CouponCode.objects.filter(profile_id=profile_id)
+        .order_by("pk")
+        .annotate(coupon=Coalesce(NullIf("code", Value("")), "pool__code"))
+    )
+    return rows(found, "pool__slug", "pool__name", "coupon", "given_at", "redeemed_at", "cause")
 
 
 def _in_app(profile_id: int) -> Rows:

@@ -4,6 +4,7 @@ import time
 
 from celery import shared_task
 
+from delivery import coupons
 from delivery import dispatch as dispatcher
 
 QUEUE = "delivery"
@@ -15,4 +16,12 @@ def dispatch() -> None:
     """Send what is due until nothing is."""
     end = time.monotonic() + BUDGET
     while not dispatcher.run().idle and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def note_used_coupons() -> None:
+    """Look in the log for coupon codes that were used."""
+    end = time.monotonic() + BUDGET
+    while coupons.read() and time.monotonic() < end:
         pass

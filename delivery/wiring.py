@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
+from django.db.models import TextField, Value
+from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from crm import merge_preview, merging, proof, signals, unmerging
 
-DELIVERIES = "delivery_delivery"
+DELIVERIES, COUPONS = "delivery_delivery", "delivery_couponcode"
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
 
@@ -29,10 +31,11 @@ def connect() -> None:
 
 
 def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: Any) -> None:
-    """Give merged profiles' deliveries to the profiles they were merged into, in the merge's transaction.
+    """Give merged profiles' deliveries and coupons to the profiles they were merged into, in the merge's transaction.
 
     Of one broadcast to both, the copy that still waits is not sent.
     """
+    merging.repoint(COUPONS, pairs, moved)
     if not merging.repoint(DELIVERIES, pairs, moved):
         return
     winners = [winner for _loser, winner in pairs]
@@ -63,17 +66,24 @@ def count_deliveries(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
 
 def give_back_deliveries(loser: int, winner: int, moved: dict[str, Any], **kwargs: Any) -> None:
     """Undo `move_deliveries`; a copy that was not sent stays so."""
-    unmerging.give_back(DELIVERIES, moved.get(merging.ROWS, {}), loser, winner)
+    for table in (DELIVERIES, COUPONS):
+        unmerging.give_back(table, moved.get(merging.ROWS, {}), loser, winner)
 
 
 def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
-    """Send nothing more to erased people and drop what was written to them; that it was written stays in the ledger."""
-    from delivery.models import Attempt, Delivery
+    """Send nothing more to erased people and drop what was written to them; that it was written stays in the ledger.
+
+    Their coupons stay given, and are nobody's.
+    """
+    from delivery.models import Attempt, CouponCode, Delivery
 
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
     theirs.update(context={}, content=None)
     Attempt.objects.filter(delivery__profile_id__in=profile_ids).update(detail="")
+    coupons = CouponCode.objects.filter(profile_id__in=profile_ids)
+    coupons.exclude(code="").update(code=Concat(Value("erased:"), Cast("pk", TextField())))
+    coupons.update(profile=None, given_to=None, cause=None)
 
 
 def _suppress(delivery_ids: list[int], reason: str) -> None:

@@ -1,5 +1,5 @@
 """Admin pages of messages: importing this registers them."""
 
-from delivery.admin import deliveries, messages, preferences
+from delivery.admin import coupons, deliveries, messages, preferences
 
-__all__ = ["deliveries", "messages", "preferences"]
+__all__ = ["coupons", "deliveries", "messages", "preferences"]

@@ -1,3 +1,4 @@
+from delivery.models.coupons import CouponCode, CouponPool
 from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
@@ -7,6 +8,8 @@ from delivery.models.slots import Slot
 
 __all__ = [
     "Attempt",
+    "CouponCode",
+    "CouponPool",
     "Delivery",
     "InAppMessage",
     "Message",

@@ -23,7 +23,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "crm.identifier": {"kind": "crm:people"},
     "crm.consent": {"kind": "topic", "state": "subscribed"},
     "crm.consentchange": {"kind": "topic", "state": "subscribed"},
-    "delivery.delivery": {"state": "sent", "sent_at": NOW, "origin_type": "api"},
+    "delivery.delivery": {"state": "sent", "sent_at": NOW, "origin_type": "api", "priority": 3},
     "campaigns.enrollment": {"state": "active", "ended_at": None},
     "crm.profilemerge": {"loser_id": 999_999},
 }
