@@ -4,7 +4,7 @@ import time
 
 from celery import shared_task
 
-from campaigns.flows import backtest, engine, jobs, publish, reading
+from campaigns.flows import backtest, catching_up, clock, engine, jobs, publish, reading
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -35,6 +35,20 @@ def change_runs() -> None:
     if jobs.work():
         wake.on_commit(jobs.TASK, jobs.QUEUE)
     publish.close_finished()
+
+
+@shared_task
+def start_by_clock() -> None:
+    """Start whose time has come in flows that the clock starts, some seconds long."""
+    if clock.run():
+        wake.on_commit("campaigns.tasks.start_by_clock", "keeping")
+
+
+@shared_task
+def let_in() -> None:
+    """Let in people who qualified before their flow was published; others get their turn before it goes on."""
+    if catching_up.work():
+        wake.on_commit(catching_up.TASK, catching_up.QUEUE)
 
 
 @shared_task

@@ -138,6 +138,8 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.run_engine": {"schedule": schedule(5), "queue": "engine"},
     "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
     "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
+    "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
+    "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},

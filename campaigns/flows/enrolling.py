@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
+from psycopg.errors import LockNotAvailable
 
 from campaigns.flows import entries, program
 from campaigns.flows.triggers.base import Start
@@ -61,7 +62,7 @@ def enroll(
             cursor.execute(_HOLD, [ids])
             there = {row[0] for row in cursor.fetchall()}
         entries.lock(flow_id, wait)
-        door = open_door(flow_id)
+        door = open_door(flow_id, wait)
         if door is None:
             return Enrolled(refused=dict.fromkeys(ids, NOT_LIVE))
         starts = [
@@ -86,14 +87,21 @@ def enroll(
     return result
 
 
-def open_door(flow_id: int) -> entries.Door | None:
-    """The flow's live version, which stays what it is until the caller's transaction ends; None if nobody may enter."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT slug, live_version_id FROM campaigns_flow WHERE id = %s AND state = %s FOR SHARE",
-            [flow_id, Flow.State.LIVE],
-        )
-        row = cursor.fetchone()
+def open_door(flow_id: int, wait: bool = True) -> entries.Door | None:
+    """The flow's live version, which stays what it is until the caller's transaction ends; None if nobody may enter.
+
+    Raises:
+        entries.Busy: somebody publishes or stops it just now, and we are not to wait.
+    """
+    statement = "SELECT slug, live_version_id FROM campaigns_flow WHERE id = %s AND state = %s FOR SHARE"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement if wait else f"{statement} NOWAIT", [flow_id, Flow.State.LIVE])
+            row = cursor.fetchone()
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise entries.Busy(entries.Busy.__doc__) from error
+        raise
     if row is None or row[1] is None:
         return None
     live = program.of_version(row[1])

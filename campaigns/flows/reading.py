@@ -198,7 +198,7 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
     if trigger := listener.trigger:
         # What came in late or by an import, but happened before the flow listened, starts nobody.
         fresh = [event for event in events if event.occurred_at >= listener.since]
-        starts = _starts(trigger, trigger.kind.starting(trigger.config, fresh, now), now)
+        starts = _starts(trigger, trigger.kind.starting(trigger.config, fresh, now))
         starting, _refused = entries.entitled(door, starts, now)
     ending = {
         version_id: _in_order(
@@ -226,20 +226,18 @@ def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime
                 act(*of_flow, [event for event in found if turn_of[event.txid, event.seq] == turn], now)
 
 
-def _starts(trigger: triggers.Trigger, events: Sequence[log.LoggedEvent], now: datetime) -> list[Start]:
-    gates = trigger.kind.gates(trigger.config, events, now)
-    return [
+def _starts(trigger: triggers.Trigger, events: Sequence[log.LoggedEvent]) -> list[Start]:
+    starts = [
         Start(
             event.profile_id,
             event.occurred_at,
             context(event),
             event.id,
-            until=gates.get(event.id) if gates is not None else None,
             place=log.Position(event.txid, event.seq),
-            undated=gates is not None and gates.get(event.id) is None,
         )
         for event in events
     ]
+    return trigger.kind.gated(trigger.config, starts) if starts else []
 
 
 def _place(each: Start) -> tuple[int, int]:

@@ -25,6 +25,9 @@ class Api(TriggerKind):
     help = gettext_lazy("Start nobody by itself: people are let in by hand, by the API or by another flow.")
     Config, Form = ApiConfig, ApiForm
 
+    def looks_back(self, config):
+        return False
+
     def moments(self, config, since, until, limit=None, after=None):
         return iter(())
 

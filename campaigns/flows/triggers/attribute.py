@@ -126,6 +126,9 @@ class Attribute(Happening):
     def event(self, config):
         return CHANGED
 
+    def watches(self, config):
+        return frozenset({config.field})
+
     def where(self, config):
         return [{"property": "field", "op": "eq", "value": config.field}]
 
@@ -154,6 +157,9 @@ class Attribute(Happening):
             "SELECT found.id AS profile_id, NULL::uuid AS event_id, {}::timestamptz AS at FROM ({}) AS found(id)",
             *(now, compiler.ids(rule, compiler.query(rule, now))),
         )
+
+    def already(self, config, now):
+        return {"name": CHANGED, "occurred_at": now.isoformat(), "properties": {"field": config.field}}
 
     def stored(self, cleaned):
         return {

@@ -81,20 +81,27 @@ class TriggerKind:
         """The events of the log that may start somebody."""
         return frozenset()
 
+    def watches(self, config: Any) -> frozenset[str]:
+        """Fields of people whose changes are to be recorded in the log for it (see crm.attribute_changes)."""
+        return frozenset()
+
     def starting(
         self, config: Any, events: Sequence[log.LoggedEvent], now: datetime
     ) -> list[log.LoggedEvent]:
         """Those of `events` that start somebody, in their order. A constant number of queries."""
         return []
 
-    def gates(
-        self, config: Any, events: Sequence[log.LoggedEvent], now: datetime
-    ) -> Mapping[UUID, datetime | None] | None:
-        """For kinds that start by an event and hold the run until a date: when each of `starting` may go on.
+    def gated(self, config: Any, starts: Sequence[Start]) -> list[Start]:
+        """For kinds that start by an event and hold the run until a date: the starts with when they may go on."""
+        return list(starts)
 
-        None for an event without a usable date; None altogether: nobody is held.
-        """
-        return None
+    def looks_back(self, config: Any) -> bool:
+        """Whether somebody can have qualified before a flow was published."""
+        return True
+
+    def already(self, config: Any, now: datetime) -> dict[str, Any]:
+        """What stands for the event in the run of somebody who qualifies without one."""
+        return {"name": self.kind, "occurred_at": now.isoformat(), "properties": {}}
 
     def moments(
         self,

@@ -62,11 +62,15 @@ class Date(Happening):
     def starting(self, config, events, now):
         return super().starting(config, events, now) if config.event else []
 
-    def gates(self, config, events, now):
+    def gated(self, config, starts):
         if not config.event:
-            return None
-        zones = local.zones({event.profile_id for event in events})
-        return {event.id: self._gate(config, event.properties, zones[event.profile_id]) for event in events}
+            return list(starts)
+        zones = local.zones({start.profile_id for start in starts})
+        return [
+            msgspec.structs.replace(start, until=gate, undated=gate is None)
+            for start in starts
+            for gate in [self._gate(config, start.context["event"]["properties"], zones[start.profile_id])]
+        ]
 
     def _gate(self, config: DateConfig, facts: dict[str, Any], zone: Any) -> datetime | None:
         value = dates.read(dates.within(facts, config.property.split(".")))
@@ -95,12 +99,9 @@ class Date(Happening):
         yield from self._held(config, page)
 
     def _held(self, config, starts):
-        zones = local.zones({start.profile_id for start in starts})
-        for start in starts:
-            facts = start.context["event"]["properties"]
-            gate = self._gate(config, facts, zones[start.profile_id])
-            if gate is not None and gate >= start.at:
-                yield msgspec.structs.replace(start, until=gate)
+        for start in self.gated(config, starts):
+            if start.until is not None and start.until >= start.at:
+                yield start
 
     def _all(self, config, since, until, after):
         begin = since

@@ -130,6 +130,9 @@ class Schedule(TriggerKind):
     def clock(self, config):
         return "exact"
 
+    def looks_back(self, config):
+        return False
+
     def moments(self, config, since, until, limit=None, after=None):
         return islice(self._all(config, since, until, after), limit)
 

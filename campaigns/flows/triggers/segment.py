@@ -83,6 +83,10 @@ class Segment(Happening):
             config.segment,
         )
 
+    def already(self, config, now):
+        facts = {"segment": config.segment}
+        return {"name": self.event(config), "occurred_at": now.isoformat(), "properties": facts}
+
     def config_problems(self, config):
         if config.on not in EVENTS:
             return [Problem("on", _("Choose whether who comes in or who drops out starts."))]
