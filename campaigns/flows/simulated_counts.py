@@ -9,7 +9,10 @@ import msgspec
 from django.utils import timezone
 
 EXAMPLES = 12
-TOLD = ("branch_name", "until", "message", "channel", "reason", "waited_until")  # facts that name nobody
+TOLD = (  # facts that name nobody
+    *("branch_name", "until", "waited_until", "message", "channel", "because", "by", "reason"),
+    *("timeout", "event", "occurred_at", "holds", "asked_at", "timed_out_at"),
+)
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -193,4 +196,5 @@ def different(examples: Iterable[Example], most: int = EXAMPLES) -> list[Example
 
 def told(facts: dict[str, Any]) -> dict[str, Any]:
     """Of a step's facts those that may be kept: short words, and nothing about a person."""
-    return {name: str(facts[name])[:200] for name in TOLD if facts.get(name) not in (None, "")}
+    kept = {name: facts[name] for name in TOLD if facts.get(name) not in (None, "")}
+    return {name: value if isinstance(value, bool) else str(value)[:200] for name, value in kept.items()}

@@ -78,6 +78,11 @@ class Stop(msgspec.Struct):
     ways: list[Way] = []
     problem: str = ""
 
+    @property
+    def name(self) -> str:
+        """What a choice at this stop is called: another step in its place has another name."""
+        return f"{self.number}-{self.key}"
+
 
 class Walk(msgspec.Struct):
     """The whole way: whether the person may enter, the stops, and how it ends."""
@@ -115,7 +120,7 @@ def walk(
 
     Args:
         event: what starts the run: {"name", "properties"}, with the id of a real one; None if the trigger has none.
-        choices: by the number of a stop, the index of the branch to take there; without one the step decides.
+        choices: by `Stop.name`, the index of the branch to take there; without one the step decides.
     """
     prepare(definition)
     with hindsight.at(now):
@@ -170,7 +175,7 @@ class _Walking:
         for branch in node.step.branches:
             if branch.rule is not None:
                 stop.asked.append(self._asked(_("Branch “%s”") % branch.name, branch.rule))
-        chosen = self.choices.get(str(stop.number), "")
+        chosen = self.choices.get(stop.name, "")
         try:
             with transaction.atomic():
                 outcome = self._pass(node, stop, bool(chosen))
@@ -227,7 +232,7 @@ class _Walking:
         raise TimeoutError(_("They would be held here again and again."))
 
     def _happens(self, stop: Stop) -> bool:
-        return self.choices.get(str(stop.number)) == "0"
+        return self.choices.get(stop.name) == "0"
 
     def _left_by_rule(self, stop: Stop) -> bool:
         asked = self._asked(_("Exit rule"), self.definition.exit_rule or {})

@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from campaigns.admin.flows import builder, inside, lifecycle, pages, tree
+from campaigns.admin.flows import backtest, builder, inside, lifecycle, pages, tree, walkthrough
 from campaigns.flows import editing
 from campaigns.flows.definition import DefinitionError, parse
 from campaigns.models import Enrollment, Flow, FlowVersion
@@ -135,6 +135,11 @@ class FlowAdmin(ModelAdmin):
             ("publish", "<int:pk>/builder/publish/", lifecycle.publish, "view"),
             ("pause", "<int:pk>/builder/pause/", lifecycle.pause, "publish"),
             ("resume", "<int:pk>/builder/resume/", lifecycle.resume, "publish"),
+            ("backtest", "<int:pk>/backtest/", backtest.page, "view"),
+            ("backtest_status", "<int:pk>/backtest/<int:number>/status/", backtest.status, "view"),
+            ("backtest_cancel", "<int:pk>/backtest/<int:number>/cancel/", backtest.cancel, "view"),
+            ("walkthrough", "<int:pk>/walkthrough/", walkthrough.page, "view"),
+            ("walkthrough_send", "<int:pk>/walkthrough/send/", walkthrough.send, "view"),
             ("stop", "<int:pk>/builder/stop/", lifecycle.stop, "publish"),
         ]
         return [
