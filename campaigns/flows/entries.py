@@ -96,7 +96,7 @@ def entitled(
     refused: list[tuple[Start, str]] = []
     waiting = []
     for each in starts:
-        if reason := outside(door.definition, each.at) or _too_late(each, now):
+        if reason := outside(door.definition, each.at) or too_late(each, now):
             refused.append((each, reason))
         else:
             waiting.append(each)
@@ -118,7 +118,8 @@ def outside(definition: Definition, at: datetime) -> str:
     return ""
 
 
-def _too_late(each: Start, now: datetime) -> str:
+def too_late(each: Start, now: datetime) -> str:
+    """Why the date that a run would wait for lets nobody in; empty if it does."""
     if each.undated:
         return NO_DATE
     # What is told late still starts, but not what lies more than a day back.
