@@ -10,7 +10,7 @@ from django.db import connection
 from crm import log
 
 
-class Run(msgspec.Struct):
+class Run(msgspec.Struct, gc=False):
     """An enrollment that is being handled."""
 
     id: int
@@ -30,7 +30,7 @@ class Run(msgspec.Struct):
     cleared: bool = False  # does not meet the exit rule, and nothing was changed since
 
 
-class DecisionRow(msgspec.Struct):
+class DecisionRow(msgspec.Struct, gc=False):
     """A row of campaigns.Decision to be."""
 
     enrollment_id: int | None
@@ -42,7 +42,7 @@ class DecisionRow(msgspec.Struct):
     at: datetime
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     """What is written of a run. A context of None stays as it is."""
 
     id: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from campaigns.flows.definition import Step
 
 
-class Person(msgspec.Struct, frozen=True):
+class Person(msgspec.Struct, frozen=True, gc=False):
     """One run that has arrived at a step. `state` is what the step left there when it last held the run.
 
     `flow` is the flow's slug, which stays the same where flows are copied from one installation to another;
@@ -33,7 +33,7 @@ class Person(msgspec.Struct, frozen=True):
     when_limited: str = "defer"
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What a step decided for one run: go on, wait until a time, leave, or skip this step.
 
     `branch` is the index of the branch to take, None for the next step. `facts` say why, in the words of the
