@@ -34,6 +34,8 @@ NUDGE_DATA = Path(env.str("NUDGE_DATA", str(BASE_DIR / "var"))).resolve()
 NUDGE_DEMO = env.bool("NUDGE_DEMO", False)
 NUDGE_PUBLIC_URL = env.str("NUDGE_PUBLIC_URL", f"http://localhost:{PORT}").rstrip("/")
 NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
+# Hosts, as host:port, that flows may call though they are private or without TLS.
+NUDGE_WEBHOOK_HOSTS = env.list("NUDGE_WEBHOOK_HOSTS", default=[])
 NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
 # Whether somebody who opens a link in a message is taken for whom it was sent to.
 NUDGE_LINK_VISITORS = env.bool("NUDGE_LINK_VISITORS", True)
@@ -138,8 +140,6 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.run_engine": {"schedule": schedule(5), "queue": "engine"},
     "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
     "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
-    "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
-    "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
@@ -158,6 +158,8 @@ NUDGE_SWEEPS = {
     "crm.tasks.tell_of_products": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.follow_places": {"schedule": schedule(10), "queue": "ingest"},
     "crm.tasks.forget_interest": {"schedule": schedule(86400), "queue": "ingest"},
+    "campaigns.tasks.call_webhooks": {"schedule": schedule(5), "queue": "webhooks"},
+    "campaigns.tasks.forget_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "campaigns.tasks.fill_lists": {"schedule": schedule(15), "queue": "ingest"},
     "campaigns.tasks.export_members": {"schedule": schedule(15), "queue": "segments"},
     "campaigns.tasks.forget_list_files": {"schedule": schedule(3600), "queue": "ingest"},
@@ -368,6 +370,7 @@ UNFOLD = {
                     _model(_("Identity rules"), "fingerprint", "crm.identityrules"),
                     _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
                     _model(_("Indexed attributes"), "speed", "crm.indexedattribute"),
+                    _model(_("Flow settings"), "rule_settings", "campaigns.flowsettings"),
                     _model(_("Topics"), "label", "crm.topic"),
                     _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),

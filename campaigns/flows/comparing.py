@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.flows import steps, triggers
-from campaigns.flows.definition import Definition, Step, walk
+from campaigns.flows.definition import Definition, DefinitionError, Step, parse, walk
 from campaigns.segments import grammar, sentence
 from crm.rules.errors import RuleError
 
@@ -56,6 +56,19 @@ def compare(before: Definition, after: Definition) -> Changes:
         ],
         messages=_messages(old, new),
     )
+
+
+def read(definition: dict[str, Any] | None) -> Definition:
+    """A stored definition; an empty one if it does not have the shape of a flow."""
+    try:
+        return parse(definition or {})
+    except DefinitionError:
+        return Definition()
+
+
+def in_order(definition: Definition) -> list[Step]:
+    """All steps, as they are read."""
+    return [step for step, _depth in walk(definition.steps)]
 
 
 def words(step: Step) -> str:

@@ -61,8 +61,11 @@ def checked(step_map: Mapping[str, str | None], new: Program) -> StepMap:
 
 
 def place(step: str, step_map: Mapping[str, str | None], new: Program, passed: Collection[str]) -> Place:
-    """Where somebody who is at `step` of an older version goes, having passed the steps `passed`."""
-    if step in new.nodes:
+    """Where somebody who is at `step` of an older version goes, having passed the steps `passed`.
+
+    Whoever is held before the first step ("") stays so, and begins with the first step of the new version.
+    """
+    if not step or step in new.nodes:
         return Place(step)
     at = step_map.get(step)
     if at is None:
@@ -161,7 +164,7 @@ def _move(
 
 
 def _places(held: Sequence[Held], step_map: StepMap, new: Program) -> dict[int, Place]:
-    elsewhere = [run for run in held if run.step not in new.nodes]
+    elsewhere = [run for run in held if run.step and run.step not in new.nodes]
     passed = _passed(elsewhere, new) if elsewhere else {}
     olds = {run.version_id: program.of_version(run.version_id) for run in held}
     whole = {pk: {**suggested(old, new), **step_map} for pk, old in olds.items()}
@@ -234,6 +237,8 @@ def _keeper(new: Program) -> Callable[[Held], bool]:
             return False
         known = same.get((run.version_id, run.step))
         if known is None:
+            if not run.step:
+                return True
             old = program.of_version(run.version_id).nodes.get(run.step)
             node = new.nodes[run.step].step
             kind = steps.registry.get(node.kind)

@@ -187,6 +187,7 @@ def _actions(request: HttpRequest, profile: Profile, may_change: bool) -> list[t
         ("edit", "edit", _("Edit"), edit),
         ("merge", "merge", _("Join with…"), ("crm.merge_profile", "admin:crm_profile_merge")),
         ("lists", "playlist_add", _("Lists"), ("campaigns.change_segment", "admin:campaigns_list_person")),
+        ("why", "help", _("Why in a flow?"), ("campaigns.view_flow", "admin:campaigns_flow_why_person")),
         ("export", "download", _("Export"), ("crm.export_person", "admin:crm_profile_export_person")),
         ("erase", "person_off", _("Erase"), ("crm.erase_profile", "admin:crm_profile_erase")),
     ]

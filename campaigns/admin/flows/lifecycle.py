@@ -1,144 +1,286 @@
-"""Publishing, pausing, resuming and stopping: each asks in a dialog that says what it does to how many people."""
+"""Publishing, pausing, resuming, letting people finish and stopping: each asks in a dialog that says what it does to
+how many people, and does it once however often it is pressed."""
 
-from django.db import transaction
+from collections.abc import Callable
+from typing import Any
+
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.admin.flows import pages, tree
-from campaigns.admin.flows.changes import changes
+from campaigns.flows import approval, forecast, moving
 from campaigns.flows import publish as life
+from campaigns.flows.approval import ApprovalError
 from campaigns.flows.definition import DefinitionError
-from campaigns.flows.editing import StaleDraftError
-from campaigns.models import Flow
-from delivery.models import Delivery
+from campaigns.models import Flow, FlowVersion
+
+LEAVE = "-"  # in the form: people leave from this step
 
 
 def publish(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """Show what keeps the draft from going live, or what going live changes; on POST, do it."""
-    if request.method == "POST":
-        pages.require(request, "publish")
-        try:
-            with transaction.atomic():
-                if Flow.objects.select_for_update().get(pk=flow.pk).revision != pages.revision(request):
-                    raise StaleDraftError
-                version = life.publish(flow.pk, request.user)
-        except DefinitionError:
-            return _publish_dialog(request, flow)
-        model_admin.log_change(request, flow, _("Published version %d.") % version.number)
-        return pages.drawn(request, flow, _("Version %d is live") % version.number, "flow-publish")
-    return _publish_dialog(request, flow)
+    if request.method != "POST":
+        return _publish_dialog(request, flow)
+    pages.require(request, "publish")
+    try:
+        version = life.publish(
+            flow.pk,
+            request.user,
+            people="move" if request.POST.get("people") == "move" else "finish",
+            step_map=_step_map(request),
+            revision=pages.revision(request),
+        )
+    except DefinitionError:
+        return _publish_dialog(request, flow)
+    except (life.StateError, ApprovalError) as error:
+        return pages.refuse(str(error))
+    except ValueError as error:
+        return pages.refuse(str(error))
+    model_admin.log_change(request, flow, _("Published version %d.") % version.number)
+    return pages.drawn(request, flow, _published_words(flow, version), "flow-publish")
+
+
+def _published_words(flow: Flow, version: FlowVersion) -> str:
+    words = _("Version %d is live") % version.number
+    left = (
+        moving.older(flow, version).count() if flow.jobs.filter(state="running", kind="move").exists() else 0
+    )
+    if left:
+        words += (
+            ". "
+            + ngettext("%d person is still being moved.", "%d people are still being moved.", left) % left
+        )
+    return words
+
+
+def _step_map(request: HttpRequest) -> dict[str, str | None]:
+    return {
+        name.removeprefix("to-"): None if value == LEAVE else value
+        for name, value in request.POST.items()
+        if name.startswith("to-") and value
+    }
 
 
 def _publish_dialog(request: HttpRequest, flow: Flow) -> HttpResponse:
     drawn = tree.build(flow)
-    found = {} if drawn.problems else changes(flow)
+    preview = None if drawn.problems else forecast.publishing(flow)
+    asked = approval.of(flow)
     values = pages.context(
         request,
         flow,
         tree=drawn,
         problems=drawn.by_step,
-        changes=[(CHANGE_WORDS[what](), lines) for what, lines in found.items() if lines],
+        preview=preview,
+        lists=_lists(preview) if preview else [],
         unreachable=drawn.unreachable,
-        inside=drawn.totals.inside,
+        leave=LEAVE,
+        approval=asked,
+        needs_approval=approval.required(),
+        approved=approval.given(flow),
+        may_answer=asked is not None and approval.may_answer(asked, request.user),
+        may_ask=pages.Rights(request).change or pages.Rights(request).publish,
     )
     return pages.fragment(request, "publish", values)
 
 
-CHANGE_WORDS = {
-    "added": lambda: _("New"),
-    "removed": lambda: _("Taken out"),
-    "changed": lambda: _("Changed"),
-    "moved": lambda: _("Moved"),
-}
+def _lists(preview: forecast.Publishing) -> list[tuple[str, list[str]]]:
+    """What is added and so on, each list with its heading; those that are not empty."""
+    found = preview.changes
+    lists = [(_("New"), found.added), (_("Taken out"), found.removed), (_("Moved"), found.moved)]
+    return [(heading, lines) for heading, lines in lists if lines]
+
+
+def ask_approval(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Ask another person to look at the draft."""
+    if request.method != "POST":
+        return HttpResponse(status=405)
+    rights = pages.Rights(request)
+    if not rights.publish:
+        pages.require(request, "change")
+    approval.ask(flow.pk, pages.revision(request), request.user, request.POST.get("note", "").strip()[:1000])
+    return pages.drawn(request, flow, _("Approval asked for"), "flow-publish")
+
+
+def answer_approval(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Approve the draft that somebody else asked about, or decline."""
+    if request.method != "POST":
+        return HttpResponse(status=405)
+    approve = request.POST.get("answer") == "approve"
+    note = request.POST.get("note", "").strip()[:1000]
+    try:
+        approval.answer(flow.pk, pages.revision(request), request.user, approve, note)
+    except ApprovalError as error:
+        return pages.refuse(str(error))
+    return pages.drawn(request, flow, _("Approved") if approve else _("Declined"), "flow-publish")
 
 
 def pause(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """Hold everybody where they are."""
-    inside = flow.enrollments.filter(state="active").count()
-    people = ngettext("%d person holds their place.", "%d people hold their place.", inside) % inside
+
+    def lines() -> list[str]:
+        found = forecast.pausing(flow)
+        told = [
+            ngettext("%d person holds their place.", "%d people hold their place.", found.inside)
+            % found.inside,
+            _("Nobody enters, nobody moves on. What happens meanwhile starts nobody, even after the pause."),
+        ]
+        if found.waiting:
+            told.append(
+                ngettext(
+                    "%d message waits to go out and is held back.",
+                    "%d messages wait to go out and are held back.",
+                    found.waiting,
+                )
+                % found.waiting
+            )
+            told.append(
+                _(
+                    "Too late to be sent would be: after an hour %(hour)d, after a day %(day)d, after a week %(week)d."
+                )
+                % {
+                    "hour": found.lost_after_hour,
+                    "day": found.lost_after_day,
+                    "week": found.lost_after_week,
+                }
+            )
+        return told
+
     return _change(
         request,
         flow,
         model_admin,
         name="pause",
         title=_("Pause the flow?"),
-        lines=[
-            people,
-            _("Nobody enters, nobody moves on. What happens meanwhile starts nobody, even after the pause."),
-        ],
+        lines=lines,
         button=_("Pause"),
-        act=lambda: life.pause(flow.pk),
+        act=lambda: life.pause(flow.pk, request.user),
         done=_("The flow is paused"),
     )
 
 
 def resume(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """Go on after a pause."""
-    active = flow.enrollments.filter(state="active")
-    inside, due = active.count(), active.filter(due_at__lte=timezone.now()).count()
+
+    def lines() -> list[str]:
+        found = forecast.resuming(flow)
+        told = [ngettext("%d person goes on.", "%d people go on.", found.inside) % found.inside]
+        if found.due:
+            told.append(
+                ngettext(
+                    "%d of them moves at once, because a wait ended during the pause.",
+                    "%d of them move at once, because their waits ended during the pause.",
+                    found.due,
+                )
+                % found.due
+            )
+        if found.waiting - found.late:
+            number = found.waiting - found.late
+            told.append(
+                ngettext("%d message that waits goes out.", "%d messages that wait go out.", number) % number
+            )
+        if found.late:
+            told.append(
+                ngettext(
+                    "%d message is too late by now and is dropped.",
+                    "%d messages are too late by now and are dropped.",
+                    found.late,
+                )
+                % found.late
+            )
+        return told
+
     return _change(
         request,
         flow,
         model_admin,
         name="resume",
         title=_("Resume the flow?"),
-        lines=[
-            ngettext("%d person goes on.", "%d people go on.", inside) % inside,
-            due
-            and ngettext(
-                "%d of them moves at once, because a wait ended during the pause.",
-                "%d of them move at once, because their waits ended during the pause.",
-                due,
-            )
-            % due,
-        ],
+        lines=lines,
         button=_("Resume"),
-        act=lambda: life.resume(flow.pk),
+        act=lambda: life.resume(flow.pk, user=request.user),
         done=_("The flow goes on"),
+    )
+
+
+def finish(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Let nobody in; who is inside goes on."""
+
+    def lines() -> list[str]:
+        inside = forecast.ending(flow).inside
+        return [
+            ngettext("%d person inside goes on to the end.", "%d people inside go on to the end.", inside)
+            % inside,
+            _("Nobody enters any more. When the last person is out, the flow is stopped."),
+        ]
+
+    return _change(
+        request,
+        flow,
+        model_admin,
+        name="finish",
+        title=_("Let people finish?"),
+        lines=lines,
+        button=_("Let people finish"),
+        act=lambda: life.finish(flow.pk, user=request.user),
+        done=_("Nobody enters any more"),
     )
 
 
 def stop(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """End all runs."""
-    inside = flow.enrollments.filter(state="active").count()
-    waiting = Delivery.objects.filter(
-        origin_type=Delivery.Origin.FLOW, origin_id=flow.pk, state__in=Delivery.WAITING
-    ).count()
+
+    def lines() -> list[str]:
+        found = forecast.ending(flow)
+        told = [
+            ngettext("%d person leaves the flow now.", "%d people leave the flow now.", found.inside)
+            % found.inside
+        ]
+        if found.waiting:
+            told.append(
+                ngettext(
+                    "%d message that waits to go out is not sent.",
+                    "%d messages that wait to go out are not sent.",
+                    found.waiting,
+                )
+                % found.waiting
+            )
+        if found.inside and flow.state != Flow.State.FINISHING:
+            told.append(_("“Let people finish” keeps them inside to the end, and lets nobody new in."))
+        return [*told, _("This can't be undone. Publishing again starts new runs only.")]
+
     return _change(
         request,
         flow,
         model_admin,
         name="stop",
         title=_("Stop the flow?"),
-        lines=[
-            ngettext("%d person leaves the flow now.", "%d people leave the flow now.", inside) % inside,
-            waiting
-            and ngettext(
-                "%d message that waits to go out is not sent.",
-                "%d messages that wait to go out are not sent.",
-                waiting,
-            )
-            % waiting,
-            _("This can't be undone. Publishing again starts new runs only."),
-        ],
+        lines=lines,
         button=_("Stop for everybody"),
-        act=lambda: life.stop(flow.pk),
+        act=lambda: life.stop(flow.pk, user=request.user),
         done=_("The flow is stopped"),
         danger=True,
     )
 
 
 def _change(
-    request, flow: Flow, model_admin, name, title, lines, button, act, done, danger=False
+    request: HttpRequest,
+    flow: Flow,
+    model_admin: Any,
+    name: str,
+    title: str,
+    lines: Callable[[], list[str]],
+    button: str,
+    act: Callable[[], object],
+    done: str,
+    danger: bool = False,
 ) -> HttpResponse:
     if request.method != "POST":
         values = pages.context(
             request,
             flow,
             title=title,
-            lines=[line for line in lines if line],
+            lines=lines(),
             button=button,
             danger=danger,
             action=pages.url(name, flow),

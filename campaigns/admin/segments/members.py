@@ -47,7 +47,7 @@ class MembersMixin:
         if len(typed) > TYPED:
             problem = _("Name at most %d people here; import a file for more.") % TYPED
             return self._members_page(request, segment, typed, {}, problem)
-        found = list_names.find([_name(line) for line in typed])
+        found = list_names.find([name_of(line) for line in typed])
         unknown = {line: one.detail for line, one in zip(typed, found, strict=True) if one.profile_id is None}
         ids = [one.profile_id for one in found if one.profile_id is not None]
         if ids:
@@ -139,7 +139,7 @@ class MembersMixin:
         return TemplateResponse(request, TEMPLATE, context)
 
 
-def _name(line: str) -> dict[str, Any]:
+def name_of(line: str) -> dict[str, Any]:
     """What a typed line names somebody by. Who may see no contact data may not find out by trying either."""
     number = line.removeprefix("#")
     if masking.hidden() or line.startswith("#"):

@@ -32,7 +32,7 @@ class TestLife:
         shown = text(publisher.get(url("publish", flow)))
         assert re.search(r"New</h3> <ul[^>]*><li>Exit: end</li></ul>", shown)
         assert re.search(r"Taken out</h3> <ul[^>]*><li>Exit: has ordered</li></ul>", shown)
-        assert re.search(r"Changed</h3> <ul[^>]*><li>Wait: 2 hours</li></ul>", shown)
+        assert re.search(r"Changed</h3> <dl.*<del>1 minute</del> <ins>2 hours</ins>", shown)
         assert "Moved</h3>" not in shown
         assert "3 people are inside" in shown
         post(publisher, url("publish", flow), flow)
