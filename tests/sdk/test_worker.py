@@ -192,7 +192,7 @@ def test_a_report_is_kept_until_it_has_its_answer(worker: Chromium, api: Stub) -
     worker.deliver_push(payload(api, "Slow"))
     api.wait(lambda: len(api.sent(TRACK)) == 3)
     until_kept(worker, 1)
-    api.delay = 1.5
+    api.delay = WAIT
     worker.deliver_push("no report of its own")
     api.wait(lambda: len(api.sent(TRACK)) == 4)
     assert kept(worker) == 1  # a worker that is stopped here has lost nothing

@@ -18,6 +18,7 @@ def test_columns_are_chosen_and_progress_is_shown(transactional_db, live_server)
     with opened(live_server.url, admin) as page:
         page.goto(live_server.url + reverse("admin:crm_event_changelist"))
         page.get_by_test_id("import").click()
+        page.wait_for_load_state()
         page.goto(live_server.url + reverse("admin:crm_eventfile_add"))
         page.locator("[name=file]").set_input_files({"name": "x.csv", "mimeType": "text/csv", "buffer": CSV})
         page.get_by_test_id("continue").click()

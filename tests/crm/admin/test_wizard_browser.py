@@ -27,7 +27,8 @@ def test_hubspot_is_connected_by_clicking(sandbox, admin, live_server):
         page.goto(live_server.url + address("add"))
         page.get_by_test_id("kind-hubspot").click()
 
-        assert page.get_by_label("Refresh token").is_hidden()
+        expect(page.get_by_label("Access by")).to_be_visible()
+        expect(page.get_by_label("Refresh token")).to_be_hidden()
         page.get_by_label("Access by").select_option("oauth")
         page.get_by_label("Refresh token").wait_for()
         page.get_by_label("Access by").select_option("private")
