@@ -5,23 +5,22 @@ the log as it stood at that moment (campaigns.flows.hindsight); what people are,
 addresses are those of today, for there is no history of them. Nothing is written: not a row, not even by mistake.
 """
 
-import heapq
 import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
 
-import msgspec
 from django.db import transaction
 
-from campaigns.flows import deciding, exits, foresight, hindsight, program, shares, steps, triggers
+from campaigns.flows import deciding, entries, exits, foresight, hindsight, program, shares, steps, triggers
 from campaigns.flows.definition import Definition
+from campaigns.flows.entries import held_out
 from campaigns.flows.foresight import Ahead
 from campaigns.flows.guards import NOT_ENTITLED
 from campaigns.flows.simulated_counts import Example, Note, Result, Tally, different, told
+from campaigns.flows.simulated_runs import Run, Timeline, begun, foresee, refusal
 from campaigns.flows.simulated_sending import Letter, Post
 from campaigns.flows.steps.base import Outcome, Person
 from campaigns.flows.triggers import Start
@@ -37,38 +36,6 @@ SALT = "backtest"
 FOLLOWED = 400  # runs whose way is kept, to choose examples from
 A_MOMENT = timedelta(seconds=1)
 LONGEST_PATIENCE = timedelta(hours=6)
-AT_THE_GATE = ""  # the step of who has entered and waits for the date to start
-
-
-class Run(msgspec.Struct):
-    """A simulated run. `number` is negative: no enrollment has it."""
-
-    number: int
-    profile_id: int
-    run_key: str
-    event_id: UUID | None
-    started_at: datetime
-    entered_at: datetime
-    context: dict[str, Any]
-    step: str | None
-    due_at: datetime
-    arrived_at: datetime | None = None
-    step_state: dict[str, Any] = {}
-    state: str = "active"
-    reason: str = ""
-    held_out: bool = False
-    exit: Ahead | None = None
-    goal: Ahead | None = None
-    path: list[Note] | None = None
-    letters: list[tuple[str, str]] = []
-
-
-class Item(NamedTuple):
-    """What has its turn at a moment; `order` keeps those of one moment apart."""
-
-    due: datetime
-    order: int
-    what: Start | Run | Letter
 
 
 class Simulation:
@@ -100,15 +67,15 @@ class Simulation:
         self.tally, self.post = Tally(since, until), Post(definition)
         self.now, self.share, self.most_starts = since, 100.0, most_starts
         self.runs: dict[int, list[Run]] = defaultdict(list)
-        self._heap: list[Item] = []
-        self._order, self._numbers = itertools.count(), itertools.count(1)
+        self._timeline = Timeline(until)
+        self._numbers = itertools.count(1)
         self._followed_below = 100.0
         self._gathered = False
 
     @property
     def progress(self) -> float:
         """How far it is, from 0 to 1."""
-        if self._gathered and not self._heap:
+        if self._gathered and not self._timeline:
             return 1.0
         return (self.now - self.since) / (self.until - self.since) if self._gathered else 0.0
 
@@ -121,7 +88,7 @@ class Simulation:
         with hindsight.looking_back():
             with hindsight.at(self.until):
                 self.gather()
-            while self._heap:
+            while self._timeline:
                 if not between():
                     return False
                 self._turn()
@@ -132,13 +99,14 @@ class Simulation:
         trigger = triggers.of(self.definition)
         if trigger is not None and self.program.first is not None:
             for start in trigger.kind.moments(trigger.config, self.since, self.until):
-                if _within(self.definition, start.at) and self._looked_at(start.profile_id):
-                    self._push(start.at, start)
-                    if len(self._heap) > self.most_starts:
-                        self._look_at_fewer()
-        self.tally.result.starts = len(self._heap)
+                if self._looked_at(start.profile_id):
+                    self._timeline.push(start.at, start)
+                    if len(self._timeline) > self.most_starts:
+                        self.share /= 2
+                        self._timeline.keep(self._looked_at)
+        self.tally.result.starts = len(self._timeline)
         self.tally.result.share = self.share / 100
-        self._followed_below = self.share * min(1.0, FOLLOWED / max(len(self._heap), 1))
+        self._followed_below = self.share * min(1.0, FOLLOWED / max(len(self._timeline), 1))
         self._gathered = True
 
     def result(self) -> Result:
@@ -168,13 +136,11 @@ class Simulation:
 
     # --- Time ---------------------------------------------------------------------------------------------------
 
-    def _push(self, due: datetime, what: Start | Run | Letter) -> None:
-        if due <= self.until:
-            heapq.heappush(self._heap, Item(due, next(self._order), what))
-
     def _turn(self) -> None:
         """Take those whose turn is next, of each person one thing only, and let them move as far as they go."""
-        batch = self._next()
+        batch = self._timeline.take(self.slot, BATCH)
+        if not batch:
+            return
         self.now = now = batch[-1].due
         starts = [item.what for item in batch if isinstance(item.what, Start)]
         waiting = [item.what for item in batch if isinstance(item.what, Run)]
@@ -184,118 +150,90 @@ class Simulation:
             self._advance([*entered, *waiting], now)
             self._deliver(letters, now)
 
-    def _next(self) -> list[Item]:
-        upto = self._heap[0].due + self.slot
-        batch: list[Item] = []
-        later: list[Item] = []
-        people: set[int] = set()
-        while self._heap and self._heap[0].due <= upto and len(batch) < BATCH and len(later) < BATCH:
-            item = heapq.heappop(self._heap)
-            if item.what.profile_id in people:
-                later.append(item)
-            else:
-                people.add(item.what.profile_id)
-                batch.append(item)
-        for item in later:
-            heapq.heappush(self._heap, item)
-        return batch
-
     def _looked_at(self, profile_id: int) -> bool:
         return self.share >= 100 or shares.place(profile_id, SALT) < self.share
-
-    def _look_at_fewer(self) -> None:
-        self.share /= 2
-        self._heap = [item for item in self._heap if self._looked_at(item.what.profile_id)]
-        heapq.heapify(self._heap)
 
     # --- Entering -----------------------------------------------------------------------------------------------
 
     def _enter(self, starts: Sequence[Start], now: datetime) -> list[Run]:
-        """Start the runs of those who may enter; each person has one start at most here."""
-        if not starts:
-            return []
-        free = [start for start in starts if self._free(start)]
-        self.tally.refuse("reentry", len(starts) - len(free))
-        if self.definition.entry is not None and free:
-            allowed = self._holds(self.definition.entry, free, now)
-            self.tally.refuse("entry", sum(start.profile_id not in allowed for start in free))
-            free = [start for start in free if start.profile_id in allowed]
-        out = held_out(self.slug, self.definition, {start.profile_id for start in free})
+        """Start the runs of those who may enter; each person has one start at most here. Returns who moves at once."""
+        out = held_out(self.slug, self.definition, {start.profile_id for start in starts})
         runs = []
-        for start in free:
-            run = Run(
-                -next(self._numbers),
-                start.profile_id,
-                run_key_of(self.definition, start) or "",
-                start.event_id,
-                _occurred(start),
-                start.at,
-                start.context,
-                AT_THE_GATE if start.until else self.program.first,
-                start.until or start.at,
-                held_out=start.profile_id in out,
+        for start in self._entitled(starts, now):
+            run = begun(
+                -next(self._numbers), self.definition, start, self.program.first, start.profile_id in out
             )
             if self.follow or shares.place(run.profile_id, SALT) < self._followed_below:
                 run.path = []
                 self._note(run, start.at, "", "held_out" if run.held_out else "entered", {})
-            if run.held_out:
-                run.state = "completed"
             self.tally.enter(start.at, run.held_out)
             self.runs[run.profile_id].append(run)
             runs.append(run)
         self._foresee(runs, now)
-        inside = [run for run in runs if run.state == "active"]
-        for run in inside:
-            if run.due_at > now:
-                self._wait(run, run.due_at)
-        return [run for run in inside if run.due_at <= now]
-
-    def _free(self, start: Start) -> bool:
-        """Whether somebody may enter (again) by this start."""
-        runs = self.runs.get(start.profile_id, [])
         for run in runs:
-            ahead = run.exit
-            # What ends a run starts no other: of one event, entering comes first.
-            over = ahead is not None and ahead.at <= start.at and ahead.event_id != start.event_id
-            if run.state == "active" and ahead is not None and over:
-                self._exit(run, ahead)
-        key = run_key_of(self.definition, start)
-        if key is None:
-            return False
-        reentry = self.definition.reentry
-        if self.definition.key is not None or start.mark:
-            return all(run.run_key != key for run in runs)
-        if any(run.state == "active" for run in runs) or (reentry.mode == "never" and runs):
-            return False
-        since = start.at - timedelta(days=reentry.days or 0)
-        return reentry.mode != "after" or all(run.entered_at <= since for run in runs)
-
-    def _foresee(self, runs: Sequence[Run], now: datetime) -> None:
-        """Find out which event ends each run, and which is its goal."""
-        if not runs:
-            return
-        goal, key = self.definition.goal, self.definition.key
-        hindsight.look(self.until)
-        reached: dict[int, Ahead] = {}
-        if goal is not None:
-            within = timedelta(days=goal.within_days)
-            between = {run.number: (run.started_at, min(run.entered_at + within, self.until)) for run in runs}
-            reached = foresight.first(runs, goal.name, goal.where, between, key=key, value=goal.value)
-        between = {run.number: (run.started_at, self.until) for run in runs}
-        ends = foresight.earliest(
-            reached if goal is not None and goal.exit else {},
-            *(
-                foresight.first(runs, trigger.name, trigger.where, between, key=key)
-                for trigger in self.definition.exit_on
-            ),
-        )
-        hindsight.look(now)
-        for run in runs:
-            run.goal, run.exit = reached.get(run.number), ends.get(run.number)
             if run.goal is not None and run.held_out:
                 self.tally.result.held_out_converted += 1
             elif run.goal is not None:
                 self.tally.convert(run.goal.at, run.goal.value)
+            if run.state == "active" and run.due_at > now:
+                self._wait(run, run.due_at)
+        return [run for run in runs if run.state == "active" and run.due_at <= now]
+
+    def _entitled(self, starts: Sequence[Start], now: datetime) -> list[Start]:
+        """Those who may enter, asked in the order of campaigns.flows.entries."""
+        left = []
+        for start in starts:
+            reason = entries.outside(self.definition, start.at) or entries.too_late(start, start.at)
+            if reason:
+                self.tally.refuse(reason)
+            else:
+                left.append(start)
+        if self.definition.entry is not None:
+            allowed = self._holds(self.definition.entry, left, now)
+            self.tally.refuse(entries.RULE, sum(start.profile_id not in allowed for start in left))
+            left = [start for start in left if start.profile_id in allowed]
+        free = []
+        for start in left:
+            runs = self.runs.get(start.profile_id, [])
+            self._end_due(runs, start)
+            if not self._moved(runs, start, now):
+                reason = refusal(self.definition, runs, start)
+                if reason:
+                    self.tally.refuse(reason)
+                else:
+                    free.append(start)
+        return free
+
+    def _end_due(self, runs: Sequence[Run], start: Start) -> None:
+        """End the runs whose exit event came before somebody starts anew."""
+        for run in runs:
+            ahead = run.exit
+            # What ends a run starts no other: of one event, entering comes first.
+            if run.state != "active" or ahead is None or ahead.event_id == start.event_id:
+                continue
+            if ahead.at <= start.at:
+                self._exit(run, ahead)
+
+    def _moved(self, runs: Sequence[Run], start: Start, now: datetime) -> bool:
+        """Whether a run that waits at the gate waits for this start's date from now on."""
+        key = entries.run_key(self.definition, start)
+        if start.until is None or key is None:
+            return False
+        for run in runs:
+            same = self.definition.key is None or run.run_key == key
+            if run.state == "active" and run.step == entries.GATE and same:
+                run.context, run.event_id, run.started_at = start.context, start.event_id, start.at
+                self._foresee([run], now)
+                self._note(run, now, "", "moved", {"until": start.until.isoformat()})
+                self._wait(run, max(start.until, now))
+                return True
+        return False
+
+    def _foresee(self, runs: Sequence[Run], now: datetime) -> None:
+        if runs:
+            hindsight.look(self.until)
+            foresee(self.definition, runs, self.until)
+            hindsight.look(now)
 
     # --- Moving -------------------------------------------------------------------------------------------------
 
@@ -314,8 +252,8 @@ class Simulation:
                 self._end(run, now, "exited", exits.RULE)
         moving = [run for run in moving if run.state == "active"]
         for run in moving:
-            if run.step == AT_THE_GATE:
-                self._note(run, now, AT_THE_GATE, "gate:go_on", {})
+            if run.step == entries.GATE:
+                self._note(run, now, entries.GATE, "gate:go_on", {})
                 run.step = self.program.first
         while moving:
             groups: dict[str | None, list[Run]] = defaultdict(list)
@@ -407,14 +345,10 @@ class Simulation:
 
     def _wait(self, run: Run, until: datetime) -> None:
         run.due_at = until if run.exit is None else min(until, run.exit.at)
-        self._push(run.due_at, run)
+        self._timeline.push(run.due_at, run)
 
     def _exit(self, run: Run, ahead: Ahead) -> None:
-        """End a run by an event that the flow ends on, or by its goal."""
-        self._end(run, ahead.at, "exited", self._reason(run, ahead))
-
-    def _reason(self, run: Run, ahead: Ahead) -> str:
-        return exits.GOAL if ahead is run.goal else ahead.name
+        self._end(run, ahead.at, "exited", ahead.name)
 
     def _end(self, run: Run, at: datetime, state: str, reason: str) -> None:
         if state == "exited":
@@ -443,7 +377,7 @@ class Simulation:
         )
         self.tally.channel(channel).queued += 1
         self.tally.channel(channel).waiting += 1
-        self._push(now, letter)
+        self._timeline.push(now, letter)
 
     def _deliver(self, letters: Sequence[Letter], now: datetime) -> None:
         """Decide what becomes of messages whose turn it is."""
@@ -465,7 +399,7 @@ class Simulation:
             else:
                 self.tally.deferred(letter.channel, verdict.reason)
                 letter.due_at = min(max(verdict.until, now + A_MOMENT), letter.expires_at)
-                self._push(letter.due_at, letter)
+                self._timeline.push(letter.due_at, letter)
 
     def _guarded(self, letters: Sequence[Letter], now: datetime) -> dict[int, Verdict]:
         """What the flow has against messages, as campaigns.flows.guards asks it; what counts most comes last."""
@@ -479,7 +413,7 @@ class Simulation:
         for letter in letters:
             run: Run = letter.run
             if run.exit is not None and run.exit.at <= letter.due_at:
-                found[letter.number] = suppress(f"exit: {self._reason(run, run.exit)}")
+                found[letter.number] = suppress(f"exit: {run.exit.name}")
             elif run.state == "exited":
                 found[letter.number] = suppress(f"exit: {run.reason}")
         return found
@@ -507,30 +441,3 @@ def prepare(definition: Definition) -> None:
     """Have everything made that is made when it is first needed, which can't be while nothing may be written."""
     for channel in channels.everything().values():
         channel.addresses([])
-
-
-def _within(definition: Definition, at: datetime) -> bool:
-    """Whether the flow lets people in at that moment."""
-    start, end = definition.starts_at, definition.ends_at
-    return not ((start and at < datetime.fromisoformat(start)) or (end and at >= datetime.fromisoformat(end)))
-
-
-def _occurred(start: Start) -> datetime:
-    """When what started somebody happened; from then on exit events count."""
-    told_at = start.context.get("event", {}).get("occurred_at")
-    return datetime.fromisoformat(told_at) if start.event_id and told_at else start.at
-
-
-def run_key_of(definition: Definition, start: Start) -> str | None:
-    """What tells this run apart; None if the event lacks the property that would."""
-    if definition.key is not None:
-        return exits.run_key(definition, start.context.get("event", {}).get("properties", {}))
-    if definition.reentry.mode == "never":
-        return "once"
-    return start.mark or f"event:{start.event_id}"
-
-
-def held_out(slug: str, definition: Definition, profile_ids: Iterable[int]) -> set[int]:
-    """Whom the flow leaves alone for comparison."""
-    share = definition.holdout_percent
-    return {pk for pk in profile_ids if share > 0 and shares.place(pk, slug, "holdout") < share}

@@ -6,7 +6,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.flows import exits, guards, steps
+from campaigns.flows import entries, exits, guards, steps
 from campaigns.flows.definition import Definition, Step, walk
 from campaigns.flows.simulated_counts import Note
 from campaigns.flows.simulated_sending import UNKNOWN
@@ -28,8 +28,15 @@ STOPPED = {
     "expired": gettext_lazy("Too late by the time it fitted"),
 }
 REFUSED = {
-    "entry": gettext_lazy("The entry rule was not met"),
-    "reentry": gettext_lazy("Inside already, or not allowed to enter again"),
+    entries.RULE: gettext_lazy("The entry rule was not met"),
+    entries.INSIDE: gettext_lazy("Inside already"),
+    entries.ONCE: gettext_lazy("Had been in it before"),
+    entries.TOO_SOON: gettext_lazy("Had been in it too lately"),
+    entries.NO_KEY: gettext_lazy("The event lacked what tells runs apart"),
+    entries.NO_DATE: gettext_lazy("The event had no date to wait for"),
+    entries.PAST_DATE: gettext_lazy("The date was past already"),
+    entries.TOO_EARLY: gettext_lazy("Before the flow begins"),
+    entries.TOO_LATE: gettext_lazy("After the flow is over"),
 }
 
 
@@ -79,6 +86,8 @@ def _said(note: Note, step: Step | None) -> str:
     kind, _colon, outcome = note.kind.partition(":")
     if kind == "entered":
         return _("They enter.")
+    if kind == "moved":
+        return _("They wait for another date.")
     if kind == "gate":
         return _("The day has come.")
     if kind == "exited":
