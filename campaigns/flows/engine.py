@@ -22,7 +22,7 @@ from campaigns.flows.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
-BATCH = 2000
+BATCH = 1000
 RETRY_AFTER = timedelta(minutes=5)
 ISOLATING_TRIES = 64  # parts of a batch in search of the people a step can't handle
 HOPELESS_TRIES = 15  # until four levels of halves have all failed
