@@ -19,7 +19,7 @@ from django.db.models import Exists, Max, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from campaigns.flows import approval, ending, jobs, moving, program
+from campaigns.flows import approval, catching_up, clock, ending, jobs, moving, program
 from campaigns.flows.definition import DefinitionError, check, parse
 from campaigns.flows.editing import StaleDraftError
 from campaigns.flows.reading import CURSOR, forget
@@ -40,6 +40,7 @@ def publish(
     user: Any = None,
     now: datetime | None = None,
     people: Literal["finish", "move"] = "finish",
+    catch_up: int | None = None,
     step_map: Mapping[str, str | None] | None = None,
     revision: int | None = None,
 ) -> FlowVersion:
@@ -51,6 +52,7 @@ def publish(
     Args:
         user: whoever publishes, for the version and the audit log.
         people: whoever is inside finishes the version they entered, or moves to this one (see `moving`).
+        catch_up: also let in those who qualify by the last so many days; None: only new people.
         step_map: where people go from steps that the new version lacks; None as a value: they leave. What it does
             not name goes to the next step that is still there.
         revision: which draft is meant.
@@ -78,7 +80,10 @@ def publish(
         approval.check(flow)
         checked = moving.checked(step_map or {}, program.link(definition))
         version = _made_live(flow, user, now)
+        clock.watch(definition)
         job = moving.start(flow, version, checked, user) if people == "move" else None
+        if catch_up is not None:
+            catching_up.start(flow.pk, catch_up, user)
         audit.record(
             user,
             "flow.published",
@@ -86,7 +91,8 @@ def publish(
             version=version.number,
             revision=flow.revision,
             people=people,
-            inside=flow.enrollments.filter(state=Enrollment.State.ACTIVE).count(),
+            inside=_inside(flow),
+            **({} if catch_up is None else {"catch_up_days": catch_up}),
         )
     if job is not None:
         jobs.work(AT_ONCE_SECONDS, now, only=job.pk)

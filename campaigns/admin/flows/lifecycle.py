@@ -4,18 +4,19 @@ how many people, and does it once however often it is pressed."""
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.admin.flows import pages, tree
-from campaigns.flows import approval, forecast, moving
+from campaigns.flows import approval, catching_up, forecast, moving
 from campaigns.flows import publish as life
 from campaigns.flows.approval import ApprovalError
-from campaigns.flows.definition import DefinitionError
+from campaigns.flows.definition import DefinitionError, parse
 from campaigns.models import Flow, FlowVersion
 
 LEAVE = "-"  # in the form: people leave from this step
+DAYS = (7, 30, 90, 365)  # offered for catching up
 
 
 def publish(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
@@ -28,6 +29,7 @@ def publish(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
             flow.pk,
             request.user,
             people="move" if request.POST.get("people") == "move" else "finish",
+            catch_up=_days(request.POST) if request.POST.get("who") == "also" else None,
             step_map=_step_map(request),
             revision=pages.revision(request),
         )
@@ -62,6 +64,22 @@ def _step_map(request: HttpRequest) -> dict[str, str | None]:
     }
 
 
+def _days(values: QueryDict) -> int:
+    text = values.get("days", "")
+    return min(max(int(text), 1), catching_up.MOST_DAYS) if text.isdecimal() and len(text) < 6 else DAYS[1]
+
+
+def catching(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """How many people would be caught up with, by the GET parameter `days`; a few words for the dialog."""
+    try:
+        number = catching_up.number(parse(flow.draft), _days(request.GET))
+    except (DefinitionError, LookupError, ValueError):
+        return HttpResponse("–")
+    if number is None:
+        return HttpResponse(_("more than can be counted quickly"))
+    return HttpResponse(ngettext("%d person", "%d people", number) % number)
+
+
 def _publish_dialog(request: HttpRequest, flow: Flow) -> HttpResponse:
     drawn = tree.build(flow)
     preview = None if drawn.problems else forecast.publishing(flow)
@@ -75,6 +93,7 @@ def _publish_dialog(request: HttpRequest, flow: Flow) -> HttpResponse:
         lists=_lists(preview) if preview else [],
         unreachable=drawn.unreachable,
         leave=LEAVE,
+        spans=DAYS if preview and _looks_back(flow) else (),
         approval=asked,
         needs_approval=approval.required(),
         approved=approval.given(flow),
@@ -82,6 +101,13 @@ def _publish_dialog(request: HttpRequest, flow: Flow) -> HttpResponse:
         may_ask=pages.Rights(request).change or pages.Rights(request).publish,
     )
     return pages.fragment(request, "publish", values)
+
+
+def _looks_back(flow: Flow) -> bool:
+    try:
+        return catching_up.possible(parse(flow.draft))
+    except (DefinitionError, LookupError, ValueError):
+        return False
 
 
 def _lists(preview: forecast.Publishing) -> list[tuple[str, list[str]]]:

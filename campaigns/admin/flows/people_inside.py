@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.admin.flows import around, pages
-from campaigns.flows import ending, jobs, reasons, roster
+from campaigns.flows import catching_up, ending, jobs, reasons, roster
 from campaigns.models import Enrollment, Flow, FlowJob
 from crm import audit
 from crm.models import Profile
@@ -67,6 +67,7 @@ def inside(request: HttpRequest, flow: Flow, model_admin: Any) -> HttpResponse:
         may_see=may_see,
         now=timezone.now(),
         jobs=_jobs(flow),
+        catch_up=catching_up.progress(flow.pk),
     )
 
 

@@ -1,12 +1,15 @@
 """Publishing with choices, approval, people inside, enrolling, why, versions and copies, as the admin does them."""
 
+import uuid
+
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.flows import editing, publish
+from campaigns.flows import catching_up, editing, publish
 from campaigns.models import Enrollment, Flow, FlowJob, FlowSettings, Segment, SegmentMembership
+from crm import log
 from crm.models import AuditEntry, Identifier, Profile
 from delivery.models import Delivery
 from tests.campaigns.admin.asking import inside, latest, post, text, url
@@ -227,3 +230,13 @@ class TestVersions:
         copy = Flow.objects.exclude(pk=live.pk).get()
         assert answer["HX-Redirect"].endswith(f"/{copy.pk}/builder/")
         assert (copy.draft, copy.state, copy.slug) == (live.draft, Flow.State.DRAFT, "copy-of-welcome")
+
+
+def test_those_who_qualify_already_are_counted_and_let_in(flow, boss):
+    person = Profile.objects.create()
+    log.append([log.NewEvent(uuid.uuid4(), person.pk, "push_subscribed", timezone.now(), {}, "test")])
+    assert "Also those who qualify already" in text(boss.get(url("publish", flow)))
+    assert text(boss.get(url("catching", flow) + "?days=7")) == "1 person"
+    post(boss, url("publish", flow), flow, who="also", days="7")
+    catching_up.work(5)
+    assert Enrollment.objects.get().profile_id == person.pk
