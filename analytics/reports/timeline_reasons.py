@@ -66,7 +66,7 @@ class Reasons:
             for decision in self.path.get(run_of(delivery), []):
                 if sentence := decision_sentence(decision, flow.name):
                     sentences.append(sentence)
-                if decision.step == delivery.origin_step and decision.kind == "message:go_on":
+                if decision.step == delivery.origin_step and _asked(decision, delivery.channel):
                     break  # what came after the message is no reason for it
             return sentences
         if delivery.origin_type == Delivery.Origin.BROADCAST and broadcast:
@@ -98,9 +98,16 @@ def decision_sentence(decision: Decision, flow: str) -> str:
         return _("They waited until %s.") % moment(datetime.fromisoformat(detail["waited_until"]))
     if decision.kind in ("split:go_on", "random:go_on", "wait_for:go_on"):
         return _("They took the branch “%s”.") % detail.get("branch_name", "")
-    if decision.kind == "message:go_on":
+    if decision.kind in ("message:go_on", "message:wait") and detail.get("channel"):
         return _("The flow put the message into the outbox on %s.") % moment(decision.at)
     return ""
+
+
+def _asked(decision: Decision, channel: str) -> bool:
+    """Whether this is the decision to send; a message that falls back on other channels has more than one."""
+    if decision.kind == "message:wait":
+        return decision.detail.get("channel") == channel
+    return decision.kind == "message:go_on"
 
 
 def _plain(event: Event) -> list[str]:

@@ -7,6 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from analytics import tracking
+from analytics.reports.timeline_reasons import Reasons
 from campaigns.flows import choosing, engine, steps
 from campaigns.models import Decision, Enrollment
 from crm import consent, preferences
@@ -281,6 +282,13 @@ def test_what_can_not_be_sent_is_told_at_its_place(hello, config, paths):
     assert [problem.path for problem in problems] == paths
 
 
+def timeline_of(profile_id, channel):
+    """The sentences that say why this message was queued."""
+    delivery = Delivery.objects.get(profile_id=profile_id, channel=channel)
+    event = Event(name="message_sent", occurred_at=NOW, properties={"delivery": delivery.pk})
+    return Reasons([event], profile_id).of(event)
+
+
 def test_a_run_waits_at_its_chain_and_is_woken_by_what_becomes_of_the_message(world, memory):
     MessageContent.objects.create(message=world.message, channel="memory", content={"text": "Hi"})
     MessageContent.objects.create(message=world.message, channel="inapp", content={"title": "Hi"})
@@ -309,5 +317,8 @@ def test_a_run_waits_at_its_chain_and_is_woken_by_what_becomes_of_the_message(wo
     )
     decided = Decision.objects.filter(profile=ann, step="m").order_by("pk").values_list("kind", flat=True)
     assert list(decided) == ["message:wait", "message:go_on"]
+    told = {channel: timeline_of(bob.pk, channel) for channel in ("memory", "inapp")}
+    assert len(told["memory"]) == 2  # entered, queued; not what the flow did when that had failed
+    assert len(told["inapp"]) == 3
     assert Event.objects.filter(profile=ann, name="flow_completed").exists()
     assert engine.advance(world.now + timedelta(days=9)) == 0

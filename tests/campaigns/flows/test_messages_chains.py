@@ -146,6 +146,14 @@ def test_nothing_is_sent_when_what_was_sent_is_no_longer_known():
     assert chains.decide(chain, [], 1, NOW) == Done("gone")
 
 
+def test_what_was_sent_a_moment_too_late_was_sent_all_the_same():
+    chain = chain_of([{"wait": 5, "unless": "sent"}] * 2)
+    assert chains.decide(chain, [Queued("c0", State.SENT, NOW, at(5), at(6))], 1, at(6)) == Done("sent", "c0")
+    for minute, until in ((1, 5), (4, 5), (6, 7)):
+        waiting = [Queued("c0", State.SENDING, NOW, at(5))]
+        assert chains.decide(chain, waiting, 1, at(minute)) == Hold(at(until))
+
+
 def test_a_chain_that_was_changed_meanwhile_sends_by_no_channel_twice():
     sent = Queued("c1", State.SENT, NOW, at(EXPIRY), NOW)
     chain = chain_of([{"wait": 5, "unless": "opened"}] * 3)
