@@ -1,5 +1,6 @@
 """What a flow means, one person and one event at a time: slow, obvious, and independent of the engine."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,18 +27,26 @@ class Run:
     state: str = "active"
     reason: str = ""
     until: datetime | None = None
+    counts_from: datetime | None = None  # events that a wait is for
+    woken: bool = False
+    converted: bool = False
     decisions: list[tuple[str, str]] = field(default_factory=lambda: [("", "entered")])
     messages: list[str] = field(default_factory=list)
+
+    @property
+    def at(self) -> str:
+        """The key of the step where it is; empty behind the last."""
+        return self.path[0][0]["key"] if self.path else ""
 
     def end(self, state: str, reason: str) -> None:
         self.state, self.reason = state, reason
 
 
 class Reference:
-    """One flow and its people."""
+    """One flow and its people. `place` says where between 0 and 100 a person falls, by what is divided."""
 
-    def __init__(self, definition: dict, since: datetime):
-        self.live, self.definition, self.since = True, definition, since
+    def __init__(self, definition: dict, since: datetime, place: Callable[[int, str], float]):
+        self.live, self.definition, self.since, self.place = True, definition, since, place
         self.log: list[Happened] = []
         self.read_up_to = 0
         self.runs: dict[int, list[Run]] = {}
@@ -59,12 +68,23 @@ class Reference:
         while self.read_up_to < len(self.log):
             event = self.log[self.read_up_to]
             self._start(event, now)
-            self._exit(event)
+            for run in self.runs.get(event.person, []):
+                self._reach(run, event)
+                self._exit(run, event)
+                run.woken |= run.state == "active" and event.name in awaited(run)
             self.read_up_to += 1
         for runs in self.runs.values():
             for run in runs:
-                while self.live and run.state == "active" and self._step(run, now):
-                    pass
+                if self.live and run.state == "active" and (run.woken or not run.until or run.until <= now):
+                    self._take_up(run, now)
+
+    def _take_up(self, run: Run, now: datetime) -> None:
+        run.woken = False
+        rule = run.definition.get("exit_rule")
+        if rule and self._holds(rule, run.start.person):
+            leave_early(run, "exit rule")
+        while run.state == "active" and self._step(run, now):
+            pass
 
     def _start(self, event: Happened, now: datetime) -> None:
         definition = self.definition
@@ -88,27 +108,48 @@ class Reference:
                 return
         run = Run(definition, event, key, now, [(step, "") for step in definition["steps"]])
         runs.append(run)
+        if self.place(event.person, "holdout") < definition.get("holdout_percent", 0):
+            run.path, run.decisions = [], [("", "held_out")]
+            run.end("completed", "held out")
+            return
+        before = self.log[: self.read_up_to]
+        for old in before:
+            self._reach(run, old)
         for trigger in definition["exit_on"]:
-            if run.state == "active" and any(ends(run, trigger, old) for old in self.log[: self.read_up_to]):
+            if run.state == "active" and any(ends(run, trigger, old) for old in before):
                 leave_early(run, trigger["name"])
 
-    def _exit(self, event: Happened) -> None:
-        for run in self.runs.get(event.person, []):
-            for trigger in run.definition["exit_on"]:
-                if run.state == "active" and ends(run, trigger, event):
-                    leave_early(run, event.name)
+    def _exit(self, run: Run, event: Happened) -> None:
+        for trigger in run.definition["exit_on"]:
+            if run.state == "active" and ends(run, trigger, event):
+                leave_early(run, event.name)
+
+    def _reach(self, run: Run, event: Happened) -> None:
+        goal = run.definition.get("goal")
+        if not goal or run.converted or not ends(run, goal, event):
+            return
+        if event.at <= run.entered + timedelta(days=goal["within_days"]):
+            run.converted = True
+            run.decisions.append((run.at, "converted"))
+            if goal["exit"] and run.state == "active":
+                leave_early(run, "goal")
 
     def _step(self, run: Run, now: datetime) -> bool:
         """Take one step; False when the run has to wait, or is over."""
         step = run.path[0][0]
         kind, config = step["kind"], step.get("config", {})
-        if kind == "wait" and run.until is None:
-            run.until = now + timedelta(**{config["unit"]: config["amount"]})
-            run.decisions.append((step["key"], "wait:wait"))
-        if kind == "wait" and run.until > now:
+        if "condition" in step and run.until is None and not self._holds(step["condition"], run.start.person):
+            run.decisions.append((step["key"], f"{kind}:skipped"))
+            return self._pass(run, [])
+        if kind in ("wait", "wait_for") and run.until is None:
+            length = config["timeout"] if kind == "wait_for" else config
+            run.until = now + timedelta(**{length["unit"]: length["amount"]})
+            run.counts_from = run.start.at if config.get("since") == "entry" else now
+            if not self._happened(run, now):
+                run.decisions.append((step["key"], f"{kind}:wait"))
+        happened = kind == "wait_for" and self._happened(run, now)
+        if run.until and run.until > now and not happened:
             return False
-        run.until = None
-        run.path.pop(0)
         if kind == "exit":
             run.decisions.append((step["key"], "exit:leave"))
             run.end("completed", config.get("reason") or "exit step")
@@ -116,14 +157,42 @@ class Reference:
         run.decisions.append((step["key"], f"{kind}:go_on"))
         if kind == "message":
             run.messages.append(step["key"])
-        if kind == "split":
-            for branch in step["branches"]:
-                if "rule" not in branch or self._holds(branch["rule"], run.start.person):
-                    run.path = [(inner, "") for inner in branch["steps"]] + run.path
-                    break
+        return self._pass(run, self._branch(step, run, happened))
+
+    def _pass(self, run: Run, branch: list[dict]) -> bool:
+        """Go on with a branch of the present step, if it has one, and with what follows it."""
+        run.until = None
+        run.path = [(inner, "") for inner in branch] + run.path[1:]
         if not run.path:
             run.end("completed", "")
         return bool(run.path)
+
+    def _branch(self, step: dict, run: Run, happened: bool) -> list[dict]:
+        branches = step.get("branches", [])
+        if step["kind"] == "wait_for":
+            return branches[0 if happened else 1]["steps"]
+        if step["kind"] == "random":
+            place, end = self.place(run.start.person, step["key"]), 0.0
+            for branch in branches:
+                end += branch["percent"]
+                if place < end:
+                    return branch["steps"]
+        if step["kind"] == "split":
+            for branch in branches:
+                if "rule" not in branch or self._holds(branch["rule"], run.start.person):
+                    return branch["steps"]
+        return []
+
+    def _happened(self, run: Run, now: datetime) -> bool:
+        """Whether what the present step waits for came, in time, however late it is looked at."""
+        return any(
+            event.person == run.start.person
+            and event is not run.start
+            and event.name in awaited(run)
+            and run.counts_from <= event.at < run.until
+            and event.at <= now
+            for event in self.log
+        )
 
     def _holds(self, rule: dict, person: int) -> bool:
         """Only rules of the form: has ever done this."""
@@ -154,6 +223,12 @@ def ends(run: Run, trigger: dict, event: Happened) -> bool:
     )
 
 
+def awaited(run: Run) -> set[str]:
+    """The events that the step waits for at which a run is."""
+    config = run.path[0][0].get("config", {}) if run.path else {}
+    return {event["name"] for event in config.get("events", [])}
+
+
 def leave_early(run: Run, reason: str) -> None:
-    run.decisions.append((run.path[0][0]["key"], "exited"))
+    run.decisions.append((run.at, "exited"))
     run.end("exited", reason)

@@ -3,10 +3,10 @@
 import itertools
 from datetime import timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from campaigns.flows import engine, publish, reading
+from campaigns.flows import engine, publish, reading, shares
 from campaigns.models import Decision, Enrollment, Flow
 from delivery.models import Delivery
 from tests.campaigns.flows.conftest import World
@@ -28,15 +28,56 @@ plain = st.one_of(
 )
 
 
-def splits(inner):
+rules = st.sampled_from(["bought", "stop"]).map(lambda name: {"kind": "event", "name": name})
+
+
+def branching(inner):
+    """A split, a random split or a wait for an event, with branches of what `inner` draws."""
     sequences = st.lists(inner, max_size=3)
-    rule = st.sampled_from(["bought", "stop"]).map(lambda name: {"kind": "event", "name": name})
-    first = st.builds(lambda rule, steps: {"name": "first", "rule": rule, "steps": steps}, rule, sequences)
+    first = st.builds(lambda rule, steps: {"name": "first", "rule": rule, "steps": steps}, rules, sequences)
     last = st.builds(lambda steps: {"name": "else", "steps": steps}, sequences)
-    return st.builds(lambda *branches: {"kind": "split", "branches": list(branches)}, first, first | last)
+    splits = st.builds(lambda *branches: {"kind": "split", "branches": list(branches)}, first, first | last)
+    shared = st.builds(
+        lambda share, one, two: {
+            "kind": "random",
+            "branches": [
+                {"name": "one", "percent": share, "steps": one},
+                {"name": "two", "percent": 100 - share, "steps": two},
+            ],
+        },
+        st.sampled_from([0, 30, 60]),
+        sequences,
+        sequences,
+    )
+    awaiting = st.builds(
+        lambda timeout, names, since, one, two: {
+            "kind": "wait_for",
+            "config": {"events": [{"name": name} for name in names], "timeout": timeout, **since},
+            "branches": [{"name": "yes", "steps": one}, {"name": "no", "steps": two}],
+        },
+        durations,
+        st.sampled_from([["bought"], ["go"], ["bought", "stop"]]),
+        st.sampled_from([{}, {"since": "entry"}]),
+        sequences,
+        sequences,
+    )
+    return splits | shared | awaiting
 
 
-steps = st.lists(st.recursive(plain, splits, max_leaves=6), min_size=1, max_size=5)
+def conditional(steps):
+    """Some of the steps only for those who meet a rule."""
+    return st.builds(
+        lambda step, rule: {**step, **({"condition": rule} if rule else {})},
+        steps,
+        st.one_of(st.none(), st.none(), st.none(), rules),
+    )
+
+
+steps = st.lists(
+    st.recursive(conditional(plain), lambda inner: conditional(branching(inner)), max_leaves=6),
+    min_size=1,
+    max_size=5,
+)
 
 
 def trigger(*names):
@@ -62,6 +103,13 @@ def definitions(draw):
         found["key"] = "properties.k"
     if draw(st.integers(0, 3)) == 0:
         found["entry"] = {"kind": "event", "name": "bought"}
+    if draw(st.integers(0, 3)) == 0:
+        found["exit_rule"] = {"kind": "event", "name": "stop_too"}
+    if draw(st.integers(0, 2)) == 0:
+        goal = {"name": "bought", "within_days": draw(st.integers(1, 3)), "exit": draw(st.booleans())}
+        found["goal"] = goal
+    if draw(st.integers(0, 4)) == 0:
+        found["holdout_percent"] = 50
     _number(found["steps"], itertools.count())
     return found
 
@@ -99,7 +147,10 @@ class Both:
     def __init__(self, world: World, people: list[int], definition: dict):
         self.world, self.people = world, people
         self.flow = world.flow(**definition, slug=f"f{next(_numbers)}")
-        self.reference = Reference(definition, world.now - timedelta(days=1000))
+        self.reference = Reference(definition, world.now - timedelta(days=1000), self._place)
+
+    def _place(self, person: int, what: str) -> float:
+        return shares.place(self.people[person], self.flow.slug, what)
 
     def publish(self, definition):
         Flow.objects.filter(pk=self.flow.pk).update(draft=definition)
@@ -175,7 +226,13 @@ def live_through(world, definitions_, others, history, batch):
 def test_the_engine_agrees_with_the_reference(world):
     several = st.lists(definitions(), min_size=FLOWS, max_size=FLOWS)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @settings(
+        max_examples=25,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
+    )
     @given(several, several, histories, st.sampled_from([1, 3, 1000]))
     def agree(definitions_, others, history, batch):
         live_through(world, definitions_, others, history, batch)
