@@ -18,8 +18,8 @@ _CLAIM = """
         SELECT v.id, f.slug, f.error <> '' AS failing
         FROM campaigns_flow f JOIN campaigns_flowversion v ON v.flow_id = f.id
         WHERE f.state IN ('live', 'finishing') AND (%(versions)s::bigint[] IS NULL OR v.id = ANY(%(versions)s))
-          AND EXISTS (SELECT FROM campaigns_enrollment e
-            WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at <= %(now)s)
+          AND (SELECT e.due_at FROM campaigns_enrollment e WHERE e.version_id = v.id AND e.state = 'active'
+            ORDER BY e.due_at LIMIT 1) <= %(now)s
         ORDER BY random() LIMIT %(at_once)s
     )
     SELECT json_agg(mine)::text, max(mine.share)
