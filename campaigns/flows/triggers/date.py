@@ -186,7 +186,7 @@ class Date(Happening):
             return [Problem("field", error.message)]
         if not field.path and field.name not in date_form.COLUMNS:
             found.append(Problem("field", _("“%s” is no date to start by.") % config.field[:100]))
-        if not config.at:
+        if not config.at and field.type == "date":
             found.append(Problem("at", _("Say at what time.")))
         return found
 

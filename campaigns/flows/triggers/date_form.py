@@ -63,7 +63,7 @@ class DateForm(forms.Form):
         required=False,
         help_text=gettext_lazy(
             "By the clock on the person's wall. Where the clocks are put forward over this time, it is "
-            "right after that."
+            "right after that. Empty: the time that the date has itself."
         ),
         widget=UnfoldAdminTextInputWidget(attrs={"type": "time"}),
     )
@@ -88,7 +88,7 @@ class DateForm(forms.Form):
         if (data.get("source") or FIELD) == FIELD:
             if not data.get("field") and "field" not in self.errors:
                 self.add_error("field", _("Choose a date."))
-            if not data.get("at"):
+            if not data.get("at") and data.get("field") == "birthday":
                 self.add_error("at", _("Say at what time."))
         else:
             self._try("property", lambda: paths.json_path(data.get("property", ""), "property"))
