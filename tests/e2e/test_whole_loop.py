@@ -58,7 +58,7 @@ class TestPoint2ACrmFillsIt:
         expect(page.locator("#result_list")).to_contain_text("Zenobia")
 
     def test_a_full_resync_shows_its_progress_and_its_report(self, product, page):
-        slowly = [{"path": "/crm/v3/objects/contacts", "delay_seconds": 0.3}]
+        slowly = [{"path": "/crm/v3/objects/contacts", "delay_seconds": 0.1}]
         assert product.sandbox("POST", "faults", slowly)[0] == 200
         page.goto("/admin/crm/connection/")
         page.get_by_role("link", name="HubSpot (demo sandbox)").click()
