@@ -107,6 +107,7 @@ def begun(number: int, definition: Definition, start: Start, first: str | None, 
         max(start.until or start.at, start.at),
         held_out=held_out,
         state="completed" if held_out else "active",
+        reason=entries.HELD_OUT if held_out else "",
     )
 
 
