@@ -12,6 +12,7 @@ from crm import merge_preview, merging, pg, unmerging
 
 ENROLLMENTS, DECISIONS = "campaigns_enrollment", "campaigns_decision"
 MEMBERSHIPS = "campaigns_segmentmembership"
+COMING_IN = "campaigns_catchupperson"
 GONE = "gone"  # in what a merge writes down: {table: rows that went with the loser}
 
 
@@ -56,6 +57,7 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
     now = timezone.now()
     values: dict[str, Any] = {**merging.columns(pairs), "now": now}
     pairs_sql = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
+    merging.repoint(COMING_IN, pairs, moved)
     with connection.cursor() as cursor:
         for table, same in ((ENROLLMENTS, ("flow_id", "run_key")), (MEMBERSHIPS, ("segment_id",))):
             equal = " AND ".join(f"o.{column} = t.{column}" for column in same)
@@ -189,7 +191,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     """End the runs of erased people and drop the facts that decided about them; the counts of a flow stay."""
     from campaigns.flows import exits
     from campaigns.flows.records import Run
-    from campaigns.models import SegmentMembership
+    from campaigns.models import CatchUpPerson, FlowMoment, SegmentMembership
     from campaigns.segments import exporting
     from crm.models import ProfileMerge
 
@@ -221,7 +223,8 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
             """,
             [profile_ids],
         )
-    SegmentMembership.objects.filter(profile_id__in=profile_ids).delete()
+    for model in (SegmentMembership, CatchUpPerson, FlowMoment):
+        model._default_manager.filter(profile_id__in=profile_ids).delete()
     # Behind the memberships, whose locks an export's piece holds. A file may be older than a merge.
     merged = ProfileMerge.objects.filter(winner_id__in=profile_ids).values_list("loser_id", flat=True)
     exporting.forget_people([*profile_ids, *merged])

@@ -38,11 +38,14 @@ NOT_EXPORTED = {
     "crm.crmerasure": "what is done after an erasure",
     "crm.erasedname": "what is left after an erasure",
     "delivery.slot": "a place kept for a message of the list of deliveries",
+    "campaigns.catchupperson": "who is about to be let into a flow",
+    "campaigns.flowmoment": "who is to be looked at within the hour",
 }
 # Rows that a merge does not move, and why.
 NOT_MOVED = {
     "crm.change": "says that the merged profile is gone",
     "campaigns.segmentcandidate": "whoever is gone is in no segment",
+    "campaigns.flowmoment": "found again by the change of the winner",
     "crm.crmerasure": "the number of the erased profile",
     "crm.erasedname": "the number of the erased profile",
     "crm.profilemerge": "the merge itself, which leads to the winner",
