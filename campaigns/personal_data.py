@@ -3,7 +3,7 @@
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
-from campaigns.models import Decision, Enrollment, SegmentMembership
+from campaigns.models import CrmWrite, Decision, Enrollment, SegmentMembership, WebhookCall
 from crm import retention
 from crm.portability import Rows, register, rows
 
@@ -15,6 +15,8 @@ def connect() -> None:
     retention.register_uses(usage.event_uses)
     register("flow_runs", _("Runs through flows."), _runs, "campaigns.enrollment")
     register("flow_decisions", _("What flows decided, and why."), _decisions, "campaigns.decision")
+    register("webhook_calls", _("Calls that flows made of other systems."), _calls, "campaigns.webhookcall")
+    register("crm_writes", _("What flows wrote into CRMs."), _crm_writes, "campaigns.crmwrite")
     register("segments", _("Groups this person is in at present."), _segments, "campaigns.segmentmembership")
 
 
@@ -32,6 +34,24 @@ def _decisions(profile_id: int) -> Rows:
         Decision.objects.filter(profile_id=profile_id).order_by("at", "pk").annotate(run=F("enrollment_id"))
     )
     return rows(found, "run", "flow__slug", "step", "kind", "detail", "at")
+
+
+def _calls(profile_id: int) -> Rows:
+    found = WebhookCall.objects.filter(profile_id=profile_id).order_by("pk").annotate(run=F("enrollment_id"))
+    return rows(
+        found,
+        *("run", "flow__slug", "step", "url", "method", "headers", "body", "state", "attempts"),
+        *("status_code", "reply", "error", "asked_at", "finished_at"),
+    )
+
+
+def _crm_writes(profile_id: int) -> Rows:
+    found = CrmWrite.objects.filter(profile_id=profile_id).order_by("pk").annotate(run=F("enrollment_id"))
+    return rows(
+        found,
+        *("run", "flow__slug", "step", "connection__slug", "wanted", "state", "error"),
+        *("asked_at", "finished_at"),
+    )
 
 
 def _segments(profile_id: int) -> Rows:

@@ -4,7 +4,7 @@ import time
 
 from celery import shared_task
 
-from campaigns.flows import backtest, catching_up, clock, engine, jobs, publish, reading
+from campaigns.flows import backtest, catching_up, clock, crm_writes, engine, jobs, publish, reading, webhooks
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -91,3 +91,18 @@ def forget_list_files() -> None:
     """Throw away files of members whose time is over, and rows of lists that were not taken."""
     exporting.forget()
     list_work.forget()
+
+
+@shared_task
+def call_webhooks() -> None:
+    """Make the calls that flows have asked for."""
+    began = time.monotonic()
+    while webhooks.perform() and time.monotonic() - began < BUDGET_SECONDS:
+        pass
+
+
+@shared_task
+def forget_calls() -> None:
+    """Drop what was sent to other systems and CRMs a month ago."""
+    webhooks.forget()
+    crm_writes.forget()

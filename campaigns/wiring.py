@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -13,12 +14,13 @@ from crm import merge_preview, merging, pg, unmerging
 ENROLLMENTS, DECISIONS = "campaigns_enrollment", "campaigns_decision"
 MEMBERSHIPS = "campaigns_segmentmembership"
 COMING_IN = "campaigns_catchupperson"
+CALLS, CRM_WRITES = "campaigns_webhookcall", "campaigns_crmwrite"
 GONE = "gone"  # in what a merge writes down: {table: rows that went with the loser}
 
 
 def connect() -> None:
     """Called once when Django is ready."""
-    from campaigns.flows import approval, steps, triggers
+    from campaigns.flows import approval, crm_writes, steps, triggers
     from campaigns.flows import guards as flow_guards
     from campaigns.segments import attribute_use, usage
     from crm import indexed_attributes, signals
@@ -26,6 +28,7 @@ def connect() -> None:
     from delivery.policies.guards import register
 
     steps.load()
+    crm_writes.connect()
     triggers.load()
     signals.events_recorded.connect(wake_engine, dispatch_uid="campaigns.wake_engine")
     signals.profiles_merging.connect(move_people, dispatch_uid="campaigns.move_people")
@@ -54,6 +57,8 @@ def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], 
     from campaigns.flows import exits
     from campaigns.flows.records import Run
 
+    for table in (CALLS, CRM_WRITES):
+        merging.repoint(table, pairs, moved)
     now = timezone.now()
     values: dict[str, Any] = {**merging.columns(pairs), "now": now}
     pairs_sql = "unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)"
@@ -150,7 +155,7 @@ def count_people(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
 def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: object) -> None:
     """Undo `move_people`. A run that ended by the merge stays ended; one that went comes back as ended, too."""
     rows, gone = moved.get(merging.ROWS, {}), moved.get(GONE, {})
-    for table in (ENROLLMENTS, MEMBERSHIPS, DECISIONS):
+    for table in (ENROLLMENTS, MEMBERSHIPS, DECISIONS, CALLS, CRM_WRITES):
         unmerging.give_back(table, rows, loser, winner)
     with connection.cursor() as cursor:
         if runs := gone.get(ENROLLMENTS):
@@ -185,6 +190,18 @@ def give_back_people(loser: int, winner: int, moved: dict[str, Any], **kwargs: o
                 f" WHERE r.segment_id IN (SELECT id FROM present) ON CONFLICT DO NOTHING",
                 [[row["segment_id"] for row in members], json.dumps(members)],
             )
+
+
+def _forget_calls(profile_ids: list[int], now: datetime) -> None:
+    """Tell other systems nothing more about these people, and drop what they were told and answered."""
+    from campaigns.models import CrmWrite, WebhookCall
+
+    calls = WebhookCall.objects.filter(profile_id__in=profile_ids)
+    calls.filter(due_at__isnull=False).update(state=WebhookCall.State.FAILED, due_at=None, finished_at=now)
+    calls.update(body="", headers={}, reply=None, error="")
+    writes = CrmWrite.objects.filter(profile_id__in=profile_ids)
+    writes.filter(due_at__isnull=False).update(state=CrmWrite.State.NOBODY, due_at=None, finished_at=now)
+    writes.update(wanted={}, error="")
 
 
 def forget_people(profile_ids: list[int], **kwargs: object) -> None:
@@ -223,6 +240,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
             """,
             [profile_ids],
         )
+    _forget_calls(profile_ids, now)
     for model in (SegmentMembership, CatchUpPerson, FlowMoment):
         model._default_manager.filter(profile_id__in=profile_ids).delete()
     # Behind the memberships, whose locks an export's piece holds. A file may be older than a merge.

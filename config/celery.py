@@ -10,7 +10,7 @@ from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-QUEUES = ("engine", "delivery", "ingest", "sync", "segments", "keeping", "reports")
+QUEUES = ("engine", "delivery", "ingest", "sync", "segments", "keeping", "reports", "webhooks")
 
 app = Celery("nudge")
 # Defaults, so that settings (CELERY_…) may still say otherwise.

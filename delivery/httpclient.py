@@ -23,13 +23,21 @@ MAX_ANSWER = 2048  # bytes of a response body that are kept
 
 
 class Request(msgspec.Struct, Generic[T]):
-    """A POST. `tag` comes back in the response; `trusted` allows a private address and plain HTTP."""
+    """A request with a body. `tag` comes back in the response; `trusted` allows a private address and plain HTTP.
+
+    Args:
+        seconds: how long the whole of it may take.
+        keep: bytes of the answer's body that are kept.
+    """
 
     tag: T
     url: str
     headers: list[str]
     body: bytes
     trusted: bool = False
+    method: str = "POST"
+    seconds: int = TOTAL_SECONDS
+    keep: int = MAX_ANSWER
 
 
 class Response(msgspec.Struct, Generic[T]):
@@ -56,7 +64,7 @@ class Client:
         self._size = max_in_flight
 
     def post(self, requests: Iterable[Request[T]]) -> Iterator[Response[T]]:
-        """Send all `requests`, reading them as there is room, and yield each answer as it comes."""
+        """Make all `requests`, reading them as there is room, and yield each answer as it comes."""
         source = iter(requests)
         exhausted = False
         running: set[_Handle] = set()
@@ -124,7 +132,6 @@ class _Handle:
             pycurl.NETRC: pycurl.NETRC_IGNORED,
             pycurl.CAINFO: certifi.where(),
             pycurl.CONNECTTIMEOUT_MS: CONNECT_SECONDS * 1000,
-            pycurl.TIMEOUT_MS: TOTAL_SECONDS * 1000,
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
             pycurl.TCP_NODELAY: 1,
             pycurl.USERAGENT: "Nudge",
@@ -149,6 +156,8 @@ class _Handle:
             self.curl.setopt(pycurl.URL, request.url)
             self.curl.setopt(pycurl.HTTPHEADER, [*request.headers, "Expect:"])
             self.curl.setopt(pycurl.POSTFIELDS, request.body)
+            self.curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+            self.curl.setopt(pycurl.TIMEOUT_MS, request.seconds * 1000)
         except (pycurl.error, UnicodeError, ValueError, TypeError) as error:
             return f"the request can't be made: {error}"
         return ""
@@ -174,7 +183,7 @@ class _Handle:
             self.headers[name.strip().lower()] = value.strip()
 
     def _write(self, data: bytes) -> int:
-        self.body += data[: max(0, MAX_ANSWER - len(self.body))]
+        self.body += data[: max(0, self.request.keep - len(self.body))]
         return len(data)
 
 

@@ -12,12 +12,14 @@ from campaigns.models.segments import (
     SegmentVersion,
 )
 from campaigns.models.starting import CatchUp, CatchUpPerson, FlowMoment, FlowSchedule
+from campaigns.models.steps import CrmWrite, WebhookCall, WebhookHost, WebhookKey
 
 __all__ = [
     "Backtest",
     "Broadcast",
     "CatchUp",
     "CatchUpPerson",
+    "CrmWrite",
     "Decision",
     "Enrollment",
     "ExportPart",
@@ -38,4 +40,7 @@ __all__ = [
     "SegmentMove",
     "SegmentSize",
     "SegmentVersion",
+    "WebhookCall",
+    "WebhookHost",
+    "WebhookKey",
 ]

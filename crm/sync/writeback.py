@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from django.db import connection as database
@@ -51,6 +51,35 @@ _ACTIVITIES = """
 """
 
 
+class Asked(msgspec.Struct):
+    """Values that somebody else than the mapping wants in a CRM's record. `key` is the asker's own number."""
+
+    key: int
+    record_id: str
+    values: dict[str, Any]
+
+
+class Asker(Protocol):
+    """A part of the product that has values written into records; it remembers what it asks for."""
+
+    def due(self, connection: Connection, object_name: str, limit: int, now: datetime) -> list[Asked]:
+        """What waits, oldest first; records of one person may be asked for several times."""
+
+    def answered(
+        self, connection: Connection, object_name: str, answers: dict[int, str | None], now: datetime
+    ) -> None:
+        """What became of it by key: None, or the sentence why the CRM refused it."""
+
+
+_askers: list[Asker] = []
+
+
+def register(asker: Asker) -> None:
+    """Let runs write what `asker` wants."""
+    if asker not in _askers:
+        _askers.append(asker)
+
+
 class Written(msgspec.Struct):
     """What one call came to. `waiting`: records and activities left for the next one."""
 
@@ -71,12 +100,12 @@ def write_back(
         ConnectorError: the CRM could not be reached; what was written is remembered, the rest stays due.
     """
     work = _Work(connector, connection, object_name, mapping, now)
-    if not work.wanted:
-        return Written()
-    work.notice()
-    work.write()
-    work.send()
-    work.count_waiting()
+    if work.wanted:
+        work.notice()
+        work.write()
+        work.send()
+        work.count_waiting()
+    work.write_asked()
     return work.written
 
 
@@ -250,6 +279,32 @@ class _Work:
         if found and found.kind == "datetime" and isinstance(value, str):
             return datetime.fromisoformat(value).astimezone(UTC)
         return value
+
+    def write_asked(self) -> None:
+        """Send what other parts of the product want in records; of one record's values the last asked for count."""
+        if not self.connector.write_batch:
+            return
+        for asker in _askers:
+            for _call in range(BATCHES):
+                asked = asker.due(self.connection, self.object, self.connector.write_batch, self.now)
+                if not asked:
+                    break
+                records: dict[str, dict[str, Any]] = {}
+                for one in asked:
+                    records.setdefault(one.record_id, {}).update(one.values)
+                answers = self.connector.write(
+                    self.object, [Change(record_id, values) for record_id, values in records.items()]
+                )
+                refusals = dict(zip(records, answers, strict=True))
+                asker.answered(
+                    self.connection,
+                    self.object,
+                    {one.key: refusals[one.record_id] for one in asked},
+                    self.now,
+                )
+                refused = sum(refusal is not None for refusal in answers)
+                self.written.refused += refused
+                self.written.records += len(answers) - refused
 
     # The timeline
 

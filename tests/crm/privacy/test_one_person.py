@@ -28,6 +28,8 @@ STAYS = {
     # Our own words for what was sent, and where in a flow.
     "analytics.conversion": {"currency"},
     "campaigns.decision": {"kind", "step"},
+    "campaigns.webhookcall": {"step", "url", "method"},
+    "campaigns.crmwrite": {"step"},
     "campaigns.enrollment": {"step"},
     "delivery.delivery": {"cause", "channel", "variant", "locale", "reason", "origin_step"},
 }
