@@ -187,9 +187,9 @@ def _flows() -> list[dict[str, Any]]:
         number = Subquery(counted.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
         return Coalesce(number, 0)
 
-    running = Flow.objects.filter(state__in=[Flow.State.LIVE, Flow.State.PAUSED]).annotate(
-        people_inside=runs(state=Enrollment.State.ACTIVE), people_entered=runs()
-    )
+    running = Flow.objects.filter(
+        state__in=[Flow.State.LIVE, Flow.State.PAUSED, Flow.State.FINISHING]
+    ).annotate(people_inside=runs(state=Enrollment.State.ACTIVE), people_entered=runs())
     rows = [
         {
             "flow": flow,

@@ -32,7 +32,7 @@ RATES = {
 }
 # audience = the sum of these
 TERMS = ("sent", "waiting", "suppressed", "failed", "expired")
-FLOW_CHIPS = {"draft": "", "live": "good", "paused": "warning", "stopped": "bad"}
+FLOW_CHIPS = {"draft": "", "live": "good", "paused": "warning", "finishing": "warning", "stopped": "bad"}
 
 
 def messages(request: HttpRequest) -> HttpResponse:

@@ -103,7 +103,7 @@ class FlowStep(serializers.Serializer):
 class FlowName(serializers.Serializer):
     slug = serializers.CharField()
     name = serializers.CharField()
-    state = serializers.ChoiceField(choices=["draft", "live", "paused", "stopped"])
+    state = serializers.ChoiceField(choices=["draft", "live", "paused", "finishing", "stopped"])
 
 
 class FlowReport(Definitions):

@@ -15,7 +15,7 @@ from django.db import connection
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from crm import log
 
-BATCH = 2000
+BATCH = 1000  # what holds the log for about half a second on a busy machine
 
 
 class Held(msgspec.Struct):

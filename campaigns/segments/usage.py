@@ -44,7 +44,8 @@ def live_uses(slug: str) -> list[Use]:
                 reached.add(other)
                 waiting.append(other)
     found = []
-    flows = Flow.objects.filter(state__in=(Flow.State.LIVE, Flow.State.PAUSED)).select_related("live_version")
+    running = (Flow.State.LIVE, Flow.State.PAUSED, Flow.State.FINISHING)
+    flows = Flow.objects.filter(state__in=running).select_related("live_version")
     for flow in flows:
         definition = flow.live_version.definition if flow.live_version else {}
         if reached & set(segments_in(definition)):
