@@ -21,7 +21,7 @@ from campaigns.flows.definition import Definition
 from campaigns.flows.triggers.base import Start
 from campaigns.models import CatchUp, CatchUpPerson, Flow
 from campaigns.segments.limits import TooSlow, fetch
-from crm import pg, wake
+from crm import pg, present, wake
 from crm.rules.sql import Sql, sql
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ MOST_DAYS = 365
 PIECE = 5_000
 State = CatchUp.State
 
-_HOLD = "SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE"
 _NEXT = """
     SELECT c.id, c.profile_id, c.at, c.event_id, c.context::text, c.mark, v.name, v.properties::text
     FROM (SELECT * FROM campaigns_catchupperson WHERE catch_up_id = %s ORDER BY id LIMIT %s) AS c
@@ -205,15 +204,14 @@ def _let_in(catch_up: CatchUp, now: datetime) -> bool:
         rows = cursor.fetchall()
         if not rows:
             return _end(catch_up, State.DONE)
-        cursor.execute(_HOLD, [sorted({row[1] for row in rows})])
-        there = {row[0] for row in cursor.fetchall()}
+    people = present.hold({row[1] for row in rows})
     entries.lock(catch_up.flow_id)
     door = enrolling.open_door(catch_up.flow_id)
     trigger = triggers.of(door.definition) if door else None
     if door is None or trigger is None:
         paused = Flow.objects.filter(pk=catch_up.flow_id, state=Flow.State.PAUSED).exists()
         return False if paused else _end(catch_up, State.ENDED)
-    starts = _starts(trigger, [row[1:] for row in rows if row[1] in there], now)
+    starts = _starts(trigger, [(people[row[1]], *row[2:]) for row in rows if row[1] in people], now)
     found = entries.enter(door, starts, now)
     catch_up.handled += len(rows)
     catch_up.entered += len(found.runs)
@@ -236,13 +234,11 @@ def _starts(trigger: triggers.Trigger, rows: Sequence[tuple], now: datetime) -> 
                 if context
                 else {"event": trigger.kind.already(trigger.config, now)}
             )
-            starts.append(
-                Start(profile_id, at if context else now, known, mark=mark or f"already:{at.isoformat()}")
-            )
+            starts.append(Start(profile_id, now, known, mark=mark or f"already:{at.isoformat()}"))
         elif name is not None:
             known = {"event": {"id": str(event_id), "name": name, "occurred_at": at.isoformat()}}
             known["event"]["properties"] = msgspec.json.decode(facts)
-            starts.append(Start(profile_id, at, known, event_id))
+            starts.append(Start(profile_id, now, known, event_id))
     return trigger.kind.gated(trigger.config, starts)
 
 

@@ -23,7 +23,7 @@ from campaigns.flows import enrolling, entries, program, triggers
 from campaigns.flows.definition import Definition
 from campaigns.flows.triggers.base import Start
 from campaigns.models import Flow, FlowMoment, FlowSchedule
-from crm import alerts, attribute_changes, pg
+from crm import alerts, attribute_changes, pg, present
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ ERROR = "clock: "  # how Flow.error begins when the clock can't start anybody
 _LOCK = 0x636C6F63  # "cloc"
 _WATCHED = {Flow.State.LIVE, Flow.State.PAUSED}
 
-_HOLD = "SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE"
 _REMEMBER = """
     INSERT INTO campaigns_flowmoment AS m (flow_id, profile_id, at)
     SELECT %s, p.id, min(r.at) FROM unnest(%s::bigint[], %s::timestamptz[]) AS r(profile, at)
@@ -221,18 +220,15 @@ def _remember(statement: str, flow: Ticking, starts: Any) -> None:
 
 def _enter(flow: Ticking, starts: Sequence[Start], now: datetime) -> bool:
     """Let these in, in the caller's transaction; False if the flow is not what it was any more."""
-    if starts:
-        with connection.cursor() as cursor:
-            cursor.execute(_HOLD, [sorted({each.profile_id for each in starts})])
-            there = {row[0] for row in cursor.fetchall()}
+    people = present.hold({each.profile_id for each in starts})
     entries.lock(flow.flow_id)
     door = enrolling.open_door(flow.flow_id)
     if door is None or door.version_id != flow.version_id:
         return False
     if not Flow.objects.filter(pk=flow.flow_id, listening_since=flow.since).exists():
         return False
-    if starts:
-        entries.enter(door, [each for each in starts if each.profile_id in there], now)
+    # Who was merged meanwhile is found again as whom they are now.
+    entries.enter(door, [each for each in starts if people.get(each.profile_id) == each.profile_id], now)
     return True
 
 
