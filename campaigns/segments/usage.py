@@ -88,13 +88,23 @@ def event_uses() -> dict[str, list[retention.Use]]:
 
     for flow in Flow.objects.exclude(state=Flow.State.STOPPED).select_related("live_version"):
         for definition in (flow.draft, flow.live_version and flow.live_version.definition):
-            # What starts a flow is read as it happens; only the conditions inside look back.
+            # What starts a flow is read as it happens, but for one that counts; only the conditions inside look back.
             text = _("the flow “%s”") % flow.name
+            if counted := _counted(definition):
+                found.setdefault(counted[0], []).append(retention.Use(text, counted[1]))
             add((definition or {}).get("steps"), text)
             add((definition or {}).get("entry"), text)
     for segment in Segment.objects.all():
         add(segment.rule, _("the segment “%s”") % segment.name)
     return found
+
+
+def _counted(definition: Any) -> tuple[str, int] | None:
+    """The event that starts a flow when it has come several times, and within how many days."""
+    trigger = (definition or {}).get("trigger")
+    count = trigger.get("count") if isinstance(trigger, dict) else None
+    name, days = (trigger or {}).get("name"), count.get("within_days") if isinstance(count, dict) else None
+    return (name, days) if isinstance(name, str) and isinstance(days, int) else None
 
 
 def _looked_at(node: dict[str, Any]) -> Iterator[str]:
