@@ -1,5 +1,6 @@
 """Trying a draft on the past: ask for it, watch it, and see what it would have done."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -7,14 +8,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils import formats, timezone
-from django.utils.dateparse import parse_date
 from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext as _
 
 from campaigns.admin.flows import pages, tried_words
 from campaigns.flows import backtest, steps, triggers
 from campaigns.flows.definition import Definition, DefinitionError, Step, check, parse
-from campaigns.flows.simulated_counts import Example, Result
+from campaigns.flows.simulated_counts import Day, Example, Result
 from campaigns.models import Backtest, Flow
 from crm.models import Profile
 from delivery import channels
@@ -123,7 +123,7 @@ def _figures(request: HttpRequest, job: Backtest) -> dict[str, Any]:
         (_("Messages sent"), number(sum(each.sent for each in result.channels.values())), ""),
     ]
     if definition.goal is not None:
-        worth = f" · {intcomma(round(result.value * scale, 2))}" if definition.goal.value else ""
+        worth = f" · {formats.number_format(result.value * scale, 2)}" if definition.goal.value else ""
         figures.append(
             (
                 _("Reached the goal"),
@@ -195,14 +195,15 @@ def _channel(kind: str, each: Any, number) -> dict[str, Any]:
 
 
 def _chart(result: Result, scale: float, definition: Definition) -> dict[str, Any]:
-    days = sorted(result.days)
+    first, last = (timezone.localtime(at).date() for at in (result.since, result.until))
+    dates = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    days = [result.days.get(day.isoformat(), Day()) for day in dates] if result.starts else []
     series = [
-        ("sent", _("Entered"), [result.days[day].entered for day in days]),
-        ("clicked", _("Messages sent"), [result.days[day].sent for day in days]),
+        ("sent", _("Entered"), [day.entered for day in days]),
+        ("clicked", _("Messages sent"), [day.sent for day in days]),
     ]
     if definition.goal is not None:
-        series.append(("converted", _("Reached the goal"), [result.days[day].converted for day in days]))
-    dates = [parse_date(day) for day in days]
+        series.append(("converted", _("Reached the goal"), [day.converted for day in days]))
     scaled = [(key, label, [round(value * scale) for value in values]) for key, label, values in series]
     return {
         "lines": {
@@ -216,7 +217,7 @@ def _chart(result: Result, scale: float, definition: Definition) -> dict[str, An
                 formats.date_format(day, "SHORT_DATE_FORMAT"),
                 [intcomma(values[index]) for _k, _l, values in scaled],
             )
-            for index, day in reversed(list(enumerate(dates)))
+            for index, day in reversed(list(enumerate(dates[: len(days)])))
         ],
     }
 

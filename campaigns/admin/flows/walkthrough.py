@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -125,6 +126,8 @@ def _walked(request: HttpRequest, flow: Flow, definition: Definition) -> dict[st
         real = walkthrough.last_event(definition, person.pk, name)
         own = asked.get("event") == "own"
         values |= {"real": real, "own": own}
+        if real is not None:
+            values["real_at"] = datetime.fromisoformat(real["occurred_at"])
         if real is not None and not own:
             event = real
             values["typed"] = _json(real["properties"])
