@@ -17,7 +17,7 @@ from campaigns.flows.definition import Definition
 from campaigns.flows.simulate import prepare
 from campaigns.flows.simulated_sending import Letter, Post
 from campaigns.flows.steps.base import Outcome, Person
-from campaigns.segments import evaluate, grammar, telling
+from campaigns.segments import evaluate, grammar
 from campaigns.segments.evaluate import Explanation
 from crm import masking
 from crm.models import Event, Profile
@@ -34,12 +34,11 @@ RUN = -1  # the number of a run that nobody has
 
 
 class Asked(msgspec.Struct):
-    """A rule, what it is asked for, and why it holds for the person or does not. `hidden`: the reader may not know."""
+    """A rule, what it is asked for, and why it holds for the person or does not."""
 
     what: str
-    holds: bool = False
-    why: Explanation | None = None
-    hidden: bool = False
+    holds: bool
+    why: Explanation
 
 
 class Sent(msgspec.Struct):
@@ -116,7 +115,7 @@ def walk(
     now: datetime,
     choices: Mapping[str, str] | None = None,
 ) -> Walk:
-    """Lead `profile` through the definition, beginning `now`.
+    """Lead `profile` through the definition, beginning `now`. For readers who may know what its rules ask.
 
     Args:
         event: what starts the run: {"name", "properties"}, with the id of a real one; None if the trigger has none.
@@ -243,13 +242,11 @@ class _Walking:
         return False
 
     def _asked(self, what: str, rule: Mapping[str, Any]) -> Asked:
-        """Whether and why a rule holds; nothing of it for readers whom the answer would tell contact data."""
-        if telling.tells(rule):
-            return Asked(what, hidden=True)
+        """Whether and why a rule holds."""
         try:
             why = evaluate.explain(grammar.parse(dict(rule)), self.profile.pk, self.now)
         except (RuleError, evaluate.TooSlow) as error:
-            return Asked(what, why=Explanation("", str(error), False))
+            return Asked(what, False, Explanation("", str(error), False))
         return Asked(what, why.holds, why)
 
     def _message(self, node: program.Node, stop: Stop, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from campaigns.flows import backtest, steps, triggers
 from campaigns.flows.definition import Definition, DefinitionError, Step, check, parse
 from campaigns.flows.simulated_counts import Day, Example, Result
 from campaigns.models import Backtest, Flow
+from campaigns.segments import telling
 from crm.models import Profile
 from delivery import channels
 
@@ -27,8 +28,8 @@ SILENT_AFTER = 60  # seconds without work
 
 def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     """The latest dry run of the draft and its figures; on POST, ask for a new one."""
-    problem = ""
-    if request.method == "POST":
+    problem = tried_words.hidden() if telling.tells(flow.draft) else ""
+    if request.method == "POST" and not problem:
         try:
             days = int(request.POST.get("days", ""))
             job = backtest.start(flow, days, request.user.get_username())
@@ -55,7 +56,7 @@ def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
         "problem": problem,
         "mended": not _broken(flow),
         **(_status(job) if job else {}),
-        **(_figures(request, job) if job else {}),
+        **(_figures(request, job) if job and not telling.tells(job.definition) else {}),
     }
     return TemplateResponse(request, f"{TEMPLATE}/page.html", values)
 

@@ -40,6 +40,11 @@ REFUSED = {
 }
 
 
+def hidden() -> str:
+    """That the reader may not know what a flow does to whom."""
+    return _("A rule of this flow compares with contact data, which you may not see.")
+
+
 def refused(reason: str) -> str:
     """Why somebody was not let in."""
     return str(REFUSED.get(reason, reason))

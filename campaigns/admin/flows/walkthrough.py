@@ -19,6 +19,7 @@ from campaigns.flows import triggers, walkthrough
 from campaigns.flows.definition import Definition, DefinitionError, check, parse
 from campaigns.flows.steps.message import channel_label
 from campaigns.models import Flow
+from campaigns.segments import telling
 from crm import geography, masking
 from crm.models import Profile
 from delivery import outbox
@@ -112,6 +113,8 @@ def _may_send(request: HttpRequest) -> bool:
 
 def _walked(request: HttpRequest, flow: Flow, definition: Definition) -> dict[str, Any]:
     """The walk that the form asks for, with what the form holds."""
+    if telling.tells(flow.draft):  # the way that somebody goes would tell their contact data
+        return {"problem": tried_words.hidden()}
     asked: Mapping[str, str] = request.POST if request.method == "POST" else request.GET
     trigger = triggers.of(definition)
     names = sorted(trigger.kind.names(trigger.config)) if trigger else []

@@ -15,6 +15,7 @@ from campaigns.models import Backtest, Flow
 from crm import consent
 from crm.models import Identifier
 from delivery import vapid
+from tests.campaigns.admin.conftest import client_with
 from tests.campaigns.flows.conftest import World
 
 STEPS = [
@@ -204,3 +205,15 @@ def test_the_page_shows_figures_steps_and_people(shop, admin_client, client, dja
     ]
     client.force_login(django_user_model.objects.create_user("nobody", is_staff=True))
     assert client.get(url).status_code == 403
+
+
+def test_who_sees_no_contact_data_gets_no_figures_that_would_tell_some(shop):
+    client = client_with("campaigns.view_flow", "crm.view_profile")
+    flow = Flow.objects.get()
+    url = reverse("admin:campaigns_flow_backtest", args=[flow.pk])
+    asks = {"kind": "attribute", "field": "email", "op": "eq", "value": "ann@example.com"}
+    Flow.objects.update(draft={**flow.draft, "entry": asks})
+    tried(shop)
+    assert "backtest-figures" not in client.get(url).content.decode()
+    assert "which you may not see" in client.post(url, {"days": "7"}).content.decode()
+    assert Backtest.objects.count() == 1
