@@ -12,7 +12,7 @@ from campaigns.flows import dates, local
 from campaigns.flows.triggers import date_form, occurring
 from campaigns.flows.triggers.base import Start
 from campaigns.flows.triggers.happening import Happening
-from campaigns.segments import fields
+from campaigns.segments import computed, fields
 from crm.rules import paths
 from crm.rules.errors import Problem, RuleError
 
@@ -109,7 +109,9 @@ class Date(Happening):
             end = min(begin + STRETCH, until)
             # One tick earlier, where those of the very moment `since` are wanted as well.
             low = begin - timedelta(microseconds=1) if begin == since and after is not None else begin
-            found = self._starts(config, occurring.look(self._field(config), _rule(config), low, end))
+            found = self._starts(
+                config, occurring.look(occurring.stored(config.field), _rule(config), low, end)
+            )
             for start in sorted(found, key=lambda start: (start.at, start.profile_id)):
                 if after is None or (start.at, start.profile_id) > (since, after):
                     yield start
@@ -118,18 +120,24 @@ class Date(Happening):
     def again(self, config, profile_ids, since, until):
         whom = occurring.among(profile_ids)
         return list(
-            self._starts(config, occurring.look(self._field(config), _rule(config), since, until, whom))
+            self._starts(
+                config, occurring.look(occurring.stored(config.field), _rule(config), since, until, whom)
+            )
         )
 
     def ahead(self, config, since, until):
-        return self._starts(config, occurring.look(self._field(config), _rule(config), since, until))
+        return self._starts(
+            config, occurring.look(occurring.stored(config.field), _rule(config), since, until)
+        )
 
     def changed(self, config, changed_since, since, until, most):
         if occurring.many_changed(changed_since, most):
             return None
         whom = occurring.changed_since(changed_since)
         return list(
-            self._starts(config, occurring.look(self._field(config), _rule(config), since, until, whom))
+            self._starts(
+                config, occurring.look(occurring.stored(config.field), _rule(config), since, until, whom)
+            )
         )
 
     def _starts(self, config: DateConfig, people: Any) -> Any:
@@ -142,9 +150,6 @@ class Date(Happening):
                     "properties": facts,
                 }
                 yield Start(person.profile_id, each.at, {"event": known}, mark=each.mark)
-
-    def _field(self, config: DateConfig) -> fields.Field:
-        return fields.field(config.field)
 
     def qualifying(self, config, days, now):
         return super().qualifying(config, days, now) if config.event else None
@@ -181,6 +186,8 @@ class Date(Happening):
             return [Problem("field", _("Choose a date."))]
         found = []
         try:
+            if config.field.startswith(computed.PREFIX):
+                return self._about_computed(config)
             field = fields.field(config.field)
         except RuleError as error:
             return [Problem("field", error.message)]
@@ -190,11 +197,24 @@ class Date(Happening):
             found.append(Problem("at", _("Say at what time.")))
         return found
 
+    def _about_computed(self, config: DateConfig) -> list[Problem]:
+        kind = computed.field(config.field.removeprefix(computed.PREFIX)).kind
+        if kind.type != "moment":
+            return [Problem("field", _("“%s” is no date to start by.") % config.field[:100])]
+        # It is looked at once an hour, and what people do moves it at any time.
+        if _rule(config).length < timedelta(days=1) or config.yearly:
+            return [
+                Problem(
+                    "offset", _("With a computed date, start a day after it at least, and not every year.")
+                )
+            ]
+        return []
+
     def summary(self, config):
         if not (config.field or config.event):
             return ""
         try:
-            name = fields.field(config.field).label if config.field else config.property
+            name = _label(config.field) if config.field else config.property
         except RuleError:
             name = config.field
         when = _span(config.offset)
@@ -209,6 +229,13 @@ class Date(Happening):
         elif config.yearly:
             text = _("%s, every year") % text
         return _("%(when)s at %(time)s") % {"when": text, "time": config.at} if config.at else text
+
+
+def _label(name: str) -> str:
+    """What a date is called. Raises RuleError."""
+    if name.startswith(computed.PREFIX):
+        return computed.field(name.removeprefix(computed.PREFIX)).label
+    return fields.field(name).label
 
 
 def _rule(config: DateConfig) -> occurring.Rule:

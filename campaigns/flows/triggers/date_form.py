@@ -16,6 +16,7 @@ from crm.rules.errors import RuleError
 
 FIELD, EVENT = "field", "event"
 COLUMNS = ("birthday", "first_seen", "created_at")
+OTHERS = ("attributes.", "computed.")
 
 
 class DateForm(forms.Form):
@@ -146,13 +147,12 @@ def _choices(held: Any) -> list[Any]:
             [
                 (name, text)
                 for name, text in choices
-                if name in COLUMNS
-                or (name.startswith("attributes.") and suggest.type(name) in ("date", "datetime"))
+                if name in COLUMNS or (name.startswith(OTHERS) and suggest.type(name) in ("date", "datetime"))
             ],
         )
         for label, choices in suggest.fields()
     ]
     names = {name for _label, choices in groups for name, _text in choices}
-    if isinstance(held, str) and held.startswith("attributes.") and held not in names:
-        groups.append((_("Now chosen"), [(held, held.removeprefix("attributes."))]))
+    if isinstance(held, str) and held.startswith(OTHERS) and held not in names:
+        groups.append((_("Now chosen"), [(held, held.partition(".")[2])]))
     return [("", _("Choose a date")), *[group for group in groups if group[1]]]

@@ -1,7 +1,7 @@
 """When people's dates occur, and whose do within a stretch of time."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -9,7 +9,7 @@ import msgspec
 from django.db import connection
 
 from campaigns.flows import dates
-from campaigns.segments import fields
+from campaigns.segments import computed, fields
 from crm import geography
 from crm.rules.moments import Moment
 from crm.rules.sql import TRUE, Sql, sql
@@ -31,6 +31,18 @@ class Rule(NamedTuple):
     def length(self) -> timedelta:
         """About how much later than its date a moment is."""
         return timedelta(days=self.offset.days, hours=self.offset.hours, minutes=self.offset.minutes)
+
+
+class Dates(NamedTuple):
+    """Where people's dates are stored: `value` in a statement over `source`, in which the profile's alias is p.
+
+    Args:
+        type: "date", "datetime" or "json".
+    """
+
+    value: Sql
+    type: str
+    source: Sql = Sql("crm_profile p")
 
 
 class Occurrence(NamedTuple):
@@ -70,8 +82,24 @@ def occurrences(
     return found
 
 
+def stored(name: str) -> Dates:
+    """Where the dates of this name are: a column, an attribute, or a computed attribute.
+
+    Raises:
+        RuleError: there is no such field.
+    """
+    if name.startswith(computed.PREFIX):
+        one = computed.field(name.removeprefix(computed.PREFIX))
+        source = sql(
+            "crm_computedvalue v JOIN crm_profile p ON p.id = v.profile_id AND v.attribute_id = {}", one.pk
+        )
+        return Dates(Sql("v.at"), "datetime", source)
+    field = fields.field(name)
+    return Dates(field.operand.value, field.type)
+
+
 def look(
-    field: fields.Field, rule: Rule, since: datetime, until: datetime, whom: Sql = TRUE, page: int = PAGE
+    field: Dates, rule: Rule, since: datetime, until: datetime, whom: Sql = TRUE, page: int = PAGE
 ) -> Iterator[Found]:
     """People of whom a date occurs in (since, until], in the order of their ids.
 
@@ -79,9 +107,9 @@ def look(
         whom: a condition on the profile p.
     """
     candidates = sql(
-        "SELECT p.id, to_jsonb({})::text, p.timezone, p.latitude, p.longitude, p.country FROM crm_profile p"
+        "SELECT p.id, to_jsonb({})::text, p.timezone, p.latitude, p.longitude, p.country FROM {}"
         " WHERE {} AND {} AND p.id > ",
-        *(field.operand.value, near(field, rule, since, until), whom),
+        *(field.value, field.source, near(field, rule, since, until), whom),
     )
     after = 0
     while True:
@@ -107,17 +135,21 @@ def look(
         after = rows[-1][0]
 
 
-def near(field: fields.Field, rule: Rule, since: datetime, until: datetime) -> Sql:
+def near(field: Dates, rule: Rule, since: datetime, until: datetime) -> Sql:
     """That a date of the profile p may occur in this stretch: it holds for all of whom it does and for few others."""
     first, last = (since - rule.length - SLACK).date(), (until - rule.length + SLACK).date()
-    value = field.operand.value
-    if field.path:  # ISO days sort as texts do
+    value = field.value
+    if field.type == "json":  # ISO days sort as texts do
         text = sql("({} #>> '{{}}') COLLATE \"C\"", value)
         once = sql("left({}, 10) BETWEEN {} AND {}", text, first.isoformat(), last.isoformat())
         day = sql("substr({}, 6, 5)", text)
+    elif field.type == "date":
+        column, once = value, sql("{} BETWEEN {} AND {}", value, first, last)
+        day = sql("to_char({}, 'MM-DD')", column)
     else:
-        column = value if field.type == "date" else sql("({} AT TIME ZONE 'UTC')", value)
-        once = sql("({})::date BETWEEN {} AND {}", column, first, last)
+        column = sql("({} AT TIME ZONE 'UTC')", value)
+        edges = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
+        once = sql("{} >= {}::timestamptz AND {} < {}::timestamptz", value, next(edges), value, next(edges))
         day = sql("to_char({}, 'MM-DD')", column)
     if not rule.yearly:
         return once

@@ -7,8 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.flows import clock, publish
+from campaigns.flows.definition import DefinitionError
 from campaigns.models import Decision, Enrollment, Flow, FlowMoment, FlowSchedule, Segment, SegmentMembership
-from crm.models import Profile
+from crm.models import ComputedAttribute, ComputedValue, Profile
 from tests.campaigns.flows.conftest import NOW
 from tests.campaigns.flows.test_triggers import AGAIN, WAIT
 
@@ -104,6 +105,30 @@ def test_a_date_that_changes_after_the_look_ahead_counts_as_it_is_now(world):
     assert runs(flow) == sorted([(stays, "once"), (new, "once")])
     tick(world, minutes=90)
     assert runs(flow) == sorted([(stays, "once"), (new, "once"), (moved, "once")])
+
+
+def test_days_after_a_computed_date_the_latest_value_counts(world):
+    last = ComputedAttribute.objects.create(
+        slug="last_order",
+        name="Last order",
+        kind="last",
+        config={"kind": "last", "event": "order"},
+        state="live",
+        served=True,
+    )
+    lapsed, active = person(world, "lapsed"), person(world, "active")
+    for pk in (lapsed, active):
+        at = NOW - timedelta(days=29, hours=23, minutes=30)
+        ComputedValue.objects.create(profile_id=pk, attribute=last, at=at)
+    trigger = {"kind": "date", "field": "computed.last_order", "offset": {"days": 30}}
+    flow = live(world, trigger)
+    tick(world)
+    assert FlowMoment.objects.count() == 2
+    ComputedValue.objects.filter(profile_id=active).update(at=NOW)
+    tick(world, minutes=40)
+    assert runs(flow) == [(lapsed, "once")]
+    with pytest.raises(DefinitionError, match="a day after it"):
+        live(world, {**trigger, "offset": {"hours": 2}}, slug="soon")
 
 
 def test_asked_again_about_any_window_it_starts_nobody_twice(world):

@@ -7,6 +7,7 @@ import pytest
 from campaigns.flows import clock, triggers
 from campaigns.flows.definition import parse
 from campaigns.models import Decision, Enrollment, Segment, SegmentMembership
+from campaigns.segments import usage
 from crm.models import Place, Profile
 from tests.campaigns.flows.conftest import NOW
 
@@ -47,6 +48,16 @@ class TestEvents:
         )  # arrives last, lies before the others
         world.run()
         assert entered(flow) == [ann]
+
+    def test_what_is_counted_is_told_to_whoever_deletes_old_events(self, world):
+        count = {"times": 3, "within_days": 40}
+        world.flow(
+            [WAIT], {"kind": "event", "name": "viewed", "count": count}, entry={"kind": "event", "name": "a"}
+        )
+        assert {name: [use.days for use in found] for name, found in usage.event_uses().items()} == {
+            "viewed": [40, 40],
+            "a": [None, None],
+        }
 
     def test_a_segment_starts_who_comes_in_but_nobody_by_a_new_rule(self, world):
         Segment.objects.create(slug="vips", name="VIPs")
