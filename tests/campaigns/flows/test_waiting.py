@@ -26,15 +26,52 @@ DAYS = st.one_of(
     st.dates(date(2010, 1, 1), date(2030, 12, 31)),
 )
 CLOCKS = st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30, 59]))
+# Zone, day and hour of clocks being put forward (the hour is left out) or back (it comes twice).
+JUMPS = [
+    ("Europe/Warsaw", date(2026, 3, 29), 2),
+    ("Europe/Warsaw", date(2026, 10, 25), 2),
+    ("America/New_York", date(2026, 3, 8), 2),
+    ("America/New_York", date(2026, 11, 1), 1),
+    ("America/Sao_Paulo", date(2018, 11, 4), 0),
+    ("America/Sao_Paulo", date(2018, 2, 17), 23),
+    ("Australia/Lord_Howe", date(2026, 10, 4), 2),
+    ("Australia/Lord_Howe", date(2026, 4, 5), 1),
+    *(("Pacific/Apia", date(2011, 12, 30), hour) for hour in (0, 9, 23)),
+]
 MOMENTS = st.builds(lambda day, at: datetime.combine(day, at, UTC), DAYS, CLOCKS)
 examples = settings(deadline=None, max_examples=60)
 
 
-@given(DAYS, CLOCKS, st.sampled_from(ZONES))
+@given(
+    st.one_of(
+        st.tuples(st.sampled_from(ZONES), DAYS, st.integers(0, 23)),
+        st.sampled_from(JUMPS),
+    ),
+    st.sampled_from([0, 15, 30, 59]),
+)
 @examples
-def test_a_local_time_is_the_first_moment_at_which_clocks_show_it_or_more(day, at, name):
-    zone = ZoneInfo(name)
+def test_a_local_time_is_the_first_moment_at_which_clocks_show_it_or_more(where, minute):
+    name, day, hour = where
+    zone, at = ZoneInfo(name), time(hour, minute)
     assert local.moment(day, at, zone) == first_minute(datetime.combine(day, at), zone)
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+def test_waiting_for_a_time_that_clocks_leave_out_or_show_twice(jump):
+    """From each hour of the days around: the first such moment of a day that there is."""
+    name, day, hour = jump
+    zone, at = ZoneInfo(name), time(hour, 30)
+    days = [day + timedelta(days=ahead) for ahead in range(-3, 10)]
+    found = [(each, first_minute(datetime.combine(each, at), zone)) for each in days]
+    for weekdays in ((), (day.isoweekday(),)):
+        moments = [
+            moment
+            for each, moment in found
+            if moment.astimezone(zone).date() == each and (not weekdays or each.isoweekday() in weekdays)
+        ]
+        for hours in range(-30, 31):
+            now = datetime.combine(day, time(12), UTC) + timedelta(hours=hours)
+            assert local.next_at(now, at, zone, weekdays) == min(each for each in moments if each >= now)
 
 
 @given(st.sampled_from(ZONES), st.dates(date(2010, 1, 1), date(2030, 1, 1)), st.integers(0, 200))
