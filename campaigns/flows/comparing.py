@@ -222,5 +222,8 @@ def limited_words(definition: Definition) -> str:
 
 
 def _event_words(name: str, where: list[dict[str, Any]]) -> str:
-    rule = {"kind": "event", "name": name, **({"where": where} if where else {})}
-    return rule_words(rule) if name else ""
+    try:
+        rule = grammar.parse({"kind": "event", "name": name, **({"where": where} if where else {})})
+    except RuleError:
+        return name
+    return rule.describe()

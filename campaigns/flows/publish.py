@@ -23,6 +23,7 @@ from campaigns.flows import approval, catching_up, clock, ending, jobs, moving, 
 from campaigns.flows.definition import DefinitionError, check, parse
 from campaigns.flows.editing import StaleDraftError
 from campaigns.flows.reading import CURSOR, forget
+from campaigns.flows.steps.start_flow import loops
 from campaigns.models import Enrollment, Flow, FlowJob, FlowVersion
 from crm import audit, log
 from delivery.models import Delivery
@@ -70,7 +71,7 @@ def publish(
         if revision is not None and flow.revision != revision:
             raise StaleDraftError(StaleDraftError.__doc__)
         definition = parse(flow.draft)
-        problems = check(definition)
+        problems = check(definition) + loops(flow.slug, definition)
         if problems:
             raise DefinitionError(problems)
         if flow.live_version and flow.state == State.LIVE and not has_unpublished_changes(flow):

@@ -156,7 +156,7 @@ def _summary(runs: Sequence[RunTold], checks: Sequence[Check]) -> str:
             "start": moment(runs[0].entered_at),
             "end": moment(runs[0].ended_at),
         }
-    against = [check.text for check in checks if check.holds is False]
+    against = [f"{check.about}: {check.text}" for check in checks if check.holds is False]
     if against:
         return _("They have not entered.") + " " + against[0]
     return _("They have not entered, and nothing speaks against it: they will when the trigger comes.")
@@ -307,11 +307,11 @@ def _next(
 
 
 def _at(at: datetime | None, now: datetime, text: str, step: str = "", about: str = "") -> Next:
-    if at is None:
-        return Next(text, step, about)
+    if at is None or at <= now:
+        return Next(text, step, about, at and now)
     theirs = moment(at)
     with timezone.override(geography.account_zone()):
-        return Next(text, step, about, max(at, now), theirs, moment(at))
+        return Next(text, step, about, at, theirs, moment(at))
 
 
 def _watched(definition: Definition, run: Enrollment, now: datetime) -> list[Check]:
@@ -452,7 +452,7 @@ def _rule_check(about: str, rule: dict[str, Any], profile_id: int, now: datetime
     except RuleError as error:
         return Check(about, None, _("The rule can't be asked: %s") % error)
     text = _("They meet it.") if answer.holds else _("They do not meet it.")
-    return Check(about, answer.holds, f"{about}: {text}", [_fact(answer)])
+    return Check(about, answer.holds, text, [_fact(answer)])
 
 
 def _fact(answer: evaluate.Explanation) -> Fact:
