@@ -7,14 +7,26 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from campaigns.admin.flows import backtest, builder, inside, lifecycle, pages, tree, walkthrough
-from campaigns.flows import editing
+from campaigns.admin.flows import (
+    backtest,
+    builder,
+    duplicating,
+    enroll,
+    inside,
+    lifecycle,
+    pages,
+    people_inside,
+    tree,
+    versions,
+    walkthrough,
+    why,
+)
+from campaigns.flows import copying, editing
 from campaigns.flows.definition import DefinitionError, parse
 from campaigns.models import Enrollment, Flow, FlowVersion
 from campaigns.segments import usage
@@ -23,6 +35,7 @@ STATES = {
     Flow.State.DRAFT: "info",
     Flow.State.LIVE: "success",
     Flow.State.PAUSED: "warning",
+    Flow.State.FINISHING: "info",
     Flow.State.STOPPED: "danger",
 }
 
@@ -37,20 +50,27 @@ class NewFlowForm(forms.ModelForm):
         help_texts = {"name": _("Such as “Welcome series” or “Abandoned cart”.")}
 
     def save(self, commit=True):
-        self.instance.slug = free_slug(self.instance.name)
+        self.instance.slug = copying.free_slug(self.instance.name)
         self.instance.draft = editing.empty()
         return super().save(commit)
 
 
-def free_slug(name: str) -> str:
-    """A short name for `name` that no flow has yet."""
-    base = slugify(name)[:40] or "flow"
-    taken = set(Flow.objects.filter(slug__startswith=base).values_list("slug", flat=True))
-    number, slug = 1, base
-    while slug in taken:
-        number += 1
-        slug = f"{base}-{number}"
-    return slug
+def around_views() -> list[tuple]:
+    """The pages around the builder: name, route, view and the right that it needs."""
+    return [
+        ("finish", "<int:pk>/builder/finish/", lifecycle.finish, "publish"),
+        ("catching", "<int:pk>/builder/catching/", lifecycle.catching, "view"),
+        ("ask_approval", "<int:pk>/builder/approval/ask/", lifecycle.ask_approval, "view"),
+        ("answer_approval", "<int:pk>/builder/approval/answer/", lifecycle.answer_approval, "publish"),
+        ("duplicate", "<int:pk>/builder/duplicate/", duplicating.duplicate, "view"),
+        ("inside", "<int:pk>/inside/", people_inside.inside, "view"),
+        ("end_run", "<int:pk>/inside/<int:run>/end/", people_inside.end_run, "view"),
+        ("job", "<int:pk>/inside/change/<int:number>/", people_inside.job, "view"),
+        ("why", "<int:pk>/why/", why.why, "view"),
+        ("enroll", "<int:pk>/enroll/", enroll.enroll, "view"),
+        ("versions", "<int:pk>/versions/", versions.versions, "view"),
+        ("restore", "<int:pk>/versions/<int:number>/restore/", versions.restore, "change"),
+    ]
 
 
 @admin.register(Flow)
@@ -58,7 +78,16 @@ class FlowAdmin(ModelAdmin):
     """List, builder and life of flows. A click on a flow opens its builder."""
 
     form = NewFlowForm
-    list_display = ["title", "state_chip", "trigger", "inside", "completed", "published_at", "trouble"]
+    list_display = [
+        "title",
+        "state_chip",
+        "trigger",
+        "inside",
+        "completed",
+        "converted",
+        "published_at",
+        "trouble",
+    ]
     list_filter = ["state"]
     search_fields = ["name", "slug"]
     list_select_related = ["live_version"]
@@ -66,9 +95,9 @@ class FlowAdmin(ModelAdmin):
     list_before_template = "admin/campaigns/flow/list_before.html"
 
     def get_queryset(self, request: HttpRequest):
-        def runs(state: str):
+        def runs(**which):
             counted = (
-                Enrollment.objects.filter(flow=OuterRef("pk"), state=state)
+                Enrollment.objects.filter(flow=OuterRef("pk"), **which)
                 .order_by()
                 .values("flow")
                 .annotate(n=Count("pk"))
@@ -79,7 +108,11 @@ class FlowAdmin(ModelAdmin):
         return (
             super()
             .get_queryset(request)
-            .annotate(people_inside=runs("active"), people_completed=runs("completed"))
+            .annotate(
+                people_inside=runs(state="active"),
+                people_completed=runs(state="completed", holdout=False),
+                people_converted=runs(converted_at__isnull=False, holdout=False),
+            )
         )
 
     def changelist_view(self, request, extra_context=None):
@@ -111,6 +144,11 @@ class FlowAdmin(ModelAdmin):
     def completed(self, flow):
         return flow.people_completed
 
+    @display(description=_("reached the goal"), ordering="people_converted")
+    def converted(self, flow):
+        definition = flow.live_version.definition if flow.live_version else flow.draft
+        return flow.people_converted if (definition or {}).get("goal") else "–"
+
     @display(description=_("error"), ordering="error")
     def trouble(self, flow):
         return flow.error[:120] or "–"
@@ -141,11 +179,16 @@ class FlowAdmin(ModelAdmin):
             ("walkthrough", "<int:pk>/walkthrough/", walkthrough.page, "view"),
             ("walkthrough_send", "<int:pk>/walkthrough/send/", walkthrough.send, "view"),
             ("stop", "<int:pk>/builder/stop/", lifecycle.stop, "publish"),
+            *around_views(),
         ]
         return [
-            path(route, pages.guarded(self, view, need), name=f"campaigns_flow_{name}")
-            for name, route, view, need in views
-        ] + super().get_urls()
+            *(
+                path(route, pages.guarded(self, view, need), name=f"campaigns_flow_{name}")
+                for name, route, view, need in views
+            ),
+            path("person/<int:profile_id>/", why.of_person(self), name="campaigns_flow_why_person"),
+            *super().get_urls(),
+        ]
 
     def change_view(self, request, object_id, form_url="", extra_context=None):
         flow = self.get_object(request, object_id)
