@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.http import QueryDict
-from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from campaigns.admin.flows import rules
@@ -233,7 +232,7 @@ class PercentBranches(Branches):
         if len(self.rows) < self.least:
             self.error = _("Add a second branch.")
         elif good and total != 100:
-            self.error = _("The shares add up to %s %%, not to 100 %%.") % number_format(total)
+            self.error = _("The shares add up to %s %%, not to 100 %%.") % _digits(total)
         return good and not self.error
 
     def mistake(self, row):
@@ -247,7 +246,7 @@ class PercentBranches(Branches):
         return {"percent": int(share) if share == int(share) else share}
 
     def shown(self):
-        return {**super().shown(), "sum": number_format(round(sum(self._shares()), 2))}
+        return {**super().shown(), "sum": _digits(sum(self._shares()))}
 
 
 class OutcomeBranches(Branches):

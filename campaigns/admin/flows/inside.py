@@ -1,4 +1,4 @@
-"""What a panel shows on demand: who is at a step now, and what a message says."""
+"""What a panel shows on demand: who is at a step now."""
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -7,7 +7,6 @@ from django.utils import timezone
 from campaigns.admin.flows import pages
 from campaigns.flows import editing, steps
 from campaigns.models import Enrollment, Flow
-from delivery.models import Message
 
 PER_PAGE = 25
 
@@ -37,22 +36,3 @@ def _label(flow: Flow, key: str) -> str:
     except KeyError:
         return ""
     return str(kind.label) if kind else ""
-
-
-def message(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
-    """What the message chosen in a step's form says, as it was written."""
-    chosen = Message.objects.filter(slug=request.GET.get("message", "")).first()
-    contents = (
-        list(chosen.contents.filter(channel=request.GET.get("channel", "")).order_by("locale", "variant"))
-        if chosen
-        else []
-    )
-    values = pages.context(
-        request,
-        flow,
-        chosen=chosen,
-        content=contents[0].content if contents else None,
-        languages=sorted({content.locale for content in contents if content.locale}),
-        edit_url=pages.optional_url("delivery_message_change", chosen.pk) if chosen else "",
-    )
-    return pages.fragment(request, "message_preview", values)

@@ -115,7 +115,7 @@ class StepPanel(Panel):
         if self.post is None:
             self.condition = rules.RuleEditor.of(self.step.get("condition"), rules.CONDITION)
             self.rule = rules.RuleEditor.of(config.get(kind.rule_field), rules.RULE)
-            self.events = EventList.of("events", config.get(kind.events_field))
+            self.events = EventList.of("events", config.get(kind.events_field) or [{}])
             self.note = self.step.get("note", "")
         else:
             self.condition = rules.RuleEditor.posted(self.post, rules.CONDITION)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -125,7 +125,7 @@ def limits(definition: Definition) -> str:
     """Who is held out, and between which dates people enter, if anything is set."""
     found = []
     if definition.holdout_percent:
-        found.append(_("%s %% held out") % number_format(definition.holdout_percent))
+        found.append(_("%s %% held out") % f"{definition.holdout_percent:g}")
     if definition.starts_at:
         found.append(_("from %s") % _date(definition.starts_at))
     if definition.ends_at:

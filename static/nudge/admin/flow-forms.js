@@ -130,7 +130,7 @@
   ["input", "change", "flow-retyped"].forEach((kind) => document.addEventListener(kind, (event) => {
     if (!mine(event) || event.target.matches("[data-filter]")) return;
     arrange();
-    if (event.target.name !== "preview_as") touched();
+    if (!event.target.name.startsWith("preview_")) touched();
   }));
 
   document.addEventListener("click", (event) => {
@@ -150,12 +150,11 @@
   });
 
   // --- Drawing anew: what was open stays open, and what a button did is stored like what was typed ---
-  let open = [], redrawn = false;
+  let open = [];
 
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.target?.id !== "panel-body") return;
-    redrawn = Boolean(detail.elt.closest?.("#panel-body form"));
-    open = redrawn ? Array.from(panel().querySelectorAll("details.flow-fold[open]"), (part) => part.id) : [];
+    open = window.flowQueue.redraws() ? Array.from(panel().querySelectorAll("details.flow-fold[open]"), (part) => part.id) : [];
   });
 
   document.addEventListener("htmx:afterSwap", ({ detail }) => {
@@ -164,9 +163,30 @@
     panel().querySelectorAll("details.flow-fold").forEach((part) => {
       if (part.querySelector("[role=alert], [aria-invalid=true]")) part.open = true;
     });
-    if (redrawn) touched();
+    if (window.flowQueue.redraws()) touched();
     else window.flowForms.fresh();
     arrange();
+  });
+
+  // --- Who wrote a message in another tab and comes back finds it chosen ---
+  let known = null;
+
+  const list = () => panel()?.querySelector("select[name=message]");
+  const values = (select) => new Set(Array.from(select.options, (option) => option.value));
+
+  document.addEventListener("click", (event) => {
+    if (mine(event) && event.target.closest("[data-write]") && list()) known = values(list());
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && known) byId("refresh-messages")?.click();
+  });
+  document.addEventListener("htmx:afterSwap", ({ detail }) => {
+    if (detail.target?.id !== "panel-body" || !known || !list()) return;
+    const fresh = Array.from(list().options).filter((option) => !known.has(option.value));
+    known = null;
+    if (fresh.length !== 1) return;
+    list().value = fresh[0].value;
+    list().dispatchEvent(new Event("change", { bubbles: true }));
   });
 
   window.addEventListener("beforeunload", (event) => {

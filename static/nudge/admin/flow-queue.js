@@ -10,13 +10,14 @@
 
   let current = null; // the request that is under way, or whose answer is not ready yet
   let swapped = false;
-  let redraws = false; // whether the answer is the same form anew
+  let redraws = false;
   let waiting = [];
   let typed = [];
   let held = null;
 
   const queue = {
-    busy: () => current !== null,
+    // Whether the answer under way, or the last one, is the panel's form anew.
+    redraws: () => redraws,
     // Asked before a press takes place; may begin a request that the press then waits for, or refuse by false.
     before: () => true,
     run(action) {
@@ -48,7 +49,7 @@
     current = detail.xhr;
     swapped = false;
     typed = [];
-    redraws = Boolean(detail.elt.closest?.("#panel-body form"));
+    redraws = detail.target.id === "panel-body" && Boolean(detail.elt.closest?.("#panel-body form"));
     byId("flow-builder")?.setAttribute("aria-busy", "true");
   });
   document.addEventListener("htmx:afterSwap", ({ detail }) => {

@@ -65,6 +65,7 @@
     settled(event) {
       const target = event.detail.target;
       if (target?.id === "panel-body") {
+        if (!window.flowQueue.redraws()) this.panel.scrollTop = 0;
         if (this.panel.hidden) this.openPanel();
         else if (this.quiet) this.markOpener();
         else this.focusPanel();
@@ -85,7 +86,7 @@
       if (field) field.focus();
       else if (!this.panel.contains(document.activeElement) || document.activeElement === document.body) {
         (this.panel.querySelector("form " + FIELDS.split(", ").join(", form ")) ||
-          this.panel.querySelector(".flow-pick, button"))?.focus();
+          this.panel.querySelector(".flow-pick, button"))?.focus({ preventScroll: this.panel.scrollTop === 0 });
       }
       this.markOpener();
     },

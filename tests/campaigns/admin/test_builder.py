@@ -1,17 +1,21 @@
 """The builder's views: what each right may do, and what each form takes."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from campaigns.flows import editing, triggers
+from campaigns.flows.definition import check, parse
 from campaigns.models import Flow
 from tests.campaigns.admin.asking import latest, post, text, url
 from tests.campaigns.admin.conftest import client_with
 
 READ = ["builder", "tree", "counts", "trigger", "settings", "publish", "message"]
 READ_STEP = ["step", "people"]
-EDIT = ["undo"]
-EDIT_STEP = ["move_step", "delete_step"]
+EDIT = ["undo", "redo", "paste"]
+EDIT_STEP = ["move_step", "delete_step", "clip_step"]
 LIFE = ["pause", "resume", "stop"]
 
 
@@ -53,6 +57,9 @@ class TestRights:
             post(viewer, url("move_step", flow, key="w1"), flow, by="down"),
             post(viewer, url("add_step", flow) + "?at=&index=0&kind=wait", flow, amount=5, unit="hours"),
             post(viewer, url("undo", flow), flow),
+            post(viewer, url("redo", flow), flow),
+            post(viewer, url("paste", flow), flow),
+            post(viewer, url("clip_step", flow, key="w1"), flow, do="cut"),
             post(viewer, url("publish", flow), flow),
             post(viewer, url("pause", flow), flow),
         ]
@@ -66,10 +73,11 @@ class TestRights:
         assert "confirm-publish" not in text(editor.get(url("publish", flow)))
         assert latest(flow).state == Flow.State.DRAFT
 
-    @pytest.mark.parametrize("name", ["undo"])
+    @pytest.mark.parametrize("name", EDIT)
     def test_edits_are_posts(self, flow, editor, name):
         assert editor.get(url(name, flow)).status_code == 405
         assert editor.get(url("move_step", flow, key="w1")).status_code == 405
+        assert editor.get(url("clip_step", flow, key="w1")).status_code == 405
 
     def test_posts_need_the_csrf_token(self, flow):
         strict = Client(enforce_csrf_checks=True)
@@ -380,6 +388,80 @@ class TestTrigger:
 
     def test_names_known_to_the_sdk_are_offered(self, flow, editor):
         assert 'value="product_viewed"' in text(editor.get(url("trigger", flow)))
+
+
+class TestTriggerKinds:
+    """Every kind of trigger, and what is set for the whole flow."""
+
+    form = TestTrigger.form
+    saved = TestTrigger.saved
+
+    def test_every_kind_is_offered_and_its_form_opens(self, flow, editor):
+        shown = text(editor.get(url("trigger", flow)))
+        assert len(triggers.registry) > 3
+        for kind in triggers.registry:
+            assert f"choose-{kind}" in shown
+            anew = self.form(kind=kind, was_kind="event", op="kind", target=kind)
+            opened = text(post(editor, url("trigger", flow) + "?redraw=1", flow, **anew))
+            assert f'name="was_kind" value="{kind}"' in opened
+            assert "This field is required" not in opened
+        assert latest(flow).draft == flow.draft
+
+    def test_a_flow_that_nothing_starts_yet_shows_what_could(self, db, editor):
+        flow = Flow.objects.create(slug="new", name="New", draft=editing.empty())
+        assert re.search(r'id="fold-kind" open', text(editor.get(url("trigger", flow))))
+
+    def test_what_is_set_for_the_whole_flow(self, flow, editor):
+        settings = {
+            "goal.name": "purchase",
+            "goal_within": "3",
+            "goal_value": "total",
+            "goal_exit": "on",
+            "window": "on",
+            "window_from": "08:30",
+            "window_to": "20:00",
+            "window_days": ["1", "5"],
+            "when_limited": "skip",
+            "priority": "2",
+            "holdout_percent": "12.5",
+            "starts_at": "2027-01-01T09:00",
+            "ends_at": "2027-02-01T09:00",
+            "recheck_entry": "on",
+        }
+        draft = self.saved(editor, flow, **settings)
+        assert draft["goal"] == {"name": "purchase", "within_days": 3, "value": "total", "exit": True}
+        assert draft["window"] == {"from": "08:30", "to": "20:00", "days": [1, 5]}
+        assert (draft["when_limited"], draft["priority"], draft["holdout_percent"]) == ("skip", 2, 12.5)
+        assert draft["starts_at"].startswith("2027-01-01T09:00:00+")
+        assert draft["recheck_entry"] is True
+        assert not check(parse(draft))
+        shown = text(editor.get(url("trigger", flow)))
+        for value in ("08:30", "12.5", "2027-01-01T09:00", "purchase within 3 days", "12.5 % held out"):
+            assert value in shown
+        usual = self.saved(editor, flow)
+        assert {
+            "goal",
+            "window",
+            "priority",
+            "holdout_percent",
+            "starts_at",
+            "recheck_entry",
+        } & usual.keys() == set()
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            ({"window": "on", "window_from": "", "window_to": "20:00", "window_days": "1"}, "Give a time."),
+            ({"window": "on", "window_from": "08:00", "window_to": "20:00"}, "Choose a day."),
+            ({"starts_at": "2027-01-02T00:00", "ends_at": "2027-01-01T00:00"}, "come after the start"),
+            ({"holdout_percent": "99"}, "less than or equal to 90"),
+            ({"kind": "teleport"}, "Choose what starts the flow."),
+            ({"goal.where0.property": "total"}, "Choose an event."),
+        ],
+    )
+    def test_a_mistake_stays_in_the_panel(self, flow, editor, more, says):
+        assert says in text(post(editor, url("trigger", flow), flow, **self.form(**more)))
+        assert latest(flow).draft == flow.draft
 
 
 class TestSettings:
