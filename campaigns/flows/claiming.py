@@ -25,7 +25,8 @@ _CLAIM = """
     SELECT json_agg(mine)::text, max(mine.share)
     FROM busy CROSS JOIN LATERAL (
         SELECT e.id, e.flow_id, busy.slug AS flow, e.version_id, e.profile_id, e.step, e.step_state, e.context,
-            e.entered_at, busy.failing, greatest(1, %(limit)s / (SELECT count(*) FROM busy)) AS share
+            e.entered_at, e.due_at AS was_due, busy.failing,
+            greatest(1, %(limit)s / (SELECT count(*) FROM busy)) AS share
         FROM campaigns_enrollment e JOIN crm_profile p ON p.id = e.profile_id
         WHERE e.version_id = busy.id AND e.state = 'active' AND e.due_at <= %(now)s AND e.id <> ALL(%(taken)s)
         ORDER BY e.due_at LIMIT greatest(1, %(limit)s / (SELECT count(*) FROM busy))

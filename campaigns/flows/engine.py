@@ -187,6 +187,7 @@ def _people(linked: Program, group: Sequence[Run]) -> list[Person]:
             run.flow,
             priority,
             when_limited,
+            run.was_due,
         )
         for run in group
     ]

@@ -187,7 +187,7 @@ def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, f
         cursor.execute(_ENROLL, values)
         entered = cursor.fetchall()
     left = dict(wanted)
-    decisions, events = [], []
+    decisions, events, pairs = [], [], []
     for run_id, profile_id, key, step, out_ in entered:
         each = left.pop((profile_id, key))
         run = Run(run_id, door.flow_id, door.slug, door.version_id, profile_id, step, {}, {}, now)
@@ -196,6 +196,7 @@ def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, f
                 run_id, door.flow_id, profile_id, "", "held_out" if out_ else "entered", _facts(each), now
             )
         )
+        pairs.append((each, run))
         told = event("entered", run, now)
         if out_:
             told.properties["holdout"] = True
@@ -206,8 +207,9 @@ def _store(door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, f
     write_decisions(decisions)
     log.append(events)
     found.refused += [(each, ONCE) for each in left.values()]
+    # What is held out, too: it is there to be compared.
+    goals.reached_before([run for _start, run in pairs], [each for each, _run in pairs], door.definition, now)
     runs = [run for _start, run in found.runs]
-    goals.reached_before(runs, [each for each, _run in found.runs], door.definition, now)
     if runs and door.definition.exit_on:
         places = [each.place or log.Position(2**62, 0) for each, _run in found.runs]
         exits.end_late(runs, places, door.definition, now)

@@ -94,7 +94,11 @@ def reached(
     decisions, ended = [], []
     for run_id, profile_id, step, ends, event_id, amount in marked:
         run = Run(run_id, flow_id, flow, version_id, profile_id, step, {}, {}, now)
-        facts = {"event": goal.name, "event_id": event_id, **({} if amount is None else {"value": amount})}
+        facts = {
+            "event": goal.name,
+            "event_id": event_id,
+            **({} if amount is None else {"value": float(amount)}),
+        }
         decisions.append(DecisionRow(run_id, flow_id, profile_id, step, "converted", facts, now))
         if ends:
             run.state, run.reason = "exited", exits.GOAL

@@ -22,6 +22,7 @@ class Run(msgspec.Struct, gc=False):
     step_state: dict[str, Any]
     context: dict[str, Any]
     entered_at: datetime
+    was_due: datetime | None = None  # when it was taken up
     failing: bool = False  # the flow's error is not empty
     state: str = "active"
     due_at: datetime | None = None

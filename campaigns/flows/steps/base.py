@@ -19,7 +19,8 @@ class Person(msgspec.Struct, frozen=True, gc=False):
     """One run that has arrived at a step. `state` is what the step left there when it last held the run.
 
     `flow` is the flow's slug, which stays the same where flows are copied from one installation to another;
-    `priority` and `when_limited` are the flow's settings for what it sends.
+    `priority` and `when_limited` are the flow's settings for what it sends. `arrived_at` is when the run should have
+    been asked, which is before now where the worker is late.
     """
 
     enrollment_id: int
@@ -31,6 +32,7 @@ class Person(msgspec.Struct, frozen=True, gc=False):
     flow: str = ""
     priority: int = 3
     when_limited: str = "defer"
+    arrived_at: datetime | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -108,11 +108,10 @@ class Reference:
                 return
         run = Run(definition, event, key, now, [(step, "") for step in definition["steps"]])
         runs.append(run)
+        before = self.log[: self.read_up_to]
         if self.place(event.person, "holdout") < definition.get("holdout_percent", 0):
             run.path, run.decisions = [], [("", "held_out")]
             run.end("completed", "held out")
-            return
-        before = self.log[: self.read_up_to]
         for old in before:
             self._reach(run, old)
         for trigger in definition["exit_on"]:
