@@ -26,7 +26,7 @@ _READABLE = (
     *("-crm.view_auditentry", "-crm.view_apikey", "-crm.view_accesstoken", "-delivery.view_vapidkey"),
     *("-crm.view_suppression", "-crm.view_listimport", "-crm.view_syncreject", "-crm.view_upload*"),
     *("-crm.view_eventfilereject", "-crm.view_idempotentanswer", "-crm.view_erasedname", "-crm.view_role"),
-    "-crm.view_contact_data",
+    *("-crm.view_contact_data", "-campaigns.view_webhookkey"),
 )
 MARKETER = (
     *_READABLE,
@@ -48,6 +48,7 @@ DEVELOPER = (
     *("crm.view_profile", "crm.view_identifier", "crm.view_event", "crm.view_device", "crm.view_alert"),
     *("crm.view_connection", "crm.view_syncrun", "crm.view_product", "crm.view_place", "crm.view_topic"),
     *("crm.view_computedattribute", "crm.view_eventfile", "delivery.view_delivery", "delivery.view_message"),
+    *("campaigns.view_webhookcall", "campaigns.view_crmwrite", "campaigns.change_webhookkey"),
 )
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "administrator": ("Administrator", ADMINISTRATOR),

@@ -331,6 +331,8 @@ UNFOLD = {
                 "items": [
                     _model(_("Flows"), "account_tree", "campaigns.flow"),
                     _model(_("Broadcasts"), "campaign", "campaigns.broadcast"),
+                    _model(_("Webhook calls"), "webhook", "campaigns.webhookcall"),
+                    _model(_("Writes into CRMs"), "sync_alt", "campaigns.crmwrite"),
                 ],
             },
             {

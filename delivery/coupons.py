@@ -126,7 +126,7 @@ def _give(pool: CouponPool, wanted: dict[int, str], now: datetime) -> dict[int, 
     codes.update(held.values_list("profile_id", "code"))
     others = sorted(wanted.keys() - codes.keys())
     if others:
-        values = {
+        values: dict[str, Any] = {
             "pool": pool.pk,
             "profiles": others,
             "causes": [wanted[profile_id] for profile_id in others],

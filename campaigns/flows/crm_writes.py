@@ -29,16 +29,19 @@ _ASK = """
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(enrollment bigint, flow bigint, profile bigint, wanted jsonb)
     ON CONFLICT (enrollment_id, step, connection_id) DO NOTHING
 """
-_NOBODY = """
-    UPDATE campaigns_crmwrite SET state = 'nobody', due_at = NULL, finished_at = %s
-    WHERE connection_id = %s AND due_at <= %s AND asked_at < %s AND attempts = 0
-"""
 _DUE = """
+    WITH nobody AS (
+        UPDATE campaigns_crmwrite w SET state = 'nobody', due_at = NULL, finished_at = %(now)s
+        WHERE connection_id = %(connection)s AND due_at <= %(now)s AND asked_at < %(long_ago)s AND attempts = 0
+          AND (asked_at < %(too_long_ago)s OR NOT EXISTS (
+            SELECT FROM crm_identifier i WHERE i.profile_id = w.profile_id AND starts_with(i.kind, %(crm)s)))
+        RETURNING id
+    )
     SELECT w.id, s.record_id, w.wanted::text FROM campaigns_crmwrite w
     JOIN crm_identifier i ON i.profile_id = w.profile_id AND i.kind = %(kind)s
     JOIN crm_sourcerecord s ON s.connection_id = w.connection_id AND s.object = %(object)s
         AND s.record_id = i.value AND s.state = 'live'
-    WHERE w.connection_id = %(connection)s AND w.due_at <= %(now)s
+    WHERE w.connection_id = %(connection)s AND w.due_at <= %(now)s AND w.id NOT IN (SELECT id FROM nobody)
       AND (%(fields)s::text[] IS NULL OR NOT EXISTS (
             SELECT FROM jsonb_object_keys(w.wanted) AS k WHERE NOT k = ANY(%(fields)s::text[])))
     ORDER BY w.due_at, w.id LIMIT %(limit)s
@@ -118,7 +121,6 @@ class _Asker:
         """What waits for this object's records; who is still unknown to the CRM after a day is given up."""
         schema = connection.schema.get(object_name)
         with database.cursor() as cursor:
-            cursor.execute(_NOBODY, [now, connection.pk, now, now - NOBODY_AFTER])
             cursor.execute(
                 _DUE,
                 {
@@ -126,6 +128,9 @@ class _Asker:
                     "object": object_name,
                     "connection": connection.pk,
                     "now": now,
+                    "long_ago": now - NOBODY_AFTER,
+                    "too_long_ago": now - FORGET_AFTER,
+                    "crm": f"{connection.slug}:",
                     "fields": None if schema is None else list(schema),
                     "limit": limit,
                 },

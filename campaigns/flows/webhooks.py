@@ -7,6 +7,7 @@ that dies leaves it to the next one; whoever is called tells repetitions by the 
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -282,13 +283,13 @@ def _note_hosts(
             if host.failures:
                 host.failures, host.open_until, host.error = 0, None, ""
                 host.save()
-                transaction.on_commit(lambda pk=host.pk: alerts.resolve(alert_key(pk)))
+                transaction.on_commit(partial(alerts.resolve, alert_key(host.pk)))
             continue
         host.failures += 1
         host.error = (silent[0].error or f"HTTP {silent[0].status}")[:500]
         if host.failures >= FAILURES:
             host.open_until = now + min(FIRST_PAUSE * 2 ** min(host.failures - FAILURES, 10), LONGEST_PAUSE)
-            transaction.on_commit(lambda host=host: _tell(host))
+            transaction.on_commit(partial(_tell, host))
         host.save()
 
 

@@ -83,7 +83,8 @@ class ConsentForm(forms.Form):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["about"].choices = [
+        fields: dict[str, Any] = self.fields
+        fields["about"].choices = [
             ("", _("Choose a channel or topic")),
             (_("Channels"), [(f"channel:{slug}", name) for slug, name in _channels().items()]),
             (_("Topics"), [(f"topic:{slug}", name) for slug, name in _topics().items()]),
@@ -116,7 +117,10 @@ class ChangeConsent(StepKind):
         held = Consent.objects.filter(
             kind=kind, key=key, profile_id__in={person.profile_id for person in people}
         )
-        answers = {pk: tuple(answer) for pk, *answer in held.values_list("profile_id", "state", "changed_at")}
+        answers = {
+            pk: (state, changed_at)
+            for pk, state, changed_at in held.values_list("profile_id", "state", "changed_at")
+        }
         return {
             person.enrollment_id: _outcome(config, _refusal(config, answers.get(person.profile_id), now))
             for person in people
@@ -224,5 +228,5 @@ def _refusal(config: ConsentConfig, answer: tuple[str, datetime] | None, now: da
 
 def _outcome(config: ConsentConfig, refusal: str) -> Outcome:
     kind, key = config.question
-    about = {kind: key, "state": config.state}
+    about: dict[str, Any] = {kind: key, "state": config.state}
     return go_on(**about, refused=refusal) if refusal else go_on(**about)

@@ -51,7 +51,8 @@ class CouponForm(forms.Form):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["pool"].choices = [
+        fields: dict[str, Any] = self.fields
+        fields["pool"].choices = [
             ("", _("Choose a pool")),
             *CouponPool.objects.values_list("slug", "name"),
         ]

@@ -36,22 +36,27 @@ def _field_names() -> list[str]:
     return sorted(found)
 
 
-class CrmWriteForm(forms.Form):
+class _Form(forms.Form):
     connection = forms.ChoiceField(label=gettext_lazy("CRM"), widget=UnfoldAdminSelectWidget)
-    fields = PairsField(
-        label=gettext_lazy("Write"),
-        name_label=gettext_lazy("Field in the CRM"),
-        names=_field_names,
-        value_placeholder="{{ event.properties.plan }}",
-        help_text=values.HELP,
-    )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["connection"].choices = [
+        fields: dict[str, Any] = self.fields
+        fields["connection"].choices = [
             (ALL, _("All connected CRMs")),
             *((str(connection.pk), connection.name) for connection in crm_writes.writable()),
         ]
+
+
+_WRITE = PairsField(
+    label=gettext_lazy("Write"),
+    name_label=gettext_lazy("Field in the CRM"),
+    names=_field_names,
+    value_placeholder="{{ event.properties.plan }}",
+    help_text=values.HELP,
+)
+# Its name is that of a form's own attribute, so that no class body can hold it.
+CrmWriteForm = type("CrmWriteForm", (_Form,), {"fields": _WRITE})
 
 
 class CrmWrite(StepKind):
@@ -96,7 +101,7 @@ class CrmWrite(StepKind):
         for person in people:
             told = wanted[person.enrollment_id]
             missing = [name for name in config.fields if name not in told]
-            facts = {"crms": crms, "set": told} | ({"missing": missing} if missing else {})
+            facts: dict[str, Any] = {"crms": crms, "set": told} | ({"missing": missing} if missing else {})
             outcomes[person.enrollment_id] = go_on(**facts)
         return outcomes
 
@@ -108,7 +113,7 @@ class CrmWrite(StepKind):
         }
 
     def initial(self, config):
-        fields = config.get("fields") or {}
+        fields = config.get("fields") if isinstance(config.get("fields"), dict) else {}
         return {
             "connection": str(config.get("connection", ALL)),
             "fields": [(name, values.show(value)) for name, value in fields.items()],
@@ -127,8 +132,8 @@ class CrmWrite(StepKind):
         }
 
     def summary(self, step):
-        fields = step.config.get("fields") or {}
-        if not fields:
+        fields = step.config.get("fields")
+        if not fields or not isinstance(fields, dict):
             return str(_("Nothing chosen"))
         name = next(iter(fields))
         more = len(fields) - 1

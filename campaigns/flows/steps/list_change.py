@@ -1,6 +1,6 @@
 """List: put people on a list, or take them off it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from django import forms
@@ -35,7 +35,8 @@ class ListForm(forms.Form):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["list"].choices = [("", _("Choose a list")), *_lists()]
+        fields: dict[str, Any] = self.fields
+        fields["list"].choices = [("", _("Choose a list")), *_lists()]
 
 
 def _lists() -> list[tuple[str, str]]:

@@ -36,7 +36,8 @@ class StartFlowForm(forms.Form):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.fields["flow"].choices = [("", _("Choose a flow")), *Flow.objects.values_list("slug", "name")]
+        fields: dict[str, Any] = self.fields
+        fields["flow"].choices = [("", _("Choose a flow")), *Flow.objects.values_list("slug", "name")]
 
 
 class StartFlow(StepKind):

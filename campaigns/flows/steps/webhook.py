@@ -197,7 +197,11 @@ class Webhook(StepKind):
             elif call.state == WebhookCall.State.WAITING and now < call.expires_at:
                 outcomes[person.enrollment_id] = wait(call.expires_at)
             else:
-                facts = {"refused": NO_ANSWER, "status": call.status_code, "error": call.error}
+                facts: dict[str, Any] = {
+                    "refused": NO_ANSWER,
+                    "status": call.status_code,
+                    "error": call.error,
+                }
                 ending = leave(reason=NO_ANSWER, **facts) if config.if_failed == LEAVE else go_on(**facts)
                 outcomes[person.enrollment_id] = ending
 

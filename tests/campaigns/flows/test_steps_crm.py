@@ -128,6 +128,15 @@ def test_who_comes_into_the_crm_within_a_day_is_written_too(world, crm, shop):
     assert CrmWrite.objects.get(profile_id=bob).state == "nobody"
 
 
+def test_a_connection_that_rests_for_days_writes_afterwards(world, crm, shop):
+    ann = world.person("ann")
+    known(shop, ann, "1")
+    stand(world, world.flow([step("crm_write", fields={"Plan": "x"})]), [(ann, {})])
+    advance(world)
+    sync(world, crm, shop, days=3)
+    assert crm.held == {("contacts", "1"): {"Plan": "x"}}
+
+
 def test_the_last_value_of_a_record_counts(world, crm, shop):
     ann = world.person("ann")
     known(shop, ann, "1")

@@ -263,7 +263,7 @@ class TestTrouble:
             opened(person)
         settle()
         connection.refresh_from_db()
-        with django_assert_max_num_queries(32):
+        with django_assert_max_num_queries(33):
             writeback.write_back(crm, connection, "contacts", MAPPING, NOW + timedelta(minutes=70))
         assert len(crm.held) == 10
 
