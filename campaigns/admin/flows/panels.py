@@ -1,6 +1,7 @@
 """The side panel's forms: what they share, a step of any kind, and the flow's name."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +16,7 @@ from campaigns.models import Flow
 from campaigns.segments.suggestions import Suggestions
 
 LONGEST_NOTE = 1000
+PLACE = ("at", "index", "kind")  # of a step that is being added
 # The segment builder's script listens to ids of the admin's usual shape.
 AUTO_ID = "flow-field-%s"
 
@@ -77,14 +79,15 @@ class Panel:
 
     def render(self) -> HttpResponse:
         """The panel's body. What the person entered stays, with what is wrong with it."""
-        url = self.request.get_full_path()
+        # What a GET brings besides, such as the revision of the page, is no part of the form's address.
+        place = {name: self.request.GET[name] for name in PLACE if name in self.request.GET}
+        save_url = f"{self.request.path}?{urlencode(place)}" if place else self.request.path
+        edit_url = f"{save_url}{'&' if place else '?'}redraw=1"
         may_change = pages.Rights(self.request).change
-        separator = "&" if "?" in url else "?"
-        edit_url = url if "redraw" in self.request.GET else f"{url}{separator}redraw=1"
         values = pages.context(
             self.request,
             self.flow,
-            save_url=edit_url.replace("&redraw=1", "").replace("?redraw=1", ""),
+            save_url=save_url,
             focus=self.focus,
             **rules.template_values(edit_url, may_change),
             **self.values(),
