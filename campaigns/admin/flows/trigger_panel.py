@@ -278,6 +278,9 @@ class TriggerPanel(Panel):
 
     def _apply(self, operation: str, target: str) -> str:
         if operation == "kind":
+            if not self.draft.get("trigger") and self.kind is not None and not self.kind.keyed:
+                # What comes again and again, such as a schedule, is meant to start people again and again.
+                self.form.initial["mode"] = "always"
             return f"trigger-kind-{target}"
         number = rules.number_of(target)
         if number is not None:
@@ -343,7 +346,7 @@ class TriggerPanel(Panel):
             "reentry": reentry,
             "exit_on": [{"kind": "event", **event} for event in self.exits.stored()],
             "exit_rule": None if self.exit_rule.empty else self.exit_rule.rule(),
-            "key": f"properties.{data['key']}" if data["key"] else None,
+            "key": f"properties.{data['key']}" if data["key"] and self._keyed else None,
             "entry": None if self.entry.empty else self.entry.rule(),
             "recheck_entry": data["recheck_entry"] or None,
             "goal": self._goal(data),
@@ -356,6 +359,11 @@ class TriggerPanel(Panel):
         }
         kept = {name: value for name, value in draft.items() if name not in parts}
         return {**{name: value for name, value in parts.items() if value is not None}, **kept}
+
+    @property
+    def _keyed(self) -> bool:
+        """Whether what starts a run has properties, one of which could tell runs apart."""
+        return self.kind is None or self.kind.keyed
 
     def _goal(self, data: dict[str, Any]) -> dict[str, Any] | None:
         if not self.goal.name:
@@ -393,10 +401,13 @@ class TriggerPanel(Panel):
             "event_if": kind.show_event_if if kind else "",
             "event_names": event_names(suggest),
             "properties": sorted(suggest.properties(self.event.name)) if self.event.name else [],
-            "keyed": kind is None or kind.keyed,
             "sections": {
                 name: {
-                    "fields": [row for row in shown_fields(self.form) if row["field"].name in names],
+                    "fields": [
+                        row
+                        for row in shown_fields(self.form)
+                        if row["field"].name in names and (self._keyed or row["field"].name != "key")
+                    ],
                     "words": words.sections(self.draft)[name],
                     "open": bool(wrong & set(names)),
                 }

@@ -411,6 +411,13 @@ class TestTriggerKinds:
         flow = Flow.objects.create(slug="new", name="New", draft=editing.empty())
         assert re.search(r'id="fold-kind" open', text(editor.get(url("trigger", flow))))
 
+    def test_a_schedule_lets_people_in_again_and_has_no_key(self, db, editor):
+        flow = Flow.objects.create(slug="new", name="New", draft=editing.empty())
+        chosen = self.form(kind="schedule", was_kind="event", op="kind", target="schedule", key="cart_id")
+        shown = text(post(editor, url("trigger", flow) + "?redraw=1", flow, **chosen))
+        assert re.search(r'value="always" selected', shown)
+        assert 'name="key"' not in shown
+
     def test_what_is_set_for_the_whole_flow(self, flow, editor):
         settings = {
             "goal.name": "purchase",
