@@ -202,7 +202,7 @@ def _span(config: WaitForConfig, person: Person, now: datetime) -> tuple[datetim
     if "timeout" in person.state:
         since, timeout = (datetime.fromisoformat(person.state[name]) for name in ("since", "timeout"))
         return since, timeout
-    since = now
+    since = min(person.arrived_at or now, now)  # what happens while nobody looks counts as well
     if config.since == "entry":
         started = (person.context.get("event") or {}).get("occurred_at")
         since = datetime.fromisoformat(started) if started else person.entered_at

@@ -16,8 +16,8 @@ from campaigns.flows import steps
 from campaigns.flows.definition import Branch, Step
 from campaigns.flows.steps.base import StepKind
 from campaigns.models import Enrollment, Flow, FlowVersion, Segment
-from crm import consent
-from crm.models import Profile
+from crm import connectors, consent
+from crm.models import Connection, Profile
 from delivery.models import CouponCode, CouponPool, Message, MessageContent
 from tests.campaigns.flows.stepping import held, run_of
 
@@ -74,6 +74,24 @@ SAMPLES: dict[str, list[tuple[dict[str, Any], list[Branch]]]] = {
         ({"state": "unsubscribed", "channel": "webpush"}, []),
         ({"state": "subscribed", "channel": "inapp", "wording": "Yes", "legal_basis": "contract"}, []),
     ],
+    "crm_write": [
+        ({"connection": "all", "fields": {"Level": {"from": "event.properties.plan"}, "Score": 7}}, []),
+    ],
+    "webhook": [
+        ({"url": "https://hooks.example.com/a"}, []),
+        (
+            {
+                "url": "https://hooks.example.com/b",
+                "method": "PUT",
+                "headers": {"X-Shop": "ours"},
+                "body": {"plan": {"from": "event.properties.plan"}},
+                "reply": {"attributes.score": "result.score"},
+                "wait_minutes": 30,
+            },
+            [],
+        ),
+    ],
+    "start_flow": [({"flow": "other"}, [])],
     "coupon": [({"pool": "spring", "if_empty": "go_on"}, []), ({"pool": "spring", "if_empty": "wait"}, [])],
 }
 
@@ -99,6 +117,19 @@ def shop(db) -> Flow:
     Segment.objects.create(slug="friends", name="Friends", kind=Segment.Kind.LIST, rule={})
     pool = CouponPool.objects.create(slug="spring", name="Spring")
     CouponCode.objects.bulk_create([CouponCode(pool=pool, code=f"c{number}") for number in range(40)])
+    crm = connectors.kinds()["hubspot"]
+    people = next(each.name for each in crm.objects if each.role == "person")
+    Connection.objects.create(slug="crm", name="CRM", kind="hubspot", state="live", mapping={people: {}})
+    other = Flow.objects.create(slug="other", name="Other", state=Flow.State.LIVE)
+    definition = {
+        "trigger": {"kind": "api"},
+        "steps": [{"key": "x", "kind": "exit"}],
+        "reentry": {"mode": "always"},
+    }
+    other.live_version = FlowVersion.objects.create(
+        flow=other, number=1, definition=definition, published_at=NOW
+    )
+    other.save()
     return Flow.objects.create(slug="flow", name="Flow")
 
 
@@ -266,6 +297,8 @@ def test_a_rehearsal_tells_the_same_and_changes_nothing(shop, name, number):
     outcomes = kind.run(step, people, NOW)
     for person in people:
         told, done = rehearsed[-person.enrollment_id], outcomes[person.enrollment_id]
+        if not kind.pure and done.kind == "wait" and told.kind == "go_on":
+            continue  # run waits for what others answer; nobody is asked in a rehearsal
         assert (told.kind, told.branch) == (done.kind, done.branch)
         assert told.facts.keys() >= done.facts.keys() - {"queued", "until"}
 

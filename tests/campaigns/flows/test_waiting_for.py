@@ -64,7 +64,7 @@ def test_the_branch_is_the_same_asked_early_late_or_twice(db):
         st.sampled_from(["step", "entry"]),
         st.booleans(),
     )
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=35)
     def check(events, totals, asks, since, started_by_one):
         person_id = Profile.objects.create().pk
         stored = [
@@ -199,3 +199,10 @@ def test_what_came_is_known_to_the_messages_after_it(world):
     assert thanks.context["awaited"]["properties"] == {"total": 99}
     world.run(hours=1)
     assert Delivery.objects.get(profile_id=bob).origin_step == "remind"
+
+
+def test_what_happened_while_the_worker_was_late_counts_as_well(db):
+    ann = Profile.objects.create().pk
+    happens(ann, "order_paid", NOW - 5 * SECOND)
+    for late, kind in ((SECOND, "wait"), (9 * SECOND, "go_on")):
+        assert ask(waiting(), [run_of(ann, arrived_at=NOW - late)], NOW)[ann].kind == kind
