@@ -253,10 +253,15 @@ def _moved(door: Door, starts: Sequence[Start], now: datetime, found: Entered) -
 
 
 def _free_to_enter(door: Door, starts: Sequence[Start], found: Entered, now: datetime) -> list[Start]:
-    """Drop people who are inside or may not come again yet; of each other person keep the first start."""
-    if door.definition.key is not None:
+    """Drop people who are inside or may not come again yet; of each other person keep the first start.
+
+    Who is held out is never inside, so all of theirs are kept where people may always come again.
+    """
+    if door.definition.key is not None or not starts:
         return list(starts)
     reentry = door.definition.reentry
+    ids = [each.profile_id for each in starts]
+    never_inside = held_out(door.slug, door.definition, ids) if reentry.mode == "always" else set()
     since = now - timedelta(days=reentry.days or 0) if reentry.mode == "after" else None
     with connection.cursor() as cursor:
         cursor.execute(
@@ -264,20 +269,22 @@ def _free_to_enter(door: Door, starts: Sequence[Start], found: Entered, now: dat
             SELECT profile_id, bool_or(state = 'active'), bool_or(entered_at > %s) FROM campaigns_enrollment
             WHERE flow_id = %s AND profile_id = ANY(%s) GROUP BY 1
             """,
-            [since, door.flow_id, [each.profile_id for each in starts]],
+            [since, door.flow_id, ids],
         )
         before = {row[0]: row[1:] for row in cursor.fetchall()}
-    first: dict[int, Start] = {}
+    free: list[Start] = []
+    coming: set[int] = set()
     for each in starts:
         inside, lately = before.get(each.profile_id, (False, False))
-        reason = INSIDE if inside or each.profile_id in first else TOO_SOON if lately else ""
+        reason = INSIDE if inside or each.profile_id in coming else TOO_SOON if lately else ""
         if not reason and reentry.mode == "never" and each.profile_id in before:
             reason = ONCE
         if reason:
             found.refused.append((each, reason))
         else:
-            first[each.profile_id] = each
-    return list(first.values())
+            free.append(each)
+            coming |= {each.profile_id} - never_inside
+    return free
 
 
 def run_key(definition: Definition, each: Start) -> str | None:
