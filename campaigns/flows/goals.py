@@ -80,7 +80,7 @@ def reached(
         }
         for place, each in enumerate(events)
     ]
-    values = {
+    values: dict[str, Any] = {
         "events": msgspec.json.encode(rows).decode(),
         "version": version_id,
         "within": timedelta(days=goal.within_days),
@@ -128,7 +128,8 @@ def reached_before(
             ],
         )
         found = [
-            log.LoggedEvent(*row[:-1], msgspec.json.decode(row[-1]), source="") for row in cursor.fetchall()
+            log.LoggedEvent(*row[:7], properties=msgspec.json.decode(row[7]), source="")
+            for row in cursor.fetchall()
         ]
     first = runs[0]
     reached(first.flow_id, first.flow, first.version_id, definition, matching(definition, found, now), now)

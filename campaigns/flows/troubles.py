@@ -1,9 +1,24 @@
 """Which steps of which flows fail, told to the operators and taken back when they work again."""
 
-from typing import Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from django.utils import timezone
 
 from campaigns.models import Enrollment, Flow
 from crm import alerts
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+
+def retry(flow_id: int, now: datetime | None = None) -> int:
+    """Let those whom a failing step of a flow holds try again at once, as when it was mended; return how many."""
+    return _held(flow_id).update(due_at=now or timezone.now())
+
+
+def _held(flow_id: int) -> "QuerySet[Enrollment]":
+    return Enrollment.objects.filter(flow_id=flow_id, state=Enrollment.State.ACTIVE, step_state__error=True)
 
 
 class AtStep(Protocol):
@@ -42,9 +57,7 @@ class Troubles:
                 f"People wait at the step “{step}” and are tried again every few minutes. The reason: {error}",
             )
         for flow_id, step in sorted(self._well - self._failed.keys()):
-            held = Enrollment.objects.filter(
-                flow_id=flow_id, state=Enrollment.State.ACTIVE, step=step, step_state__error=True
-            )
+            held = _held(flow_id).filter(step=step)
             if not held.exists():
                 alerts.resolve(f"flow:{flow_id}:{step}")
                 Flow.objects.filter(pk=flow_id, error__startswith=f"{step}: ").update(error="")

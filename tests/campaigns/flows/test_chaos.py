@@ -28,13 +28,25 @@ WORKERS = 3
 SECONDS_BETWEEN_KILLS = (0.02, 0.15)
 ROOT = Path(__file__).resolve().parents[3]
 
+VIP = {"kind": "event", "name": "vip"}
+AWAITED = {
+    "key": "awaited",
+    "kind": "wait_for",
+    "config": {
+        "events": [{"name": "opened"}],
+        "timeout": {"amount": 100, "unit": "minutes"},
+        "since": "step",
+    },
+    "branches": [{"name": "opened", "steps": [{**HELLO, "key": "thanks"}]}, {"name": "late"}],
+}
 STEPS = [
     WAIT,
+    AWAITED,
     split(
-        ("vip", {"kind": "event", "name": "vip"}, [{**HELLO, "key": "gift"}]),
+        ("vip", VIP, [{**HELLO, "key": "gift"}]),
         ("else", None, [{**WAIT, "key": "longer"}]),
     ),
-    {**HELLO, "key": "news"},
+    {**HELLO, "key": "news", "condition": VIP},
     {**WAIT, "key": "last_wait"},
     {**HELLO, "key": "bye"},
 ]
@@ -94,10 +106,12 @@ def history(prefix: str, people: list[int]):
     yield 30, [(person, "vip") for person in choice.sample(people, 100)]
     yield 30, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
     yield 70, []  # the first waits are over
-    yield 20, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
+    yield 10, [(person, "opened") for person in choice.sample(people, 150)]
+    yield 10, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
     yield 120, []
     yield 20, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
-    yield 240, []
+    yield 90, [(person, "won") for person in choice.sample(people, 60)]
+    yield 150, []
     yield 240, []
 
 
@@ -112,7 +126,10 @@ def everything_done(now) -> bool:
 
 def outcome(flow, people: list[int]):
     """What became of each person, in the order of `people`: the end, the path, the log and the messages."""
-    ends = {run.profile_id: (run.state, run.step, run.reason) for run in flow.enrollments.all()}
+    ends = {
+        run.profile_id: (run.state, run.step, run.reason, run.converted_at is not None)
+        for run in flow.enrollments.all()
+    }
     paths, told, sent = ({person: [] for person in people} for _ in range(3))
     for person, step, kind in (
         Decision.objects.filter(flow=flow).order_by("pk").values_list("profile_id", "step", "kind")
@@ -145,6 +162,7 @@ def test_killed_workers_change_nothing(world, tmp_path):
             trigger=f"{prefix}_began",
             slug=prefix,
             exit_on=[{"kind": "event", "name": f"{prefix}_bought"}],
+            goal={"name": "won"},
         )
         people[prefix] = identity.resolve(
             [identity.Reference(external_id=f"{prefix}{number}") for number in range(PEOPLE)], world.now
@@ -182,6 +200,9 @@ def test_killed_workers_change_nothing(world, tmp_path):
     calm, stormy = (without_names(outcome(flows[p], people[p]), p) for p in ("calm", "stormy"))
     assert stormy == calm
     assert killed >= 10
+    reached = {step for _end, path, *_rest in calm for step, _kind in path}
+    assert reached >= {"awaited", "thanks", "gift", "longer", "news", "bye"}
+    assert len({end[2] for end, *_rest in calm}) == 3  # at the end, by an exit event and by the goal
     ends = Counter(end[0] for end, *_rest in calm)
     assert set(ends) == {"completed", "exited"}
     assert min(ends.values()) > 50

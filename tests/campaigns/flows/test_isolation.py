@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.flows import claiming, engine, guards, program, publish, reading, steps
+from campaigns.flows import claiming, engine, guards, program, publish, reading, steps, troubles
 from campaigns.flows.steps.base import go_on
 from campaigns.models import Enrollment, Flow, FlowVersion, Segment
 from crm import identity
@@ -260,6 +260,58 @@ class TestMovingOn:
         assert Delivery.objects.count() == 39
         assert Enrollment.objects.get(state="active").profile_id == people[17]
         assert Alert.objects.filter(resolved_at=None).count() == 1
+
+    def test_a_step_that_fails_for_everybody_is_given_up_soon_and_goes_on_when_mended(
+        self, world, monkeypatch
+    ):
+        people = [world.person(f"p{number}") for number in range(100)]
+        flow = world.flow([HELLO], slug="broken")
+        world.flow([{**HELLO, "key": "fine"}], slug="fine", trigger="looked")
+        for person in people:
+            world.happens(person, "signed_up")
+        world.happens(people[0], "looked")
+        asked = []
+        real = steps.registry["message"].run
+
+        def fails(step, batch, now):
+            if step.key != "fine":
+                asked.append(len(batch))
+                raise RuntimeError("boom")
+            return real(step, batch, now)
+
+        monkeypatch.setattr(steps.registry["message"], "run", fails)
+        world.run()
+        assert len(asked) == engine.HOPELESS_TRIES
+        assert Delivery.objects.get().origin_step == "fine"
+        flow.refresh_from_db()
+        assert flow.error == "m: boom"
+        monkeypatch.undo()
+        assert troubles.retry(flow.pk, world.now) == 100
+        world.run()
+        flow.refresh_from_db()
+        assert (flow.error, Delivery.objects.filter(origin_step="m").count()) == ("", 100)
+        assert not Alert.objects.filter(resolved_at=None).exists()
+
+    def test_what_flows_with_few_people_leave_of_a_batch_goes_to_those_with_many(self, world):
+        world.flow([HELLO], slug="big")
+        for number in range(40):
+            world.happens(world.person(f"p{number}"), "signed_up")
+        for number in range(5):
+            world.flow([HELLO], slug=f"small{number}", trigger=f"looked{number}")
+            world.happens(world.person("ann"), f"looked{number}")
+        settle()
+        reading.read(world.now)
+        assert engine.advance(world.now, limit=30) == 30
+        assert Delivery.objects.filter(profile_id=world.person("ann")).count() == 5
+
+    def test_more_flows_than_fit_take_turns(self, world, monkeypatch):
+        monkeypatch.setattr(claiming, "AT_ONCE", 4)
+        for number in range(10):
+            world.flow([HELLO], slug=f"f{number}")
+        world.happens(world.person("ann"), "signed_up")
+        settle()
+        reading.read(world.now)
+        assert [engine.advance(world.now) for _turn in range(4)] == [4, 4, 2, 0]
 
     def test_a_failing_step_keeps_what_it_had_noted(self, world, monkeypatch):
         world.flow([WAIT])
