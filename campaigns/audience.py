@@ -5,11 +5,13 @@ from datetime import datetime
 
 import msgspec
 from django.db import connection
-from django.db.models import Count
 
+from campaigns.broadcasts import routes
+from campaigns.broadcasts.guards import CANCELLED
 from campaigns.models import Broadcast
 from campaigns.segments import compiler, evaluate, reaching
-from crm.rules.sql import FALSE, Sql, sql
+from crm.preferences import IMPORTANT
+from crm.rules.sql import FALSE, Sql, joined, sql
 from delivery import channels
 from delivery.models import Delivery
 
@@ -18,18 +20,36 @@ TIMEOUT_MS = 5_000
 
 class Reach(msgspec.Struct):
     """`size`: people in the segment now; `agreed`: of these, those who let us write by the channel and about the
-    topic; `reachable`: of these, those with an address."""
+    topic; `reachable`: of these, those with an address.
+
+    Of those who are not reachable `no_address` have agreed and have no address, `suppressed` have none left that we
+    may write to. Of the reachable, `unwilling` want only what is important, which this is not. `excluded` are in the
+    segment and in one of those that are left out; they are no part of `size`.
+    """
 
     size: int
     agreed: int
     reachable: int
+    no_address: int = 0
+    suppressed: int = 0
+    unwilling: int = 0
+    excluded: int = 0
+
+    @property
+    def no_consent(self) -> int:
+        return self.size - self.agreed
+
+    @property
+    def likely(self) -> int:
+        """How many would get it."""
+        return self.reachable - self.unwilling
 
 
 class Figures(msgspec.Struct):
-    """Audience = sent + waiting + suppressed + failed + expired + deleted, at any instant.
+    """Audience = sent + waiting + suppressed + failed + expired + not yet queued + deleted, at any instant.
 
     `reasons` says why messages were not sent by rule or failed: (state, reason, number). `deleted` are people who
-    were removed since, with all that was known of them.
+    were removed since, with all that was known of them, or merged with somebody who gets it.
     """
 
     audience: int
@@ -38,11 +58,26 @@ class Figures(msgspec.Struct):
     suppressed: int = 0
     failed: int = 0
     expired: int = 0
+    unqueued: int = 0
     reasons: list[tuple[str, str, int]] = []
 
     @property
+    def told(self) -> int:
+        """Of how many it is known what became, or that it has yet to be decided."""
+        return self.sent + self.waiting + self.suppressed + self.failed + self.expired + self.unqueued
+
+    @property
     def deleted(self) -> int:
-        return max(0, self.audience - self.sent - self.waiting - self.suppressed - self.failed - self.expired)
+        return max(0, self.audience - self.told)
+
+    @property
+    def done(self) -> int:
+        """How many nothing more is to be done about."""
+        return self.audience - self.waiting - self.unqueued
+
+    @property
+    def percent(self) -> int:
+        return 100 * self.done // self.audience if self.audience else 100
 
 
 GROUPS = {
@@ -56,43 +91,102 @@ GROUPS = {
     Delivery.State.EXPIRED: "expired",
 }
 
+# One statement, so that all of it is of one instant.
+_FIGURES = """
+    SELECT b.id, 'audience', '', coalesce(b.audience, 0) FROM campaigns_broadcast b WHERE b.id = ANY(%(ids)s)
+    UNION ALL
+    SELECT p.broadcast_id, 'piece', p.state, sum(p.size) FROM campaigns_broadcastpiece p
+    WHERE p.broadcast_id = ANY(%(ids)s) AND p.state <> 'queued' GROUP BY p.broadcast_id, p.state
+    UNION ALL
+    SELECT d.origin_id, d.state, '', count(*) FROM delivery_delivery d
+    WHERE d.origin_type = 'broadcast' AND d.origin_id = ANY(%(ids)s) AND d.state NOT IN ('suppressed', 'failed')
+    GROUP BY d.origin_id, d.state
+    UNION ALL
+    SELECT d.origin_id, d.state, d.reason, count(*) FROM delivery_delivery d
+    WHERE d.origin_type = 'broadcast' AND d.origin_id = ANY(%(ids)s) AND d.state IN ('suppressed', 'failed')
+    GROUP BY d.origin_id, d.state, d.reason
+"""
+
 
 def figures(broadcasts: Iterable[Broadcast]) -> dict[int, Figures]:
     """The figures of each broadcast by its id, from one query for all."""
-    found = {broadcast.pk: Figures(broadcast.audience or 0) for broadcast in broadcasts}
-    rows = (
-        Delivery.objects.filter(origin_type=Delivery.Origin.BROADCAST, origin_id__in=list(found))
-        .values_list("origin_id", "state", "reason")
-        .annotate(number=Count("pk"))
-        .order_by("-number")
-    )
-    for broadcast_id, state, reason, number in rows:
-        mine, group = found[broadcast_id], GROUPS[state]
-        setattr(mine, group, getattr(mine, group) + number)
-        if group in ("suppressed", "failed"):
-            mine.reasons.append((group, reason, number))
+    found = {broadcast.pk: Figures(0) for broadcast in broadcasts}
+    if not found:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_FIGURES, {"ids": list(found)})
+        rows = [(pk, what, detail, int(number)) for pk, what, detail, number in cursor.fetchall()]
+    for broadcast_id, what, detail, number in rows:
+        mine = found[broadcast_id]
+        if what == "audience":
+            mine.audience = number
+        elif what == "piece" and detail == "waiting":
+            mine.unqueued += number
+        else:
+            group = "suppressed" if what == "piece" else GROUPS[Delivery.State(what)]
+            setattr(mine, group, getattr(mine, group) + number)
+            if group in ("suppressed", "failed"):
+                _add_reason(mine, group, CANCELLED if what == "piece" else detail, number)
+    for mine in found.values():
+        mine.reasons.sort(key=lambda each: -each[2])
     return found
 
 
+def _add_reason(mine: Figures, group: str, reason: str, number: int) -> None:
+    for place, (state, text, before) in enumerate(mine.reasons):
+        if (state, text) == (group, reason):
+            mine.reasons[place] = (group, reason, before + number)
+            return
+    mine.reasons.append((group, reason, number))
+
+
 def reach(broadcast: Broadcast, now: datetime | None = None) -> Reach:
-    """Count whom the broadcast would reach if it were launched now.
+    """Count whom the broadcast would reach if it were launched now; by any of its channels, if it has several.
 
     Raises:
-        RuleError: the segment's rule can't be evaluated.
+        RuleError: the rule of a segment can't be evaluated.
         TooSlow: counting took more than five seconds.
     """
-    rule = compiler.rule_of(broadcast.segment)
+    rule = routes.audience_rule(broadcast)
     audience = compiler.ids(rule, compiler.query(rule, now))
-    channel = channels.everything().get(broadcast.channel)
-    agreed = reaching.agreed(channel, broadcast.message.topic, Sql("a.id")) if channel else FALSE
-    usable = reaching.usable(channel) if channel else Sql("SELECT NULL::bigint AS id WHERE false")
+    kinds = routes.written(broadcast) if broadcast.channel in Broadcast.Route.values else [broadcast.channel]
+    used = [channel for kind in kinds if (channel := channels.everything().get(kind))]
+    topic = broadcast.message.topic
+    agreed = [reaching.agreed(channel, topic, Sql("a.id")) for channel in used]
+    there = [
+        sql("a.id IN (SELECT profile_id FROM ({}) AS rows_{})", each.address_rows(), Sql(str(place)))
+        for place, each in enumerate(used)
+    ]
+    usable = [sql("a.id IN ({})", reaching.usable(channel)) for channel in used]
+    unwilling = FALSE
+    if topic and not broadcast.message.important:
+        unwilling = sql(
+            "EXISTS (SELECT FROM crm_preference w WHERE w.profile_id = a.id AND w.frequencies ->> {} = {})",
+            topic,
+            IMPORTANT,
+        )
     statement = sql(
-        "SELECT count(*), count(*) FILTER (WHERE agreed), count(*) FILTER (WHERE agreed AND reached)"
-        " FROM (SELECT {} AS agreed, a.id IN ({}) AS reached FROM ({}) AS a) AS people",
-        agreed,
-        usable,
+        "SELECT count(*), count(*) FILTER (WHERE agreed), count(*) FILTER (WHERE reached),"
+        " count(*) FILTER (WHERE agreed AND NOT there), count(*) FILTER (WHERE there AND NOT reached),"
+        " count(*) FILTER (WHERE reached AND unwilling)"
+        " FROM (SELECT {} AS agreed, {} AS there, {} AS reached, {} AS unwilling FROM ({}) AS a) AS people",
+        _any(agreed),
+        _any(sql("({} AND {})", *each) for each in zip(agreed, there, strict=True)),
+        _any(sql("({} AND {})", *each) for each in zip(agreed, usable, strict=True)),
+        unwilling,
         audience,
     )
     with evaluate.limits(TIMEOUT_MS), connection.cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
-        return Reach(*cursor.fetchone())
+        found = Reach(*cursor.fetchone())
+        if routes.excluded_segments(broadcast):
+            whole = compiler.rule_of(broadcast.segment)
+            everybody = sql("SELECT count(*) FROM ({}) AS a", compiler.ids(whole, compiler.query(whole, now)))
+            cursor.execute(everybody.text, list(everybody.params))
+            found.excluded = max(0, cursor.fetchone()[0] - found.size)
+    return found
+
+
+def _any(parts: Iterable[Sql]) -> Sql:
+    found = list(parts)
+    return sql("({})", joined(" OR ", found)) if found else FALSE

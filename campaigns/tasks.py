@@ -4,6 +4,7 @@ import time
 
 from celery import shared_task
 
+from campaigns import broadcasts
 from campaigns.flows import backtest, catching_up, clock, crm_writes, engine, jobs, publish, reading, webhooks
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
@@ -106,3 +107,10 @@ def forget_calls() -> None:
     """Drop what was sent to other systems and CRMs a month ago."""
     webhooks.forget()
     crm_writes.forget()
+
+
+@shared_task
+def run_broadcasts() -> None:
+    """Begin, queue and end broadcasts; others get their turn before it goes on."""
+    if broadcasts.work():
+        wake.on_commit(broadcasts.TASK, broadcasts.QUEUE)

@@ -20,6 +20,7 @@ GONE = "gone"  # in what a merge writes down: {table: rows that went with the lo
 
 def connect() -> None:
     """Called once when Django is ready."""
+    from campaigns.broadcasts import guards as broadcast_guards
     from campaigns.flows import approval, crm_writes, steps, triggers
     from campaigns.flows import guards as flow_guards
     from campaigns.segments import attribute_use, usage
@@ -37,6 +38,7 @@ def connect() -> None:
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     approval.connect()
     register(flow_guards.exit_events)
+    register(broadcast_guards.hold_back)
     computed_usage.register(usage.computed_uses)
     indexed_attributes.register(attribute_use.used)
 

@@ -26,7 +26,7 @@ from delivery.admin.reasons import explain
 from delivery.models import Delivery, MessageContent
 
 TYPED_ABOVE = 1_000  # people; above this the launch wants the broadcast's name typed
-STATES = {Broadcast.State.DRAFT: "info", Broadcast.State.LAUNCHED: "success"}
+STATES = {Broadcast.State.DRAFT: "info", Broadcast.State.FINISHED: "success"}
 TEMPLATES = "admin/campaigns/broadcast"
 
 
@@ -124,7 +124,7 @@ class BroadcastChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         rows = list(self.result_list)
-        found = audience.figures([row for row in rows if row.state == Broadcast.State.LAUNCHED])
+        found = audience.figures([row for row in rows if row.audience is not None])
         for row in rows:
             row.figures = found.get(row.pk)
         self.result_list = rows
@@ -216,7 +216,7 @@ class BroadcastAdmin(ModelAdmin):
     def change_view(self, request, object_id, form_url="", extra_context=None):
         broadcast = self.get_object(request, object_id)
         values = dict(extra_context or {})
-        if broadcast and broadcast.state == Broadcast.State.LAUNCHED:
+        if broadcast and broadcast.audience is not None:
             found = audience.figures([broadcast])[broadcast.pk]
             values["figures"] = found
             values["reasons"] = [

@@ -1,5 +1,5 @@
 from campaigns.models.backtests import Backtest
-from campaigns.models.broadcasts import Broadcast
+from campaigns.models.broadcasts import Broadcast, BroadcastPiece
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
 from campaigns.models.lifecycle import FlowApproval, FlowJob, FlowSettings
 from campaigns.models.lists import ExportPart, ListJob, ListJobReject, MemberExport
@@ -17,6 +17,7 @@ from campaigns.models.steps import CrmWrite, WebhookCall, WebhookHost, WebhookKe
 __all__ = [
     "Backtest",
     "Broadcast",
+    "BroadcastPiece",
     "CatchUp",
     "CatchUpPerson",
     "CrmWrite",

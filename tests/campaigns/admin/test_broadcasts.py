@@ -53,7 +53,7 @@ def change_url(broadcast: Broadcast) -> str:
 
 
 def launched(broadcast: Broadcast) -> bool:
-    return Broadcast.objects.get(pk=broadcast.pk).state == Broadcast.State.LAUNCHED
+    return Broadcast.objects.get(pk=broadcast.pk).launched_at is not None
 
 
 SUBMITTED = {"_form_submitted": "on"}
@@ -66,7 +66,7 @@ class TestReach:
             agree(person)
         for number, (person, state) in enumerate([(reached, "active"), (gone, "gone"), (silent, "active")]):
             Device.objects.create(profile=person, endpoint=f"https://push.example/{number}", state=state)
-        assert audience.reach(broadcast) == audience.Reach(3, 2, 1)
+        assert audience.reach(broadcast) == audience.Reach(3, 2, 1, no_address=1)
 
     def test_who_left_the_topic_has_not_agreed(self, broadcast):
         broadcast.message.topic = "offers"
