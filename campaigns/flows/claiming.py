@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from django.db import connection
@@ -51,7 +52,13 @@ def _take(
     now: datetime, limit: int, versions: list[int] | None, taken: list[int]
 ) -> tuple[list[Run], list[int]]:
     """The runs, and the versions that have used their share up."""
-    values = {"now": now, "limit": limit, "versions": versions, "taken": taken, "at_once": AT_ONCE}
+    values: dict[str, Any] = {
+        "now": now,
+        "limit": limit,
+        "versions": versions,
+        "taken": taken,
+        "at_once": AT_ONCE,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, values)
         [(found, share)] = cursor.fetchall()

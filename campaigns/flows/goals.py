@@ -128,8 +128,10 @@ def reached_before(
             ],
         )
         found = [
-            log.LoggedEvent(*row[:7], properties=msgspec.json.decode(row[7]), source="")
-            for row in cursor.fetchall()
+            log.LoggedEvent(
+                pk, seq, txid, profile_id, name, at, received_at, msgspec.json.decode(facts), source=""
+            )
+            for pk, seq, txid, profile_id, name, at, received_at, facts in cursor.fetchall()
         ]
     first = runs[0]
     reached(first.flow_id, first.flow, first.version_id, definition, matching(definition, found, now), now)
