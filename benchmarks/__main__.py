@@ -1,6 +1,6 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
-python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving]
+python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows]
 python -m benchmarks faults        takes many minutes, prints a table of its own, and runs only when it is named
 """
 
@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.table import Row, show
 
-ALL = ("ingest", "readers", "push", "sync", "computed", "catalogue", "segments", "moving")
+ALL = ("ingest", "readers", "push", "sync", "computed", "catalogue", "segments", "moving", "flows")
 NAMED = ("faults",)
 
 

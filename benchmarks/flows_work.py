@@ -109,7 +109,8 @@ def _waiting(name: str, steps: list[dict]) -> Flow:
             " step_state, context, entered_at) SELECT %s, %s, id, 'once', 'active', 'w1', due,"
             " jsonb_build_object('until', to_char(due, 'YYYY-MM-DD\"T\"HH24:MI:SS+00:00')), jsonb_build_object("
             " 'event', jsonb_build_object('id', gen_random_uuid(), 'name', 'began',"
-            " 'occurred_at', due - interval '2 hours', 'properties', jsonb_build_object('cart_id', id, 'total', 12.5))), due - interval '2 hours'"
+            " 'occurred_at', due - interval '2 hours', 'properties',"
+            " jsonb_build_object('cart_id', id, 'total', 12.5))), due - interval '2 hours'"
             " FROM (SELECT id, now() - random() * interval '1 day' AS due FROM crm_profile) AS p",
             [flow.pk, flow.live_version_id],
         )
