@@ -6,7 +6,7 @@ already stays as it is, with its source, wording and proof.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -19,12 +19,13 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSelectWidget
 from campaigns.flows import contention
 from campaigns.flows.steps.base import Outcome, Person, StepKind, go_on
 from crm import consent
-from crm.models import Consent, ConsentChange, LegalBasis, Topic
-from crm.pg import Contention
+from crm.models import Consent, LegalBasis, Topic
 from crm.rules.errors import Problem
 from delivery import channels
 
 SOURCE = "flow"  # who changed it, in the ledger
+# A no that was said, but not stored yet, when a flow gave its yes is the newer answer.
+YIELDING = timedelta(seconds=5)
 SAID_NO, UNCONFIRMED, NEWER = "said no", "not confirmed yet", "a newer answer is there"
 ALREADY = "already so"
 _LOCKED = """
@@ -127,6 +128,8 @@ class ChangeConsent(StepKind):
         }
 
     def _write(self, step: Any, people: Sequence[Person], now: datetime) -> dict[int, Outcome]:
+        # While the profiles are locked nobody's first answer can be committed; those who change theirs just now are
+        # asked again in a moment.
         config = self.config(step)
         kind, key = config.question
         ids = sorted({person.profile_id for person in people})
@@ -137,9 +140,8 @@ class ChangeConsent(StepKind):
         busy = set(answered.values_list("profile_id", flat=True)) - answers.keys()
         refusals = {pk: _refusal(config, answers.get(pk), now) for pk in ids if pk not in busy}
         told = [pk for pk, refusal in refusals.items() if not refusal]
-        entries = _entries(kind, key, told)
         given = config.state == consent.SUBSCRIBED
-        changed = consent.record(
+        consent.record(
             [
                 consent.Change(
                     profile_id=pk,
@@ -147,16 +149,13 @@ class ChangeConsent(StepKind):
                     key=key,
                     state=config.state,
                     source=SOURCE,
-                    changed_at=now,
+                    changed_at=now - YIELDING if given else now,
                     wording=config.wording if given else "",
                     legal_basis=config.legal_basis if given else consent.ON_CONSENT,
                 )
                 for pk in told
             ]
         )
-        # Somebody's first answer, which no lock can foresee, came in between: nothing of this is to be.
-        if _entries(kind, key, told) != entries + changed:
-            raise Contention
         return {
             person.enrollment_id: contention.again(person, now)
             if person.profile_id in busy
@@ -207,11 +206,6 @@ class ChangeConsent(StepKind):
         if config.topic and config.topic not in _topics():
             return [Problem("about", _("There is no such topic any more; choose another."))]
         return []
-
-
-def _entries(kind: str, key: str, profile_ids: Sequence[int]) -> int:
-    """How many answers of these people the ledger holds."""
-    return ConsentChange.objects.filter(kind=kind, key=key, profile_id__in=profile_ids).count()
 
 
 def _refusal(config: ConsentConfig, answer: tuple[str, datetime] | None, now: datetime) -> str:

@@ -237,6 +237,28 @@ class TestConsent:
         assert Consent.objects.get().state == "unsubscribed"
         assert facts()[0]["refused"] == "said no"
 
+    def test_a_no_that_is_stored_behind_the_yes_of_a_flow_is_the_newer_one(self, world, monkeypatch):
+        ann = world.person("ann")
+        stand(world, world.flow([step("consent", **self.YES)]), [(ann, {})])
+        real, said = consent.record, world.now - engine.timedelta(seconds=1)
+
+        def answer():
+            real([consent.Change(ann, "topic", "news", "unsubscribed", "person", said)])
+            connection.close()
+
+        person = threading.Thread(target=answer)
+
+        def record(changes, *rest):
+            if not person.ident:
+                person.start()
+            return real(changes, *rest)
+
+        monkeypatch.setattr(consent, "record", record)
+        engine.advance(world.now)
+        person.join(30)
+        advance(world, seconds=2)
+        assert Consent.objects.get().state == "unsubscribed"
+
     def test_a_batch_takes_as_many_queries_as_one_person(self, world):
         flow = world.flow([step("consent", **self.YES)])
         people = [(world.person(f"p{number}"), {}) for number in range(20)]
