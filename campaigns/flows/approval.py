@@ -6,7 +6,7 @@ An approval is of one revision of a draft. Any edit voids it, also one that is u
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.signals import post_save
 from django.utils import timezone
@@ -104,7 +104,7 @@ def answer(
 
 def may_answer(asked: FlowApproval, user: Any) -> bool:
     """Whether this person may approve: they may publish, and somebody else asked."""
-    if not isinstance(user, AbstractBaseUser) or not user.has_perm(PERMISSION):  # type: ignore[attr-defined]
+    if not isinstance(user, User) or not user.has_perm(PERMISSION):
         return False
     return asked.asked_by_id is not None and asked.asked_by_id != user.pk
 

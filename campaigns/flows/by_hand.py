@@ -52,8 +52,8 @@ def start(
         by: the request or user whose doing it is.
         key: in a flow with a run key, its value.
     """
-    user = getattr(by, "user", by)
-    details: dict[str, Any] = {"key": key, "by": str(user)}
+    user = jobs.person(by)
+    details: dict[str, Any] = {"key": key, "by": user.get_username() if user else str(by)}
     if segment is not None:
         details["segment"] = segment.slug
         total = SegmentMembership.objects.filter(segment=segment).count()
@@ -61,7 +61,7 @@ def start(
         details["people"] = sorted(set(people or ()))
         total = len(details["people"])
     with transaction.atomic():
-        job = jobs.start(flow, FlowJob.Kind.ENROLL, details, total, user)
+        job = jobs.start(flow, FlowJob.Kind.ENROLL, details, total, by)
         audit.record(
             by, "flow.enrolled", flow, people=total, **({"segment": segment.slug} if segment else {})
         )
@@ -70,7 +70,7 @@ def start(
     return job
 
 
-def piece(job: FlowJob, memory: dict[str, Any], now: datetime) -> jobs.Piece:
+def piece(job: FlowJob, memory: dict[Any, Any], now: datetime) -> jobs.Piece:
     """Enrol the next people, by number; see campaigns.flows.jobs."""
     ids = _next(job)
     if not ids:

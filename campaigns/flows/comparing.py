@@ -9,6 +9,7 @@ from django.utils.translation import ngettext
 from campaigns.flows import steps, triggers
 from campaigns.flows.definition import Definition, DefinitionError, Step, parse, walk
 from campaigns.segments import grammar, sentence
+from campaigns.segments.conditions.base import Condition
 from crm.rules.errors import RuleError
 
 
@@ -226,4 +227,4 @@ def _event_words(name: str, where: list[dict[str, Any]]) -> str:
         rule = grammar.parse({"kind": "event", "name": name, **({"where": where} if where else {})})
     except RuleError:
         return name
-    return rule.describe()
+    return rule.describe() if isinstance(rule, Condition) else name

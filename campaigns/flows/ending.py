@@ -62,7 +62,7 @@ def start(flow: Flow, user: Any = None) -> tuple[FlowJob | None, int]:
     return jobs.start(flow, FlowJob.Kind.END, {"before": last + 1}, total, user), total
 
 
-def piece(job: FlowJob, memory: dict[str, Any], now: datetime) -> jobs.Piece:
+def piece(job: FlowJob, memory: dict[Any, Any], now: datetime) -> jobs.Piece:
     """End the next runs; see campaigns.flows.jobs."""
     held, stuck = next_runs(job.flow, job.details["before"], memory)
     if not held:

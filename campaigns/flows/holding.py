@@ -52,7 +52,12 @@ def claim(version_id: int, since: datetime | None = None, limit: int = BATCH) ->
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"version": version_id, "since": since, "limit": limit})
         rows = cursor.fetchall()
-    return [Held(*row[:5], msgspec.json.decode(row[5]), *row[6:]) for row in rows]
+    return [_held(*row) for row in rows]
+
+
+def _held(pk, flow_id, version_id, profile_id, step, state, entered_at, due_at, run_key) -> Held:
+    known = msgspec.json.decode(state)
+    return Held(pk, flow_id, version_id, profile_id, step, known, entered_at, due_at, run_key)
 
 
 def end(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
@@ -40,7 +41,7 @@ class Piece(msgspec.Struct):
 
 # Makes the next piece of a job in the caller's transaction. The dict is the function's own memory, empty at first
 # and after a restart.
-Work = Callable[[FlowJob, dict[str, Any], datetime], Piece]
+Work = Callable[[FlowJob, dict[Any, Any], datetime], Piece]
 _kinds: dict[str, Work] = {}
 
 
@@ -49,9 +50,15 @@ def register(kind: str, work: Work) -> None:
     _kinds[kind] = work
 
 
-def start(flow: Flow, kind: str, details: dict[str, Any], total: int, user: Any = None) -> FlowJob:
+def person(by: Any) -> User | None:
+    """The user whose doing something is: a user, or that of a request; None for API keys and commands."""
+    user = getattr(by, "user", by)
+    return user if isinstance(user, User) else None
+
+
+def start(flow: Flow, kind: str, details: dict[str, Any], total: int, by: Any = None) -> FlowJob:
     """Ask for a change, in the caller's transaction; the workers begin after it commits."""
-    job = FlowJob.objects.create(flow=flow, kind=kind, details=details, total=total, started_by=user)
+    job = FlowJob.objects.create(flow=flow, kind=kind, details=details, total=total, started_by=person(by))
     wake.on_commit(TASK, QUEUE)
     return job
 
@@ -78,7 +85,7 @@ def work(seconds: float = SECONDS, now: datetime | None = None, only: int | None
         only: the number of the one job to work on.
     """
     until = time.monotonic() + seconds
-    memory: dict[int, dict[str, Any]] = {}
+    memory: dict[int, dict[Any, Any]] = {}
     left = True
     while left:
         left = False
@@ -90,7 +97,7 @@ def work(seconds: float = SECONDS, now: datetime | None = None, only: int | None
     return False
 
 
-def _piece(job_id: int, memory: dict[str, Any], now: datetime) -> bool:
+def _piece(job_id: int, memory: dict[Any, Any], now: datetime) -> bool:
     """Make one piece; return whether there is more that can be done at once."""
     try:
         with transaction.atomic():

@@ -86,7 +86,7 @@ def start(flow: Flow, to: FlowVersion, step_map: StepMap, user: Any = None) -> F
     total = older(flow, to).count()
     if not total:
         return None
-    details = {"to": to.pk, "map": step_map, "by": getattr(user, "pk", None)}
+    details = {"to": to.pk, "map": step_map}
     return jobs.start(flow, FlowJob.Kind.MOVE, details, total, user)
 
 
@@ -95,7 +95,7 @@ def older(flow: Flow, to: FlowVersion):
     return flow.enrollments.filter(state=Enrollment.State.ACTIVE, version__number__lt=to.number)
 
 
-def piece(job: FlowJob, memory: dict[str, Any], now: datetime) -> jobs.Piece:
+def piece(job: FlowJob, memory: dict[Any, Any], now: datetime) -> jobs.Piece:
     """Move the next people; see campaigns.flows.jobs."""
     to = FlowVersion.objects.get(pk=job.details["to"])
     held, stuck = next_runs(job.flow, to.number, memory)
@@ -104,7 +104,7 @@ def piece(job: FlowJob, memory: dict[str, Any], now: datetime) -> jobs.Piece:
     return jobs.Piece(len(held), _move(held, job.flow, to, job.details["map"], now), more=True)
 
 
-def next_runs(flow: Flow, before: int, memory: dict[str, Any]) -> tuple[list[Held], bool]:
+def next_runs(flow: Flow, before: int, memory: dict[Any, Any]) -> tuple[list[Held], bool]:
     """Some runs inside versions numbered below `before`, held; and, when there are none, whether others hold some.
 
     Args:
@@ -138,9 +138,14 @@ def _move(
             by_end[ends].append(run)
         else:
             staying.append(run)
-    for ends, ended in by_end.items():
+    for state, ended in by_end.items():
         holding.end(
-            ended, flow.slug, REMOVED if ends == "exited" else "", now, {"to_version": to.number}, state=ends
+            ended,
+            flow.slug,
+            REMOVED if state == "exited" else "",
+            now,
+            {"to_version": to.number},
+            state=state,
         )
     _write(staying, placed, new, to, now)
     write_decisions(

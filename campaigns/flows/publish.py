@@ -51,7 +51,7 @@ def publish(
     What is live already stays as it is.
 
     Args:
-        user: whoever publishes, for the version and the audit log.
+        user: whoever publishes (a user, a request, an API key), for the version and the audit log.
         people: whoever is inside finishes the version they entered, or moves to this one (see `moving`).
         catch_up: also let in those who qualify by the last so many days; None: only new people.
         step_map: where people go from steps that the new version lacks; None as a value: they leave. What it does
@@ -84,7 +84,7 @@ def publish(
         clock.watch(definition)
         job = moving.start(flow, version, checked, user) if people == "move" else None
         if catch_up is not None:
-            catching_up.start(flow.pk, catch_up, user)
+            catching_up.start(flow.pk, catch_up, jobs.person(user))
         audit.record(
             user,
             "flow.published",
@@ -103,7 +103,7 @@ def publish(
 def _made_live(flow: Flow, user: Any, now: datetime) -> FlowVersion:
     last = flow.versions.aggregate(last=Max("number"))["last"] or 0
     version = FlowVersion.objects.create(
-        flow=flow, number=last + 1, definition=flow.draft, published_by=user, published_at=now
+        flow=flow, number=last + 1, definition=flow.draft, published_by=jobs.person(user), published_at=now
     )
     before = flow.live_version.definition.get("trigger") if flow.live_version else None
     if flow.state != State.LIVE or before != flow.draft.get("trigger"):

@@ -425,7 +425,14 @@ def _events(profile_id: int, names: frozenset[str], now: datetime) -> list[log.L
             [profile_id, sorted(names), now, TRIGGERS],
         )
         rows = cursor.fetchall()
-    found = [log.LoggedEvent(*row[:7], msgspec.json.decode(row[7]), *row[8:]) for row in rows]
+    found = []
+    for id_, seq, txid, profile, name, occurred_at, received_at, facts, source, clock in rows:
+        properties = msgspec.json.decode(facts)
+        found.append(
+            log.LoggedEvent(
+                id_, seq, txid, profile, name, occurred_at, received_at, properties, source, clock
+            )
+        )
     return sorted(found, key=lambda event: (event.txid, event.seq))
 
 

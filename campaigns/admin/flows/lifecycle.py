@@ -14,6 +14,7 @@ from campaigns.flows import publish as life
 from campaigns.flows.approval import ApprovalError
 from campaigns.flows.definition import DefinitionError, parse
 from campaigns.models import Flow, FlowVersion
+from crm.rules.errors import Problem
 
 LEAVE = "-"  # in the form: people leave from this step
 DAYS = (7, 30, 90, 365)  # offered for catching up
@@ -33,8 +34,8 @@ def publish(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
             step_map=_step_map(request),
             revision=pages.revision(request),
         )
-    except DefinitionError:
-        return _publish_dialog(request, flow)
+    except DefinitionError as error:
+        return _publish_dialog(request, flow, error.problems)
     except (life.StateError, ApprovalError) as error:
         return pages.refuse(str(error))
     except ValueError as error:
@@ -80,8 +81,10 @@ def catching(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     return HttpResponse(ngettext("%d person", "%d people", number) % number)
 
 
-def _publish_dialog(request: HttpRequest, flow: Flow) -> HttpResponse:
+def _publish_dialog(request: HttpRequest, flow: Flow, problems: list[Problem] | None = None) -> HttpResponse:
+    """Args: problems: what publishing met, which is more than the draft shows by itself."""
     drawn = tree.build(flow)
+    drawn.problems = problems or drawn.problems
     preview = None if drawn.problems else forecast.publishing(flow)
     asked = approval.of(flow)
     values = pages.context(

@@ -10,7 +10,7 @@ from django.utils import timezone
 from campaigns.flows import catching_up, editing, publish
 from campaigns.models import Enrollment, Flow, FlowJob, FlowSettings, Segment, SegmentMembership
 from crm import log
-from crm.models import AuditEntry, Identifier, Profile
+from crm.models import ApiKey, AuditEntry, Identifier, Profile
 from delivery.models import Delivery
 from tests.campaigns.admin.asking import inside, latest, post, text, url
 from tests.campaigns.admin.conftest import client_with
@@ -240,3 +240,18 @@ def test_those_who_qualify_already_are_counted_and_let_in(flow, boss):
     post(boss, url("publish", flow), flow, who="also", days="7")
     catching_up.work(5)
     assert Enrollment.objects.get().profile_id == person.pk
+
+
+def test_flows_that_would_start_each_other_are_not_published(live, boss):
+    step = {"key": "again", "kind": "start_flow", "config": {"flow": "welcome"}}
+    editing.save(live.pk, 0, lambda draft: editing.insert(draft, "", 0, step))
+    shown = text(post(boss, url("publish", live), live))
+    assert "start each other again and again" in shown
+    assert "goTo('step-again')" in shown
+    assert latest(live).live_version.number == 1
+
+
+def test_what_an_api_key_does_is_told_in_the_audit_log(flow):
+    key = ApiKey.objects.create(name="shop", prefix="x", digest=b"x", scopes=["write"])
+    assert publish.publish(flow.pk, key).published_by is None
+    assert AuditEntry.objects.get(action="flow.published").actor == "shop"

@@ -138,11 +138,11 @@ def test_the_number_of_queries_does_not_grow_with_the_story(world):
     flow = world.flow([HELLO, WAIT], reentry={"mode": "always"})
     ann = world.person("ann")
     numbers = []
-    for _index in range(3):
+    for _index in range(2):
         world.happens(ann, "signed_up")
         world.run(days=3)
         world.run(days=3)
         with CaptureQueriesContext(connection) as queries:
             why.explain(ann, flow.pk, world.now)
         numbers.append(len(queries))
-    assert numbers[0] == numbers[1] == numbers[2] < 20
+    assert numbers[0] == numbers[1] < 20
