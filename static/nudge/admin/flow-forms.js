@@ -45,7 +45,7 @@
   }
 
   // --- Saving ---
-  let changed = false, warned = false, merge = "", timer = 0;
+  let changed = false, warned = false, saving = null, merge = "", timer = 0;
 
   const form = () => panel()?.querySelector("form.flow-form");
   const saves = () => form()?.dataset.autosave;
@@ -77,10 +77,23 @@
       const source = form(), address = saves();
       if (!changed || !address) return;
       changed = false;
+      saving = true; // until the request itself is known
       say("saving");
       window.htmx.ajax("POST", address, { source, target: "#flow-tree", swap: "outerHTML", values: { auto: "1" } });
     });
   }
+
+  // A draft that is another one by now (409) has to be loaded first; what just did not get there is sent again.
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+    if (saving === true && detail.target?.id === "flow-tree") saving = detail.xhr;
+  });
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (!saving || detail.xhr !== saving) return;
+    saving = null;
+    if (detail.successful && detail.xhr.status !== 409) return;
+    changed = detail.xhr.status !== 409;
+    say("unsaved");
+  });
 
   document.addEventListener("flow-saved", ({ detail }) => {
     merge = String(detail.revision);
