@@ -88,7 +88,7 @@ def _panel(request: HttpRequest, flow: Flow, panel: panels.Panel, change, toast:
         return panel.render()
     if not panel.is_valid():
         return pages.unsaved(panel.mistakes()) if _auto(request) else panel.render()
-    return _edit(request, flow, change, toast, lambda: focus)
+    return _edit(request, flow, change, toast, lambda: focus, news=panel.news)
 
 
 def _auto(request: HttpRequest) -> bool:
@@ -244,7 +244,9 @@ def settings(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     return pages.fragment(request, "settings", values)
 
 
-def _edit(request: HttpRequest, flow: Flow, change, toast: str, focus, keep: bool = False) -> HttpResponse:
+def _edit(
+    request: HttpRequest, flow: Flow, change, toast: str, focus, keep: bool = False, news=None
+) -> HttpResponse:
     auto, revision = _auto(request), pages.revision(request)
     merge = auto and request.POST.get("merge") == str(revision)
     try:
@@ -256,7 +258,7 @@ def _edit(request: HttpRequest, flow: Flow, change, toast: str, focus, keep: boo
     except ValueError as error:
         return pages.refuse(str(error))
     if auto:
-        return pages.saved(request, flow)
+        return pages.saved(request, flow, news(flow) if news else "")
     return pages.drawn(request, flow, toast, focus(), keep)
 
 

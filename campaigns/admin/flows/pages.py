@@ -142,17 +142,19 @@ def drawn(
     return _redrawn(request, flow, "flow-done", detail)
 
 
-def saved(request: HttpRequest, flow: Flow) -> HttpResponse:
-    """The tree anew after a form saved itself, which stays open as it is."""
-    return _redrawn(request, flow, "flow-saved", {"revision": flow.revision})
+def saved(request: HttpRequest, flow: Flow, news: str = "") -> HttpResponse:
+    """The tree anew after a form saved itself, which stays open as it is, but for parts in `news`."""
+    return _redrawn(request, flow, "flow-saved", {"revision": flow.revision}, news)
 
 
-def _redrawn(request: HttpRequest, flow: Flow, event: str, detail: dict[str, Any]) -> HttpResponse:
+def _redrawn(
+    request: HttpRequest, flow: Flow, event: str, detail: dict[str, Any], news: str = ""
+) -> HttpResponse:
     flow = Flow.objects.select_related("live_version").get(pk=flow.pk)
     values = toolbar(request, flow, tree.build(flow))
     html = render_to_string(f"{TEMPLATES}/tree.html", values, request)
     html += render_to_string(f"{TEMPLATES}/toolbar.html", {**values, "oob": True}, request)
-    response = HttpResponse(html)
+    response = HttpResponse(html + news)
     response["HX-Retarget"], response["HX-Reswap"] = "#flow-tree", "outerHTML"
     response["HX-Trigger-After-Settle"] = json.dumps({event: detail})
     return response

@@ -73,6 +73,10 @@ class Panel:
         """What the template needs."""
         raise NotImplementedError
 
+    def news(self, flow: Flow) -> str:
+        """What of the open panel changes when it has saved itself, each part for its place on the page."""
+        return ""
+
     def mistakes(self) -> list[str]:
         """What keeps the form from being stored, in whole sentences, once it was checked."""
         raise NotImplementedError

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
@@ -319,6 +320,13 @@ class TriggerPanel(Panel):
             self.event.errors[part] = self.errors[part] = message
         else:
             self.errors["trigger"] = message
+
+    def news(self, flow):
+        return format_html_join(
+            "",
+            '<small id="fold-{}-words" hx-swap-oob="true"><bdi>{}</bdi></small>',
+            words.sections(flow.draft).items(),
+        )
 
     def mistakes(self):
         found = form_mistakes(self.own) if self.own is not None else []

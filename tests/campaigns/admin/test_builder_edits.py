@@ -122,6 +122,11 @@ class TestSavingItself:
         post(editor, url("undo", flow), flow)
         assert latest(flow).draft == flow.draft
 
+    def test_the_sections_of_the_trigger_tell_what_was_stored(self, flow, editor):
+        values = {"kind": "event", "trigger.name": "purchase", "mode": "after", "days": "9", "priority": "3"}
+        response = post(editor, url("trigger", flow), flow, auto="1", when_limited="defer", **values)
+        assert 'id="fold-often-words" hx-swap-oob="true"><bdi>May enter again after 9 days' in text(response)
+
     def test_what_others_did_in_between_is_not_merged(self, flow, editor):
         merge = json.loads(self.save(editor, flow, amount="2")["HX-Trigger-After-Settle"])["flow-saved"][
             "revision"
