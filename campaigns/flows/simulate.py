@@ -31,7 +31,7 @@ from delivery.policies import Verdict, suppress
 logger = logging.getLogger(__name__)
 
 BATCH = 5_000
-MOST_STARTS = 100_000
+MOST_STARTS = 50_000  # about two minutes of work
 SALT = "backtest"
 FOLLOWED = 400  # runs whose way is kept, to choose examples from
 A_MOMENT = timedelta(seconds=1)

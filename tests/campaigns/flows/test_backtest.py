@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from campaigns.flows import backtest
@@ -144,6 +145,23 @@ def test_of_very_many_a_stable_share_is_looked_at(shop):
     assert 0 < result.entered <= 10
     assert 15 < result.entered / result.share < 120
     assert of_some()[1] == people
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_people(shop):
+    def queries(people: int) -> int:
+        when = shop.now - timedelta(days=50 + 5 * people)
+        for number in range(people):
+            shop.happens(shop.person(f"{people} {number}"), "signed_up", when)
+        flow = Flow.objects.get()
+        until = when + timedelta(days=3)
+        simulation = simulation_of(Backtest(flow=flow, definition=flow.draft, days=4, until=until))
+        with CaptureQueriesContext(connection) as found:
+            assert simulation.run()
+        assert simulation.result().entered == people
+        return len(found)
+
+    queries(1)  # what is asked once and kept
+    assert queries(2) == queries(20)
 
 
 def test_a_worker_that_died_is_followed_by_another_three_times(shop):

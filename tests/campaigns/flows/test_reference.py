@@ -108,7 +108,8 @@ def definitions(draw):
     if draw(st.integers(0, 2)) == 0:
         goal = {"name": "bought", "within_days": draw(st.integers(1, 3)), "exit": draw(st.booleans())}
         found["goal"] = goal
-    if draw(st.integers(0, 4)) == 0:
+    # A held-out person is out at once: how often they "enter again" depends on what is read together.
+    if found["reentry"]["mode"] != "always" and draw(st.integers(0, 2)) == 0:
         found["holdout_percent"] = 50
     _number(found["steps"], itertools.count())
     return found
@@ -227,7 +228,7 @@ def test_the_engine_agrees_with_the_reference(world):
     several = st.lists(definitions(), min_size=FLOWS, max_size=FLOWS)
 
     @settings(
-        max_examples=25,
+        max_examples=12,
         phases=[Phase.generate],
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

@@ -70,7 +70,10 @@ def of_simulation(simulation: Simulation, profile_id: int) -> list:
 def simulated(flow: Flow, since: datetime, until: datetime, **options) -> Simulation:
     simulation = Simulation(flow.pk, flow.slug, parse(flow.draft), since, until, follow=True, **options)
     assert simulation.run()
-    simulation.result()
+    result = simulation.result()
+    assert result.entered == result.completed + result.exited + result.inside
+    for each in result.channels.values():
+        assert each.queued == each.sent + each.waiting + sum(each.stopped.values())
     return simulation
 
 
@@ -100,7 +103,7 @@ happenings = st.lists(
 
 def test_a_simulation_tells_what_the_engine_does(world):
     @settings(
-        max_examples=4,
+        max_examples=3,
         phases=[Phase.generate],
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
