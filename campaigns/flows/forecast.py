@@ -100,7 +100,7 @@ def publishing(flow: Flow) -> Publishing:
     words = {step.key: comparing.words(step) for step, _depth in walk(draft.steps)}
     counted = _inside(flow).values_list("version_id", "step").annotate(n=Count("pk")).order_by()
     for version_id, key, number in counted:
-        old = program.of_version(version_id)
+        old = moving.before(version_id)
         here[key] = here.get(key, 0) + number
         suggested |= moving.suggested(old, new)
         if key not in words:

@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef
 from django.utils.translation import gettext as _
 
 from campaigns.flows import exits, holding, jobs, program, steps
+from campaigns.flows.definition import Definition, DefinitionError
 from campaigns.flows.holding import Held
 from campaigns.flows.program import Program
 from campaigns.flows.records import DecisionRow, write_decisions
@@ -33,6 +34,14 @@ class Place(msgspec.Struct, frozen=True):
 
     step: str = ""
     ends: Literal["", "exited", "completed"] = ""
+
+
+def before(version_id: int) -> Program:
+    """The program of an older version; without steps if it can't be read any more."""
+    try:
+        return program.of_version(version_id)
+    except DefinitionError:
+        return program.link(Definition())
 
 
 def suggested(old: Program, new: Program) -> StepMap:
@@ -171,7 +180,7 @@ def _move(
 def _places(held: Sequence[Held], step_map: StepMap, new: Program) -> dict[int, Place]:
     elsewhere = [run for run in held if run.step and run.step not in new.nodes]
     passed = _passed(elsewhere, new) if elsewhere else {}
-    olds = {run.version_id: program.of_version(run.version_id) for run in held}
+    olds = {run.version_id: before(run.version_id) for run in held}
     whole = {pk: {**suggested(old, new), **step_map} for pk, old in olds.items()}
     return {
         run.id: place(run.step, whole[run.version_id], new, passed.get(run.id, frozenset())) for run in held
@@ -244,7 +253,7 @@ def _keeper(new: Program) -> Callable[[Held], bool]:
         if known is None:
             if not run.step:
                 return True
-            old = program.of_version(run.version_id).nodes.get(run.step)
+            old = before(run.version_id).nodes.get(run.step)
             node = new.nodes[run.step].step
             kind = steps.registry.get(node.kind)
             known = old is not None and (

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from django.db.models import Count, QuerySet
 
-from campaigns.flows import comparing, program
+from campaigns.flows import comparing, moving, program
 from campaigns.models import Enrollment, Flow, FlowVersion
 
 HELD_OUT = "held_out"
@@ -60,7 +60,7 @@ def step_words(flow: Flow) -> dict[str, str]:
     definitions = [program.link(comparing.read(flow.draft))]
     inside = Enrollment.objects.filter(flow=flow, state=Enrollment.State.ACTIVE)
     for pk in inside.values_list("version_id", flat=True).distinct().order_by("-version_id"):
-        definitions.append(program.of_version(pk))
+        definitions.append(moving.before(pk))
     words: dict[str, str] = {}
     for each in definitions:
         for step in comparing.in_order(each.definition):

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from campaigns.flows import approval, editing, ending, engine, jobs, moving, program, publish
 from campaigns.flows.definition import Branch, Definition, DefinitionError, Step
-from campaigns.models import Decision, Enrollment, Flow, FlowApproval, FlowJob, FlowSettings
+from campaigns.models import (
+    Decision,
+    Enrollment,
+    Flow,
+    FlowApproval,
+    FlowJob,
+    FlowSettings,
+    FlowVersion,
+)
 from crm import log
 from crm.models import Alert, AuditEntry, Event, Profile
 from delivery.models import Delivery
@@ -432,3 +440,14 @@ def test_the_reader_and_publishing_never_wait_in_a_circle(world):
         thread.join(5)
         assert done == [0]
     assert Profile.objects.filter(pk=ann).exists()
+
+
+def test_people_get_out_of_a_version_that_can_not_be_read_any_more(world):
+    flow = world.flow([WAIT, HELLO])
+    ann, bob = enter(world, "ann", "bob")
+    Enrollment.objects.filter(profile_id=bob).update(step="gone")
+    FlowVersion.objects.update(definition={"age": 7})
+    program.of_version.cache_clear()
+    publish.publish(edit(flow, [WAIT, LATER]).pk, now=world.now, people="move")
+    assert (run_of(ann).step, run_of(ann).version.number) == ("w1", 2)
+    assert run_of(bob).reason == moving.REMOVED
