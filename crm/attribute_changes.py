@@ -88,9 +88,7 @@ def watch_only(fields: Callable[[], Collection[str]]) -> None:
 def watches_just(fields: Collection[str]) -> bool:
     """Whether exactly these fields, as far as they can be, are watched as they are now."""
     wanted, there = _rows(fields), {row.field: row for row in AttributeWatch.objects.all()}
-    return set(there) == {row.field for row in wanted} and all(
-        _same(row, there[row.field]) for row in wanted
-    )
+    return set(there) == {row.field for row in wanted} and all(_same(row, there[row.field]) for row in wanted)
 
 
 def watched() -> set[str]:

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -245,16 +244,3 @@ def _failed(flow: Ticking, error: Exception) -> None:
 
 def _alert_key(flow: Ticking) -> str:
     return f"flow:{flow.flow_id}:clock"
-
-
-class Coming(msgspec.Struct):
-    """How many people the clock is about to start in a flow, and up to when it has looked."""
-
-    people: int
-    until: datetime | None
-
-
-def coming(flow_id: int) -> Coming:
-    """Who is known to start soon, for the page of a flow."""
-    schedule = FlowSchedule.objects.filter(pk=flow_id).first()
-    return Coming(FlowMoment.objects.filter(flow_id=flow_id).count(), schedule.reached if schedule else None)
