@@ -72,7 +72,9 @@ def text(words: str) -> str:
 def data(value: Any, key: str = "") -> Any:
     """JSON (event properties, attributes, raw records) with whatever looks like contact data outlined."""
     if isinstance(value, Mapping):
-        changed = value.get("field")  # a change of a field tells what it was and is, see crm.attribute_changes
+        changed = value.get(
+            "field"
+        )  # a change of a field tells what it was and is, see crm.attribute_changes
         called = {"from": _part(changed), "to": _part(changed)} if isinstance(changed, str) else {}
         return {text(name): data(part, called.get(name) or name) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -172,6 +174,8 @@ def asks(rule: Any) -> bool:
         *outer, column = str(rule.get(name) or "").split(".")
         if _TELLING.search(column) or any(map(_REACHING.search, outer)):
             return True
+    if rule.get("name") == "attribute_changed" and _asks_for_values(rule.get("where")):
+        return True
     # Near a place: how far away somebody is tells where they are.
     if "latitude" in rule or "longitude" in rule:
         return True
@@ -179,6 +183,14 @@ def asks(rule: Any) -> bool:
     if "@" in str(compared):  # a part of an email tells as much as all of it
         return True
     return data(compared) != compared or any(asks(part) for part in rule.values())
+
+
+def _asks_for_values(where: Any) -> bool:
+    """Whether conditions on changes of fields compare the values of one that may be contact data."""
+    conditions = [each for each in where if isinstance(each, Mapping)] if isinstance(where, list) else []
+    fields = [each for each in conditions if each.get("property") == "field" and each.get("op") == "eq"]
+    told = not fields or any(_TELLING.search(_part(str(each.get("value")))) for each in fields)
+    return told and any(each.get("property") in ("from", "to") for each in conditions)
 
 
 def contact(kind: str, value: Any) -> Any:

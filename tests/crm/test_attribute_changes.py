@@ -77,6 +77,17 @@ def test_what_is_not_an_email_by_its_looks_is_outlined_by_the_name_of_its_field(
     assert masking.data({**told, "field": "attributes.plan"})["to"] == "Lovelace"
 
 
+def test_a_rule_about_values_of_contact_data_asks_for_it():
+    def rule(*where):
+        conditions = [{"property": name, "op": "eq", "value": value} for name, value in where]
+        return {"kind": "event", "name": "attribute_changed", "where": conditions}
+
+    assert not masking.asks(rule(("field", "attributes.plan"), ("to", "pro")))
+    assert not masking.asks(rule(("field", "attributes.last_name")))
+    assert masking.asks(rule(("field", "attributes.last_name"), ("to", "Lovelace")))
+    assert masking.asks(rule(("to", "Lovelace")))
+
+
 def test_who_is_erased_leaves_no_value_behind():
     attribute_changes.watch(["city", "attributes.plan"])
     ann = person(city="Łódź", attributes={"plan": "free"})
