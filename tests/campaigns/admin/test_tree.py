@@ -3,8 +3,8 @@
 import pytest
 
 from campaigns.admin.flows import tree
-from campaigns.admin.flows.changes import changes
-from campaigns.flows import editing, publish
+from campaigns.flows import comparing, editing
+from campaigns.flows.definition import parse
 from campaigns.models import Flow
 
 
@@ -68,13 +68,12 @@ def test_unfinished_rules_and_unknown_kinds_are_drawn(db):
 
 
 def test_an_added_step_moves_nobody_and_a_moved_one_is_named(flow):
-    publish.publish(flow.pk)
-    flow.refresh_from_db()
-    flow.draft = editing.insert(flow.draft, "", 0, leave("n"))
-    assert {what: len(lines) for what, lines in changes(flow).items()} == {
-        "added": 1, "removed": 0, "changed": 0, "moved": 0,
-    }  # fmt: skip
-    flow.draft = editing.move(flow.live_version.definition, "w1", "q1:1", 0)
-    assert changes(flow)["moved"]
-    flow.draft = {**flow.live_version.definition, "exit_on": [{"kind": "event", "name": "purchase"}]}
-    assert changes(flow)["changed"] == ["What ends it early"]
+    def compared(after: dict) -> comparing.Changes:
+        return comparing.compare(parse(flow.draft), parse(after))
+
+    found = compared(editing.insert(flow.draft, "", 0, leave("n")))
+    assert [len(part) for part in (found.added, found.removed, found.changed, found.moved)] == [1, 0, 0, 0]
+    assert compared(editing.move(flow.draft, "w1", "q1:1", 0)).moved
+    found = compared({**flow.draft, "exit_on": [{"kind": "event", "name": "purchase"}]})
+    assert [part.after for part in found.settings]
+    assert not found.moved
