@@ -15,6 +15,7 @@ from delivery.models import Delivery
 from delivery.policies import Verdict, defer, suppress
 
 PAUSED = "broadcast paused"
+RESUMED = "broadcast resumed"  # has no slot any more
 CANCELLED = "cancelled"
 PACED = "waits for its turn in a broadcast at a limited pace"
 PUNCTUAL = timedelta(seconds=15)  # a slot may be used so late; a look at what is due comes every few seconds

@@ -17,7 +17,7 @@ BATCH = 2_000
 OPEN = (Delivery.State.QUEUED, Delivery.State.DEFERRED, Delivery.State.SENDING)
 
 _RELEASE = """
-    UPDATE delivery_delivery d SET state = 'queued', reason = '', due_at = %(now)s
+    UPDATE delivery_delivery d SET state = 'deferred', reason = %(resumed)s, due_at = %(now)s
     FROM (
         SELECT id FROM delivery_delivery
         WHERE origin_type = 'broadcast' AND origin_id = %(broadcast)s AND state = 'deferred' AND reason = %(paused)s
@@ -62,7 +62,13 @@ def _take_back(broadcast: Broadcast, now: datetime) -> int:
 
 
 def _release(broadcast: Broadcast, now: datetime) -> int:
-    values: dict[str, Any] = {"now": now, "broadcast": broadcast.pk, "paused": guards.PAUSED, "limit": BATCH}
+    values: dict[str, Any] = {
+        "now": now,
+        "broadcast": broadcast.pk,
+        "paused": guards.PAUSED,
+        "resumed": guards.RESUMED,
+        "limit": BATCH,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE, values)
         released = cursor.rowcount

@@ -30,6 +30,14 @@ WORDS = {
     NO_CONTENT: gettext_lazy("The message has no text for this channel in a language that fits this person."),
     UNKNOWN: gettext_lazy("The sender stopped in the middle, and nobody knows whether it went out."),
     "device gone": gettext_lazy("The browser or device has unsubscribed; it was removed."),
+    "cancelled": gettext_lazy("The broadcast was cancelled before the message went out."),
+    "broadcast paused": gettext_lazy("The broadcast is paused; the message waits until it goes on."),
+    "broadcast resumed": gettext_lazy(
+        "The broadcast was paused and goes on; the message is about to go out."
+    ),
+    "waits for its turn in a broadcast at a limited pace": gettext_lazy(
+        "The broadcast sends only so many messages a minute; this one waits for its turn."
+    ),
     "expired": gettext_lazy("It could not go out before it was too late."),
 }
 _PREFIXES = {
