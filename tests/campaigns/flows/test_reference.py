@@ -108,8 +108,7 @@ def definitions(draw):
     if draw(st.integers(0, 2)) == 0:
         goal = {"name": "bought", "within_days": draw(st.integers(1, 3)), "exit": draw(st.booleans())}
         found["goal"] = goal
-    # A held-out person is out at once: how often they "enter again" depends on what is read together.
-    if found["reentry"]["mode"] != "always" and draw(st.integers(0, 2)) == 0:
+    if draw(st.integers(0, 4)) == 0:
         found["holdout_percent"] = 50
     _number(found["steps"], itertools.count())
     return found
