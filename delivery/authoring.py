@@ -1,0 +1,103 @@
+"""Writing messages as data: a message with all its words, as files and programs tell it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.translation import gettext as _
+
+from crm.models import Topic
+from delivery import channels
+from delivery.models import Message, MessageContent
+
+_LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_VARIANT = re.compile(r"[a-z0-9]{1,20}")
+
+
+class Words(msgspec.Struct, frozen=True):
+    """What a message says by one channel, in one variant and language ("": for everybody without a better match)."""
+
+    channel: str
+    variant: str
+    locale: str
+    content: dict[str, Any]
+
+
+class Refused(ValueError):
+    """It can't be sent; `problems` are (the words by their place or None, field, sentence)."""
+
+    def __init__(self, problems: Sequence[tuple[int | None, str, str]]):
+        self.problems = problems
+        super().__init__(str(problems))
+
+
+@transaction.atomic
+def save(slug: str, fields: Mapping[str, Any], words: Sequence[Words]) -> tuple[Message, bool]:
+    """Make a message, or change it into this: fields and words that are left out are those of a new one, or gone.
+
+    Returns:
+        The message, and whether it is new.
+
+    Raises:
+        Refused: a field or some words can't be taken; with every mistake.
+    """
+    found = Message.objects.select_for_update().filter(slug=slug).first()
+    message, usual = found or Message(slug=slug), Message()
+    for field in EDITED:
+        setattr(message, field, fields.get(field, getattr(usual, field)))
+    problems = _fields(message)
+    for place, each in enumerate(words):
+        problems += [(place, field, sentence) for field, sentence in _problems(each)]
+    if problems:
+        raise Refused(problems)
+    message.save()
+    kept = {
+        (content.channel, content.variant, content.locale): content
+        for content in message.contents.select_for_update()
+    }
+    for each in words:
+        content = kept.pop((each.channel, each.variant, each.locale), None)
+        if content is None:
+            MessageContent.objects.create(message=message, **msgspec.structs.asdict(each))
+        elif content.content != each.content:
+            content.content = each.content
+            content.save(update_fields=["content"])
+    for content in kept.values():
+        content.delete()
+    return message, found is None
+
+
+EDITED = (
+    *("name", "topic", "important", "confirms", "goal_event", "goal_window_hours", "goal_value_property"),
+    "expires_after_hours",
+)
+
+
+def _fields(message: Message) -> list[tuple[int | None, str, str]]:
+    others = {field.name for field in Message._meta.fields} - set(EDITED)
+    problems: list[tuple[int | None, str, str]] = []
+    try:
+        message.clean_fields(exclude=others)
+    except ValidationError as error:
+        problems = [(None, field, texts[0]) for field, texts in error.message_dict.items()]
+    if message.topic and not problems and not Topic.objects.filter(slug=message.topic).exists():
+        problems.append((None, "topic", _("There is no topic “%s”.") % message.topic))
+    return problems
+
+
+def _problems(words: Words) -> list[tuple[str, str]]:
+    if not _VARIANT.fullmatch(words.variant):
+        return [("", _("A variant is named by small letters and digits."))]
+    if words.locale and not _LOCALE.fullmatch(words.locale):
+        return [("", _("Write a language such as ar, pl or pt-BR."))]
+    try:
+        channel = channels.get(words.channel)
+    except channels.UnknownChannel:
+        return [("", _("There is no channel “%s”.") % words.channel[:40])]
+    unknown = [name for name in words.content if name not in channel.Config.__struct_fields__]
+    if unknown:
+        return [(name, _("This does not belong here.")) for name in unknown]
+    return [(problem.field, problem.message) for problem in channel.problems(words.content)]
