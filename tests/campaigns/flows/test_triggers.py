@@ -306,7 +306,7 @@ class TestSettings:
     def test_every_kind_can_be_offered_and_survives_being_unfinished(self):
         assert set(triggers.registry) == {
             *("event", "segment", "attribute", "date", "schedule"),
-            *("back_in_stock", "price_drop", "place", "api"),
+            *("back_in_stock", "price_drop", "place", "api", "holiday"),
         }
         assert len({each.position for each in triggers.registry.values()}) == len(triggers.registry)
         for name, each in triggers.registry.items():
