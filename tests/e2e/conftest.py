@@ -70,7 +70,11 @@ def call(method: str, url: str, body: object, headers: dict[str, str]) -> tuple[
 def stack(push_service) -> Iterator[Stack]:
     """The whole product with demo data, whose pushes go to the local push service."""
     with tempfile.TemporaryDirectory(prefix="nudge-e2e-", ignore_cleanup_errors=True) as folder:
-        environment = {"NUDGE_DEMO": "1", "NUDGE_PUSH_HOSTS": push_service.host}
+        environment = {
+            "NUDGE_DEMO": "1",
+            "NUDGE_PUSH_HOSTS": push_service.host,
+            "NUDGE_BROADCAST_UNDO_SECONDS": "1",
+        }
         with Stack(Path(folder) / "data", free_ports(2), environment) as running:
             yield running
 

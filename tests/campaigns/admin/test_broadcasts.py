@@ -1,16 +1,17 @@
 """Broadcasts in the admin: the figures, and the launch."""
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from campaigns import audience, broadcasts
-from campaigns.admin.broadcasts import TYPED_ABOVE
 from campaigns.models import Broadcast, Segment
 from crm.models import Consent, Device, Profile, Topic
 from delivery.models import Delivery
@@ -46,6 +47,10 @@ def agree(person: Profile, state="subscribed", kind="channel", key="webpush") ->
 
 def launch_url(broadcast: Broadcast) -> str:
     return reverse("admin:campaigns_broadcast_launch", args=[broadcast.pk])
+
+
+def do_url(broadcast: Broadcast, what: str) -> str:
+    return reverse("admin:campaigns_broadcast_do", args=[broadcast.pk, what])
 
 
 def change_url(broadcast: Broadcast) -> str:
@@ -115,6 +120,21 @@ class TestFigures:
         assert numbers[0] == numbers[1]
         assert "Copy 14" in text(shown)
 
+    def test_the_page_follows_it_and_stops_when_it_is_over(self, broadcast, publisher):
+        broadcasts.plan(broadcast.pk, undo_seconds=30)
+        address = reverse("admin:campaigns_broadcast_live", args=[broadcast.pk])
+        shown = publisher.get(address, {"state": "scheduled"})
+        assert "HX-Refresh" not in shown
+        assert 'hx-trigger="every 2s"' in text(shown)
+        assert re.search(r"begins in (29|30) seconds", text(shown))
+        broadcasts.work(now=timezone.now() + timedelta(minutes=1))
+        assert publisher.get(address, {"state": "scheduled"})["HX-Refresh"] == "true"
+        Delivery.objects.update(state="sent", sent_at=timezone.now())
+        broadcasts.work()
+        over = text(publisher.get(address, {"state": "finished"}))
+        assert "hx-trigger" not in over
+        assert "100 %" in over
+
     def test_the_page_of_a_launched_one_shows_the_equation_and_no_form(self, broadcast, publisher):
         broadcasts.launch(broadcast.pk)
         shown = text(publisher.get(change_url(broadcast)))
@@ -130,7 +150,8 @@ class TestFigures:
 
 class TestRights:
     def test_nobody_gets_in_without_a_login(self, broadcast, client):
-        for address in (reverse(LIST), change_url(broadcast), launch_url(broadcast)):
+        live = reverse("admin:campaigns_broadcast_live", args=[broadcast.pk])
+        for address in (reverse(LIST), change_url(broadcast), launch_url(broadcast), live):
             assert "login" in client.get(address)["Location"]
 
     def test_only_who_has_the_right_launches(self, broadcast, viewer, editor):
@@ -138,6 +159,7 @@ class TestRights:
             assert client.get(launch_url(broadcast)).status_code == 403
             assert client.post(launch_url(broadcast), SUBMITTED).status_code == 403
             assert "broadcast-launch" not in text(client.get(change_url(broadcast)))
+            assert client.post(do_url(broadcast, "pause")).status_code == 403
         assert not launched(broadcast)
 
     def test_what_was_launched_cannot_be_changed_or_deleted(self, broadcast, editor):
@@ -151,7 +173,22 @@ class TestRights:
     def test_making_one(self, broadcast, editor):
         form = {"message": broadcast.message_id, "segment": broadcast.segment_id, "channel": "webpush"}
         editor.post(reverse("admin:campaigns_broadcast_add"), {"name": "June", **form})
-        assert Broadcast.objects.get(name="June").state == Broadcast.State.DRAFT
+        made = Broadcast.objects.get(name="June")
+        assert (made.state, made.when, made.priority) == (Broadcast.State.DRAFT, "now", 3)
+        weekly = {
+            "when": "local",
+            "repeat": "weekly",
+            "weekdays": [1, 5],
+            "day": "2026-03-02",
+            "time": "09:00",
+        }
+        editor.post(
+            change_url(made), {"name": "June", **form, **weekly, "exclusions": [broadcast.segment_id]}
+        )
+        made.refresh_from_db()
+        assert (made.weekdays, made.when, made.exclusions.count()) == ([1, 5], "local", 1)
+        del weekly["time"]
+        assert "Say at what time." in text(editor.post(change_url(made), {"name": "June", **form, **weekly}))
         wrong = editor.post(
             reverse("admin:campaigns_broadcast_add"), {"name": "", **form, "channel": "pigeon"}
         )
@@ -170,20 +207,61 @@ class TestLaunch:
         response = publisher.post(launch_url(broadcast), SUBMITTED, headers={"HX-Request": "true"})
         assert response["HX-Redirect"] == change_url(broadcast)
         assert launched(broadcast)
+        assert not Delivery.objects.exists()  # the count-down
+        broadcasts.work(now=timezone.now() + timedelta(minutes=1))
         assert Delivery.objects.filter(origin_type="broadcast", origin_id=broadcast.pk).count() == 3
         again = publisher.post(launch_url(broadcast), SUBMITTED)
         assert "launched already" in text(again)
         assert Delivery.objects.count() == 3
 
-    def test_many_people_want_the_name_typed(self, broadcast, publisher):
-        people(TYPED_ABOVE - 2)
+    def test_many_people_want_their_number_typed(self, broadcast, publisher, settings):
+        settings.NUDGE_BROADCAST_CONFIRM = 2
         assert 'name="confirm"' in text(publisher.get(launch_url(broadcast)))
-        for typed in ("", "may sale!"):
+        for typed in ("", "May sale", "4", "3.5"):
             shown = text(publisher.post(launch_url(broadcast), {**SUBMITTED, "confirm": typed}))
-            assert "This is not the broadcast's name" in shown
+            assert "This is not the number of people" in shown
         assert not launched(broadcast)
-        publisher.post(launch_url(broadcast), {**SUBMITTED, "confirm": " May sale "})
+        publisher.post(launch_url(broadcast), {**SUBMITTED, "confirm": " 3 "})
         assert launched(broadcast)
+
+    def test_taking_back_pausing_and_cancelling(self, broadcast, publisher):
+        publisher.post(launch_url(broadcast), SUBMITTED)
+        assert 'data-testid="broadcast-undo"' in text(publisher.get(change_url(broadcast)))
+        publisher.post(do_url(broadcast, "undo"))
+        assert not launched(broadcast)
+        broadcasts.launch(broadcast.pk)
+        for what, state in (
+            ("pause", "paused"),
+            ("resume", "sending"),
+            ("cancel", "cancelled"),
+            ("pause", "cancelled"),
+        ):
+            assert publisher.get(do_url(broadcast, what)).status_code == 405
+            shown = publisher.post(do_url(broadcast, what), follow=True)
+            broadcast.refresh_from_db()
+            assert broadcast.state == state
+        assert "Only what is planned or under way can be paused." in text(shown)
+        assert (
+            LogEntry.objects.filter(object_id=str(broadcast.pk), change_message__contains="Cancelled").count()
+            == 1
+        )
+        assert publisher.post(do_url(broadcast, "explode")).status_code == 404
+
+    def test_a_copy_is_a_draft(self, broadcast, editor, publisher):
+        broadcasts.launch(broadcast.pk)
+        address = reverse("admin:campaigns_broadcast_duplicate", args=[broadcast.pk])
+        assert publisher.post(address, SUBMITTED).status_code == 403
+        editor.post(address, {**SUBMITTED, "name": "May sale (copy)"})
+        copy = Broadcast.objects.get(name="May sale (copy)")
+        assert (copy.state, copy.audience, copy.segment_id) == ("draft", None, broadcast.segment_id)
+
+    def test_a_test_is_no_part_of_it(self, broadcast, editor):
+        Profile.objects.filter(country="AE").update(external_id="me")
+        me = Profile.objects.get(country="AE")
+        sent = {**SUBMITTED, "person": str(me.pk), "channel": "webpush"}
+        editor.post(reverse("admin:campaigns_broadcast_test", args=[broadcast.pk]), sent)
+        [delivery] = Delivery.objects.all()
+        assert (delivery.origin_type, delivery.origin_id, delivery.profile_id) == ("test", None, me.pk)
 
     def test_a_message_without_words_is_not_launched(self, broadcast, publisher):
         broadcast.message.contents.all().delete()
