@@ -9,7 +9,6 @@ from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -122,7 +121,7 @@ class WaitForm(forms.Form):
         coerce=int,
         required=False,
         help_text=gettext_lazy("None ticked: any day."),
-        widget=UnfoldAdminCheckboxSelectMultipleWidget(attrs={"data-show-if": "until=time"}),
+        widget=forms.CheckboxSelectMultiple(attrs={"data-show-if": "until=time"}),
     )
     if_past = forms.ChoiceField(
         label=gettext_lazy("Who has no such date, or it is past"),

@@ -74,7 +74,9 @@ def notes(definition: Definition) -> list[str]:
         found.append(_("Leaves on: %s") % gone)
     if aim := goal(definition):
         found.append(_("Goal: %s") % aim)
-    return found + [text for text in (sending(definition), limits(definition)) if text]
+    if when := sending(definition):
+        found.append(_("Messages: %s") % when)
+    return found + [text for text in (limits(definition),) if text]
 
 
 def often(definition: Definition) -> str:

@@ -36,7 +36,7 @@ class EventConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 class EventForm(forms.Form):
     times = forms.IntegerField(
-        label=gettext_lazy("How often"),
+        label=gettext_lazy("How many times"),
         required=False,
         min_value=1,
         max_value=MOST_TIMES,

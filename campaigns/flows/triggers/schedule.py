@@ -14,7 +14,6 @@ from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -61,7 +60,7 @@ class ScheduleForm(forms.Form):
         coerce=int,
         required=False,
         help_text=gettext_lazy("None ticked: every day."),
-        widget=UnfoldAdminCheckboxSelectMultipleWidget(attrs={"data-show-if": "every=days"}),
+        widget=forms.CheckboxSelectMultiple(attrs={"data-show-if": "every=days"}),
     )
     day = forms.IntegerField(
         label=gettext_lazy("Day of the month"),

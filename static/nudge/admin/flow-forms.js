@@ -37,9 +37,19 @@
     output.closest(".flow-sum").classList.toggle("flow-sum-wrong", rounded !== 100);
   }
 
+  // --- Names of events that nobody sent so far ---
+  function doubt(form) {
+    const known = new Set(Array.from(byId("flow-events")?.options || [], (option) => option.value));
+    form.querySelectorAll("[data-unseen]").forEach((hint) => {
+      const name = hint.parentElement.querySelector("input[list=flow-events]").value.trim();
+      hint.hidden = !name || !known.size || known.has(name);
+    });
+  }
+
   function arrange() {
     const form = panel()?.querySelector("form");
     if (!form) return;
+    doubt(form);
     show(form);
     sum(form);
   }
