@@ -91,7 +91,7 @@ class MembersView(MembersListing, SegmentApi):
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Put on whoever is known."""
         row = listed(slug)
-        ids, refused = _found(self.parsed(request, _People).profiles)
+        ids, refused = found_people(self.parsed(request, _People).profiles)
         there = set(lists.present(sorted(set(ids.values()))))
         refused += [
             Rejected(place, "erased", _("This person was erased and does not come back by an import."), "")
@@ -155,7 +155,7 @@ class RemoveView(SegmentApi):
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Take off whoever is known."""
         row = listed(slug)
-        ids, refused = _found(self.parsed(request, _People).profiles)
+        ids, refused = found_people(self.parsed(request, _People).profiles)
         people = set(ids.values())
         removed = lists.remove(row, people).left
         return encoded({"removed": removed, "unknown": len(people) - removed, "rejected": _sorted(refused)})
@@ -252,7 +252,7 @@ def _check_size(profiles: Sequence[Any], most: int) -> None:
         raise ApiError(400, "invalid_batch", detail, field="profiles")
 
 
-def _found(raws: Sequence[msgspec.Raw]) -> tuple[dict[int, int], list[Rejected]]:
+def found_people(raws: Sequence[msgspec.Raw]) -> tuple[dict[int, int], list[Rejected]]:
     """Place -> the number of the person who is meant, and the rows that mean nobody."""
     _check_size(raws, schemas.MAX_ROWS)
     rows: dict[int, dict[str, Any]] = {}

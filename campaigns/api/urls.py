@@ -1,15 +1,40 @@
-"""/api/v1/: segments and lists."""
+"""/api/v1/: segments, lists and flows."""
 
 from django.urls import path
 
 from campaigns.api.asking import ExplainView, OverlapView, PreviewView
 from campaigns.api.exports import DownloadView, ExportsView, ExportView
+from campaigns.api.flow_life import (
+    BacktestsView,
+    BacktestView,
+    EnrollView,
+    FlowVersionsView,
+    FunnelView,
+    PauseView,
+    PublishView,
+    ResumeView,
+    StopView,
+    WhyView,
+)
+from campaigns.api.flows import FlowsView, FlowView
 from campaigns.api.history import CountView, HistoryView, RestoreView, VersionsView
 from campaigns.api.lists import FillingsView, MembersView, RemoveView, SnapshotView
 from campaigns.api.members import ProfileSegmentsView
 from campaigns.api.segments import SegmentsView, SegmentView
 
 urlpatterns = [
+    path("flows/", FlowsView.as_view(), name="api_flows"),
+    path("flows/<slug:slug>/", FlowView.as_view(), name="api_flow"),
+    path("flows/<slug:slug>/publish/", PublishView.as_view(), name="api_flow_publish"),
+    path("flows/<slug:slug>/pause/", PauseView.as_view(), name="api_flow_pause"),
+    path("flows/<slug:slug>/resume/", ResumeView.as_view(), name="api_flow_resume"),
+    path("flows/<slug:slug>/stop/", StopView.as_view(), name="api_flow_stop"),
+    path("flows/<slug:slug>/enroll/", EnrollView.as_view(), name="api_flow_enroll"),
+    path("flows/<slug:slug>/backtest/", BacktestsView.as_view(), name="api_flow_backtests"),
+    path("flows/<slug:slug>/backtest/<int:pk>/", BacktestView.as_view(), name="api_flow_backtest"),
+    path("flows/<slug:slug>/funnel/", FunnelView.as_view(), name="api_flow_funnel"),
+    path("flows/<slug:slug>/versions/", FlowVersionsView.as_view(), name="api_flow_versions"),
+    path("profiles/<int:pk>/why/", WhyView.as_view(), name="api_profile_why"),
     path("segments/", SegmentsView.as_view(), name="api_segments"),
     path("segments/preview/", PreviewView.as_view(), name="api_segments_preview"),
     path("segments/overlap/", OverlapView.as_view(), name="api_segments_overlap"),

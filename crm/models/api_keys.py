@@ -18,6 +18,7 @@ class ApiKey(models.Model):
         READ = "read", _("read profiles and reports")
         READ_MASKED = "read_masked", _("read profiles and events without contact data")
         WRITE = "write", _("write profiles, events and subscriptions")
+        PUBLISH = "publish", _("publish, pause and stop flows")
         BROWSER = "browser", _("public key of a website: events and subscriptions only")
 
     name = models.TextField(_("name"), unique=True)
