@@ -1,6 +1,6 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
-python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows]
+python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
 python -m benchmarks faults        takes many minutes, prints a table of its own, and runs only when it is named
 """
 
@@ -9,7 +9,18 @@ import sys
 
 from benchmarks.table import Row, show
 
-ALL = ("ingest", "readers", "push", "sync", "computed", "catalogue", "segments", "moving", "flows")
+ALL = (
+    "ingest",
+    "readers",
+    "push",
+    "sync",
+    "computed",
+    "catalogue",
+    "segments",
+    "moving",
+    "flows",
+    "broadcasts",
+)
 NAMED = ("faults",)
 
 

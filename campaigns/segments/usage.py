@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -21,11 +23,11 @@ MEMBERSHIP_EVENTS = ("segment_entered", "segment_left")
 def uses() -> dict[str, list[Use]]:
     """Everything that uses each segment or list, by its slug; three queries however many there are."""
     found: dict[str, list[Use]] = {}
-    for broadcast in Broadcast.objects.select_related("segment"):
+    left_out = ArrayAgg("exclusions__slug", filter=Q(exclusions__isnull=False), default=[])
+    for broadcast in Broadcast.objects.select_related("segment").annotate(left_out=left_out):
         url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
-        found.setdefault(broadcast.segment.slug, []).append(
-            Use(_("the broadcast “%s”") % broadcast.name, url)
-        )
+        for slug in {broadcast.segment.slug, *broadcast.left_out}:
+            found.setdefault(slug, []).append(Use(_("the broadcast “%s”") % broadcast.name, url))
     _add(found, segments_in)
     return found
 
@@ -56,10 +58,11 @@ def live_uses(slug: str) -> list[Use]:
                     url,
                 )
             )
-    drafts = Broadcast.objects.filter(state=Broadcast.State.DRAFT, segment__slug__in=reached)
+    asked = Q(segment__slug__in=reached) | Q(exclusions__slug__in=reached)
+    drafts = Broadcast.objects.filter(asked, started_at=None, audience=None).exclude(state__in=Broadcast.OVER)
     return found + [
         Use(_("the broadcast “%s”") % each.name, reverse("admin:campaigns_broadcast_change", args=[each.pk]))
-        for each in drafts
+        for each in drafts.distinct().order_by("pk")
     ]
 
 

@@ -64,7 +64,9 @@ class BroadcastForm(forms.ModelForm):
             "last_day": UnfoldAdminSingleDateWidget,
             "time": UnfoldAdminSingleTimeWidget,
         }
+        labels = {"per_minute": gettext_lazy("At most so many a minute")}
         help_texts = {
+            "per_minute": gettext_lazy("Empty: as fast as possible."),
             "segment": gettext_lazy("Whoever is in it when the broadcast begins."),
             "exclusions": gettext_lazy("Whoever is in one of these gets nothing."),
             "name": gettext_lazy("Only you and your colleagues see it."),

@@ -70,6 +70,9 @@ class BroadcastAdmin(ModelAdmin):
         (gettext_lazy("Pace"), {"fields": ["per_minute", "priority", "when_limited"]}),
     ]
 
+    class Media:
+        js = ["nudge/admin/broadcasts.js"]
+
     def get_changelist(self, request, **kwargs):
         return BroadcastChangeList
 

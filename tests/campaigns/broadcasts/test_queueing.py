@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from campaigns import audience, broadcasts
 from campaigns.broadcasts import expanding
 from campaigns.models import Broadcast, BroadcastPiece, Segment
+from campaigns.segments import usage
 from crm import merging
 from crm.models import Alert, Profile
 from delivery import dispatch, outbox
@@ -45,8 +46,11 @@ class TestAudience:
             )
         )
         assert audience.reach(broadcast, NOW) == audience.Reach(4, 4, 4, excluded=1)
+        assert [use.text for use in usage.uses()["pl"]] == ["the broadcast “News”"]
+        assert len(usage.live_uses("pl")) == 1
         broadcasts.plan(broadcast.pk, now=NOW, undo_seconds=0)
         expanding.freeze(broadcast.pk, NOW)
+        assert usage.live_uses("pl") == []
         world.person(9)  # too late
         Profile.objects.filter(pk=known[2].pk).update(country="PL")
         broadcasts.work(now=NOW)
