@@ -123,7 +123,7 @@ class CouponPoolAdmin(ModelAdmin):
     list_empty = gettext_lazy("A pool holds the codes of one offer; a step of a flow gives them to people.")
     readonly_fields = ["stock"]
     fieldsets = [
-        (None, {"fields": [("name", "slug"), ("kind", "code"), ("expires_at", "low_mark")]}),
+        (None, {"fields": [("name", "slug"), ("kind", "code"), "expires_at", "low_mark"]}),
         (gettext_lazy("Use"), {"fields": [("event_name", "event_property")], "classes": ["collapse"]}),
         (gettext_lazy("Codes"), {"fields": ["stock"]}),
     ]

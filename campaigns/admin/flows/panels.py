@@ -195,6 +195,7 @@ class StepPanel(Panel):
             "longest_note": LONGEST_NOTE,
             "extra": pages.step_template(self.kind.kind),
             "message_url": pages.optional_url("delivery_message_add"),
+            "pool_url": pages.optional_url("delivery_couponpool_add"),
         }
         if self.kind.rule_field:
             found |= {"rule": self.rule.shown(), "rule_if": getattr(self.kind, "show_rule_if", "")}
