@@ -2,7 +2,7 @@
 
 from campaigns.recipes.installing import install, language_of
 from campaigns.recipes.needing import Need, have, needs
-from campaigns.recipes.options import OPTIONS, Option, proposed
+from campaigns.recipes.options import OPTIONS, Option, proposed, proposed_plainly
 from campaigns.recipes.shelf import PURPOSES, Recipe, everything
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "language_of",
     "needs",
     "proposed",
+    "proposed_plainly",
 ]
 
 

@@ -81,3 +81,8 @@ def proposed(recipe: Recipe) -> dict[str, Any]:
         else:
             answers[name] = found.get(option.role) or usual
     return answers
+
+
+def proposed_plainly(recipe: Recipe) -> dict[str, Any]:
+    """Option -> the usual answer, without a look at the data."""
+    return {name: OPTIONS[name].usual if own is None else own for name, own in recipe.options.items()}

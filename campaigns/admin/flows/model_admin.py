@@ -22,6 +22,7 @@ from campaigns.admin.flows import (
     pages,
     people_inside,
     preview,
+    recipes,
     tree,
     versions,
     walkthrough,
@@ -188,6 +189,8 @@ class FlowAdmin(ModelAdmin):
                 for name, route, view, need in views
             ),
             path("person/<int:profile_id>/", why.of_person(self), name="campaigns_flow_why_person"),
+            path("recipes/", recipes.gallery(self), name="campaigns_flow_recipes"),
+            path("recipes/<slug:slug>/", recipes.recipe(self), name="campaigns_flow_recipe"),
             *super().get_urls(),
         ]
 

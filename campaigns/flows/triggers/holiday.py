@@ -42,10 +42,33 @@ class HolidayConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     at: str = "09:00"
 
 
+@lru_cache(maxsize=1)
+def countries() -> tuple[tuple[str, str], ...]:
+    """Countries with a calendar: code and name."""
+    names = {entity[1]: entity[0] for entity in holidays.registry.COUNTRIES.values()}
+    return tuple(
+        sorted(
+            (
+                (code, _spaced(names.get(code, code)))
+                for code in holidays.list_supported_countries(include_aliases=False)
+            ),
+            key=lambda each: each[1],
+        )
+    )
+
+
+def _spaced(name: str) -> str:
+    """UnitedStates as people write it."""
+    return "".join(
+        f" {char}" if char.isupper() and at and name[at - 1].islower() else char
+        for at, char in enumerate(name)
+    )
+
+
 class HolidayForm(forms.Form):
     segment = forms.ChoiceField(label=gettext_lazy("Start everybody in"), widget=UnfoldAdminSelectWidget)
     country = forms.ChoiceField(
-        label=gettext_lazy("Country"), choices=lambda: countries(), widget=UnfoldAdminSelectWidget
+        label=gettext_lazy("Country"), choices=countries, widget=UnfoldAdminSelectWidget
     )
     days = forms.CharField(
         label=gettext_lazy("Holidays"),
@@ -80,9 +103,7 @@ class Holiday(Schedule):
     help = gettext_lazy("Start everybody in a segment on the public holidays of a country, every year anew.")
     Config, Form = HolidayConfig, HolidayForm
 
-    def _times(
-        self, config: HolidayConfig, since: datetime, until: datetime, including: bool
-    ) -> Iterator[datetime]:
+    def _times(self, config: Any, since: datetime, until: datetime, including: bool) -> Iterator[datetime]:
         offset, zone, clock = timedelta(days=config.offset), geography.account_zone(), dates.clock(config.at)
         slack = timedelta(days=1)
         for day in _between(config, (since - offset - slack).date(), (until - offset + slack).date()):
@@ -150,26 +171,3 @@ def _calendar(country: str, year: int) -> tuple[tuple[date, str], ...]:
     """A country's public holidays of one year in their order, with their names."""
     # Always in one language: otherwise names depend on the locale of the process.
     return tuple(sorted(holidays.country_holidays(country, years=year, language="en_US").items()))
-
-
-@lru_cache(maxsize=1)
-def countries() -> tuple[tuple[str, str], ...]:
-    """Countries with a calendar: code and name."""
-    names = {entity[1]: entity[0] for entity in holidays.registry.COUNTRIES.values()}
-    return tuple(
-        sorted(
-            (
-                (code, _spaced(names.get(code, code)))
-                for code in holidays.list_supported_countries(include_aliases=False)
-            ),
-            key=lambda each: each[1],
-        )
-    )
-
-
-def _spaced(name: str) -> str:
-    """UnitedStates as people write it."""
-    return "".join(
-        f" {char}" if char.isupper() and at and name[at - 1].islower() else char
-        for at, char in enumerate(name)
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -124,7 +124,8 @@ class Schedule(TriggerKind):
         "Start everybody in a segment again and again, such as every Monday at 9. Let people enter again for that."
     )
     keyed = False
-    Config, Form = ScheduleConfig, ScheduleForm
+    Config: ClassVar[type[msgspec.Struct]] = ScheduleConfig
+    Form: ClassVar[type[forms.Form]] = ScheduleForm
 
     def clock(self, config):
         return "exact"
@@ -135,9 +136,7 @@ class Schedule(TriggerKind):
     def moments(self, config, since, until, limit=None, after=None):
         return islice(self._all(config, since, until, after), limit)
 
-    def _all(
-        self, config: ScheduleConfig, since: datetime, until: datetime, after: int | None
-    ) -> Iterator[Start]:
+    def _all(self, config: Any, since: datetime, until: datetime, after: int | None) -> Iterator[Start]:
         for at in self._times(config, since, until, after is not None):
             known = {
                 "name": self.kind,
@@ -155,9 +154,7 @@ class Schedule(TriggerKind):
                     break
                 last = ids[-1]
 
-    def _times(
-        self, config: ScheduleConfig, since: datetime, until: datetime, including: bool
-    ) -> Iterator[datetime]:
+    def _times(self, config: Any, since: datetime, until: datetime, including: bool) -> Iterator[datetime]:
         zone = _zone(config)
         # An hour that comes twice has its times once, in its first run through: it tells each local time once.
         for found in CronSim(config.cron, (since - timedelta(hours=3)).astimezone(zone)):
