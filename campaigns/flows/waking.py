@@ -11,17 +11,17 @@ from campaigns.flows.program import Program
 from crm import log
 
 # Whom the engine is moving just now is waited for: they may come to the step that we look for. Locked first and
-# compared then, as the step that a plain UPDATE looks at is the one before.
+# compared then, as the step and the time that a plain UPDATE looks at are those before.
 _WAKE = """
     WITH held AS MATERIALIZED (
-        SELECT e.id, e.step, r.steps
+        SELECT e.id, e.step, e.due_at, r.steps
         FROM jsonb_to_recordset(%s::jsonb) AS r(version_id bigint, profile_id bigint, steps jsonb)
         JOIN campaigns_enrollment e ON e.version_id = r.version_id AND e.profile_id = r.profile_id
         WHERE e.state = 'active'
         ORDER BY e.id FOR NO KEY UPDATE OF e
     )
     UPDATE campaigns_enrollment e SET due_at = %s FROM held
-    WHERE e.id = held.id AND e.due_at > %s AND held.steps ? e.step
+    WHERE e.id = held.id AND held.due_at > %s AND held.steps ? held.step
 """
 
 
