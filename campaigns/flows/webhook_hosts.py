@@ -38,7 +38,8 @@ def look_at(url: str) -> Target:
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        default = _DEFAULT_PORTS[parts.scheme]
+        port = parts.port or default
     except (ValueError, KeyError):
         raise refused from None
     if not host:
@@ -46,7 +47,7 @@ def look_at(url: str) -> Target:
     if parts.username is not None or parts.password is not None:
         raise BadAddress(_("An address holds no user name and password; calls are signed."))
     bracketed = f"[{host}]" if ":" in host else host
-    usual = port == _DEFAULT_PORTS[parts.scheme]
+    usual = port == default
     origin = f"{parts.scheme}://{bracketed}" + ("" if usual else f":{port}")
     names = {f"{bracketed}:{port}"} | ({bracketed} if usual else set())
     if not names.isdisjoint(name.strip().lower() for name in settings.NUDGE_WEBHOOK_HOSTS):

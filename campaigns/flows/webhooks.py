@@ -4,6 +4,7 @@ A call is claimed for as long as a try may last, then made without any transacti
 that dies leaves it to the next one; whoever is called tells repetitions by the call's number.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ BATCH, PER_HOST = 100, 25
 SECONDS = 10  # of one try
 LEASE = timedelta(seconds=60)
 KEPT = 65_536  # bytes of an answer
+DEEPEST = 20  # levels of an answer: whoever reads a run reads its answers, and must be able to
 ATTEMPTS = 12
 FAILURES = 5  # batches in a row without an answer, after which a host is left alone
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(minutes=15)
@@ -245,9 +247,24 @@ def _reply(body: bytes) -> Any:
         return None
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body.decode(errors="replace").replace("\0", "")[:2000]
-    return value if b"\\u0000" not in body else None  # PostgreSQL can't keep it
+    return value if _keepable(value) else None
+
+
+def _keepable(value: Any, depth: int = 1) -> bool:
+    """Whether PostgreSQL can keep it, and whoever reads the run can read it."""
+    if isinstance(value, str):
+        return "\0" not in value
+    if isinstance(value, int | float):
+        return abs(value) <= sys.float_info.max
+    if isinstance(value, dict):
+        inner = [*value, *value.values()]
+    elif isinstance(value, list):
+        inner = value
+    else:
+        return True
+    return depth <= DEEPEST and all(_keepable(each, depth + 1) for each in inner)
 
 
 def _wish(response: httpclient.Response[int]) -> timedelta | None:

@@ -254,6 +254,18 @@ class TestReplies:
         assert Profile.objects.get(pk=ann).attributes == {}
         assert facts() == [{"status": 200, "missing": ["attributes.score"]}]
 
+    @pytest.mark.parametrize(
+        "reply",
+        [b'{"a":' * 950 + b"1" + b"}" * 950, b"[" * 30_000, b'{"score":1%s}' % (b"0" * 400), b'["\\u0000"]'],
+    )
+    def test_a_reply_that_could_not_be_read_again_stops_nobody(self, world, server, reply):
+        server.answers["/hook"] = [(200, {}, reply)]
+        self.wait_for(world, server)
+        perform(world)
+        advance(world)
+        assert [each["status"] for each in facts()] == [200]
+        assert engine.advance(world.now + timedelta(days=30)) == 1  # whoever reads the run can
+
 
 class TestHosts:
     def test_a_silent_host_is_left_alone_and_others_are_served(self, world, server, settings):
@@ -289,6 +301,7 @@ class TestHosts:
             *(
                 "http://example.com/",
                 "ftp://example.com/",
+                "ftp://example.com:21/",
                 "https://",
                 "https://a b/",
                 "https://user:x@a.com/",
