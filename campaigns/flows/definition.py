@@ -4,6 +4,7 @@ A sequence is a list of steps. A split holds named branches, each a sequence; wh
 own sequence is where the branches rejoin. Steps have stable keys, so that people keep their place.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from crm.rules.errors import Problem, join
 MAX_STEPS = 200
 MAX_DEPTH = 5
 GOAL_WITHIN = 7  # days
+_KEY = re.compile(r"[\w.-]{1,100}")  # part of an index; the empty one means the place before the first step
 
 
 class EventTrigger(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -136,6 +138,8 @@ def parse(data: dict) -> Definition:
         return msgspec.convert(data, Definition)
     except msgspec.ValidationError as error:
         raise DefinitionError([shapes.problem(error, "")]) from error
+    except RecursionError as error:
+        raise DefinitionError([Problem("steps", _("Splits are nested too deep."))]) from error
 
 
 def walk(steps: list[Step], depth: int = 1) -> Iterator[tuple[Step, int]]:
@@ -158,6 +162,10 @@ def check(definition: Definition) -> list[Problem]:
 def _step_problems(definition: Definition) -> list[Problem]:
     problems, seen = [], set()
     for step, depth in walk(definition.steps):
+        if not _KEY.fullmatch(step.key):
+            problems.append(
+                Problem("steps", _("“%s” is no key of a step: use letters, digits, _ and -.") % step.key[:40])
+            )
         if step.key in seen:
             problems.append(Problem(step.key, _("Two steps have this key.")))
         seen.add(step.key)

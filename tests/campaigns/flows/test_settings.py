@@ -395,3 +395,18 @@ class TestChecking:
     def test_settings_do_not_change_how_steps_are_linked(self):
         plain = program.link(definition.parse({"steps": [TestRandomSplits.STEP, WAIT]}))
         assert (plain.first, plain.nodes["r"].branches) == ("r", ["short", "long", "w"])
+
+
+@pytest.mark.parametrize("key", ["", "x" * 3000, "two words", "a/b"])
+def test_keys_that_can_be_no_place_are_refused(db, key):
+    """A long one would not fit into the index of all runs, and nobody in its batch could be stored."""
+    draft = {"trigger": {"kind": "api"}, "steps": [{"key": key, "kind": "exit"}]}
+    assert [path for path, _text in definition.check(definition.parse(draft))] == ["steps"]
+
+
+def test_what_is_nested_beyond_reading_is_refused():
+    draft: dict = {"steps": []}
+    for number in range(3000):
+        draft = {"steps": [{"key": f"k{number}", "kind": "split", "branches": [{"name": "x", **draft}]}]}
+    with pytest.raises(definition.DefinitionError):
+        definition.parse(draft)
