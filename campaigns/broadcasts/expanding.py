@@ -226,7 +226,7 @@ def _stop(broadcast_id: int, error: Exception) -> None:
         broadcast.problem = str(error)[:500]
         broadcast.save(update_fields=["paused_from", "state", "problem"])
     alerts.raise_alert(
-        f"broadcast:{broadcast_id}",
+        lifecycle.alert_key(broadcast_id),
         f"The broadcast “{broadcast.name}” was paused, because it can't go on",
         f"Mend what it refers to, then resume it on its page. The reason: {error}",
     )

@@ -14,10 +14,15 @@ from django.utils.translation import gettext as _
 from campaigns.broadcasts import holding, routes, timing
 from campaigns.models import Broadcast, BroadcastPiece
 from campaigns.segments import compiler
-from crm import wake
+from crm import alerts, wake
 
 State = Broadcast.State
 TASK, QUEUE = "campaigns.tasks.run_broadcasts", "keeping"
+
+
+def alert_key(broadcast_id: int) -> str:
+    """What alerts about a broadcast that can't go on are kept under."""
+    return f"broadcast:{broadcast_id}"
 
 
 class StateError(ValueError):
@@ -141,6 +146,7 @@ def resume(broadcast_id: int, now: datetime | None = None) -> Broadcast:
             broadcast.state, broadcast.finished_at = State.FINISHED, now
         broadcast.starts_at = following or broadcast.starts_at
     broadcast.save()
+    alerts.resolve(alert_key(broadcast_id))
     wake.on_commit(TASK, QUEUE)
     return broadcast
 

@@ -123,6 +123,7 @@ class TestTrouble:
         assert Alert.objects.filter(key=f"broadcast:{broadcast.pk}").exists()
         Segment.objects.update(rule=right)
         broadcasts.resume(broadcast.pk, NOW)
+        assert not Alert.objects.filter(key=f"broadcast:{broadcast.pk}", resolved_at=None).exists()
         broadcasts.work(now=NOW)
         assert len(written_to(broadcast)) == 2
 
