@@ -16,7 +16,7 @@ from campaigns.api.flows import FlowApi, existing, shown_definition
 from campaigns.api.lists import found_people
 from campaigns.flows import approval, backtest, comparing, enrolling, program, publish, roster, why
 from campaigns.models import Backtest, Enrollment, Flow
-from crm import audit, masking
+from crm import audit, masking, normalise
 from crm.api import paging, schemas
 from crm.api.auth import PUBLISH, WRITE
 from crm.api.errors import ApiError
@@ -41,10 +41,6 @@ class _Stop(msgspec.Struct, forbid_unknown_fields=True):
     people: Literal["now", "finish"] = "now"
 
 
-class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    pass
-
-
 class _Enroll(msgspec.Struct, forbid_unknown_fields=True):
     profiles: list[msgspec.Raw]
     key: str | None = None
@@ -56,7 +52,7 @@ class _Days(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _described(
-    action: str, summary: str, description: str, body: Any, sent: dict[str, Any], state: str
+    action: str, summary: str, description: str, body: Any, sent: dict[str, Any] | None, state: str
 ) -> Any:
     return extend_schema(
         operation_id=f"flows_{action}",
@@ -67,12 +63,11 @@ def _described(
         request=body,
         responses={
             200: OpenApiResponse(flow_shapes.FlowState, description="Done."),
-            400: flow_shapes.WRONG,
             409: _CONFLICT,
             **schemas.errors(404, 413, 415),
         },
         examples=[
-            examples.request("Usual", sent),
+            *([examples.request("Usual", sent)] if sent is not None else []),
             examples.answer("Done", {**_STATE, "state": state}),
         ],
     )
@@ -96,8 +91,8 @@ class PublishView(LifeApi):
     @_described(
         "publish",
         "Publish the draft",
-        "Its mistakes are all told (400). Where a second person has to approve, that is done in the admin (409, "
-        "`approval_needed`). Publishing what is live already changes nothing.",
+        "The mistakes of a draft that can't run are all told (409, `invalid_flow`). Where a second person approves, "
+        "that is done in the admin (409, `approval_needed`). Publishing what is live already changes nothing.",
         flow_shapes.PublishInput,
         {"revision": 3, "people": "finish"},
         "live",
@@ -128,13 +123,12 @@ class PauseView(LifeApi):
         "pause",
         "Pause a flow",
         "Nobody enters or moves on; people hold their place.",
-        flow_shapes.Nothing,
-        {},
+        None,
+        None,
         "paused",
     )
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Pause it."""
-        self.parsed(request, _Nothing)
         publish.pause(existing(slug).pk, request)
         return _state(slug)
 
@@ -144,13 +138,12 @@ class ResumeView(LifeApi):
         "resume",
         "Go on after a pause",
         "What happened in the pause starts nobody; waits that ended meanwhile end now.",
-        flow_shapes.Nothing,
-        {},
+        None,
+        None,
         "live",
     )
     def post(self, request: Request, slug: str) -> HttpResponse:
         """Go on."""
-        self.parsed(request, _Nothing)
         publish.resume(existing(slug).pk, user=request)
         return _state(slug)
 
@@ -212,9 +205,12 @@ class EnrollView(FlowApi):
         if masking.hidden():
             _by_number(sent.profiles)
         ids, rejected = found_people(sent.profiles)
-        found = enrolling.enroll(
-            row.pk, set(ids.values()), context=sent.context, key=sent.key, by=common.author(request)
-        )
+        try:
+            found = enrolling.enroll(
+                row.pk, set(ids.values()), context=sent.context, key=sent.key, by=common.author(request)
+            )
+        except normalise.Rejection as error:
+            raise ApiError(400, "invalid_value", error.detail, field="context") from error
         refused = [
             {"index": place, "code": "not_let_in", "detail": found.refused[number], "field": ""}
             for place, number in ids.items()
@@ -243,7 +239,7 @@ class BacktestsView(FlowApi):
         request=flow_shapes.BacktestInput,
         responses={
             202: OpenApiResponse(flow_shapes.BacktestOutput, description="Begun."),
-            400: flow_shapes.WRONG,
+            409: flow_shapes.UNFINISHED,
             **schemas.errors(404, 413, 415),
         },
         examples=[

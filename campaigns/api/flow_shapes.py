@@ -105,10 +105,6 @@ class StopInput(serializers.Serializer):
     )
 
 
-class Nothing(serializers.Serializer):
-    """An empty object."""
-
-
 class FlowState(serializers.Serializer):
     slug = serializers.CharField()
     state = serializers.ChoiceField(choices=Flow.State.choices)
@@ -270,22 +266,26 @@ WHY: dict[str, Any] = {
     "checks": [],
     "refused": [],
 }
+_MISTAKE = OpenApiExample(
+    "A mistake",
+    value={
+        "error": {
+            "code": "invalid_flow",
+            "detail": "Choose a message.",
+            "field": "definition.s2.config.message",
+            "problems": [{"field": "definition.s2.config.message", "detail": "Choose a message."}],
+        }
+    },
+)
 WRONG = OpenApiResponse(
     shapes.RuleError,
     description="A value can't be taken; of a definition every mistake is named at its step or setting.",
-    examples=[
-        OpenApiExample(
-            "A mistake",
-            value={
-                "error": {
-                    "code": "invalid_flow",
-                    "detail": "Choose a message.",
-                    "field": "definition.s2.config.message",
-                    "problems": [{"field": "definition.s2.config.message", "detail": "Choose a message."}],
-                }
-            },
-        )
-    ],
+    examples=[_MISTAKE],
+)
+UNFINISHED = OpenApiResponse(
+    shapes.RuleError,
+    description="The draft can't run; every mistake is named at its step or setting.",
+    examples=[_MISTAKE],
 )
 
 

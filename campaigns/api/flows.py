@@ -59,7 +59,7 @@ class FlowApi(SegmentApi):
     def handle_exception(self, exc: Exception) -> Any:
         """See the class."""
         if isinstance(exc, definitions.DefinitionError):
-            exc = wrong(exc)
+            exc = wrong(exc, 400 if self.request.method == "PATCH" or "slug" not in self.kwargs else 409)
         elif isinstance(exc, editing.StaleDraftError):
             detail = _("The draft was changed meanwhile; look at it, and send the revision that it has now.")
             exc = ApiError(409, "version_conflict", detail, field="revision")
@@ -254,11 +254,11 @@ def problems_of(row: Flow) -> list[Problem]:
     return definitions.check(definition) + loops(row.slug, definition)
 
 
-def wrong(error: definitions.DefinitionError) -> ApiError:
-    """400, with every mistake at its step or setting below `definition`."""
+def wrong(error: definitions.DefinitionError, status: int) -> ApiError:
+    """Every mistake at its step or setting below `definition`: 400 if it was sent just now, 409 if it is stored."""
     problems = [Problem(join("definition", path), str(sentence)) for path, sentence in error.problems]
     return ApiError(
-        400,
+        status,
         "invalid_flow",
         problems[0].message,
         field=problems[0].path,

@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from campaigns.admin.flows import (
     backtest,
     builder,
+    bundles,
     duplicating,
     enroll,
     inside,
@@ -94,6 +95,7 @@ class FlowAdmin(ModelAdmin):
     search_fields = ["name", "slug"]
     list_select_related = ["live_version"]
     list_per_page = 50
+    actions = [bundles.export_chosen]
     list_before_template = "admin/campaigns/flow/list_before.html"
 
     def get_queryset(self, request: HttpRequest):
@@ -189,6 +191,7 @@ class FlowAdmin(ModelAdmin):
                 for name, route, view, need in views
             ),
             path("person/<int:profile_id>/", why.of_person(self), name="campaigns_flow_why_person"),
+            *bundles.urls(self),
             path("recipes/", recipes.gallery(self), name="campaigns_flow_recipes"),
             path("recipes/<slug:slug>/", recipes.recipe(self), name="campaigns_flow_recipe"),
             *super().get_urls(),

@@ -84,7 +84,7 @@ def test_what_is_not_taken(server, flow, body, code, field):
 def test_publishing_tells_every_mistake(publisher, flow):
     broken = {"steps": [{"key": "s1", "kind": "wait"}, {"key": "s2", "kind": "nothing"}]}
     publisher.send("PATCH", "flows/welcome/", {"definition": broken})
-    found = error(publisher.post("flows/welcome/publish/", {}), 400)
+    found = error(publisher.post("flows/welcome/publish/", {}), 409)
     fields = [each["field"] for each in found["problems"]]
     assert found["code"] == "invalid_flow"
     assert "definition.trigger" in fields
