@@ -158,3 +158,14 @@ def test_holidays_come_every_year_and_only_those_that_are_named(world, settings)
     wrong = {**config, "days": ["Mother's Day of the Moon"], "country": "PL", "at": "9"}
     assert {problem.path for problem in kind.problems(wrong)} == {"days", "at"}
     assert {problem.path for problem in kind.problems({**config, "country": "ZZ"})} == {"country"}
+
+
+@pytest.mark.django_db
+def test_the_form_of_holidays_keeps_what_it_shows():
+    kind = triggers.registry["holiday"]
+    Segment.objects.create(slug="all", name="All")
+    config = {"country": "PL", "segment": "all", "days": ["Epiphany", "Easter"], "offset": -2, "at": "10:30"}
+    form = kind.Form(kind.initial(config))
+    assert form.is_valid(), form.errors
+    assert kind.stored(form.cleaned_data) == config
+    assert "Poland" in kind.summary(kind.read(config))
