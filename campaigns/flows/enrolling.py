@@ -13,6 +13,7 @@ from psycopg.errors import LockNotAvailable
 from campaigns.flows import entries, program
 from campaigns.flows.triggers.base import Start
 from campaigns.models import Flow
+from crm import normalise
 
 NOT_LIVE = "flow is not live"
 UNKNOWN = "no such person"
@@ -45,7 +46,8 @@ def enroll(
     the flow has a run key, lets people in only once, or a `key` is given.
 
     Args:
-        context: the properties of what started the run; templates find them as those of its event.
+        context: the properties of what started the run, whatever they are called; templates find them as those of
+            its event.
         key: tells this call's runs apart from others of the same people, such as the caller's idempotency key; in a
             flow with a run key, the value of that.
         by: who did it, for the record.
@@ -54,9 +56,13 @@ def enroll(
 
     Raises:
         entries.Busy: without `wait`.
+        normalise.Rejection: `context` is nested too deep, too large, or holds what can't be stored.
     """
     now = now or timezone.now()
     ids = sorted(set(profile_ids))
+    if context:
+        # It comes from outside, and whoever takes up a run reads all of it.
+        normalise.attribute("context", dict(context))
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_HOLD, [ids])
@@ -69,7 +75,8 @@ def enroll(
             _start(
                 door,
                 profile_id,
-                (contexts or {}).get(profile_id, context),
+                (contexts or {}).get(profile_id),
+                context,
                 (keys or {}).get(profile_id, key),
                 by,
                 now,
@@ -113,15 +120,16 @@ def open_door(flow_id: int, wait: bool = True) -> entries.Door | None:
 def _start(
     door: entries.Door,
     profile_id: int,
+    own: Mapping[str, Any] | None,
     context: Mapping[str, Any] | None,
     key: str | None,
     by: str | None,
     now: datetime,
 ) -> Start:
-    facts = dict(context or {})
-    if isinstance(facts.get("event"), Mapping):
-        known = facts
+    if own is not None and isinstance(own.get("event"), Mapping):
+        known = dict(own)
     else:
+        facts = dict(context or {} if own is None else own)
         if door.definition.key is not None and key is not None:
             facts = _with(facts, door.definition.key.removeprefix("properties.").split("."), key)
         known = {"event": {"name": NAME, "occurred_at": now.isoformat(), "properties": facts}}

@@ -255,5 +255,5 @@ def trigger_words(definition: Definition) -> str:
 
 def trigger_icon(definition: Definition) -> str:
     """The icon of what starts the flow."""
-    kind = triggers.registry.get(str((definition.trigger or {}).get("kind")))
+    kind = triggers.registry.get(str((definition.trigger or {}).get("kind", triggers.PLAIN)))
     return kind.icon if kind else "bolt"

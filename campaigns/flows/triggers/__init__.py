@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Start", "Trigger", "TriggerKind", "load", "of", "problems", "registry", "summary"]
 
 registry: dict[str, TriggerKind] = {}
+PLAIN = "event"  # the kind of a trigger that names none, as that of an exit event
 
 
 class Trigger(NamedTuple):
@@ -42,7 +43,7 @@ def of(definition: "Definition") -> Trigger | None:
     """
     if definition.trigger is None:
         return None
-    name = definition.trigger.get("kind")
+    name = definition.trigger.get("kind", PLAIN)
     kind = registry.get(name) if isinstance(name, str) else None
     if kind is None:
         raise LookupError(_("There is no trigger called “%s”.") % str(name)[:40])
@@ -53,7 +54,7 @@ def problems(definition: "Definition") -> list[Problem]:
     """What keeps a flow's trigger from starting anybody, each with the setting's name."""
     if definition.trigger is None:
         return [Problem("", _("Choose what starts the flow."))]
-    kind = registry.get(str(definition.trigger.get("kind")))
+    kind = registry.get(str(definition.trigger.get("kind", PLAIN)))
     if kind is None:
         return [Problem("kind", _("Choose what starts the flow."))]
     found = kind.problems(definition.trigger)

@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.flows import catching_up, enrolling, entries, publish
 from campaigns.models import CatchUp, CatchUpPerson, Decision, Enrollment, Flow, Segment, SegmentMembership
+from crm import normalise
 from crm.models import Event, Profile
 from tests.campaigns.flows.conftest import NOW
 from tests.campaigns.flows.test_triggers import AGAIN, WAIT
@@ -117,6 +118,20 @@ class TestByHand:
         contexts = dict(Enrollment.objects.values_list("profile_id", "context"))
         assert contexts[ann] == {"event": event, "started_by": {"flow": "x"}}
         assert contexts[bob]["event"]["properties"] == {}
+
+    def test_what_a_caller_tells_can_stop_neither_the_reader_nor_the_engine(self, world):
+        ann = world.person("ann")
+        flow = world.flow([WAIT], {"kind": "api"}, exit_on=[BOUGHT])
+        enrolling.enroll(flow.pk, [ann], {"event": {"occurred_at": "never"}}, now=world.now)
+        assert Enrollment.objects.get().context["event"]["name"] == enrolling.NAME
+        world.happens(ann, "bought")
+        world.run()
+        assert (Enrollment.objects.get().state, Flow.objects.get().error) == ("exited", "")
+        deep: dict = {}
+        for _level in range(900):
+            deep = {"a": deep}
+        with pytest.raises(normalise.Rejection):
+            enrolling.enroll(flow.pk, [world.person("bob")], deep, now=world.now)
 
     def test_who_must_not_wait_is_told_that_another_process_is_at_it(self, world):
         import threading
@@ -245,3 +260,12 @@ class TestCatchingUp:
         assert job.state == CatchUp.State.ENDED
         assert not Enrollment.objects.exists()
         assert Flow.objects.get(pk=flow.pk).state == "stopped"
+
+
+def test_a_trigger_that_names_no_kind_means_an_event(world):
+    """Flows have been published so."""
+    ann = world.person("ann")
+    world.flow([WAIT], {"name": "signed_up"})
+    world.happens(ann, "signed_up")
+    world.run()
+    assert Enrollment.objects.get().profile_id == ann
