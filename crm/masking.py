@@ -8,6 +8,7 @@ of it, and of a person's name the first name with an initial.
 says so for the length of a request.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,6 +111,14 @@ def values(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: DOTS if value not in (None, "") else value for name, value in record.items()}
 
 
+def written(words: str) -> str:
+    """JSON as text with what looks like contact data outlined; other text as `text` has it."""
+    try:
+        return json.dumps(data(json.loads(words)), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text(words)
+
+
 _KINDS: dict[str, Callable[[Any], Any]] = {
     "email": email,
     "phone": phone,
@@ -118,6 +127,7 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "address": _outline,
     "initial": lambda last: name("", last),
     "data": data,
+    "json": written,
     "names": names,
     "values": values,
 }
@@ -136,8 +146,8 @@ def shown(user: Any, kind: str, value: Any) -> Any:
 
     Args:
         kind: email, phone, external_id, anonymous_id, address, endpoint, ip, "<connection>:<object>" (of an
-            identifier), text (words that may hold some of it), data (JSON that may), or values (a record whose
-            fields nobody knows).
+            identifier), text (words that may hold some of it), data (JSON that may), json (the same as text), or
+            values (a record whose fields nobody knows).
     """
     if value in (None, ""):
         return ""

@@ -44,7 +44,7 @@ class WebhookHost(models.Model):
 class WebhookCall(Outlined):
     """One call that a step asked for. `due_at` is when it is tried next, or when its present try counts as lost."""
 
-    contact_data = {"headers": "data", "body": "text", "reply": "data", "error": "text"}
+    contact_data = {"headers": "data", "body": "json", "reply": "data", "error": "text"}
 
     class State(models.TextChoices):
         WAITING = "waiting", _("waiting")

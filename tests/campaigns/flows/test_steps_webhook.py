@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 
 from campaigns.flows import engine, webhook_hosts, webhook_keys, webhooks
 from campaigns.models import Enrollment, WebhookCall, WebhookHost, WebhookKey
+from crm import masking
 from crm.models import Alert, Profile
 from tests.campaigns.flows.standing import advance, facts, form_of, problems, queries, rehearsed, stand, step
 from tests.crm.concurrently import run
@@ -383,3 +384,15 @@ def test_what_was_said_a_month_ago_is_dropped(world, server):
     assert webhooks.forget(world.now + timedelta(days=31)) == 1
     assert WebhookCall.objects.get().body == ""
     assert engine.advance(world.now) == 0
+
+
+def test_readers_without_contact_data_see_the_outline_of_what_was_sent(world, server):
+    ann = world.person("ann")
+    Profile.objects.filter(pk=ann).update(last_name="Lovelace", email="ann@example.com", external_id="C-1815")
+    stand(world, world.flow([step("webhook", url=server.url())]), [(ann, {})])
+    advance(world)
+    with masking.hiding():
+        masking.hide()
+        body = WebhookCall.objects.get().body
+    assert json.loads(body)["type"] == "flow.step"
+    assert not [word for word in ("Lovelace", "ann@example.com", "C-1815") if word in body]
