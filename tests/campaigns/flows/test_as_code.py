@@ -150,7 +150,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_any_value_comes_back_from_its_text(value):
     written = text.dump(value)
