@@ -113,7 +113,7 @@ def _figures(request: HttpRequest, job: Backtest) -> dict[str, Any]:
         return intcomma(round(value * scale))
 
     def part(value: int, whole: int) -> str:
-        return f"{formats.number_format(value / whole * 100, 1)} %" if whole else ""
+        return f"{formats.number_format(round(value / whole * 100, 1), 1)} %" if whole else ""
 
     finished = result.completed + result.exited + result.inside
     figures = [
