@@ -103,13 +103,17 @@ def data_root() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
+def django_db_modify_db_settings(django_db_blocker) -> None:
     """Name the test database after the run and the worker, so that two runs at once do not meet."""
     from django.db import connections
+
+    from tests import migrated
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     name = f"test_nudge_{os.environ['NUDGE_TEST_RUN']}_{worker}"
     connections.settings["default"]["TEST"]["NAME"] = name
+    with django_db_blocker.unblock():
+        connections.settings["default"]["TEST"]["TEMPLATE"] = migrated.template()
 
 
 @pytest.fixture(scope="session")
