@@ -12,8 +12,8 @@ from crm.api import schemas
 
 MAX_NUMBER = 2**31 - 1
 _DEFINITION = _(
-    'The definition: {"trigger": {…}, "steps": [{"key": "s1", "kind": "wait", "config": {…}}, …], …}; docs/flows.md '
-    "tells all of it. A draft may be unfinished; what keeps it from being published is in `problems`."
+    'The definition: {"trigger": {…}, "steps": [{"key": "s1", "kind": "wait", "config": {…}}, …], …}. A draft may be '
+    "unfinished; what keeps it from being published is in `problems`."
 )
 _REVISION = _("The draft that you know: if it was changed since, nothing is done (409).")
 _NEXT = _("Send it as `cursor`; null on the last page.")
