@@ -40,7 +40,7 @@ def link(definition: Definition) -> Program:
     return Program(definition, chain(definition.steps, None), nodes)
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=5000)  # of all that somebody is inside, or each look at the log reads them again
 def of_version(version_id: int) -> Program:
     """The program of a published version, which never changes."""
     return link(parse(FlowVersion.objects.values_list("definition", flat=True).get(pk=version_id)))
