@@ -215,6 +215,7 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     from crm.models import ProfileMerge
 
     now = timezone.now()
+    _forget_calls(profile_ids, now)  # before the runs: whoever stores an answer holds the call and then its run
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -242,7 +243,6 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
             """,
             [profile_ids],
         )
-    _forget_calls(profile_ids, now)
     for model in (SegmentMembership, CatchUpPerson, FlowMoment):
         model._default_manager.filter(profile_id__in=profile_ids).delete()
     # Behind the memberships, whose locks an export's piece holds. A file may be older than a merge.
