@@ -7,7 +7,7 @@ begun. A delivery is unique by broadcast and person, so nobody gets it twice wha
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -152,14 +152,26 @@ def queue_piece(broadcast_id: int, now: datetime) -> bool:
     # Who was merged is written to as whom they are now, and only once if both are in the audience.
     now_as = present.hold(piece.profile_ids)
     places: dict[int, int] = {}
+    written = _written_before(broadcast_id, set(now_as.values()))
     for place, was in enumerate(piece.profile_ids, piece.first):
-        if was in now_as:
+        if was in now_as and now_as[was] not in written:
             places.setdefault(now_as[was], place)
     piece.queued = _queue(broadcast, places, now) if places else 0
     piece.state, piece.profile_ids = Piece.QUEUED, []
     piece.save()
     outbox.wake_on_commit()
     return True
+
+
+def _written_before(broadcast_id: int, profile_ids: Collection[int]) -> set[int]:
+    """Those of the people who have a delivery already, queued for a profile that was merged into theirs since."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT d.profile_id FROM crm_profilemerge m JOIN delivery_delivery d ON d.profile_id = m.winner_id"
+            " WHERE m.winner_id = ANY(%s) AND d.origin_type = 'broadcast' AND d.origin_id = %s",
+            [list(profile_ids), broadcast_id],
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _queue(broadcast: Broadcast, places: dict[int, int], now: datetime) -> int:

@@ -78,6 +78,17 @@ class TestAudience:
         assert channels[known[0].pk] in ("memory", "inapp")
         assert audience.reach(broadcast).size == 2
 
+    @pytest.mark.parametrize("loser", [0, 1])
+    def test_who_was_merged_between_pieces_gets_it_once(self, memory, monkeypatch, loser):
+        monkeypatch.setattr(expanding, "PEOPLE", 1)
+        known = people(2)
+        broadcast = begun()
+        assert expanding.queue_piece(broadcast.pk, NOW)
+        merging.merge([(known[loser].pk, known[1 - loser].pk)], "test", NOW)
+        broadcasts.work(now=NOW)
+        assert written_to(broadcast) == [known[1 - loser].pk]
+        assert not BroadcastPiece.objects.filter(state=BroadcastPiece.State.WAITING).exists()
+
     def test_who_was_merged_meanwhile_gets_it_once(self, memory):
         one, two = people(2)
         broadcast = begun()
