@@ -52,7 +52,7 @@ def end_run(run_id: int, by: Any, note: str = "", now: datetime | None = None) -
 
 def start(flow: Flow, user: Any = None) -> tuple[FlowJob | None, int]:
     """Ask for all runs of a flow that is being stopped to be ended; return the job and how many they are."""
-    FlowJob.objects.filter(flow=flow, state=FlowJob.State.RUNNING).update(
+    FlowJob.objects.filter(flow=flow, state__in=[FlowJob.State.RUNNING, FlowJob.State.FAILED]).update(
         state=FlowJob.State.CANCELLED, ended_at=timezone.now(), details={}
     )
     total = flow.enrollments.filter(state=Enrollment.State.ACTIVE).count()

@@ -76,8 +76,15 @@ def publish(
             raise DefinitionError(problems)
         if flow.live_version and flow.state == State.LIVE and not has_unpublished_changes(flow):
             return flow.live_version  # a second click
-        if flow.jobs.filter(kind=FlowJob.Kind.END, state=FlowJob.State.RUNNING).exists():
+        unended = flow.jobs.filter(kind=FlowJob.Kind.END)
+        if unended.filter(state=FlowJob.State.RUNNING).exists():
             raise StateError(_("People are still being taken out of this flow. Try again in a moment."))
+        if unended.filter(state=FlowJob.State.FAILED).exists():
+            raise StateError(
+                _(
+                    "Not all people could be taken out of this flow. Try that again on the page of the people inside."
+                )
+            )
         approval.check(flow)
         checked = moving.checked(step_map or {}, program.link(definition))
         version = _made_live(flow, user, now)

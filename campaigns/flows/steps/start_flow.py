@@ -121,7 +121,7 @@ def loops(slug: str, draft: definition.Definition) -> list[Problem]:
         slug: the flow's own.
     """
     live = {
-        name: _starts(definition.parse(data))
+        name: _live_starts(data)
         for name, data in Flow.objects.filter(state=Flow.State.LIVE, live_version__isnull=False).values_list(
             "slug", "live_version__definition"
         )
@@ -138,6 +138,14 @@ def loops(slug: str, draft: definition.Definition) -> list[Problem]:
         if slug in reached:
             problems.append(Problem(f"{key}.flow", _("The flows would start each other again and again.")))
     return problems
+
+
+def _live_starts(data: Any) -> dict[str, str]:
+    """As `_starts` of what is live; a version that can't be read any more starts nobody."""
+    try:
+        return _starts(definition.parse(data))
+    except definition.DefinitionError:
+        return {}
 
 
 def _starts(found: definition.Definition) -> dict[str, str]:

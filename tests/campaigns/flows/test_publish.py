@@ -309,6 +309,11 @@ class TestStates:
         with pytest.raises(publish.StateError, match="being taken out"):
             publish.publish(flow.pk)
         assert engine.advance(world.now + timedelta(days=9)) == 0, "nobody moves on meanwhile"
+        with mock.patch.dict(jobs._kinds, {FlowJob.Kind.END: mock.Mock(side_effect=ValueError("odd"))}):
+            jobs.work(5, world.now)
+        with pytest.raises(publish.StateError, match="Not all people"):
+            publish.publish(flow.pk)  # who was to leave would go on
+        assert jobs.again(FlowJob.objects.get().pk)
         jobs.work(5, world.now)
         publish.publish(flow.pk)
         assert Flow.objects.get().state == Flow.State.LIVE

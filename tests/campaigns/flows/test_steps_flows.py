@@ -2,7 +2,7 @@
 
 from campaigns.flows import definition
 from campaigns.flows.steps import start_flow
-from campaigns.models import Enrollment, Flow
+from campaigns.models import Enrollment, Flow, FlowVersion
 from tests.campaigns.flows.standing import advance, facts, form_of, problems, queries, rehearsed, stand, step
 
 WAIT = {"key": "w", "kind": "wait", "config": {"amount": 1, "unit": "days"}}
@@ -65,6 +65,8 @@ def test_flows_that_start_each_other_can_not_be_published(world):
     assert start_flow.loops("a", starting("b")) == []
     assert start_flow.loops("c", starting("b"))
     assert start_flow.loops("c", starting("gone")) == []
+    FlowVersion.objects.filter(flow__slug="b").update(definition={"unheard": "start_flow"})
+    assert start_flow.loops("c", starting("b")) == []
 
 
 def test_settings(world):
