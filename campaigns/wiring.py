@@ -215,7 +215,8 @@ def forget_people(profile_ids: list[int], **kwargs: object) -> None:
     from crm.models import ProfileMerge
 
     now = timezone.now()
-    _forget_calls(profile_ids, now)  # before the runs: whoever stores an answer holds the call and then its run
+    # Before the runs: whoever stores an answer holds the call and then its run.
+    _forget_calls(profile_ids, now)
     with connection.cursor() as cursor:
         cursor.execute(
             """
