@@ -9,6 +9,7 @@ from django.template.response import TemplateResponse
 
 from campaigns.admin.flows import around, pages
 from campaigns.flows import why as explaining
+from campaigns.flows.steps.message import channel_label
 from campaigns.models import Enrollment, Flow
 from crm import audit
 from crm.models import Profile
@@ -27,6 +28,8 @@ def why(request: HttpRequest, flow: Flow, model_admin: Any) -> HttpResponse:
     if person is not None:
         audit.record(request, "flow.why_asked", person, flow=flow.slug)
         answer = explaining.explain(person.pk, flow.pk)
+        for sent in (sent for run in answer.runs for happened in run.story for sent in happened.sent):
+            sent.channel = channel_label(sent.channel)
     return around.page(
         request,
         flow,
