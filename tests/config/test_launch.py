@@ -127,33 +127,8 @@ class TestLife:
         stack.wait_healthy()
         assert _remembered(stack) == [(1,)]
 
-    def test_ctrl_c_leaves_no_process(self, stack):
-        started = time.monotonic()
-
-        assert stack.stop() == 0
-        assert time.monotonic() - started < 25
-        assert stack.pids() == []
-        assert embedded.postmaster_pid(stack.data_dir) is None
-        assert not stack.healthy()
-
-    def test_the_next_start_does_nothing_again_and_keeps_the_data(self, stack):
-        password = stack.password
-        made = (stack.data_dir / "postgres" / "PG_VERSION").stat().st_mtime_ns
-
-        stack.start()
-        assert "✓ tables up to date (" in stack.said()  # the first start said after how many changes
-        assert (stack.data_dir / "postgres" / "PG_VERSION").stat().st_mtime_ns == made
-        assert stack.password == password
-        assert _remembered(stack) == [(1,)]
-
-    def test_and_recovers_from_the_death_of_all(self, stack):
-        _remember(stack, 2)
-        stack.end_all()
-
-        stack.start()
-        assert _remembered(stack) == [(1,), (2,)]
-
     def test_when_the_supervisor_is_killed_its_processes_end(self, stack):
+        _remember(stack, 2)
         children = stack.pids()
         assert children
         stack.process.kill()
@@ -163,6 +138,26 @@ class TestLife:
         while (left := list(filter(processes.is_alive, children))) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not [Path(f"/proc/{pid}/cmdline").read_text() for pid in left], stack.logs()
+
+    def test_the_next_start_after_the_death_of_all_does_nothing_again_and_keeps_the_data(self, stack):
+        password = stack.password
+        made = (stack.data_dir / "postgres" / "PG_VERSION").stat().st_mtime_ns
+        stack.end_all()
+
+        stack.start()
+        assert "✓ tables up to date (" in stack.said()  # the first start said after how many changes
+        assert (stack.data_dir / "postgres" / "PG_VERSION").stat().st_mtime_ns == made
+        assert stack.password == password
+        assert _remembered(stack) == [(1,), (2,)]
+
+    def test_ctrl_c_leaves_no_process(self, stack):
+        started = time.monotonic()
+
+        assert stack.stop() == 0
+        assert time.monotonic() - started < 25
+        assert stack.pids() == []
+        assert embedded.postmaster_pid(stack.data_dir) is None
+        assert not stack.healthy()
 
 
 def _remember(stack, number=1):
