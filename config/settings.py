@@ -45,7 +45,9 @@ if NUDGE_DEMO:
     NUDGE_PUSH_HOSTS = [*NUDGE_PUSH_HOSTS, urlsplit(NUDGE_SANDBOX_URL).netloc]
 # Files with the members of segments are kept for so long after they were written.
 NUDGE_EXPORT_HOURS = env.int("NUDGE_EXPORT_HOURS", 72)
-NUDGE_BROADCAST_UNDO_SECONDS = env.int("NUDGE_BROADCAST_UNDO_SECONDS", 30)  # a launch can be taken back so long
+NUDGE_BROADCAST_UNDO_SECONDS = env.int(
+    "NUDGE_BROADCAST_UNDO_SECONDS", 30
+)  # a launch can be taken back so long
 NUDGE_BROADCAST_CONFIRM = env.int("NUDGE_BROADCAST_CONFIRM", 1000)  # above so many people the number is typed
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")

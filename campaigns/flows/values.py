@@ -1,7 +1,8 @@
 """Values that steps write somewhere: as they stand, from what the run knows, a number to add, or nothing.
 
 In a step's settings a value is plain JSON, `{"from": "event.properties.plan"}`, `{"add": 1}` or null. In forms it is
-a text: `gold`, `12`, `true`, `"12"` (a text), `{{ event.properties.plan }}`, `+1` (to add), `=-1` (not to add), and nothing.
+a text: `gold`, `12`, `true`, `"12"` (a text), `{{ event.properties.plan }}`, `+1` (to add), `=-1` (not to add), and
+nothing.
 """
 
 import json
