@@ -112,6 +112,13 @@ def test_build_undo_drag_and_save(page, people):
     expect(nodes).to_have_count(2)
     page.keyboard.press("Control+Shift+z")
     expect(nodes).to_have_count(3)
+    # Pressed while the tree is still being drawn: done when it is.
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+Shift+z")
+    page.wait_for_function(
+        "said.filter((text) => text === document.getElementById('segment-history').dataset.redone).length === 2"
+    )
+    expect(nodes).to_have_count(3)
     page.locator("#n0 > .sg-inside-list > .sg-adds").get_by_role("button", name="Add: Group").click()
     inner = page.locator(".sg-list .sg-list")
     expect(page.locator("#n3-add-attribute")).to_be_focused()
