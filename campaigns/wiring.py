@@ -37,7 +37,7 @@ def connect() -> None:
     signals.profiles_unmerging.connect(give_back_people, dispatch_uid="campaigns.give_back_people")
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     approval.connect()
-    register(flow_guards.exit_events)
+    register(flow_guards.hold_back)
     register(broadcast_guards.hold_back)
     computed_usage.register(usage.computed_uses)
     indexed_attributes.register(attribute_use.used)

@@ -26,7 +26,7 @@ OUTSIDE = "outside the flow's send window"
 LOOK_AGAIN = timedelta(minutes=1)
 
 
-def exit_events(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdict]:
+def hold_back(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdict]:
     """Hold back what flows do not want sent any more, or not now.
 
     Suppressed are messages of runs that were ended, whose exit event is in the log already, or whose person meets the

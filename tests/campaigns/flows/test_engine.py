@@ -120,7 +120,7 @@ def test_an_order_while_the_message_waits_to_be_sent_stops_it(world):
     world.run()
     assert set(Enrollment.objects.values_list("state", flat=True)) == {"completed"}
     world.happens(ann, "purchase", at=world.now + timedelta(minutes=1))
-    verdicts = guards.exit_events(list(Delivery.objects.all()), world.now)
+    verdicts = guards.hold_back(list(Delivery.objects.all()), world.now)
     assert {Delivery.objects.get(pk=pk).profile_id: verdict.reason for pk, verdict in verdicts.items()} == {
         ann: "exit: purchase"
     }
@@ -166,7 +166,7 @@ def test_stopping_ends_all_runs_and_their_unsent_messages(world):
     world.happens(ann, "signed_up")
     world.run()
     assert publish.stop(flow.pk, world.now) == 1
-    [verdict] = guards.exit_events(list(Delivery.objects.all()), world.now).values()
+    [verdict] = guards.hold_back(list(Delivery.objects.all()), world.now).values()
     assert verdict.reason == "exit: flow stopped"
 
 

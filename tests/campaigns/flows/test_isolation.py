@@ -150,14 +150,14 @@ class TestPausing:
         flow = world.flow([HELLO])
         world.happens(ann, "signed_up")
         world.run()
-        assert not guards.exit_events(list(Delivery.objects.all()), world.now)
+        assert not guards.hold_back(list(Delivery.objects.all()), world.now)
         publish.pause(flow.pk)
-        [verdict] = guards.exit_events(list(Delivery.objects.all()), world.now).values()
+        [verdict] = guards.hold_back(list(Delivery.objects.all()), world.now).values()
         assert (verdict.state, verdict.reason) == ("deferred", "flow paused")
         publish.resume(flow.pk, world.now)
-        assert not guards.exit_events(list(Delivery.objects.all()), world.now)
+        assert not guards.hold_back(list(Delivery.objects.all()), world.now)
         publish.stop(flow.pk, world.now)
-        [verdict] = guards.exit_events(list(Delivery.objects.all()), world.now).values()
+        [verdict] = guards.hold_back(list(Delivery.objects.all()), world.now).values()
         assert (verdict.state, verdict.reason) == ("suppressed", "exit: flow stopped")
 
     def test_due_people_of_a_paused_flow_cost_the_others_nothing(self, world):
@@ -361,7 +361,7 @@ class TestGuard:
             world.happens(ann, "cart_updated", cart_id=cart)
         world.run()
         world.happens(ann, "purchase", cart_id="a", at=world.now + timedelta(minutes=1))
-        verdicts = guards.exit_events(list(Delivery.objects.all()), world.now)
+        verdicts = guards.hold_back(list(Delivery.objects.all()), world.now)
         stopped = {Delivery.objects.get(pk=pk).cause.split(":")[1] for pk in verdicts}
         assert stopped == {str(Enrollment.objects.get(run_key="key:a").pk)}
 
@@ -373,7 +373,7 @@ class TestGuard:
             world.happens(person, "signed_up")
             world.run()
             world.happens(person, "purchase", total=total, at=world.now + timedelta(minutes=1))
-        verdicts = guards.exit_events(list(Delivery.objects.all()), world.now)
+        verdicts = guards.hold_back(list(Delivery.objects.all()), world.now)
         assert [Delivery.objects.get(pk=pk).profile_id for pk in verdicts] == [ann]
 
     def test_a_run_that_is_gone_sends_nothing(self, world):
@@ -382,7 +382,7 @@ class TestGuard:
         world.happens(ann, "signed_up")
         world.run()
         Enrollment.objects.all().delete()
-        [verdict] = guards.exit_events(list(Delivery.objects.all()), world.now).values()
+        [verdict] = guards.hold_back(list(Delivery.objects.all()), world.now).values()
         assert verdict.state == "suppressed"
 
     def test_a_broken_version_holds_back_only_its_own_messages(self, world):
@@ -393,7 +393,7 @@ class TestGuard:
         world.run()
         FlowVersion.objects.filter(flow=broken).update(definition={"unheard": "of"})
         program.of_version.cache_clear()
-        [verdict] = guards.exit_events(list(Delivery.objects.all()), world.now).values()
+        [verdict] = guards.hold_back(list(Delivery.objects.all()), world.now).values()
         assert verdict.state == "deferred"
 
 

@@ -35,7 +35,7 @@ def judged() -> dict[int, tuple[str, str]]:
 
 def judged_at(now: datetime | None) -> dict[int, tuple[str, str]]:
     deliveries = list(Delivery.objects.select_related("message"))
-    found = guards.exit_events(deliveries, now or datetime.now(UTC))
+    found = guards.hold_back(deliveries, now or datetime.now(UTC))
     return {
         each.profile_id: (str(verdict.state), verdict.reason)
         for each in deliveries
@@ -247,7 +247,7 @@ class TestMessages:
         Profile.objects.filter(pk=cid).update(attributes={})
         assert set(Delivery.objects.values_list("priority", flat=True)) == {1}
         deliveries = list(Delivery.objects.order_by("pk"))
-        found = guards.exit_events(deliveries, world.now)
+        found = guards.hold_back(deliveries, world.now)
         told = {
             (each.profile_id, each.when_limited): verdicts.settled(found[each.pk], each)
             for each in deliveries
@@ -277,7 +277,7 @@ class TestMessages:
         counts = []
         for group in (deliveries[:1], deliveries):
             with CaptureQueriesContext(connection) as queries:
-                guards.exit_events(group, world.now)
+                guards.hold_back(group, world.now)
             counts.append(len(queries))
         assert counts[0] == counts[1]
 
