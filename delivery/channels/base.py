@@ -24,19 +24,21 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """One composed message for one address; `number` is the attempt's id."""
+    """One composed message for one address; `number` is the attempt's id, `account_id` of whose provider it is."""
 
     number: int
     delivery: Delivery
     address: Address
     payload: Any
+    account_id: int | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
     """What the provider said about one parcel.
 
     `detail` is for operators: no secrets. `retry_after` is the provider's wish, for RETRY. `group` names what a
-    CONFIGURATION problem concerns, such as the push service's origin.
+    CONFIGURATION problem concerns, such as the push service's origin. `provider_id` is what the provider calls the
+    message in later reports; `parts` is how many it charges for.
     """
 
     number: int
@@ -45,6 +47,8 @@ class Result(msgspec.Struct, frozen=True):
     detail: str = ""
     retry_after: timedelta | None = None
     group: str = ""
+    provider_id: str = ""
+    parts: int = 1
 
 
 class ContentForm(forms.Form):

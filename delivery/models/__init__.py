@@ -4,9 +4,11 @@ from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.messages import Message, MessageContent
 from delivery.models.preferences import PreferencePage
+from delivery.models.providers import Account, ProviderReport, SandboxItem
 from delivery.models.slots import Slot
 
 __all__ = [
+    "Account",
     "Attempt",
     "CouponCode",
     "CouponPool",
@@ -15,6 +17,8 @@ __all__ = [
     "Message",
     "MessageContent",
     "PreferencePage",
+    "ProviderReport",
+    "SandboxItem",
     "Slot",
     "VapidKey",
 ]

@@ -117,7 +117,7 @@ class Attempt(Outlined):
     Written as `started` before the call: a row that stays so tells that the outcome is unknown.
     """
 
-    contact_data = {"detail": "text"}
+    contact_data = {"detail": "text", "address": "text"}
 
     class Outcome(models.TextChoices):
         STARTED = "started", _("started")
@@ -129,6 +129,12 @@ class Attempt(Outlined):
 
     delivery = models.ForeignKey(Delivery, models.CASCADE, related_name="tries")
     device = models.ForeignKey(Device, models.SET_NULL, null=True, related_name="+", verbose_name=_("device"))
+    account = models.ForeignKey(
+        "delivery.Account", models.SET_NULL, null=True, related_name="+", verbose_name=_("account")
+    )
+    address = models.TextField(_("address"), blank=True, default="", db_default="")
+    provider_id = models.TextField(_("number at the provider"), blank=True, default="", db_default="")
+    cost = models.DecimalField(_("cost"), max_digits=12, decimal_places=6, null=True)
     outcome = models.TextField(_("outcome"), choices=Outcome, default=Outcome.STARTED)
     status_code = models.PositiveIntegerField(_("answer"), null=True)
     detail = models.TextField(_("detail"), blank=True, default="", db_default="")
@@ -138,3 +144,8 @@ class Attempt(Outlined):
     class Meta:
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
+        indexes = [
+            models.Index(
+                fields=["account", "provider_id"], condition=~Q(provider_id=""), name="attempt_by_provider_id"
+            )
+        ]
