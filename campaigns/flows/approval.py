@@ -1,6 +1,7 @@
 """A second person's yes before a flow goes live, where the settings ask for it.
 
-An approval is of one revision of a draft. Any edit voids it, also one that is undone.
+An approval is of one revision of a draft. Any edit voids it, also one that is undone. The second person is neither who
+asked nor who made the last edit: whoever wrote it does not approve it because a colleague pressed the button.
 """
 
 from datetime import datetime
@@ -45,15 +46,17 @@ def given(flow: Flow) -> bool:
 def ask(flow_id: int, revision: int, user: Any, note: str = "", now: datetime | None = None) -> FlowApproval:
     """Ask the others for their approval of the draft at `revision`; asking twice is asking once.
 
+    Who made the last edit takes a colleague's request over, so that the colleague can be the one who approves.
+
     Raises:
         StaleDraftError: the draft has another revision by now.
     """
     flow = _held(flow_id, revision)
     waiting = of(flow)
     if waiting is not None and waiting.answer == Answer.WAITING:
-        if waiting.asked_by_id is not None:
+        if waiting.asked_by_id is not None and not may_take_over(waiting, user):
             return waiting
-        waiting.answer, waiting.decided_at = Answer.VOID, now or timezone.now()  # who asked is gone
+        waiting.answer, waiting.decided_at = Answer.VOID, now or timezone.now()
         waiting.save(update_fields=["answer", "decided_at"])
     asked = FlowApproval.objects.create(
         flow=flow,
@@ -66,8 +69,8 @@ def ask(flow_id: int, revision: int, user: Any, note: str = "", now: datetime | 
     alerts.raise_alert(
         _alert_key(flow_id),
         f"{user} asks for approval of the flow “{flow.name}”",
-        "Open the flow, choose “Publish”, and look at what would change; whoever may publish and is not the one who "
-        f"asks can approve it.{f' They write: {note}' if note else ''}",
+        "Open the flow, choose “Publish”, and look at what would change; whoever may publish, does not ask and did "
+        f"not make the last edit can approve it.{f' They write: {note}' if note else ''}",
     )
     audit.record(user, "flow.approval_asked", flow, revision=flow.revision)
     return asked
@@ -81,15 +84,17 @@ def answer(
 
     Raises:
         StaleDraftError: the draft has another revision by now.
-        ApprovalError: nobody asked, it was answered already, or it is the person's own request.
+        ApprovalError: nobody asked, it was answered already, or it is the person's own request or edit.
     """
     flow = _held(flow_id, revision)
     asked = of(flow)
     wanted = Answer.APPROVED if approve else Answer.DECLINED
     if asked is None:
         raise ApprovalError(_("Nobody asks for approval of this draft any more."))
-    if not may_answer(asked, user):
+    if not may_decline(asked, user):
         raise ApprovalError(_("Another person has to approve what you asked for."))
+    if approve and wrote(asked, user):
+        raise ApprovalError(_("Another person has to approve what you edited last."))
     if asked.answer == wanted:
         return asked
     if asked.answer != Answer.WAITING:
@@ -103,10 +108,26 @@ def answer(
 
 
 def may_answer(asked: FlowApproval, user: Any) -> bool:
-    """Whether this person may approve: they may publish, and somebody else asked."""
+    """Whether this person may approve: they may publish, somebody else asked, and somebody else edited last."""
+    return may_decline(asked, user) and not wrote(asked, user)
+
+
+def may_decline(asked: FlowApproval, user: Any) -> bool:
+    """Whether this person may say no: they may publish, and somebody else asked."""
     if not isinstance(user, User) or not user.has_perm(PERMISSION):
         return False
     return asked.asked_by_id is not None and asked.asked_by_id != user.pk
+
+
+def may_take_over(asked: FlowApproval, user: Any) -> bool:
+    """Whether a colleague asks for what this person edited last: then they may ask themselves instead."""
+    return asked.answer == Answer.WAITING and asked.asked_by_id != user.pk and wrote(asked, user)
+
+
+def wrote(asked: FlowApproval, user: Any) -> bool:
+    """Whether this person made the last edit of the draft; what an API key edited, no person did."""
+    last = asked.flow.revisions.order_by("-number").values_list("made_by", flat=True).first()
+    return last is not None and last == user.pk
 
 
 def check(flow: Flow) -> None:

@@ -146,8 +146,12 @@ def save(
         parse(changed)
         if changed != flow.draft:
             flow.revisions.filter(undone=True).delete()
-            if not (merge and flow.revisions.exists()):
+            last = flow.revisions.order_by("-number").first() if merge else None
+            if last is None:
                 _keep(flow, user, undone=False)
+            elif user is not None and last.made_by_id != user.pk:
+                last.made_by = user
+                last.save(update_fields=["made_by"])
             flow.revisions.filter(number__lte=flow.revision - KEPT_REVISIONS).delete()
             flow.draft, flow.revision = changed, flow.revision + 1
             flow.save(update_fields=["draft", "revision", "updated_at"])

@@ -101,6 +101,8 @@ def _publish_dialog(request: HttpRequest, flow: Flow, problems: list[Problem] | 
         needs_approval=approval.required(),
         approved=approval.given(flow),
         may_answer=asked is not None and approval.may_answer(asked, request.user),
+        may_decline=asked is not None and approval.may_decline(asked, request.user),
+        may_take_over=asked is not None and approval.may_take_over(asked, request.user),
         may_ask=pages.Rights(request).change or pages.Rights(request).publish,
     )
     return pages.fragment(request, "publish", values)

@@ -406,6 +406,21 @@ class TestApproval:
         with pytest.raises(approval.ApprovalError):
             publish.publish(flow.pk, ann)
 
+    def test_who_edited_last_does_not_approve_for_a_colleague(self, flow):
+        ann, bob = person(1, "publish_flow"), person(2, "publish_flow")
+        first = editing.save(flow.pk, 0, lambda draft: {**draft, "steps": [WAIT, LATER]}, ann)
+        edited = editing.save(
+            flow.pk, first.revision, lambda draft: {**draft, "priority": 2}, bob, merge=True
+        )
+        asked = approval.ask(flow.pk, edited.revision, ann)
+        assert not approval.may_answer(asked, bob), "also when the edit went on with ann's"
+        with pytest.raises(approval.ApprovalError, match="edited"):
+            approval.answer(flow.pk, edited.revision, bob, True)
+        taken = approval.ask(flow.pk, edited.revision, bob)
+        assert (taken.asked_by, FlowApproval.objects.get(pk=asked.pk).answer) == (bob, "void")
+        approval.answer(flow.pk, edited.revision, ann, True)
+        assert publish.publish(flow.pk, bob).number == 1
+
     def test_declined_is_not_approved(self, flow):
         ann, bob = person(1, "publish_flow"), person(2, "publish_flow")
         approval.ask(flow.pk, 0, ann)
