@@ -47,6 +47,7 @@ class Message(models.Model):
         default=24,
         help_text=_("A message that could not go out by then is dropped rather than sent late."),
     )
+    version = models.PositiveIntegerField(_("version"), default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
