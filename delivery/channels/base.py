@@ -1,7 +1,7 @@
 """What a channel is: one class that checks its content, finds people's addresses and sends a batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -91,6 +91,7 @@ class Channel(ABC):
     position: ClassVar[int] = 50  # among those offered; the first is what a new message step sends by
     preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
+    provided: ClassVar[bool] = False  # by an account at a provider, see `delivery.channels.provided`
     address_fields: ClassVar[tuple[str, ...]]  # what of a profile changes its addresses, as in `crm.changes`
 
     @abstractmethod
@@ -116,6 +117,14 @@ class Channel(ABC):
         `parcels` is read as there is room; a parcel that was read may have been sent. Nothing is raised for a
         single parcel.
         """
+
+    def carrier(self, account_id: int | None) -> Callable[[Iterable[Parcel], datetime], Iterator[Result]]:
+        """Return what sends by one account (`account_id`, None where the channel has none)."""
+        return self.send
+
+    def repeats(self, account_id: int | None) -> bool:
+        """Tell whether an attempt by this account with unknown outcome may be made again."""
+        return self.repeatable
 
     def reported(self, delivery_id: int, kind: str, at: datetime) -> None:  # noqa: B027 - few want to know
         """Told that a device showed a message, or that the person clicked or closed it: "shown", "clicked",

@@ -51,8 +51,8 @@ def run(now: datetime | None = None, limit: int = 1000) -> DispatchResult:
     recovered = recover(clock(), limit)
     claimed = claim(clock(), limit)
     states = Counter(claimed.states)
-    for kind, parcels in claimed.parcels.items():
-        states += _send(kind, parcels, claimed.leased_at, clock)
+    for (kind, account_id), parcels in claimed.parcels.items():
+        states += _send(kind, account_id, parcels, claimed.leased_at, clock)
     return DispatchResult(
         recovered,
         claimed.looked_at,
@@ -64,14 +64,18 @@ def run(now: datetime | None = None, limit: int = 1000) -> DispatchResult:
 
 
 def _send(
-    kind: str, parcels: Sequence[Parcel], leased_at: float, clock: Callable[[], datetime]
+    kind: str,
+    account_id: int | None,
+    parcels: Sequence[Parcel],
+    leased_at: float,
+    clock: Callable[[], datetime],
 ) -> Counter[str]:
-    """Send one channel's part of a batch and record it; return the states reached."""
+    """Send one account's part of a batch and record it; return the states reached."""
     channel = channels.get(kind)
     lease = Lease(parcels, leased_at)
-    recorder = Recorder(channel, parcels, lease, clock)
+    recorder = Recorder(channel, account_id, parcels, lease, clock)
     failure = None
-    results = _results(channel, lease, clock())
+    results = _results(channel, account_id, lease, clock())
     while True:
         try:
             result = next(results, None)
@@ -90,5 +94,5 @@ def _send(
     return recorder.states
 
 
-def _results(channel: Channel, lease: Lease, now: datetime) -> Iterator[Result]:
-    yield from channel.send(lease.parcels(), now)
+def _results(channel: Channel, account_id: int | None, lease: Lease, now: datetime) -> Iterator[Result]:
+    yield from channel.carrier(account_id)(lease.parcels(), now)

@@ -11,7 +11,7 @@ import msgspec
 from django.db import connection, transaction
 
 from crm import alerts
-from delivery import channels, content, policies
+from delivery import accounts, channels, content, policies
 from delivery.channels.base import Address, Channel, Parcel
 from delivery.dispatch import states
 from delivery.dispatch.lease import LEASE
@@ -24,13 +24,15 @@ State = Delivery.State
 
 PATIENCE = 5.0  # seconds for filling in a batch's texts
 RETRY = timedelta(minutes=1)
+NO_ACCOUNT_RETRY = timedelta(minutes=5)
+NO_ACCOUNT = "no account for this channel"
 NO_ADDRESSES = "the channel could not tell addresses"
 NO_CONTENT = "nothing written for this channel, variant and language"
 
 _BEGIN = """
-    INSERT INTO delivery_attempt (delivery_id, device_id, outcome, detail, started_at)
-    SELECT r.delivery_id, r.device_id, 'started', '', %s
-    FROM jsonb_to_recordset(%s::jsonb) AS r(delivery_id bigint, device_id bigint)
+    INSERT INTO delivery_attempt (delivery_id, device_id, account_id, address, outcome, detail, started_at)
+    SELECT r.delivery_id, r.device_id, r.account_id, r.address, 'started', '', %s
+    FROM jsonb_to_recordset(%s::jsonb) AS r(delivery_id bigint, device_id bigint, account_id bigint, address text)
     ORDER BY r.device_id  -- the foreign key locks devices; one order for all workers
     RETURNING id, delivery_id, device_id
 """
@@ -56,20 +58,24 @@ _DUE = """
 """
 
 
+Group = tuple[str, int | None]  # channel and account; None for channels that need none
+
+
 class Claim(msgspec.Struct):
-    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel.
+    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel and account.
 
     `leased_at` is when the leases began, by the monotonic clock.
     """
 
     looked_at: int
     states: Counter[str]
-    parcels: dict[str, list[Parcel]]
+    parcels: dict[Group, list[Parcel]]
     leased_at: float = 0.0
 
 
 class _Composed(msgspec.Struct):
     delivery: Delivery
+    account_id: int | None
     locale: str
     content: Any
     payload: Any
@@ -100,9 +106,8 @@ def claim(now: datetime, limit: int) -> Claim:
         if delivery.channel in broken
     }
     verdicts |= policies.decide([d for d in deliveries if d.pk not in verdicts], facts, now)
-    composed, left = _compose(
-        [delivery for delivery in deliveries if delivery.pk not in verdicts], verdicts, began + PATIENCE
-    )
+    routed = _route([d for d in deliveries if d.pk not in verdicts], verdicts, now)
+    composed, left = _compose(routed, verdicts, began + PATIENCE)
     leased_at = monotonic()
     lease_until = now + timedelta(seconds=leased_at - began) + LEASE
     changes = [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
@@ -173,16 +178,38 @@ def alert_key(kind: str) -> str:
     return f"delivery:channel:{kind}"
 
 
+def _route(
+    deliveries: Sequence[Delivery], verdicts: dict[int, Verdict], now: datetime
+) -> list[tuple[Delivery, int | None]]:
+    """Return each delivery with the account it goes by; one for which there is none gets a verdict."""
+    known = channels.everything()
+    kinds = {delivery.channel for delivery in deliveries}
+    provided = {kind for kind in kinds if kind in known and known[kind].provided}
+    if not provided:
+        return [(delivery, None) for delivery in deliveries]
+    routes = accounts.Routes(provided)
+    found: list[tuple[Delivery, int | None]] = []
+    for delivery in deliveries:
+        if delivery.channel not in provided:
+            found.append((delivery, None))
+        elif account := routes.of(delivery.channel, accounts.is_transactional(delivery.message)):
+            found.append((delivery, account.pk))
+        else:
+            verdicts[delivery.pk] = policies.defer(now + NO_ACCOUNT_RETRY, NO_ACCOUNT)
+    return found
+
+
 def _compose(
-    deliveries: Sequence[Delivery], verdicts: dict[int, Verdict], until: float
+    routed: Sequence[tuple[Delivery, int | None]], verdicts: dict[int, Verdict], until: float
 ) -> tuple[list[_Composed], int]:
     """Fill in each person's text; what can't be filled in gets a verdict of its own.
 
     Nothing is begun after `until` but the first, since rows stay locked and the event log waits for us meanwhile.
     Returns also how many were left.
     """
-    if not deliveries:
+    if not routed:
         return [], 0
+    deliveries = [delivery for delivery, _account in routed]
     ids = {delivery.profile_id for delivery in deliveries}
     people = content.data(ids)
     authored: dict[tuple[int, str, str], dict[str, Any]] = {}
@@ -195,11 +222,11 @@ def _compose(
     }
     compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
     composed: list[_Composed] = []
-    for place, delivery in enumerate(deliveries):
+    for place, (delivery, account_id) in enumerate(routed):
         if place and monotonic() >= until:
-            return composed, len(deliveries) - place
+            return composed, len(routed) - place
         try:
-            composed.append(_compose_one(delivery, told[delivery.profile_id], authored, compiled))
+            composed.append(_compose_one(delivery, account_id, told[delivery.profile_id], authored, compiled))
         except content.ContentError as error:
             verdicts[delivery.pk] = policies.fail(f"render: {error}")
         except _NoContent:
@@ -214,7 +241,9 @@ class _NoContent(Exception):
     """Nothing is written that this person could get."""
 
 
-def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compiled: Any) -> _Composed:
+def _compose_one(
+    delivery: Delivery, account_id: int | None, data: dict[str, Any], authored: Any, compiled: Any
+) -> _Composed:
     channel: Channel = channels.get(delivery.channel)
     key = (delivery.message_id, delivery.channel, delivery.variant)
     locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
@@ -230,7 +259,8 @@ def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compil
         raise template
     links = preference_links.of(delivery.profile_id, delivery.pk)
     filled = template.render({**delivery.context, **links, **data})
-    return _Composed(delivery, locale, msgspec.to_builtins(filled), channel.compose(delivery, filled))
+    payload = channel.compose(delivery, filled)
+    return _Composed(delivery, account_id, locale, msgspec.to_builtins(filled), payload)
 
 
 def _verdict_change(delivery: Delivery, verdict: Verdict, now: datetime) -> states.Change:
@@ -252,19 +282,27 @@ def _sending_change(item: _Composed, lease_until: datetime) -> states.Change:
     )
 
 
-def _begin_attempts(sending: Sequence[_Composed], now: datetime) -> dict[str, list[Parcel]]:
-    """Write an attempt as `started` for each address and return the parcels by channel, in order of `sending`."""
+def _begin_attempts(sending: Sequence[_Composed], now: datetime) -> dict[Group, list[Parcel]]:
+    """Write an attempt as `started` for each address and return the parcels, in order of `sending`."""
     wanted = {
         (item.delivery.pk, address.device.pk if address.device else None): (item, address)
         for item in sending
         for address in item.targets
     }
-    rows = [{"delivery_id": delivery_id, "device_id": device_id} for delivery_id, device_id in wanted]
+    rows = [
+        {
+            "delivery_id": delivery_id,
+            "device_id": device_id,
+            "account_id": item.account_id,
+            "address": "" if device_id else address.value,
+        }
+        for (delivery_id, device_id), (item, address) in wanted.items()
+    ]
     with connection.cursor() as cursor:
         cursor.execute(_BEGIN, [now, msgspec.json.encode(rows).decode()])
         numbers = {(delivery_id, device_id): number for number, delivery_id, device_id in cursor.fetchall()}
-    parcels: dict[str, list[Parcel]] = {}
+    parcels: dict[Group, list[Parcel]] = {}
     for key, (item, address) in wanted.items():
-        parcel = Parcel(numbers[key], item.delivery, address, item.payload)
-        parcels.setdefault(item.delivery.channel, []).append(parcel)
+        parcel = Parcel(numbers[key], item.delivery, address, item.payload, item.account_id)
+        parcels.setdefault((item.delivery.channel, item.account_id), []).append(parcel)
     return parcels

@@ -21,20 +21,30 @@ CHUNK = 200  # deliveries recorded at once: what a crash may make us send again
 
 _FINISH = """
     UPDATE delivery_attempt a
-    SET outcome = r.outcome, status_code = r.status_code, detail = r.detail, finished_at = %s
-    FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, outcome text, status_code int, detail text)
+    SET outcome = r.outcome, status_code = r.status_code, detail = r.detail, finished_at = %s,
+        provider_id = r.provider_id,
+        cost = CASE WHEN a.account_id IS NOT NULL AND r.outcome = 'accepted' THEN r.parts *
+            (SELECT c.cost_per_part FROM delivery_account c WHERE c.id = a.account_id) END
+    FROM jsonb_to_recordset(%s::jsonb) AS r(
+        id bigint, outcome text, status_code int, detail text, provider_id text, parts int)
     WHERE a.id = r.id
 """
 
 
 class Recorder:
-    """Collects one channel's results and writes them in chunks, each in one transaction with its log events."""
+    """Collects one account's results and writes them in chunks, each in one transaction with its log events."""
 
     def __init__(
-        self, channel: Channel, parcels: Sequence[Parcel], lease: Lease, clock: Callable[[], datetime]
+        self,
+        channel: Channel,
+        account_id: int | None,
+        parcels: Sequence[Parcel],
+        lease: Lease,
+        clock: Callable[[], datetime],
     ):
         self.states: Counter[str] = Counter()
         self._channel = channel
+        self._account_id = account_id
         self._lease = lease
         self._clock = clock
         self._parcels = {parcel.number: parcel for parcel in parcels}
@@ -44,6 +54,7 @@ class Recorder:
         self._done: list[int] = []
         self._recorded: set[int] = set()
         self._alerted: set[str] = set()
+        self._repeats = channel.repeatable
 
     def add(self, result: Result) -> None:
         """Take one result; a delivery is recorded when all its devices have answered."""
@@ -64,11 +75,11 @@ class Recorder:
         """
         answered = {result.number for results in self._results.values() for result in results}
         answered |= self._recorded
-        for number in self._lease.begun - answered:
-            if self._channel.repeatable:
-                self.add(Result(number, Outcome.RETRY, None, UNKNOWN))
-            else:
-                self.add(Result(number, Outcome.REFUSED, None, UNKNOWN))
+        unknown = self._lease.begun - answered
+        self._repeats = not (unknown or self._waiting) or self._channel.repeats(self._account_id)
+        for number in unknown:
+            outcome = Outcome.RETRY if self._repeats else Outcome.REFUSED
+            self.add(Result(number, outcome, None, UNKNOWN))
         self._flush()
         if self._waiting:
             self._give_back(failure)
@@ -92,7 +103,7 @@ class Recorder:
     def _undone(self, delivery: Delivery, failure: Exception | None, now: datetime) -> states.Change:
         """What becomes of a delivery that was not tried everywhere."""
         results = self._results.get(delivery.pk)
-        if results and not self._channel.repeatable:
+        if results and not self._repeats:
             return self._change(delivery, results, now)  # part of it may have arrived: never again
         if failure is None:
             return states.Change(id=delivery.pk, held=delivery.attempts, state=State.QUEUED, due_at=now)
@@ -151,6 +162,8 @@ class Recorder:
                 "outcome": result.outcome.value,
                 "status_code": result.status_code,
                 "detail": states.clean(result.detail),
+                "provider_id": result.provider_id,
+                "parts": result.parts,
             }
             for result in results
         ]

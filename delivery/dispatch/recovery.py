@@ -1,12 +1,13 @@
 """Taking over from workers that fell silent."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
 
-from delivery import channels
+from delivery import accounts, channels
 from delivery.dispatch import states
-from delivery.models import Delivery
+from delivery.models import Attempt, Delivery
 
 UNKNOWN = "unknown outcome"
 
@@ -24,11 +25,28 @@ def recover(now: datetime, limit: int) -> int:
         .filter(state=Delivery.State.SENDING, lease_until__lte=now)
         .order_by("lease_until")[:limit]
     )
-    repeatable = {kind for kind, channel in channels.everything().items() if channel.repeatable}
+    repeated = _repeatable(silent)
     changes = [
         states.Change(id=delivery.pk, state=Delivery.State.QUEUED, due_at=min(now, delivery.expires_at))
-        if delivery.channel in repeatable
+        if delivery.pk in repeated
         else states.Change(id=delivery.pk, state=Delivery.State.FAILED, reason=UNKNOWN)
         for delivery in silent
     ]
     return len(states.apply(changes, {delivery.pk: delivery for delivery in silent}, now))
+
+
+def _repeatable(silent: Sequence[Delivery]) -> set[int]:
+    """Return the ids of those that may go out once more: the device replaces them, or the provider that was called
+    sends what it knows only once."""
+    kinds = {kind for kind, channel in channels.everything().items() if channel.repeatable}
+    found = {delivery.pk for delivery in silent if delivery.channel in kinds}
+    asked: dict[int, set[int | None]] = {}
+    for delivery_id, account_id in Attempt.objects.filter(
+        delivery_id__in=[delivery.pk for delivery in silent if delivery.pk not in found],
+        outcome=Attempt.Outcome.STARTED,
+    ).values_list("delivery_id", "account_id"):
+        asked.setdefault(delivery_id, set()).add(account_id)
+    if asked:
+        safe = accounts.idempotent({pk for called in asked.values() for pk in called if pk})
+        found |= {pk for pk, called in asked.items() if called <= safe}
+    return found

@@ -1,0 +1,131 @@
+"""Whose services carry our messages: which account a message goes by, and its settings made ready for use."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from django.conf import settings
+from django.db import transaction
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from crm.fields import Unreadable
+from delivery import channels, providers
+from delivery.models import Account
+from delivery.models.messages import Message
+from delivery.providers.base import Provider, ProviderError, Sender
+
+T = TypeVar("T")
+SANDBOX = "sandbox"
+
+
+def get(account_id: int | None) -> Account:
+    """Return an account; ProviderError when it is gone."""
+    try:
+        return Account.objects.get(pk=account_id or 0)
+    except Account.DoesNotExist:
+        raise ProviderError("The sending account was deleted.") from None
+
+
+def provider(account: Account) -> Provider:
+    """Return what sends by `account`; ProviderError when this installation does not know the service."""
+    try:
+        return providers.get(account.channel, account.provider)
+    except providers.UnknownProvider:
+        raise ProviderError(f"This installation has no provider “{account.provider}”.") from None
+
+
+def sender(account: Account | int) -> Sender:
+    """Return an account ready for use, or the one with this id.
+
+    Raises:
+        ProviderError: it is gone, or its settings are not what its provider needs.
+    """
+    account = get(account) if isinstance(account, int) else account
+    service = provider(account)
+    if isinstance(account.credentials, Unreadable):
+        raise ProviderError("Its credentials can't be read with the present encryption key: enter them anew.")
+    return Sender(
+        account.pk,
+        account.name,
+        _convert(account.config, service.Config, "settings"),
+        _convert(account.credentials, service.Credentials, "credentials"),
+        callback_url(account),
+    )
+
+
+def _convert(stored: Any, shape: type[T], what: str) -> T:
+    try:
+        return msgspec.convert(stored, shape)
+    except msgspec.ValidationError:  # its text could tell a secret
+        raise ProviderError(f"Its {what} are not complete.") from None
+
+
+def callback_url(account: Account) -> str:
+    """Where the account's provider reports to."""
+    return f"{settings.NUDGE_PUBLIC_URL}/callbacks/{account.callback_key}/"
+
+
+class Routes:
+    """The accounts that messages go by at one moment, read once for a batch."""
+
+    def __init__(self, kinds: Collection[str]):
+        """Args: kinds: the channels of the batch."""
+        usual = Account.objects.filter(channel__in=kinds, usual=True, state=Account.State.ACTIVE)
+        self._usual = {(account.channel, account.purpose): account for account in usual}
+
+    def of(self, channel: str, transactional: bool) -> Account | None:
+        """Return the account for one message; the one for its own purpose comes before the one for everything."""
+        purpose = Account.Purpose.TRANSACTIONAL if transactional else Account.Purpose.MARKETING
+        return self._usual.get((channel, purpose)) or self._usual.get((channel, Account.Purpose.ANY))
+
+
+def route(channel: str, transactional: bool = False) -> Account | None:
+    """Return the account by which a message of this channel goes now; None when there is none."""
+    return Routes([channel]).of(channel, transactional)
+
+
+def is_transactional(message: Message) -> bool:
+    """Tell whether a message goes by the accounts for transactional ones."""
+    return bool(getattr(message, "transactional", False))
+
+
+def idempotent(account_ids: Collection[int]) -> set[int]:
+    """Return which of these accounts have a provider that sends what it was given twice only once."""
+    known = providers.everything()
+    return {
+        pk
+        for pk, channel, kind in Account.objects.filter(pk__in=account_ids).values_list(
+            "pk", "channel", "provider"
+        )
+        if (channel, kind) in known and known[channel, kind].idempotent
+    }
+
+
+def sandboxed(kinds: Collection[str]) -> Mapping[str, Account]:
+    """Return by channel the accounts in use that only pretend to send."""
+    usual = Account.objects.filter(
+        channel__in=kinds, usual=True, state=Account.State.ACTIVE, provider=SANDBOX
+    )
+    return {account.channel: account for account in usual}
+
+
+@transaction.atomic
+def ensure_sandboxes() -> int:
+    """Give each channel that has no account yet one that only pretends to send; return how many that were."""
+    have = set(Account.objects.values_list("channel", flat=True))
+    wanted = [
+        channel
+        for kind, channel in channels.everything().items()
+        if channel.provided and kind not in have and SANDBOX in providers.of(kind)
+    ]
+    made = [
+        Account(
+            name=str(format_lazy(_("Sandbox for {channel}"), channel=channel.label)),
+            slug=f"sandbox-{channel.kind}",
+            channel=channel.kind,
+            provider=SANDBOX,
+        )
+        for channel in wanted
+    ]
+    return len(Account.objects.bulk_create(made, ignore_conflicts=True))
