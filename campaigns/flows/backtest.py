@@ -9,7 +9,7 @@ import time
 from datetime import datetime, timedelta
 
 import msgspec
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -30,17 +30,30 @@ TASK, QUEUE = "campaigns.tasks.backtest_flows", "segments"  # where nothing wait
 TELL_EVERY = 1.0  # seconds between two notes of how far it is
 LONGEST = 600.0  # seconds of work
 KEPT = 20  # of each flow
+ASKING = 0x42544153  # first half of the advisory lock of whoever asks for one
+READERS_A_DAY = 10  # trials of one person who may only look
 # Those who are decided about together are at most so far apart in time: a thousand turns for each month.
 SLOTS = ((2, timedelta(minutes=1)), (14, timedelta(minutes=10)), (MOST_DAYS, timedelta(minutes=30)))
 State = Backtest.State
 
 
-def start(flow: Flow, days: int, by: str = "", now: datetime | None = None) -> Backtest:
+class BusyError(RuntimeError):
+    """Whoever asks has a trial in work, or had as many as a reader may have; the text says so."""
+
+
+def start(
+    flow: Flow, days: int, by: str = "", now: datetime | None = None, most_a_day: int | None = None
+) -> Backtest:
     """Have the flow's draft simulated over the last `days` days.
+
+    Args:
+        by: who asks, a person or an API key; each has one trial in work at a time.
+        most_a_day: how many trials they may have in 24 hours.
 
     Raises:
         ValueError: not 1 to 90 days.
         DefinitionError: the draft can't run; it names every problem.
+        BusyError: they have to wait.
     """
     if not 1 <= days <= MOST_DAYS:
         raise ValueError(_("Choose from 1 to %d days.") % MOST_DAYS)
@@ -49,6 +62,8 @@ def start(flow: Flow, days: int, by: str = "", now: datetime | None = None) -> B
         raise DefinitionError(problems)
     now = now or timezone.now()
     with transaction.atomic():
+        if by:
+            _wait_your_turn(by, now, most_a_day)
         made = Backtest.objects.create(
             flow=flow, definition=flow.draft, days=days, until=now, started_by=by, created_at=now
         )
@@ -60,6 +75,21 @@ def start(flow: Flow, days: int, by: str = "", now: datetime | None = None) -> B
         Backtest.objects.filter(pk__in=list(old)).exclude(state=State.RUNNING).delete()
         wake.on_commit(TASK, QUEUE)
     return made
+
+
+def _wait_your_turn(by: str, now: datetime, most_a_day: int | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [ASKING, by])
+    running = Backtest.objects.filter(started_by=by, state=State.RUNNING).select_related("flow").first()
+    if running is not None:
+        raise BusyError(
+            _("Your trial of “%s” is still in work. Wait until it is done, or cancel it.") % running.flow.name
+        )
+    since = now - timedelta(days=1)
+    if most_a_day is not None and (
+        Backtest.objects.filter(started_by=by, created_at__gt=since).count() >= most_a_day
+    ):
+        raise BusyError(_("You may try flows %d times a day. Try again tomorrow.") % most_a_day)
 
 
 def cancel(job: Backtest, now: datetime | None = None) -> bool:

@@ -1,25 +1,36 @@
 """What flows decided, in words for whoever asks why."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
-from campaigns.flows import comparing, deciding, ending, enrolling, entries, exits, guards, moving, steps
+from campaigns.flows import (
+    comparing,
+    deciding,
+    ending,
+    enrolling,
+    entries,
+    exits,
+    guards,
+    moving,
+    steps,
+    triggers,
+)
 from campaigns.flows.definition import Step
+from campaigns.flows.waiting_words import moment
 from campaigns.models import Decision
 from delivery.admin import reasons as sending
 
 MERGED, ERASED = "profile_merged", "profile_erased"
 
 
-def decided(decision: Decision, known: Mapping[str, Step]) -> str:
+def decided(decision: Decision, known: Mapping[str, Step], by: str = "") -> str:
     """One decision as a sentence, its times in the present time zone.
 
     Args:
         known: the steps of the version it was made by, by key.
+        by: who enrolled them, if somebody did.
     """
     facts = decision.detail
     kind, _colon, outcome = decision.kind.partition(":")
@@ -29,7 +40,7 @@ def decided(decision: Decision, known: Mapping[str, Step]) -> str:
     if decision.kind == "gate:go_on":
         return _("The date had come.")
     if kind == "entered":
-        return _("They entered by “%s”.") % event if event else _("They entered.")
+        return _entered(event, by)
     if kind == "not_entered":
         return _("They did not enter: %s") % entry_words(str(facts.get("reason", "")))
     if kind == "held_out":
@@ -49,6 +60,22 @@ def decided(decision: Decision, known: Mapping[str, Step]) -> str:
     if kind in ("exited", "completed"):
         return ended_words(kind, str(facts.get("reason") or event), str(facts.get("note", "")))
     return _("Something was decided: %s.") % decision.kind
+
+
+def _entered(event: str, by: str) -> str:
+    if event == enrolling.NAME:
+        kind, colon, name = by.partition(":")
+        if colon and kind in ("flow", "key"):
+            words = (
+                _("They were enrolled by the flow “%s”.")
+                if kind == "flow"
+                else _("They were enrolled by the API key “%s”.")
+            )
+            return words % name
+        return _("They were enrolled by %s.") % by if by else _("They were enrolled.")
+    if (trigger := triggers.registry.get(event)) is not None:
+        return _("They entered: %s.") % trigger.label
+    return _("They entered by “%s”.") % event if event else _("They entered.")
 
 
 def _of_step(step: Step | None, kind: str, outcome: str, facts: dict[str, Any]) -> str:
@@ -133,15 +160,3 @@ def sent_words(reason: str) -> str:
     if reason.startswith("exit: "):
         return ended_words("exited", reason.removeprefix("exit: "))
     return sending.explain(reason)
-
-
-def moment(at: Any) -> str:
-    """A day and a time in the present time zone; "?" for what is none."""
-    if isinstance(at, str):
-        try:
-            at = datetime.fromisoformat(at)
-        except ValueError:
-            return "?"
-    if not isinstance(at, datetime):
-        return "?"
-    return formats.date_format(timezone.localtime(at), "j F Y, H:i")

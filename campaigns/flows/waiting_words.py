@@ -114,10 +114,13 @@ def waited(outcome: str, facts: Mapping[str, Any]) -> str:
     return _("They wait until %s.") % when
 
 
-def moment(text: Any) -> str:
-    """A day and a time in the present time zone, from ISO text."""
-    try:
-        at = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+def moment(at: Any) -> str:
+    """A day and a time in the present time zone, also from ISO text; "?" for what is none."""
+    if isinstance(at, str):
+        try:
+            at = datetime.fromisoformat(at)
+        except ValueError:
+            return "?"
+    if not isinstance(at, datetime):
         return "?"
-    return formats.date_format(timezone.localtime(at), "j F Y, H:i")
+    return formats.date_format(timezone.localtime(at), "j E Y, H:i")

@@ -24,11 +24,7 @@ def page(
         "opts": model_admin.model._meta,
         "original": flow,
         "title": flow.name,
-        "tabs": [
-            (words, icon, address, tab == view)
-            for words, icon, view in pages.links()
-            if (address := pages.optional_url(view, flow.pk))
-        ],
+        "tabs": pages.tabs(flow, tab),
         "may_enroll": request.user.has_perm("campaigns.enroll_flow"),
         **values,
     }

@@ -12,7 +12,7 @@ from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext as _
 
 from campaigns.admin.flows import pages, tried_words
-from campaigns.flows import backtest, steps, triggers
+from campaigns.flows import backtest, exits, steps, triggers
 from campaigns.flows.definition import Definition, DefinitionError, Step, check, parse
 from campaigns.flows.simulated_counts import Day, Example, Result
 from campaigns.models import Backtest, Flow
@@ -32,9 +32,12 @@ def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     if request.method == "POST" and not problem:
         try:
             days = int(request.POST.get("days", ""))
-            job = backtest.start(flow, days, request.user.get_username())
+            most = None if pages.Rights(request).change else backtest.READERS_A_DAY
+            job = backtest.start(flow, days, request.user.get_username(), most_a_day=most)
         except DefinitionError:
             problem = _("The draft has problems; the builder shows them. Mend them first.")
+        except backtest.BusyError as error:
+            problem = str(error)
         except ValueError:
             problem = _("Choose from 1 to %d days.") % backtest.MOST_DAYS
         else:
@@ -46,6 +49,7 @@ def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
     values = {
         **model_admin.admin_site.each_context(request),
         **pages.context(request, flow),
+        "tabs": pages.tabs(flow, "campaigns_flow_backtest"),
         "opts": model_admin.model._meta,
         "original": flow,
         "title": _("%s on the past") % flow.name,
@@ -55,7 +59,7 @@ def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
         "days": job.days if job else 30,
         "problem": problem,
         "mended": not _broken(flow),
-        **(_status(job) if job else {}),
+        **(_status(request, job) if job else {}),
         **(_figures(request, job) if job and not telling.tells(job.definition) else {}),
     }
     return TemplateResponse(request, f"{TEMPLATE}/page.html", values)
@@ -65,7 +69,7 @@ def status(request: HttpRequest, flow: Flow, model_admin, number: int) -> HttpRe
     """How far it is; when it has ended the whole page is shown anew."""
     job = get_object_or_404(Backtest.objects.defer("result"), pk=number, flow=flow)
     response = pages.fragment(
-        request, "backtest/status", {**pages.context(request, flow), "job": job, **_status(job)}
+        request, "backtest/status", {**pages.context(request, flow), "job": job, **_status(request, job)}
     )
     if job.state != Backtest.State.RUNNING:
         response["HX-Refresh"] = "true"
@@ -73,10 +77,13 @@ def status(request: HttpRequest, flow: Flow, model_admin, number: int) -> HttpRe
 
 
 def cancel(request: HttpRequest, flow: Flow, model_admin, number: int) -> HttpResponse:
-    """End it."""
+    """End it: one's own, or anybody's for those who may change flows."""
     if request.method != "POST":
         raise Http404
-    backtest.cancel(get_object_or_404(Backtest, pk=number, flow=flow))
+    job = get_object_or_404(Backtest, pk=number, flow=flow)
+    if job.started_by != request.user.get_username():
+        pages.require(request, "change")
+    backtest.cancel(job)
     return HttpResponseRedirect(f"{pages.url('backtest', flow)}?run={number}")
 
 
@@ -95,10 +102,16 @@ def _broken(flow: Flow) -> bool:
         return True
 
 
-def _status(job: Backtest) -> dict[str, Any]:
+def _status(request: HttpRequest, job: Backtest) -> dict[str, Any]:
     running = job.state == Backtest.State.RUNNING
     silent = (timezone.now() - (job.worked_at or job.created_at)).total_seconds() > SILENT_AFTER
-    return {"running": running, "percent": round(job.progress * 100), "silent": running and silent}
+    own = job.started_by == request.user.get_username()
+    return {
+        "running": running,
+        "percent": round(job.progress * 100),
+        "silent": running and silent,
+        "may_cancel": running and (own or pages.Rights(request).change),
+    }
 
 
 def _figures(request: HttpRequest, job: Backtest) -> dict[str, Any]:
@@ -235,6 +248,7 @@ def _examples(request: HttpRequest, definition: Definition, examples: list[Examp
             "url": pages.optional_url("crm_profile_change", example.profile_id),
             "example": example,
             "ending": tried_words.ending(example.state, example.reason),
+            "reached": example.converted_at is not None and example.reason != exits.GOAL,
             "path": [(note.at, *tried_words.noted(note, known)) for note in example.path],
         }
         for example in examples

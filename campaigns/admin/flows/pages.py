@@ -17,6 +17,8 @@ from campaigns.admin.flows import tree
 from campaigns.flows.editing import StaleDraftError
 from campaigns.flows.publish import StateError, has_unpublished_changes
 from campaigns.models import Flow
+from crm.models import Profile
+from delivery.admin import people
 
 TEMPLATES = "admin/campaigns/flow"
 View = Callable[..., HttpResponse]
@@ -116,6 +118,23 @@ def links() -> list[tuple[str, str, str]]:
         (_("Why somebody is in or not"), "help", "campaigns_flow_why"),
         (_("Enrol people by hand"), "person_add", "campaigns_flow_enroll"),
         (_("Versions"), "inventory_2", "campaigns_flow_versions"),
+    ]
+
+
+def named_person(who: str) -> Profile | None:
+    """Somebody by our number after a #, as these pages link to people, or by a name of theirs."""
+    number = who.strip().removeprefix("#")
+    if number != who.strip() and number.isascii() and number.isdigit() and len(number) < 19:
+        return Profile.objects.filter(pk=int(number)).first()
+    return people.find(who)
+
+
+def tabs(flow: Flow, here: str) -> list[tuple[str, str, str, bool]]:
+    """The row of pages about a flow: what each is called, its icon and address, and whether it is `here`."""
+    return [
+        (words, icon, address, name == here)
+        for words, icon, name in links()
+        if (address := optional_url(name, flow.pk))
     ]
 
 

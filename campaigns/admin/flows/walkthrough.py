@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.admin.flows import pages, tried_words
-from campaigns.flows import triggers, walkthrough
+from campaigns.flows import inventing, triggers, walkthrough
 from campaigns.flows.definition import Definition, DefinitionError, check, parse
 from campaigns.flows.steps.message import channel_label
 from campaigns.models import Flow
@@ -50,6 +50,7 @@ def page(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
         return pages.fragment(request, "walkthrough/walk", values)
     values |= {
         **model_admin.admin_site.each_context(request),
+        "tabs": pages.tabs(flow, "campaigns_flow_walkthrough"),
         "opts": model_admin.model._meta,
         "original": flow,
         "title": _("%s with one person") % flow.name,
@@ -66,7 +67,7 @@ def send(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
         raise Http404
     if not _may_send(request):
         raise PermissionDenied
-    tester = people.find(request.POST.get("to", ""))
+    tester = pages.named_person(request.POST.get("to", ""))
     if tester is None:
         return _answer(request, flow, _("Nobody has this email, phone or number."), bad=True)
     try:
@@ -121,7 +122,7 @@ def _walked(request: HttpRequest, flow: Flow, definition: Definition) -> dict[st
     name = names[0] if names else ""
     who = asked.get("person", "")
     values: dict[str, Any] = {"who": who, "event_name": name, "typed": asked.get("properties", "")}
-    person = people.find(who)
+    person = pages.named_person(who)
     if person is None:
         return values | {"problem": _("Nobody has this email, phone or number.") if who else ""}
     event: dict[str, Any] | None = None
@@ -135,8 +136,10 @@ def _walked(request: HttpRequest, flow: Flow, definition: Definition) -> dict[st
             event = real
             values["typed"] = _json(real["properties"])
         else:
+            if not values["typed"].strip():
+                values["typed"] = _json(inventing.properties(definition, timezone.now()))
             try:
-                event = {"name": name, "properties": _properties(asked.get("properties", ""))}
+                event = {"name": name, "properties": _properties(values["typed"])}
             except Unreadable as error:
                 return values | {"person": person, "problem": str(error)}
             values["own"] = True

@@ -13,7 +13,6 @@ from campaigns.flows.steps.message import channel_label
 from campaigns.models import Enrollment, Flow
 from crm import audit
 from crm.models import Profile
-from delivery.admin import people
 
 TAB = "campaigns_flow_why"
 MOST = 200  # flows listed for a person
@@ -23,7 +22,7 @@ def why(request: HttpRequest, flow: Flow, model_admin: Any) -> HttpResponse:
     """The answer for the person named by the GET parameter `person`."""
     who = request.GET.get("person", "").strip()[:200]
     may_see = request.user.has_perm("crm.view_profile")
-    person = _person(who) if who and may_see else None
+    person = pages.named_person(who) if who and may_see else None
     answer = None
     if person is not None:
         audit.record(request, "flow.why_asked", person, flow=flow.slug)
@@ -41,14 +40,6 @@ def why(request: HttpRequest, flow: Flow, model_admin: Any) -> HttpResponse:
         answer=answer,
         may_see=may_see,
     )
-
-
-def _person(who: str) -> Profile | None:
-    """By our number after a #, as these pages link to people, or by a name of theirs."""
-    number = who.removeprefix("#")
-    if number != who and number.isascii() and number.isdigit() and len(number) < 19:
-        return Profile.objects.filter(pk=int(number)).first()
-    return people.find(who)
 
 
 def of_person(model_admin: Any):

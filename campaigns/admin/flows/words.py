@@ -1,14 +1,12 @@
 """What a flow's settings say, each in a few words: for the trigger's card and the folded sections of its panel."""
 
-from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from campaigns.flows.definition import Definition, DefinitionError, parse
+from campaigns.flows.waiting_words import moment
 from campaigns.segments import grammar, sentence
 from crm.rules.errors import RuleError
 
@@ -129,19 +127,12 @@ def limits(definition: Definition) -> str:
     if definition.holdout_percent:
         found.append(_("%s %% held out") % f"{definition.holdout_percent:g}")
     if definition.starts_at:
-        found.append(_("from %s") % _date(definition.starts_at))
+        found.append(_("from %s") % moment(definition.starts_at))
     if definition.ends_at:
-        found.append(_("until %s") % _date(definition.ends_at))
+        found.append(_("until %s") % moment(definition.ends_at))
     return ", ".join(found)
 
 
 def _days(days: list[int]) -> str:
     names = dict(WEEKDAYS)
     return ", ".join(str(names[day]) for day in days if day in names)
-
-
-def _date(text: str) -> str:
-    try:
-        return date_format(timezone.localtime(datetime.fromisoformat(text)), "SHORT_DATETIME_FORMAT")
-    except ValueError:
-        return text

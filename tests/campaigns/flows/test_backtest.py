@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -235,3 +236,28 @@ def test_who_sees_no_contact_data_gets_no_figures_that_would_tell_some(shop):
     assert "backtest-figures" not in client.get(url).content.decode()
     assert "which you may not see" in client.post(url, {"days": "7"}).content.decode()
     assert Backtest.objects.count() == 1
+
+
+def test_each_has_one_trial_in_work_and_readers_a_few_a_day(shop):
+    flow = Flow.objects.get()
+    first = backtest.start(flow, 7, "ann", shop.now)
+    with pytest.raises(backtest.BusyError, match="“F”"):
+        backtest.start(flow, 7, "ann", shop.now)
+    assert backtest.start(flow, 7, "bob", shop.now), "others need not wait for hers"
+    assert backtest.cancel(first)
+    assert backtest.start(flow, 7, "ann", shop.now, most_a_day=2)
+    Backtest.objects.update(state="done")
+    with pytest.raises(backtest.BusyError, match="2 times"):
+        backtest.start(flow, 7, "ann", shop.now, most_a_day=2)
+    tomorrow = shop.now + timedelta(days=1, seconds=1)
+    assert backtest.start(flow, 7, "ann", tomorrow, most_a_day=2)
+
+
+def test_readers_cancel_their_own_trials_only(shop):
+    flow = Flow.objects.get()
+    reader = client_with("campaigns.view_flow")
+    name = User.objects.latest("pk").username
+    theirs, own = backtest.start(flow, 7, "ann"), backtest.start(flow, 7, name)
+    for job, status in ((theirs, 403), (own, 302)):
+        url = reverse("admin:campaigns_flow_backtest_cancel", args=[flow.pk, job.pk])
+        assert reader.post(url).status_code == status

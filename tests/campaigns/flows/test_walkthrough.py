@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from campaigns.flows import walkthrough
+from campaigns.flows import inventing, walkthrough
 from campaigns.flows.definition import parse
 from campaigns.models import Decision, Enrollment, Flow
 from crm.models import Identifier, Profile
@@ -141,3 +141,34 @@ def test_messages_of_a_walk_can_be_sent_to_who_tests(world, ann, url):
     delivery = Delivery.objects.get()
     assert (delivery.profile_id, delivery.origin_type, delivery.channel) == (tester, "test", "inapp")
     assert delivery.context["event"]["properties"] == {"total": 20}
+
+
+def test_an_invented_event_starts_the_flow_as_it_stands(world):
+    conditions = [
+        ("total", "gt", 20), ("cart.items", "gte", 3), ("currency", "in", ["EUR", "PLN"]), ("plan", "ne", "example"),
+        ("code", "starts_with", "AB"), ("gift", "is_set", None), ("gone", "is_not_set", None), ("city", "lt", "b"),
+        ("delivery", "within_next", {"days": 2}), ("placed", "before", "2026-01-05"), ("price", "between", [2, 3]),
+    ]  # fmt: skip
+    where = [
+        {"property": name, "op": op} | ({} if value is None else {"value": value})
+        for name, op, value in conditions
+    ]
+    trigger = {"kind": "event", "name": "carted", "where": where}
+    flow = world.flow([{"key": "w", "kind": "wait", "config": {"amount": 1, "unit": "days"}}],
+                      trigger=trigger, key="properties.cart.id")  # fmt: skip
+    ann = world.person("ann")
+    made = inventing.properties(parse(flow.draft), world.now)
+    world.happens(ann, "carted", **made)
+    world.run()
+    assert Enrollment.objects.get().run_key == made["cart"]["id"]
+
+
+def test_the_walk_begins_with_an_invented_event_that_fits(ann, url):
+    Flow.objects.update(
+        draft={**DRAFT, "key": "properties.cart_id",
+               "trigger": {"kind": "event", "name": "new", "where": [{"property": "total", "op": "gte", "value": 20}]}}
+    )  # fmt: skip
+    rights = ("campaigns.view_flow", "crm.view_profile", "crm.view_contact_data")
+    page = client_with(*rights).get(url, {"person": f"#{ann.pk}"}).content.decode()
+    assert "&quot;total&quot;: 20" in page
+    assert "cart_id" in page

@@ -6,7 +6,7 @@ import msgspec
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.flows import ending, publish, why
+from campaigns.flows import ending, enrolling, publish, why
 from crm import masking
 from crm.models import Profile
 from delivery.models import Delivery
@@ -41,7 +41,7 @@ def test_a_run_is_told_with_its_steps_messages_and_what_comes_next(world):
     found = why.explain(ann, flow.pk, world.now)
     [run] = found.runs
     assert (found.inside, found.entered, found.zone) == (True, True, "Asia/Tokyo")
-    assert "19:00" in found.summary, "ten o'clock UTC, told in the person's zone"
+    assert "10:00" in found.summary, "told by the account's clock"
     story = " ".join(texts(run))
     assert "They entered by “signed_up”." in story
     assert "They take the branch “No”." in story
@@ -49,7 +49,7 @@ def test_a_run_is_told_with_its_steps_messages_and_what_comes_next(world):
     assert (message.sent[0].state, message.sent[0].message) == ("queued", "Hello")
     assert run.next.at == world.now + timedelta(days=2)
     assert run.next.their_time.endswith("19:00")
-    assert run.next.their_time != run.next.account_time
+    assert run.next.account_time.endswith("10:00")
     assert "order_paid" in run.watched[0].text
     assert not run.watched[0].holds
     assert msgspec.json.decode(msgspec.json.encode(found))["flow"] == "welcome"
@@ -146,3 +146,13 @@ def test_the_number_of_queries_does_not_grow_with_the_story(world):
             why.explain(ann, flow.pk, world.now)
         numbers.append(len(queries))
     assert numbers[0] == numbers[1] < 20
+
+
+def test_who_was_enrolled_is_told_by_whom(world):
+    flow = world.flow([WAIT])
+    for name, by in (("ann", "ada"), ("bob", "flow:other"), ("eve", "key:shop")):
+        person = world.person(name)
+        enrolling.enroll(flow.pk, {person}, by=by, now=world.now)
+        [run] = why.explain(person, flow.pk, world.now).runs
+        assert by.rpartition(":")[2] in run.story[0].text
+        assert "enrolled by" in run.story[0].text
