@@ -160,7 +160,7 @@ def test_an_invented_event_starts_the_flow_as_it_stands(world):
     made = inventing.properties(parse(flow.draft), world.now)
     world.happens(ann, "carted", **made)
     world.run()
-    assert Enrollment.objects.get().run_key == made["cart"]["id"]
+    assert Enrollment.objects.get().run_key == f"key:{made['cart']['id']}"
 
 
 def test_the_walk_begins_with_an_invented_event_that_fits(ann, url):
