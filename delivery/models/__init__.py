@@ -4,10 +4,12 @@ from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.messages import Message, MessageContent
+from delivery.models.policies import EmergencyStop, FrequencyCap, Place, PlaceLock, SendingHours, SendingRules
 from delivery.models.preferences import PreferencePage
 from delivery.models.providers import Account, ProviderReport, SandboxItem
 from delivery.models.slots import Slot
 from delivery.models.snippets import Snippet, SnippetText
+from delivery.models.texts import InboundMessage, Keywords, WhatsAppTemplate
 from delivery.models.versions import MessageVariant, MessageVersion
 
 __all__ = [
@@ -17,16 +19,25 @@ __all__ = [
     "CouponCode",
     "CouponPool",
     "Delivery",
+    "EmergencyStop",
+    "FrequencyCap",
     "InAppMessage",
+    "InboundMessage",
+    "Keywords",
     "Message",
     "MessageContent",
     "MessageVariant",
     "MessageVersion",
+    "Place",
+    "PlaceLock",
     "PreferencePage",
     "ProviderReport",
     "SandboxItem",
+    "SendingHours",
+    "SendingRules",
     "Slot",
     "Snippet",
     "SnippetText",
     "VapidKey",
+    "WhatsAppTemplate",
 ]

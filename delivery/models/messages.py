@@ -1,5 +1,6 @@
 """What marketers write."""
 
+from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -47,6 +48,33 @@ class Message(models.Model):
         default=24,
         help_text=_("A message that could not go out by then is dropped rather than sent late."),
     )
+    transactional = models.BooleanField(
+        _("transactional"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Part of a service, such as a receipt. Once somebody else has approved it, it goes out in spite of quiet "
+            "hours, limits and topics, yet never to who has left the channel or whose address is suppressed."
+        ),
+    )
+    transactional_marked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    # A trigger takes the approval back when anything of the message or its contents changes.
+    transactional_approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    transactional_approved_at = models.DateTimeField(_("approved as transactional"), null=True, editable=False)
+    adults_only = models.BooleanField(
+        _("for adults only"), default=False, db_default=False, help_text=_("Minors get nothing of it.")
+    )
+    content_group = models.SlugField(
+        _("says the same as"),
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("Messages that share this word say the same: sending rules can skip the second one."),
+    )
     version = models.PositiveIntegerField(_("version"), default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -55,9 +83,15 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         ordering = ["name"]
+        permissions = [("approve_transactional", _("Can approve messages as transactional"))]
 
     def __str__(self):
         return self.name
+
+    @property
+    def exempt(self) -> bool:
+        """Whether marketing's rules spare it: marked as transactional, and approved as it is now."""
+        return self.transactional and self.transactional_approved_at is not None
 
 
 class MessageContent(models.Model):
