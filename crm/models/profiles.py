@@ -57,6 +57,7 @@ class Profile(Outlined):
             models.Index(fields=["country"], name="profile_by_country"),
             models.Index(fields=["email"], name="profile_by_email"),
             models.Index(fields=["external_id"], name="profile_by_external_id"),
+            models.Index(fields=["phone"], condition=models.Q(phone__isnull=False), name="profile_by_phone"),
             models.Index(fields=["updated_at", "id"], name="profile_by_change"),
             # For who is near a place: an area of the earth is read from this index alone.
             models.Index(
