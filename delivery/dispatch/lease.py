@@ -8,6 +8,7 @@ from django.db import connection
 
 from delivery.channels.base import Parcel
 from delivery.models import Delivery
+from delivery.policies.emergency import Watch
 
 LEASE = timedelta(seconds=120)
 # Seconds before its end after which nothing is begun: longer than any single call to a provider.
@@ -22,16 +23,26 @@ class Lease:
         self._parcels = parcels
         self._ends = since + LEASE.total_seconds()
         self._lost: set[int] = set()
+        self._over = False
+        self._watches: dict[str, Watch] = {}
         self.begun: set[int] = set()
 
     def parcels(self) -> Iterator[Parcel]:
         """Yield the parcels to send; `begun` holds the numbers of those that were taken."""
         for parcel in self._parcels:
-            if monotonic() > self._ends - MARGIN:
+            if self._over or monotonic() > self._ends - MARGIN:
                 return
-            if parcel.delivery.pk not in self._lost:
+            if parcel.delivery.pk not in self._lost and not self._stopped(parcel.delivery.channel):
                 self.begun.add(parcel.number)
                 yield parcel
+
+    def _stopped(self, channel: str) -> bool:
+        """Whether the emergency stop was pressed since."""
+        return self._watches.setdefault(channel, Watch(channel))()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self._over = True
 
     def renew(self, open_deliveries: Sequence[Delivery], now: datetime) -> None:
         """Extend the lease of what is still open when half of it has passed."""
