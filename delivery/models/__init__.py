@@ -1,6 +1,7 @@
 from delivery.models.brand import BrandKit
 from delivery.models.coupons import CouponCode, CouponPool
 from delivery.models.deliveries import Attempt, Delivery
+from delivery.models.email import EmailImage, EmailLayout
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.messages import Message, MessageContent
@@ -19,6 +20,8 @@ __all__ = [
     "CouponCode",
     "CouponPool",
     "Delivery",
+    "EmailImage",
+    "EmailLayout",
     "EmergencyStop",
     "FrequencyCap",
     "InAppMessage",
