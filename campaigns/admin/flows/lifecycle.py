@@ -9,11 +9,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.admin.flows import pages, tree
-from campaigns.flows import approval, catching_up, forecast, moving
+from campaigns.flows import approval, catching_up, forecast, moving, roster, troubles
 from campaigns.flows import publish as life
 from campaigns.flows.approval import ApprovalError
 from campaigns.flows.definition import DefinitionError, parse
-from campaigns.models import Flow, FlowVersion
+from campaigns.models import Enrollment, Flow, FlowVersion
+from crm import audit
 from crm.rules.errors import Problem
 
 LEAVE = "-"  # in the form: people leave from this step
@@ -324,3 +325,19 @@ def _change(
         return pages.refuse(pages.state_words(error))
     model_admin.log_change(request, flow, f"{done}.")
     return pages.drawn(request, flow, done, "flow-publish")
+
+
+def trouble(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
+    """Which step fails and why; on POST, whoever it holds tries again at once."""
+    if request.method == "POST":
+        pages.require(request, "publish")
+        number = troubles.retry(flow.pk)
+        audit.record(request, "flow.retried", flow, people=number)
+        words = ngettext("%d person tries again now.", "%d people try again now.", number) % number
+        return pages.drawn(request, flow, words, "flow-trouble")
+    key, _colon, why = flow.error.partition(": ")
+    held = Enrollment.objects.filter(flow=flow, state=Enrollment.State.ACTIVE, step_state__error=True).count()
+    values = pages.context(
+        request, flow, step=roster.step_words(flow).get(key, key), why=why or flow.error, held=held
+    )
+    return pages.fragment(request, "trouble", values)

@@ -65,6 +65,7 @@ def around_views() -> list[tuple]:
         ("catching", "<int:pk>/builder/catching/", lifecycle.catching, "view"),
         ("ask_approval", "<int:pk>/builder/approval/ask/", lifecycle.ask_approval, "view"),
         ("answer_approval", "<int:pk>/builder/approval/answer/", lifecycle.answer_approval, "publish"),
+        ("trouble", "<int:pk>/builder/trouble/", lifecycle.trouble, "view"),
         ("duplicate", "<int:pk>/builder/duplicate/", duplicating.duplicate, "view"),
         ("inside", "<int:pk>/inside/", people_inside.inside, "view"),
         ("end_run", "<int:pk>/inside/<int:run>/end/", people_inside.end_run, "view"),

@@ -52,6 +52,7 @@ def inside(request: HttpRequest, flow: Flow, model_admin: Any) -> HttpResponse:
         rows=[
             (
                 run,
+                run.run_key.removeprefix("key:") if run.run_key.startswith("key:") else "",
                 words.get(run.step, run.step),
                 "" if run.state == "active" else reasons.ended_words(run.state, run.reason),
             )

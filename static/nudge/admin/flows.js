@@ -44,7 +44,8 @@
         if (event.key === "Escape" && !this.dialog.open && !this.panel.hidden) this.closePanel();
       });
       this.dialog.addEventListener("close", () => this.refocus());
-      const remembered = Number(localStorage.getItem("flow-zoom"));
+      this.zoomKey = `flow-zoom-${texts.flow}`;
+      const remembered = Number(localStorage.getItem(this.zoomKey));
       if (remembered >= 30 && remembered <= 150) this.setZoom(remembered);
       this.centre();
     },
@@ -165,7 +166,7 @@
 
     zoomBy(change) {
       this.setZoom(Math.max(30, Math.min(150, this.zoom + change)));
-      localStorage.setItem("flow-zoom", this.zoom);
+      localStorage.setItem(this.zoomKey, this.zoom);
     },
 
     setZoom(percent) {
@@ -179,7 +180,7 @@
         const canvas = this.canvas, tree = byId("flow-tree");
         const share = Math.min((canvas.clientWidth - 32) / tree.scrollWidth, (canvas.clientHeight - 32) / tree.scrollHeight, 1);
         this.setZoom(Math.max(30, Math.floor(share * 20) * 5));
-        localStorage.setItem("flow-zoom", this.zoom);
+        localStorage.setItem(this.zoomKey, this.zoom);
         this.centre();
       }));
     },
