@@ -11,10 +11,11 @@ from django.utils.translation import gettext as _
 
 from crm.models import Topic
 from delivery import channels
-from delivery.models import Message, MessageContent
+from delivery.models import Message, MessageContent, MessageVariant
 
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _VARIANT = re.compile(r"[a-z0-9]{1,20}")
+MOST_WEIGHT = 10_000
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -26,6 +27,14 @@ class Words(msgspec.Struct, frozen=True):
     content: dict[str, Any]
 
 
+class Variant(msgspec.Struct, frozen=True):
+    """One of several ways to say a message; people are divided among them by their weights."""
+
+    key: str
+    name: str = ""
+    weight: int = 50
+
+
 class Refused(ValueError):
     """It can't be sent; `problems` are (the words by their place or None, field, sentence)."""
 
@@ -35,8 +44,18 @@ class Refused(ValueError):
 
 
 @transaction.atomic
-def save(slug: str, fields: Mapping[str, Any], words: Sequence[Words]) -> tuple[Message, bool]:
+def save(
+    slug: str,
+    fields: Mapping[str, Any],
+    words: Sequence[Words],
+    variants: Sequence[Variant] | None = None,
+    by: Any = None,
+) -> tuple[Message, bool]:
     """Make a message, or change it into this: fields and words that are left out are those of a new one, or gone.
+
+    Args:
+        variants: how people are divided among the variants; without it, evenly among those that have words.
+        by: the user whose version this is, if it is one's.
 
     Returns:
         The message, and whether it is new.
@@ -44,11 +63,29 @@ def save(slug: str, fields: Mapping[str, Any], words: Sequence[Words]) -> tuple[
     Raises:
         Refused: a field or some words can't be taken; with every mistake.
     """
+    from delivery import versions
+
     found = Message.objects.select_for_update().filter(slug=slug).first()
+    if found is not None:
+        versions.keep(found)
     message, usual = found or Message(slug=slug), Message()
-    for field in EDITED:
-        setattr(message, field, fields.get(field, getattr(usual, field)))
-    problems = _fields(message)
+    wanted = {name: fields.get(name, getattr(usual, name)) for name in EDITED}
+    write(message, wanted, words, _even(words) if variants is None else variants)
+    versions.keep(message, by)
+    return message, found is None
+
+
+def write(
+    message: Message, fields: Mapping[str, Any], words: Sequence[Words], variants: Sequence[Variant]
+) -> None:
+    """Store a message with exactly these words and variants; in the caller's transaction, which holds its row.
+
+    Raises:
+        Refused: a field or some words can't be taken; with every mistake.
+    """
+    for name, value in fields.items():
+        setattr(message, name, value)
+    problems = _fields(message) + [(None, "variants", sentence) for sentence in _shares(variants)]
     for place, each in enumerate(words):
         problems += [(place, field, sentence) for field, sentence in _problems(each)]
     if problems:
@@ -67,7 +104,39 @@ def save(slug: str, fields: Mapping[str, Any], words: Sequence[Words]) -> tuple[
             content.save(update_fields=["content"])
     for content in kept.values():
         content.delete()
-    return message, found is None
+    divide(message, variants)
+
+
+def divide(message: Message, variants: Sequence[Variant]) -> None:
+    """Make these the variants of a message."""
+    MessageVariant.objects.filter(message=message).exclude(key__in=[each.key for each in variants]).delete()
+    MessageVariant.objects.bulk_create(
+        [MessageVariant(message=message, **msgspec.structs.asdict(each)) for each in variants],
+        update_conflicts=True,
+        unique_fields=["message", "key"],
+        update_fields=["name", "weight"],
+    )
+
+
+def _even(words: Sequence[Words]) -> list[Variant]:
+    keys = sorted({each.variant for each in words})
+    return [Variant(key) for key in keys] if len(keys) > 1 else []
+
+
+def _shares(variants: Sequence[Variant]) -> list[str]:
+    """What is wrong with how people are divided."""
+    found = [
+        _("A variant is named by small letters and digits.")
+        for each in variants
+        if not _VARIANT.fullmatch(each.key)
+    ]
+    if len({each.key for each in variants}) < len(variants):
+        found.append(_("Two variants have the same letter."))
+    if any(not 0 <= each.weight <= MOST_WEIGHT for each in variants):
+        found.append(_("The part of a variant is from 0 to %d.") % MOST_WEIGHT)
+    elif variants and not any(each.weight for each in variants):
+        found.append(_("One of the variants must be sent to somebody."))
+    return found
 
 
 EDITED = (

@@ -12,6 +12,9 @@ from delivery.content import liquid
 Link = Annotated[str, msgspec.Meta(extra={"link": True})]
 """A field of a channel's Config that holds an address; it may contain variables."""
 
+Html = Annotated[str, msgspec.Meta(extra={"html": True})]
+"""A field of a channel's Config that holds markup: what is filled in is escaped."""
+
 Path = tuple[str | int, ...]
 
 
@@ -42,17 +45,20 @@ class Compiled:
         except msgspec.ValidationError as error:
             raise _shape_error(error) from error
         self._slots = []
-        for path, text, is_link in _texts(self._base, config):
+        for path, text, marks in _texts(self._base, config):
             if liquid.is_template(text):
                 try:
-                    self._slots.append((path, liquid.parse(text), is_link))
+                    self._slots.append((path, liquid.parse(text, "html" in marks), "link" in marks))
                 except liquid.TemplateError as error:
                     raise ContentError(str(path[0]), str(error)) from error
-            elif is_link:
+            elif "link" in marks:
                 _check_link(path, text)
 
-    def render(self, data: Mapping[str, Any], missing: list[str] | None = None) -> Any:
+    def render(self, data: Mapping[str, Any], missing: list[str] | None = None, locale: str = "") -> Any:
         """Return the struct filled in with `data`; names without value or default are appended to `missing`.
+
+        Args:
+            locale: the language of these words; "" for the installation's own.
 
         Raises:
             ContentError: a text can't be rendered for this data, or a link is none.
@@ -62,7 +68,7 @@ class Compiled:
         filled = _copy(self._base)
         for path, template, is_link in self._slots:
             try:
-                text = liquid.render(template, data, missing)
+                text = liquid.render(template, data, missing, locale)
             except liquid.TemplateError as error:
                 raise ContentError(str(path[0]), str(error)) from error
             if is_link:
@@ -87,11 +93,11 @@ def problems(config: type[msgspec.Struct], content: Mapping[str, Any]) -> list[C
         found[error.field] = error
     for name, value in content.items():
         if name in config.__struct_fields__ and name not in found:
-            for path, text, is_link in _texts({name: value}, config):
+            for path, text, marks in _texts({name: value}, config):
                 try:
                     if liquid.is_template(text):
-                        liquid.parse(text)
-                    elif is_link:
+                        liquid.parse(text, "html" in marks)
+                    elif "link" in marks:
                         _check_link(path, text)
                 except liquid.TemplateError as error:
                     found.setdefault(name, ContentError(name, str(error)))
@@ -100,19 +106,27 @@ def problems(config: type[msgspec.Struct], content: Mapping[str, Any]) -> list[C
     return list(found.values())
 
 
-def _texts(content: Mapping[str, Any], config: type[msgspec.Struct]) -> Iterator[tuple[Path, str, bool]]:
-    """Yield (path, text, whether it is a link) for each text in `content`."""
+def _texts(
+    content: Mapping[str, Any], config: type[msgspec.Struct]
+) -> Iterator[tuple[Path, str, frozenset[str]]]:
+    """Yield (path, text, what its hint says of it: "link", "html") for each text in `content`."""
     hints = get_type_hints(config, include_extras=True)
     for name, value in content.items():
         yield from _walk((name,), value, hints.get(name))
 
 
-def _walk(path: Path, value: Any, hint: Any) -> Iterator[tuple[Path, str, bool]]:
+def _walk(path: Path, value: Any, hint: Any) -> Iterator[tuple[Path, str, frozenset[str]]]:
     metadata = getattr(hint, "__metadata__", ())
     if metadata:
         hint = hint.__origin__
     if isinstance(value, str):
-        yield path, value, any((getattr(item, "extra", None) or {}).get("link") for item in metadata)
+        yield (
+            path,
+            value,
+            frozenset(
+                mark for item in metadata for mark, on in (getattr(item, "extra", None) or {}).items() if on
+            ),
+        )
     elif isinstance(value, dict):
         struct = isinstance(hint, type) and issubclass(hint, msgspec.Struct)
         hints = get_type_hints(hint, include_extras=True) if struct else {}

@@ -1,21 +1,28 @@
 """Liquid templates over plain data, with limits, so that no text can harm the sender."""
 
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from functools import lru_cache, wraps
 from typing import Any
 
 from django.utils.translation import gettext as _
 from liquid import BoundTemplate, Environment, Mode, RenderContext, Undefined
-from liquid.exceptions import LiquidError, ResourceLimitError
+from liquid.exceptions import LiquidError, ResourceLimitError, TemplateNotFoundError
+from liquid.loader import BaseLoader, TemplateSource
+from markupsafe import Markup
+
+from delivery.content import localised
 
 MAX_SOURCE = 10_000  # characters of one template
+MAX_HTML_SOURCE = 200_000
 MAX_OUTPUT = 16_000  # bytes of one rendered text; channels allow less
+MAX_HTML_OUTPUT = 500_000
 MAX_LOOPS = 1_000
 MAX_NAMESPACE = 64_000  # bytes held by the template's own variables
 MAX_SECONDS = 0.25
 MAX_ITEM = 32_000  # characters or elements that a filter may take or make
+SNIPPETS = "snippets"
 
 
 class TemplateError(ValueError):
@@ -62,11 +69,66 @@ class _Template(BoundTemplate):
     context_class = _Context
 
 
+class Snippets(Mapping[str, str]):
+    """What templates see as `snippets`: texts by short name, filled in with the same data when they are asked for.
+
+    In the data it holds the sources; `render` gives it what it needs to fill them in.
+    """
+
+    def __init__(self, sources: Mapping[str, str]):
+        self.sources = sources
+        self._html = False
+        self._data: Mapping[str, Any] = {}
+
+    def within(self, html: bool, data: Mapping[str, Any]) -> "Snippets":
+        """Return a copy that fills in with `data`."""
+        bound = Snippets(self.sources)
+        bound._html, bound._data = html, data
+        return bound
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self.sources:
+            raise TemplateNotFoundError(_("There is no snippet “%s”.") % name, token=None)
+        # Without `snippets`: none holds another, so that they can't go round in circles.
+        data = {key: value for key, value in self._data.items() if key != SNIPPETS}
+        text = parse(self.sources[name], self._html).render(data)
+        _check_size(text)
+        return Markup(text) if self._html else text  # noqa: S704 - what it was filled in with is escaped
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class _Loader(BaseLoader):
+    """Finds what `render` names among the snippets in the data; there is no way to files."""
+
+    def get_source(self, env: Environment, template_name: str, **kwargs: Any) -> TemplateSource:
+        """Only `load` is used."""
+        raise TemplateNotFoundError(template_name, token=None)
+
+    def load(
+        self, env: Environment, name: str, *, context: RenderContext | None = None, **kwargs: Any
+    ) -> BoundTemplate:
+        """Return the parsed snippet."""
+        # A copied context is that of a snippet: none holds another.
+        known = context.globals.get(SNIPPETS) if context and not context.parent_context else None
+        if not isinstance(known, Snippets) or name not in known.sources:
+            raise TemplateNotFoundError(_("There is no snippet “%s”.") % name, token=None)
+        return parse(known.sources[name], env.autoescape)
+
+
 class _Environment(Environment):
     loop_iteration_limit = MAX_LOOPS
     local_namespace_limit = MAX_NAMESPACE
     output_stream_limit = MAX_OUTPUT
     template_class = _Template
+
+
+class _HtmlEnvironment(_Environment):
+    output_stream_limit = MAX_HTML_OUTPUT
 
 
 def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,16 +168,19 @@ def _check_growth(name: str, value: Any, args: tuple[Any, ...]) -> None:
         raise _TooMuch("the text is too long")
 
 
-def _environment() -> Environment:
-    environment = _Environment(tolerance=Mode.STRICT, strict_filters=True, undefined=_Missing)
-    for tag in ("include", "render"):  # there is nothing to include, and no way to the files
-        del environment.tags[tag]
+def _environment(html: bool) -> Environment:
+    environment = (_HtmlEnvironment if html else _Environment)(
+        tolerance=Mode.STRICT, strict_filters=True, undefined=_Missing, autoescape=html, loader=_Loader()
+    )
+    del environment.tags["include"]  # shares its caller's variables; `render` does not
+    environment.filters |= localised.FILTERS
     for name, function in list(environment.filters.items()):
         environment.filters[name] = _limited(name, function)
     return environment
 
 
-_ENVIRONMENT = _environment()
+_ENVIRONMENTS = {html: _environment(html) for html in (False, True)}
+FILTERS = frozenset(_ENVIRONMENTS[False].filters)
 
 
 def is_template(text: str) -> bool:
@@ -124,39 +189,54 @@ def is_template(text: str) -> bool:
 
 
 @lru_cache(maxsize=2048)
-def parse(source: str) -> BoundTemplate:
+def parse(source: str, html: bool = False) -> BoundTemplate:
     """Return the parsed template.
+
+    Args:
+        html: it is markup: what is filled in is escaped, and it may be longer.
 
     Raises:
         TemplateError: it is not valid Liquid, names an unknown filter, or is too long.
     """
-    if len(source) > MAX_SOURCE:
-        raise TemplateError(_("The text is longer than %d characters.") % MAX_SOURCE)
+    limit = MAX_HTML_SOURCE if html else MAX_SOURCE
+    if len(source) > limit:
+        raise TemplateError(_("The text is longer than %d characters.") % limit)
     try:
-        template = _ENVIRONMENT.from_string(source)
-        used = template.analyze().filters
+        template = _ENVIRONMENTS[html].from_string(source)
+        used = template.analyze(include_partials=False).filters
     except LiquidError as error:
         raise _plain(error, source) from error
     except (ValueError, RecursionError) as error:  # e.g. numbers too long to read, nesting too deep
         raise TemplateError(_("This can't be read as Liquid.")) from error
     for name, places in used.items():
-        if name not in _ENVIRONMENT.filters:
+        if name not in FILTERS:
             line = source.count("\n", 0, places[0].index) + 1
             raise TemplateError(_("There is no filter “%s”.") % name, line)
     return template
 
 
-def render(template: BoundTemplate, data: Mapping[str, Any], missing: list[str] | None = None) -> str:
-    """Fill `template` with `data` (plain dicts, lists, texts and numbers only).
+def render(
+    template: BoundTemplate,
+    data: Mapping[str, Any],
+    missing: list[str] | None = None,
+    locale: str = "",
+) -> str:
+    """Fill `template` with `data` (plain dicts, lists, texts and numbers, and `Snippets` only).
 
     Args:
         missing: names that are not in the data and have no default are appended to it.
+        locale: the language of the text; "" for the installation's own. Amounts and dates are written as there, times
+            in the zone of `data["profile"]`.
 
     Raises:
         TemplateError: the text can't be rendered for this data, or a limit was reached.
     """
+    profile = data.get("profile") or {}
     names, deadline = _missing.set(missing), _deadline.set(time.monotonic() + MAX_SECONDS)
+    place = localised.place.set(localised.Place.of(locale, profile.get("language"), profile.get("timezone")))
     try:
+        if isinstance(known := data.get(SNIPPETS), Snippets):
+            data = {**data, SNIPPETS: known.within(template.env.autoescape, data)}
         text = template.render(data)
     except LiquidError as error:
         raise _plain(error) from error
@@ -165,7 +245,8 @@ def render(template: BoundTemplate, data: Mapping[str, Any], missing: list[str] 
     finally:
         _missing.reset(names)
         _deadline.reset(deadline)
-    return text.replace("\x00", "")  # decoding filters can make one; PostgreSQL can't store it
+        localised.place.reset(place)
+    return str(text).replace("\x00", "")  # decoding filters can make one; PostgreSQL can't store it
 
 
 def _plain(error: LiquidError, source: str = "") -> TemplateError:

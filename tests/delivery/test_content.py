@@ -47,7 +47,7 @@ class TestLiquid:
             ("one\n{% if a %}\nthree", 3),
             ("one\n\n{% endif %}", 3),
             ("{% include 'secrets' %}", 1),
-            ("{% render 'secrets' %}", 1),
+            ("{% render secrets %}{% endrender %}", 1),
         ],
     )
     def test_mistakes_are_found_when_saving_with_their_line(self, source: str, line: int) -> None:
