@@ -36,6 +36,8 @@ NUDGE_PUBLIC_URL = env.str("NUDGE_PUBLIC_URL", f"http://localhost:{PORT}").rstri
 NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
 # Hosts, as host:port, that flows may call though they are private or without TLS.
 NUDGE_WEBHOOK_HOSTS = env.list("NUDGE_WEBHOOK_HOSTS", default=[])
+# The same for the services that sending accounts name, such as an SMS gateway in the own network.
+NUDGE_PROVIDER_HOSTS_TRUSTED = env.list("NUDGE_PROVIDER_HOSTS_TRUSTED", default=[])
 NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
 # Whether somebody who opens a link in a message is taken for whom it was sent to.
 NUDGE_LINK_VISITORS = env.bool("NUDGE_LINK_VISITORS", True)
@@ -45,6 +47,8 @@ if NUDGE_DEMO:
     NUDGE_PUSH_HOSTS = [*NUDGE_PUSH_HOSTS, urlsplit(NUDGE_SANDBOX_URL).netloc]
 # Files with the members of segments are kept for so long after they were written.
 NUDGE_EXPORT_HOURS = env.int("NUDGE_EXPORT_HOURS", 72)
+# So many workers send one channel's messages at once, transactional ones apart (delivery/dispatch/lanes.py).
+NUDGE_SENDERS_PER_LANE = env.int("NUDGE_SENDERS_PER_LANE", 2)
 NUDGE_BROADCAST_UNDO_SECONDS = env.int(
     "NUDGE_BROADCAST_UNDO_SECONDS", 30
 )  # a launch can be taken back so long

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
 from typing import Any, Generic, TypeVar
 
 import certifi
@@ -28,6 +29,8 @@ class Request(msgspec.Struct, Generic[T]):
     Args:
         seconds: how long the whole of it may take.
         keep: bytes of the answer's body that are kept.
+        once: never make it a second time. libcurl repeats a request by itself when a connection that was kept open
+            ends without an answer, and then nobody knows whether the first one was acted on.
     """
 
     tag: T
@@ -38,10 +41,14 @@ class Request(msgspec.Struct, Generic[T]):
     method: str = "POST"
     seconds: int = TOTAL_SECONDS
     keep: int = MAX_ANSWER
+    once: bool = False
 
 
 class Response(msgspec.Struct, Generic[T]):
-    """An answer. `status` is 0 when there was none, and `error` then says why; header names are lower-case."""
+    """An answer. `status` is 0 when there was none, and `error` then says why; header names are lower-case.
+
+    `begun`: some of the request may have reached the other side.
+    """
 
     tag: T
     status: int
@@ -49,6 +56,7 @@ class Response(msgspec.Struct, Generic[T]):
     body: bytes
     error: str = ""
     refused: bool = False  # by us: the address is not public, or the URL is none
+    begun: bool = False
 
 
 class Client:
@@ -124,7 +132,6 @@ class _Handle:
         self.curl = curl = pycurl.Curl()
         curl.handle = self  # to get back from libcurl's list of ended transfers
         for option, value in {
-            pycurl.POST: 1,
             pycurl.NOSIGNAL: 1,
             pycurl.FOLLOWLOCATION: 0,
             pycurl.PROXY: "",
@@ -155,7 +162,7 @@ class _Handle:
             self.curl.setopt(pycurl.PIPEWAIT, int(request.url.startswith("https:")))
             self.curl.setopt(pycurl.URL, request.url)
             self.curl.setopt(pycurl.HTTPHEADER, [*request.headers, "Expect:"])
-            self.curl.setopt(pycurl.POSTFIELDS, request.body)
+            self._give_body(request)
             self.curl.setopt(pycurl.CUSTOMREQUEST, request.method)
             self.curl.setopt(pycurl.TIMEOUT_MS, request.seconds * 1000)
         except (pycurl.error, UnicodeError, ValueError, TypeError) as error:
@@ -166,7 +173,18 @@ class _Handle:
         status = 0 if error else self.curl.getinfo(pycurl.RESPONSE_CODE)
         if self.blocked:
             error = "the name leads to an address that is not public"
-        return Response(self.request.tag, status, self.headers, bytes(self.body), error, self.blocked)
+        begun = bool(status) or self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
+        return Response(self.request.tag, status, self.headers, bytes(self.body), error, self.blocked, begun)
+
+    def _give_body(self, request: Request[Any]) -> None:
+        if request.once:
+            # A body that is read from a function without a way back can't be sent anew: libcurl fails instead.
+            self.curl.setopt(pycurl.UPLOAD, 1)
+            self.curl.setopt(pycurl.INFILESIZE_LARGE, len(request.body))
+            self.curl.setopt(pycurl.READFUNCTION, BytesIO(request.body).read)
+        else:
+            self.curl.setopt(pycurl.POST, 1)
+            self.curl.setopt(pycurl.POSTFIELDS, request.body)
 
     def _open(self, _purpose: int, address: Any) -> Any:
         family, kind, protocol, where = address

@@ -17,6 +17,7 @@ from campaigns.flows import webhook_keys
 from campaigns.models import CrmWrite, WebhookCall
 from crm import audit
 from crm.admin.base import BigTableAdmin, ReadOnly
+from delivery import webhook_signing
 
 STATES = {
     "waiting": "info",
@@ -91,7 +92,7 @@ class WebhookCallAdmin(Journal):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": _("Key of webhooks"),
-            "secrets": [webhook_keys.PREFIX + key for key in webhook_keys.present()],
+            "secrets": [webhook_signing.PREFIX + key for key in webhook_keys.present()],
         }
         response = TemplateResponse(request, "admin/campaigns/webhook/key.html", context)
         response["Cache-Control"] = "no-store"

@@ -1,10 +1,5 @@
-"""Signing calls as Standard Webhooks 1.0 has it (https://www.standardwebhooks.com), for which there are libraries."""
+"""The keys that calls of flows are signed with (delivery/webhook_signing.py)."""
 
-import base64
-import hashlib
-import hmac
-import secrets
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
@@ -12,8 +7,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from campaigns.models import WebhookKey
+from delivery import webhook_signing
 
-PREFIX = "whsec_"
 OVERLAP = timedelta(days=1)  # both keys sign, so that receivers can change over
 
 
@@ -39,23 +34,6 @@ def replace(now: datetime | None = None) -> WebhookKey:
     return _make()
 
 
-def sign(keys: Sequence[str], number: str, at: int, body: bytes) -> list[str]:
-    """The headers of one call.
-
-    Args:
-        keys: base64.
-        number: the call's own, the same when it is repeated.
-        at: seconds since 1970.
-    """
-    signed = f"{number}.{at}.".encode() + body
-    signatures = [
-        base64.b64encode(hmac.new(base64.b64decode(key), signed, hashlib.sha256).digest()).decode()
-        for key in keys
-    ]
-    told = " ".join(f"v1,{signature}" for signature in signatures)
-    return [f"webhook-id: {number}", f"webhook-timestamp: {at}", f"webhook-signature: {told}"]
-
-
 def _signing(now: datetime) -> list[WebhookKey]:
     return list(WebhookKey.objects.filter(Q(signs_until=None) | Q(signs_until__gt=now)).order_by("-pk"))
 
@@ -66,4 +44,4 @@ def _one_at_a_time() -> None:
 
 
 def _make() -> WebhookKey:
-    return WebhookKey.objects.create(secret=base64.b64encode(secrets.token_bytes(32)).decode())
+    return WebhookKey.objects.create(secret=webhook_signing.make())

@@ -15,10 +15,10 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import webhook_hosts, webhook_keys
+from campaigns.flows import webhook_keys
 from campaigns.models import WebhookHost
 from crm import alerts, wake
-from delivery import httpclient, pushhosts
+from delivery import httpclient, pushhosts, webhook_hosts, webhook_signing
 from delivery.dispatch.backoff import next_try
 
 TASK, QUEUE = "campaigns.tasks.call_webhooks", "webhooks"
@@ -204,7 +204,10 @@ def _send(calls: Sequence[_Call]) -> Iterator[tuple[int, httpclient.Response[int
             continue
         body = call.body.encode()
         headers = [f"{name}: {value}" for name, value in call.headers.items()]
-        headers += ["Content-Type: application/json", *webhook_keys.sign(keys, f"nudge_{call.id}", at, body)]
+        headers += [
+            "Content-Type: application/json",
+            *webhook_signing.sign(keys, f"nudge_{call.id}", at, body),
+        ]
         requests.append(
             httpclient.Request(
                 call.id, call.url, headers, body, trusted, method=call.method, seconds=SECONDS, keep=KEPT

@@ -15,12 +15,12 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from campaigns.flows import contention, profile_writing, values, webhook_hosts, webhooks
+from campaigns.flows import contention, profile_writing, values, webhooks
 from campaigns.flows.fields import PairsField
 from campaigns.flows.steps.base import Outcome, Person, StepKind, go_on, leave, wait
 from campaigns.models import WebhookCall
 from crm.rules.errors import Problem
-from delivery import content
+from delivery import content, webhook_hosts
 
 METHODS = ("POST", "PUT", "PATCH")
 GO_ON, LEAVE = "go_on", "leave"

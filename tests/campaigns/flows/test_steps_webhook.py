@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from django.contrib.auth.models import User
 
-from campaigns.flows import engine, webhook_hosts, webhook_keys, webhooks
+from campaigns.flows import engine, webhook_keys, webhooks
 from campaigns.models import Enrollment, WebhookCall, WebhookHost, WebhookKey
 from crm import masking
 from crm.models import Alert, Profile
+from delivery import webhook_hosts, webhook_signing
 from tests.campaigns.flows.standing import advance, facts, form_of, problems, queries, rehearsed, stand, step
 from tests.crm.concurrently import run
 
@@ -369,7 +370,7 @@ class TestSettings:
         assert client.post(page).status_code == 302
         new, before = webhook_keys.present()
         assert (before, new != old) == (old, True)
-        assert len(webhook_keys.sign([new, before], "m", 1, b"")[2].split()) == 3
+        assert len(webhook_signing.sign([new, before], "m", 1, b"")[2].split()) == 3
         assert WebhookKey.objects.count() == 2
         assert client.get("/admin/campaigns/webhookcall/").status_code == 200
         client.force_login(User.objects.create(username="reader", is_staff=True))

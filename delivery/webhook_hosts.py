@@ -1,4 +1,8 @@
-"""Which addresses flows may call. They are written by marketers, who must not make us call what only we can reach."""
+"""Which addresses we may call that people wrote down: they must not make us call what only we can reach.
+
+The operator allows more of them by a setting: NUDGE_WEBHOOK_HOSTS for what flows and messages call,
+NUDGE_PROVIDER_HOSTS_TRUSTED for the services of sending accounts.
+"""
 
 import ipaddress
 import re
@@ -15,8 +19,8 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a call goes: its origin (scheme://host[:port]), and whether the operator named it in NUDGE_WEBHOOK_HOSTS,
-    so that it may be private and without TLS."""
+    """Where a call goes: its origin (scheme://host[:port]), and whether the operator named it, so that it may be
+    private and without TLS."""
 
     origin: str
     trusted: bool
@@ -26,8 +30,14 @@ class BadAddress(ValueError):
     """An address that may not be called; the message says why."""
 
 
-def look_at(url: str) -> Target:
+WEBHOOKS, PROVIDERS = "NUDGE_WEBHOOK_HOSTS", "NUDGE_PROVIDER_HOSTS_TRUSTED"
+
+
+def look_at(url: str, setting: str = WEBHOOKS) -> Target:
     """What we know of an address. A name that leads to a private address is found out when it is called.
+
+    Args:
+        setting: the one in which the operator names hosts (with their port where it is not the usual one).
 
     Raises:
         BadAddress: it is no https address, holds a user name, or is a private address that the operator did not name.
@@ -50,14 +60,12 @@ def look_at(url: str) -> Target:
     usual = port == default
     origin = f"{parts.scheme}://{bracketed}" + ("" if usual else f":{port}")
     names = {f"{bracketed}:{port}"} | ({bracketed} if usual else set())
-    if not names.isdisjoint(name.strip().lower() for name in settings.NUDGE_WEBHOOK_HOSTS):
+    if not names.isdisjoint(name.strip().lower() for name in getattr(settings, setting)):
         return Target(origin, trusted=True)
     if parts.scheme != "https":
         raise refused
     if host == "localhost" or host.endswith(".localhost") or _is_private(host):
-        raise BadAddress(
-            _("This address is not on the internet. The operator may allow it: NUDGE_WEBHOOK_HOSTS.")
-        )
+        raise BadAddress(_("This address is not on the internet. The operator may allow it: %s.") % setting)
     return Target(origin, trusted=False)
 
 
