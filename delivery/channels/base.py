@@ -34,11 +34,12 @@ class Parcel(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What the provider said about one parcel.
+    """What the provider said about one parcel. STARTED: it was asked, and nobody knows what became of it.
 
     `detail` is for operators: no secrets. `retry_after` is the provider's wish, for RETRY. `group` names what a
     CONFIGURATION problem concerns, such as the push service's origin. `provider_id` is what the provider calls the
-    message in later reports; `parts` is how many it charges for.
+    message in later reports; `parts` is how many it charges for. `told` is what the answer says about the person
+    besides, as a report would (a value of `delivery.providers.base.Reported`).
     """
 
     number: int
@@ -49,6 +50,7 @@ class Result(msgspec.Struct, frozen=True):
     group: str = ""
     provider_id: str = ""
     parts: int = 1
+    told: str = ""
 
 
 class ContentForm(forms.Form):
@@ -137,3 +139,7 @@ class Channel(ABC):
     def problems(self, content: dict[str, Any]) -> list[ContentError]:
         """Return what is wrong with authored JSON, to be told when it is saved."""
         return problems(self.Config, content)
+
+    def advice(self, content: dict[str, Any]) -> list[ContentError]:
+        """Return what an author should know of authored JSON and that does not keep it from being saved."""
+        return []
