@@ -25,6 +25,7 @@ HELP = gettext_lazy(
 )
 
 _REFERENCE = re.compile(r"\{\{\s*([^\s{}][^{}]*?)\s*\}\}")
+_BRACES = re.compile(r"\{\{|\}\}|\{%")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?")
 _ADDED = re.compile(r"[+-](0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?")
 _WORDS: dict[str, Any] = {"true": True, "false": False}
@@ -89,6 +90,11 @@ def amount(value: Any) -> int | float | None:
 
 def problem(value: Any, adding: bool = False) -> str:
     """What is wrong with a setting, in a sentence; empty if nothing is."""
+    if isinstance(value, str) and _BRACES.search(value):
+        return _(
+            "“%s” would be written as it stands. Write “{{ event.properties.plan }}” and nothing around it to take over a "
+            "value."
+        ) % (value if len(value) <= 60 else f"{value[:60]}…")
     if not isinstance(value, dict):
         return ""
     if reference(value) is not None and len(value) == 1:

@@ -24,7 +24,7 @@ from crm.models import Event, Profile
 from crm.rules.errors import RuleError
 from delivery import channels, content
 from delivery.content import ContentError
-from delivery.models import MessageContent
+from delivery.models import Message, MessageContent
 from delivery.policies import Verdict
 from delivery.preferences import links
 
@@ -50,6 +50,7 @@ class Sent(msgspec.Struct):
     content: Any = None
     problem: str = ""
     missing: list[str] = []
+    name: str = ""
     verdict: Verdict | None = None
 
 
@@ -271,7 +272,8 @@ class _Walking:
 def filled(slug: str, channel: str, profile: Profile, context: Mapping[str, Any]) -> Sent:
     """A message as it would be written to `profile`, for a reader who may see what they may see."""
     known = channels.everything().get(channel)
-    sent = Sent(slug, channel)
+    name = Message.objects.filter(slug=slug).values_list("name", flat=True).first()
+    sent = Sent(slug, channel, name=name or slug)
     authored = dict(
         MessageContent.objects.filter(message__slug=slug, channel=channel, variant="a").values_list(
             "locale", "content"

@@ -145,11 +145,13 @@ def _walked(request: HttpRequest, flow: Flow, definition: Definition) -> dict[st
             values["own"] = True
     choices = {key.removeprefix("way-"): value for key, value in asked.items() if key.startswith("way-")}
     now = timezone.now()
-    walk = walkthrough.walk(flow.pk, flow.slug, definition, person, event, now, choices)
+    zone = geography.zone_for(_zone_facts(person))
+    with timezone.override(zone):  # of the times in what steps tell
+        walk = walkthrough.walk(flow.pk, flow.slug, definition, person, event, now, choices)
     return values | {
         "person": person,
         "person_url": pages.optional_url("crm_profile_change", person.pk),
-        "zone": geography.zone_for(_zone_facts(person)),
+        "zone": zone,
         "event": event,
         "walk": walk,
         "stops": [_shown(stop) for stop in walk.stops],

@@ -31,6 +31,14 @@ class UpdateForm(forms.Form):
         help_text=values.HELP,
     )
 
+    def clean_set(self):
+        """The pairs; what looks like a reference but is none would be written to people as it stands."""
+        pairs = self.cleaned_data["set"]
+        for name, text in pairs or []:
+            if wrong := values.problem(values.read(text, adding=True), adding=True):
+                raise forms.ValidationError(f"{name}: {wrong}")
+        return pairs
+
 
 class Update(StepKind):
     """Writes values where the run goes by; what a profile can't take is noted and left as it was."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.flows import values
+from campaigns.flows import steps, values
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**14), 10**14) | st.text() | st.lists(st.integers())
 NUMBERS = st.integers(-(10**14), 10**14) | st.floats(-1e6, 1e6).map(lambda number: round(number, 4) or 0.5)
@@ -15,7 +15,16 @@ SETTINGS = PLAIN | NUMBERS | PATHS.map(lambda path: {"from": path}) | NUMBERS.ma
 @given(SETTINGS)
 def test_what_is_shown_means_what_is_stored(setting):
     assert values.read(values.show(setting, adding=True), adding=True) == setting
-    assert not values.problem(setting, adding=True)
+    assert not values.problem(setting, adding=True) or "{" in setting or "}" in setting
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ event.properties.plan", "{{ }}", "Hello {{ profile.first_name }}", "a }} b"]
+)
+def test_what_only_looks_like_a_reference_is_refused(text):
+    assert "as it stands" in values.problem(values.read(text, adding=True), adding=True)
+    form = steps.registry["update"].Form({"set": [("attributes.plan", text)]})
+    assert "as it stands" in str(form.errors.get("set"))
 
 
 @pytest.mark.parametrize(
