@@ -92,8 +92,8 @@ def problem(value: Any, adding: bool = False) -> str:
     """What is wrong with a setting, in a sentence; empty if nothing is."""
     if isinstance(value, str) and _BRACES.search(value):
         return _(
-            "“%s” would be written as it stands. Write “{{ event.properties.plan }}” and nothing around it to take over a "
-            "value."
+            "“%s” would be written as it stands. Write “{{ event.properties.plan }}” and nothing around it to take "
+            "over a value."
         ) % (value if len(value) <= 60 else f"{value[:60]}…")
     if not isinstance(value, dict):
         return ""
