@@ -3,6 +3,10 @@
 from typing import TypedDict
 
 
+class Differs(Exception):
+    """What was measured is not what it must be; the message is the table that shows it."""
+
+
 class Row(TypedDict):
     """One figure beside a peer's or the limit's. `ratio` is ours to the peer's."""
 

@@ -1,11 +1,13 @@
-"""Workers are killed at random moments, and nobody is left out, goes another way or is written to twice."""
+"""What runs is killed at random moments, and nobody is left out, goes another way or is written to twice."""
 
+import http.client
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -17,17 +19,22 @@ from django.db import connection
 
 from campaigns.flows import engine, reading
 from campaigns.models import Decision, Enrollment
-from crm import identity, log
-from crm.models import Event
-from delivery.models import Delivery
-from tests.campaigns.flows.test_engine import HELLO, WAIT, split
+from crm import api_keys, identity, log
+from crm.models import Event, Profile
+from delivery import dispatch
+from delivery.models import Delivery, InAppMessage, MessageContent
+from tests.campaigns.flows.test_engine import HELLO as OUTSIDE
+from tests.campaigns.flows.test_engine import WAIT, split
 from tests.reading import drain
 
-PEOPLE = 300
-WORKERS = 3
+PEOPLE = 200
+PROCESSES = ("engine", "engine", "sender", "web")
+KINDS = (*PROCESSES, "connection")  # what may be killed: a process, or somebody's connection to the database
 SECONDS_BETWEEN_KILLS = (0.02, 0.15)
 ROOT = Path(__file__).resolve().parents[3]
 
+HELLO = {**OUTSIDE, "config": {**OUTSIDE["config"], "channel": "inapp"}}
+COUNT = {"key": "count", "kind": "update", "config": {"set": {"attributes.passes": {"add": 1}}}}
 VIP = {"kind": "event", "name": "vip"}
 AWAITED = {
     "key": "awaited",
@@ -46,6 +53,7 @@ STEPS = [
         ("vip", VIP, [{**HELLO, "key": "gift"}]),
         ("else", None, [{**WAIT, "key": "longer"}]),
     ),
+    COUNT,
     {**HELLO, "key": "news", "condition": VIP},
     {**WAIT, "key": "last_wait"},
     {**HELLO, "key": "bye"},
@@ -53,108 +61,158 @@ STEPS = [
 
 
 class Nursery:
-    """Starts and kills workers."""
+    """Starts processes, gives them events, and kills them."""
 
-    def __init__(self, clock: Path):
+    def __init__(self, clock: Path, key: str):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaigns.flows.worker"],
             cwd=ROOT,
-            env=os.environ | {"NUDGE_LOG_LEVEL": "ERROR"},
+            env=os.environ | {"NUDGE_LOG_LEVEL": "CRITICAL"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.workers: list[int] = []
-        self.kills = 0
-        self._tell(json.dumps({"database": connection.settings_dict["NAME"], "clock": str(clock)}))
+        self.running: list[tuple[str, int]] = []
+        self.kills: Counter[str] = Counter()
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self.port = self._ask(json.dumps({"database": connection.settings_dict["NAME"], "clock": str(clock)}))
+        for role in PROCESSES:
+            self.start(role)
 
-    def _tell(self, line: str) -> None:
+    def _ask(self, line: str) -> int:
         assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
+        return int(self.process.stdout.readline())
 
-    def start(self) -> None:
-        self._tell("start")
-        assert self.process.stdout
-        self.workers.append(int(self.process.stdout.readline()))
+    def start(self, role: str) -> None:
+        self.running.append((role, self._ask(role)))
 
-    def kill(self, number: int) -> None:
-        os.kill(self.workers.pop(number), signal.SIGKILL)
-        self.kills += 1
+    def kill(self, kind: str) -> None:
+        """Kill something of this kind and start another."""
+        if kind == "connection":
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
+                )
+                self.kills[kind] += len(cursor.fetchall())
+            return
+        found = next(each for each in self.running if each[0] == kind)
+        self.running.remove(found)
+        os.kill(found[1], signal.SIGKILL)
+        self.kills[kind] += 1
+        self.start(kind)
+
+    def send(self, events: list[dict]) -> None:
+        """Repeat a request until it is answered that each of its events is there."""
+        deadline = time.monotonic() + 30
+        body = json.dumps({"events": events})
+        while time.monotonic() < deadline:
+            there = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            try:
+                there.request("POST", "/api/v1/events/", body, self._headers)
+                answer = there.getresponse()
+                said = json.loads(answer.read())
+                if answer.status == 202 and said["accepted"] + said["duplicates"] == len(events):
+                    return
+                assert answer.status >= 500, said
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                there.close()
+        raise AssertionError("nobody takes the events")
 
     def close(self) -> None:
-        while self.workers:
-            self.kill(0)
+        for _role, pid in self.running:
+            os.kill(pid, signal.SIGKILL)
         self.process.communicate(timeout=30)
 
 
 @contextmanager
-def nursery(clock: Path):
-    found = Nursery(clock)
+def nursery(clock: Path, key: str):
+    found = Nursery(clock, key)
     try:
         yield found
     finally:
         found.close()
 
 
-def history(prefix: str, people: list[int]):
+def history(prefix: str):
     """(minutes to let pass, [(person, event)]) in order: what happens at moments when nobody's wait ends."""
     choice = random.Random(7)
-    half = len(people) // 2
+    half, people = PEOPLE // 2, range(PEOPLE)
     yield 1, [(person, f"{prefix}_began") for person in people[:half]]
-    yield 1, [(person, f"{prefix}_began") for person in [*people[half:], *choice.sample(people, 50)]]
-    yield 30, [(person, "vip") for person in choice.sample(people, 100)]
-    yield 30, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
+    yield 1, [(person, f"{prefix}_began") for person in [*people[half:], *choice.sample(people, 30)]]
+    yield 30, [(person, "vip") for person in choice.sample(people, 70)]
+    yield 30, [(person, f"{prefix}_bought") for person in choice.sample(people, 25)]
     yield 70, []  # the first waits are over
-    yield 10, [(person, "opened") for person in choice.sample(people, 150)]
-    yield 10, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
+    yield 10, [(person, "opened") for person in choice.sample(people, 100)]
+    yield 10, [(person, f"{prefix}_bought") for person in choice.sample(people, 25)]
     yield 120, []
-    yield 20, [(person, f"{prefix}_bought") for person in choice.sample(people, 40)]
-    yield 90, [(person, "won") for person in choice.sample(people, 60)]
+    yield 20, [(person, f"{prefix}_bought") for person in choice.sample(people, 25)]
+    yield 90, [(person, "won") for person in choice.sample(people, 40)]
     yield 150, []
     yield 240, []
-
-
-def happen(events, now) -> None:
-    log.append([log.NewEvent(uuid.uuid4(), person, name, now, {}, "test") for person, name in events])
+    yield 10, []  # whoever was killed while sending has lost the lease
 
 
 def everything_done(now) -> bool:
     due = Enrollment.objects.filter(state="active", due_at__lte=now).exists()
-    return not due and not log.lag(reading.CURSOR)
+    unsent = Delivery.objects.filter(state__in=["queued", "deferred"], due_at__lte=now).exists()
+    return not due and not unsent and not log.lag(reading.CURSOR)
 
 
 def outcome(flow, people: list[int]):
-    """What became of each person, in the order of `people`: the end, the path, the log and the messages."""
+    """What became of each person, in the order of `people`: the end, the path, the log, messages and number."""
     ends = {
         run.profile_id: (run.state, run.step, run.reason, run.converted_at is not None)
         for run in flow.enrollments.all()
     }
-    paths, told, sent = ({person: [] for person in people} for _ in range(3))
+    paths, told, sent, shown = ({person: [] for person in people} for _ in range(4))
     for person, step, kind in (
         Decision.objects.filter(flow=flow).order_by("pk").values_list("profile_id", "step", "kind")
     ):
-        paths[person].append((step, kind))
+        if kind != "update:wait":  # somebody else was writing about the person: asked again a moment later
+            paths[person].append((step, kind))
     for person, name in (
         Event.objects.filter(profile_id__in=people, name__startswith="flow_")
         .order_by("txid", "seq")
         .values_list("profile_id", "name")
     ):
         told[person].append(name)
-    for person, step in (
+    for person, name in (
+        Event.objects.filter(profile_id__in=people, name__startswith="message_")
+        .order_by("properties__origin__step")
+        .values_list("profile_id", "name")
+    ):
+        told[person].append(name)
+    for person, step, state in (
         Delivery.objects.filter(origin_id=flow.pk)
         .order_by("origin_step")
-        .values_list("profile_id", "origin_step")
+        .values_list("profile_id", "origin_step", "state")
     ):
-        sent[person].append(step)
-    return [(ends.get(person), paths[person], told[person], sent[person]) for person in people]
+        sent[person].append((step, state))
+    for person, step in (
+        InAppMessage.objects.filter(delivery__origin_id=flow.pk)
+        .order_by("delivery__origin_step")
+        .values_list("delivery__profile_id", "delivery__origin_step")
+    ):
+        shown[person].append(step)
+    passed = dict(Profile.objects.filter(pk__in=people).values_list("pk", "attributes__passes"))
+    return [
+        (ends.get(person), paths[person], told[person], sent[person], shown[person], passed[person])
+        for person in people
+    ]
 
 
 def without_names(found, prefix: str):
     return json.loads(json.dumps(found).replace(f"{prefix}_", ""))
 
 
-def test_killed_workers_change_nothing(world, tmp_path):
+def test_killed_processes_and_connections_change_nothing(world, tmp_path):
+    MessageContent.objects.create(message=world.message, channel="inapp", content={"title": "Hello"})
     flows, people = {}, {}
     for prefix in ("calm", "stormy"):
         flows[prefix] = world.flow(
@@ -165,44 +223,70 @@ def test_killed_workers_change_nothing(world, tmp_path):
             goal={"name": "won"},
         )
         people[prefix] = identity.resolve(
-            [identity.Reference(external_id=f"{prefix}{number}") for number in range(PEOPLE)], world.now
+            [
+                identity.Reference(
+                    external_id=f"{prefix}{number}", anonymous_id=f"{prefix}-visitor-{number:020d}"
+                )
+                for number in range(PEOPLE)
+            ],
+            world.now,
         )
     began = world.now
 
-    for minutes, events in history("calm", people["calm"]):
+    for minutes, events in history("calm"):
         world.now += timedelta(minutes=minutes)
-        happen(events, world.now)
+        log.append(
+            [
+                log.NewEvent(uuid.uuid4(), people["calm"][person], name, world.now, {}, "test")
+                for person, name in events
+            ]
+        )
         drain(reading.CURSOR, lambda: reading.read(world.now))
         while engine.advance(world.now):
+            pass
+        while not dispatch.run(world.now).idle:
             pass
 
     world.now = began
     clock = tmp_path / "clock"
     clock.write_text(world.now.isoformat())
     chance = random.Random()
-    with nursery(clock) as workers:
-        for _number in range(WORKERS):
-            workers.start()
-        for minutes, events in history("stormy", people["stormy"]):
+    _key, secret = api_keys.create("chaos", ["write"])
+    with nursery(clock, secret) as processes:
+        for minutes, events in history("stormy"):
             world.now += timedelta(minutes=minutes)
             ahead = tmp_path / "ahead"
             ahead.write_text(world.now.isoformat())
             ahead.rename(clock)
-            happen(events, world.now)
-            deadline = time.monotonic() + 30
-            while not everything_done(world.now):
-                assert time.monotonic() < deadline, "the workers do not come to an end"
+            rows = [
+                {
+                    "id": str(uuid.uuid4()),
+                    "name": name,
+                    "profile": {"external_id": f"stormy{person}"},
+                    "occurred_at": world.now.isoformat(),
+                }
+                for person, name in events
+            ]
+            batches = [rows[start : start + 50] for start in range(0, len(rows), 50)]
+            client = threading.Thread(
+                target=lambda batches=batches: [*map(processes.send, batches)], daemon=True
+            )
+            client.start()
+            deadline = time.monotonic() + 60
+            while client.is_alive() or not everything_done(world.now):
+                assert time.monotonic() < deadline, "the processes do not come to an end"
                 time.sleep(chance.uniform(*SECONDS_BETWEEN_KILLS))
-                workers.kill(chance.randrange(WORKERS))
-                workers.start()
-        killed = workers.kills
+                processes.kill(chance.choice(KINDS))
+        kills = processes.kills
 
     calm, stormy = (without_names(outcome(flows[p], people[p]), p) for p in ("calm", "stormy"))
     assert stormy == calm
-    assert killed >= 10
+    assert set(kills) == set(KINDS)
+    assert kills.total() >= 10
     reached = {step for _end, path, *_rest in calm for step, _kind in path}
-    assert reached >= {"awaited", "thanks", "gift", "longer", "news", "bye"}
+    assert reached >= {"awaited", "thanks", "gift", "longer", "count", "news", "bye"}
     assert len({end[2] for end, *_rest in calm}) == 3  # at the end, by an exit event and by the goal
     ends = Counter(end[0] for end, *_rest in calm)
     assert set(ends) == {"completed", "exited"}
-    assert min(ends.values()) > 50
+    assert min(ends.values()) > 30
+    assert {state for *_some, sent, _shown, _passed in calm for _step, state in sent} == {"sent"}
