@@ -77,7 +77,7 @@ def move(now: datetime) -> bool:
     """Read the log and move people; whether there was anything to do."""
     from campaigns.flows import engine, reading
 
-    handled, _full = reading.read(now, limit=100)
+    handled = reading.read(now, limit=100)[0]
     moved = engine.advance(now, limit=50)
     return bool(handled or moved)
 
