@@ -10,7 +10,9 @@ class DeliveryConfig(AppConfig):
 
     def ready(self):
         from delivery import personal_data, slots, wiring
+        from delivery.policies import places
 
         wiring.connect()
         personal_data.connect()
         slots.connect()
+        places.connect()

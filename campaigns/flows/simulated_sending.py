@@ -12,12 +12,13 @@ import msgspec
 
 from campaigns.flows import guards, local, windows
 from campaigns.flows.definition import Definition
-from crm.preferences import WEEKLY
 from delivery import channels
 from delivery.models import Delivery, Message
 from delivery.policies import (
     Facts,
     Verdict,
+    ages,
+    applies,
     consent,
     expiry,
     limited,
@@ -26,6 +27,7 @@ from delivery.policies import (
     settled,
     suppress,
     suppression,
+    timing,
 )
 
 UNKNOWN = "no such message"
@@ -86,11 +88,13 @@ class Post:
             reachability.judge,
             lambda left, _facts, _now: {each.pk: own[each.pk] for each in left if each.pk in own},
             self._window,
+            ages.judge,
             preferences.judge,
+            timing.judge,
             self._weekly,
             self._asked,
         ):
-            left = [delivery for delivery in deliveries if delivery.pk not in verdicts]
+            left = [each for each in deliveries if each.pk not in verdicts and applies(policy, each)]
             if left:
                 verdicts |= policy(left, facts, now)
         by_number = {delivery.pk: delivery for delivery in deliveries}
@@ -136,9 +140,10 @@ class Post:
         """As preferences.judge_last."""
         verdicts = {}
         for delivery in deliveries:
-            topic, wishes = delivery.message.topic, facts.wishes.get(delivery.profile_id)
-            if topic and wishes and wishes.frequencies.get(topic) == WEEKLY:
-                free = self._free(delivery, f"topic:{topic}", preferences.WEEK, now)
+            if delivery.message.exempt:
+                continue
+            if preferences.weekly(delivery, preferences.wishes_of(facts, deliveries)):
+                free = self._free(delivery, f"topic:{delivery.message.topic}", preferences.WEEK, now)
                 if free is not None:
                     late = free >= delivery.expires_at
                     verdicts[delivery.pk] = (

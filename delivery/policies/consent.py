@@ -16,18 +16,20 @@ ASKED_AGAIN_AFTER = timedelta(days=1)
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Let through only those who are subscribed to the channel and have not left the topic.
 
-    A message that asks for confirmation goes to those alone whose yes waits for it.
+    A message that asks for confirmation goes to those alone whose yes waits for it. One that is part of a service
+    needs no yes, whatever its topic; a no to the channel holds for it too.
     """
-    groups: dict[tuple[str, str], list[Delivery]] = {}
+    groups: dict[tuple[str, str, bool], list[Delivery]] = {}
     for delivery in deliveries:
-        about = "" if delivery.message.confirms else delivery.message.topic
-        groups.setdefault((delivery.channel, about), []).append(delivery)
+        service = delivery.message.exempt
+        about = "" if delivery.message.confirms or service else delivery.message.topic
+        groups.setdefault((delivery.channel, about, service), []).append(delivery)
     verdicts: dict[int, Verdict] = {}
-    for (channel, topic), group in groups.items():
+    for (channel, topic, service), group in groups.items():
         plain = [delivery for delivery in group if not delivery.message.confirms]
         if plain:
             known = channels.everything().get(channel)
-            needs_yes = known is None or known.opt_in
+            needs_yes = not service and (known is None or known.opt_in)
             agreed = consent.subscribed({d.profile_id for d in plain}, channel, topic, needs_yes)
             verdicts |= {d.pk: suppress(NO_CONSENT) for d in plain if d.profile_id not in agreed}
         asking = [delivery for delivery in group if delivery.message.confirms]

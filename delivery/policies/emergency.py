@@ -4,7 +4,6 @@ What a worker has claimed and not begun goes back into the queue; what was begun
 goes on, what has not expired in the meantime goes out.
 """
 
-from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
@@ -13,12 +12,9 @@ from django.utils.translation import gettext as _
 
 from crm import alerts, audit
 from delivery import channels, outbox
-from delivery.models import Delivery, EmergencyStop
-from delivery.policies.verdicts import Facts, Verdict, defer
+from delivery.models import EmergencyStop
 
 ALL = ""
-STOPPED = "all sending is stopped"
-LOOK_AGAIN = timedelta(minutes=1)
 ASK_EVERY = 0.25  # seconds; well under the second within which nothing more may leave
 
 
@@ -57,7 +53,8 @@ def press(by: Any, channel: str = ALL, reason: str = "") -> bool:
     """
     user = getattr(by, "user", by)
     stop, made = EmergencyStop.objects.get_or_create(
-        channel=channel, defaults={"reason": reason, "pressed_by": user if getattr(user, "pk", None) else None}
+        channel=channel,
+        defaults={"reason": reason, "pressed_by": user if getattr(user, "pk", None) else None},
     )
     if made:
         audit.record(by, "sending.stopped", stop, channel=channel)
@@ -81,18 +78,6 @@ def release(by: Any, channel: str = ALL) -> bool:
     alerts.resolve(_key(channel))
     outbox.wake_on_commit()
     return True
-
-
-def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
-    """Put off what a dispatcher claimed in the moment in which the switch was pressed."""
-    held = stopped()
-    if not held:
-        return {}
-    return {
-        delivery.pk: defer(now + LOOK_AGAIN, STOPPED)
-        for delivery in deliveries
-        if ALL in held or delivery.channel in held
-    }
 
 
 def words(channel: str) -> str:

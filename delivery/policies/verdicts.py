@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -43,9 +44,9 @@ def settled(verdict: Verdict, delivery: Delivery) -> Verdict:
     return suppress(verdict.reason) if skips else verdict
 
 
-def expire() -> Verdict:
-    """It is too late."""
-    return Verdict(Delivery.State.EXPIRED, "expired")
+def expire(reason: str = "expired") -> Verdict:
+    """It is too late, or will be before it may go out."""
+    return Verdict(Delivery.State.EXPIRED, reason)
 
 
 def fail(reason: str) -> Verdict:
@@ -57,11 +58,14 @@ class Facts(msgspec.Struct):
     """Facts about a batch, fetched once; policies may narrow `addresses`.
 
     `addresses` holds per delivery id where its person can be reached by its channel, `wishes` per profile id how
-    people want to be written to.
+    people want to be written to (None before anybody asked), `people` per profile id what `policies.people` knows,
+    `rules` per message id what `policies.rules` found.
     """
 
     addresses: dict[int, list[Address]]
-    wishes: dict[int, Wishes] = {}
+    wishes: dict[int, Wishes] | None = None
+    people: dict[int, Any] = {}
+    rules: dict[int, Any] = {}
 
 
 Policy = Callable[[list[Delivery], Facts, datetime], Mapping[int, Verdict]]

@@ -1,0 +1,157 @@
+"""What counts under people's limits: the messages that were let through, each from the moment it was.
+
+Whether one counts is asked of its delivery. One that did not go out does not count, unless nobody knows whether it
+did; one that is being sent counts as sent now. So nothing has to be given back, whatever becomes of a message.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import connection
+from django.utils import timezone
+
+from crm import signals
+from delivery.models import Delivery, Message, Place
+
+UNKNOWN = "unknown outcome"  # as `delivery.dispatch.recovery` calls it
+KEPT = timedelta(days=35)  # longer than any limit looks back
+_SLACK = timedelta(
+    hours=1
+)  # a message is sent at most so long after it was let through, unless it is let through again
+_CHUNK = 50_000
+
+# Rows that are there already are locked by the second statement; those of both are taken in one order by everybody,
+# so that no two dispatchers wait for each other.
+_KNOW = """
+    INSERT INTO delivery_placelock (profile_id) SELECT unnest(%s::bigint[]) ON CONFLICT DO NOTHING
+"""
+_LOCK = "SELECT FROM delivery_placelock WHERE profile_id = ANY(%s) ORDER BY profile_id FOR UPDATE"
+_READ = """
+    SELECT p.profile_id, p.delivery_id, p.channel, p.topic, p.message_id, p.content_group, p.thread,
+        CASE WHEN d.state = 'sending' THEN greatest(p.taken_at, %(now)s) ELSE coalesce(d.sent_at, p.taken_at) END
+    FROM delivery_place p LEFT JOIN delivery_delivery d ON d.id = p.delivery_id
+    WHERE p.profile_id = ANY(%(profiles)s) AND p.taken_at > %(since)s
+        AND (d.id IS NULL OR d.state NOT IN ('suppressed', 'failed', 'expired') OR d.reason = %(unknown)s
+            OR EXISTS (
+                SELECT FROM delivery_attempt a
+                WHERE a.delivery_id = d.id AND (a.outcome = 'started' OR a.detail = %(unknown)s)))
+"""
+_WRITE = """
+    INSERT INTO delivery_place AS p
+        (delivery_id, profile_id, taken_at, channel, topic, message_id, content_group, thread)
+    SELECT r.delivery_id, r.profile_id, %s, r.channel, r.topic, r.message_id, r.content_group, r.thread
+    FROM jsonb_to_recordset(%s::jsonb) AS r(
+        delivery_id bigint, profile_id bigint, channel text, topic text, message_id bigint, content_group text,
+        thread text)
+    ON CONFLICT (delivery_id) DO UPDATE SET profile_id = excluded.profile_id, taken_at = excluded.taken_at
+"""
+_FOLLOW = """
+    UPDATE delivery_place p SET profile_id = m.winner
+    FROM unnest(%s::bigint[], %s::bigint[]) AS m(loser, winner) WHERE p.profile_id = m.loser
+"""
+_GIVE_BACK = """
+    UPDATE delivery_place p SET profile_id = d.profile_id FROM delivery_delivery d
+    WHERE p.profile_id = %s AND d.id = p.delivery_id AND d.profile_id = %s
+"""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One message that counts. `thread` is the same for messages that one step of a flow sends one after the other."""
+
+    profile_id: int
+    delivery_id: int
+    channel: str
+    topic: str
+    message_id: int
+    content_group: str
+    thread: str
+    at: datetime
+
+
+def of(delivery: Delivery, at: datetime) -> Taken:
+    """What a delivery counts as if it is let through at `at`."""
+    message: Message = delivery.message
+    return Taken(
+        profile_id=delivery.profile_id,
+        delivery_id=delivery.pk,
+        channel=delivery.channel,
+        topic=message.topic,
+        message_id=message.pk,
+        content_group=message.content_group,
+        thread=thread(delivery),
+        at=at,
+    )
+
+
+def thread(delivery: Delivery) -> str:
+    """What the messages share that one step sends to one person, by one channel after the other; else ""."""
+    parts = delivery.cause.split(":")
+    return ":".join(parts[:3]) if delivery.origin_type == Delivery.Origin.FLOW and len(parts) >= 3 else ""
+
+
+def lock(profile_ids: Collection[int]) -> None:
+    """Let nobody else count these people's messages until the caller's transaction ends; two queries."""
+    ids = sorted(profile_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOW, [ids])
+        cursor.execute(_LOCK, [ids])
+
+
+def read(profile_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Taken]]:
+    """What counts since then, by profile id; one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _READ,
+            {"profiles": list(profile_ids), "since": since - _SLACK, "now": now, "unknown": UNKNOWN},
+        )
+        found: dict[int, list[Taken]] = {}
+        for row in cursor.fetchall():
+            found.setdefault(row[0], []).append(Taken(*row))
+    return found
+
+
+def write(taken: Sequence[Taken], refused: Iterable[int], now: datetime) -> None:
+    """Let messages count from now, and deliveries that were refused no more; at most two queries."""
+    gone = list(refused)
+    with connection.cursor() as cursor:
+        if gone:
+            cursor.execute("DELETE FROM delivery_place WHERE delivery_id = ANY(%s)", [gone])
+        if taken:
+            cursor.execute(_WRITE, [now, msgspec.json.encode(taken).decode()])
+
+
+def forget_old(now: datetime | None = None) -> int:
+    """Delete what no limit looks back to any more, in short transactions; return how much it was."""
+    before, total = (now or timezone.now()) - KEPT, 0
+    while True:
+        old = Place.objects.filter(taken_at__lt=before).values("pk")[:_CHUNK]
+        gone, _by_model = Place.objects.filter(pk__in=old).delete()
+        total += gone
+        if gone < _CHUNK:
+            return total
+
+
+def connect() -> None:
+    """Called once when the app is ready, after what moves deliveries: it waits for the dispatchers that hold them."""
+    signals.profiles_merging.connect(_follow, dispatch_uid="delivery.move_places")
+    signals.profiles_unmerging.connect(_give_back, dispatch_uid="delivery.give_back_places")
+    signals.profiles_erased.connect(_forget, dispatch_uid="delivery.forget_places")
+
+
+def _follow(pairs: Sequence[tuple[int, int]], **kwargs: Any) -> None:
+    losers, winners = [loser for loser, _winner in pairs], [winner for _loser, winner in pairs]
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLLOW, [losers, winners])
+
+
+def _give_back(loser: int, winner: int, **kwargs: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVE_BACK, [winner, loser])
+
+
+def _forget(profile_ids: Sequence[int], **kwargs: Any) -> None:
+    with connection.cursor() as cursor:
+        for table in ("delivery_place", "delivery_placelock"):
+            cursor.execute(f"DELETE FROM {table} WHERE profile_id = ANY(%s)", [list(profile_ids)])
