@@ -30,6 +30,13 @@ class FlowChange(serializers.Serializer):
     )
 
 
+class FlowReplacement(FlowChange):
+    """What is left out is emptied."""
+
+    name = serializers.CharField(max_length=shapes.MAX_NAME)
+    definition = serializers.DictField(help_text=_DEFINITION)
+
+
 class NewFlow(FlowChange):
     revision = None  # type: ignore[assignment]
     slug = serializers.RegexField(r"^[-a-zA-Z0-9_]{1,50}$")
@@ -158,6 +165,7 @@ class FunnelStep(serializers.Serializer):
     key = serializers.CharField()
     kind = serializers.CharField()
     text = serializers.CharField(help_text=_("The step in words."))
+    reached = serializers.IntegerField(help_text=_("Runs that ever came to it."))
     here = serializers.IntegerField(help_text=_("Who is at it now."))
 
 
@@ -193,7 +201,7 @@ class Why(serializers.Serializer):
     flow = serializers.CharField()
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=Flow.State.choices)
-    zone = serializers.CharField(help_text=_("The person's; times in sentences are by it."))
+    zone = serializers.CharField(help_text=_("The person's. Times in sentences are by the account's clock."))
     as_of = serializers.DateTimeField()
     inside = serializers.BooleanField()
     entered = serializers.BooleanField()
@@ -250,7 +258,7 @@ FUNNEL: dict[str, Any] = {
     "converted": 210,
     "held_out_converted": 4,
     "reasons": {"goal": 90, "exit event": 14},
-    "steps": [{"key": "s1", "kind": "wait", "text": "Wait 1 day", "here": 300}],
+    "steps": [{"key": "s1", "kind": "wait", "text": "Wait 1 day", "reached": 1204, "here": 300}],
 }
 WHY: dict[str, Any] = {
     "profile_id": 42,

@@ -47,6 +47,13 @@ class _Change(msgspec.Struct, forbid_unknown_fields=True):
     revision: int | UnsetType = UNSET
 
 
+class _Replacement(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    definition: dict[str, Any]
+    description: str = ""
+    revision: int | UnsetType = UNSET
+
+
 class FlowFilters(filters.Filters):
     """What the list can be filtered by."""
 
@@ -59,7 +66,9 @@ class FlowApi(SegmentApi):
     def handle_exception(self, exc: Exception) -> Any:
         """See the class."""
         if isinstance(exc, definitions.DefinitionError):
-            exc = wrong(exc, 400 if self.request.method == "PATCH" or "slug" not in self.kwargs else 409)
+            exc = wrong(
+                exc, 400 if self.request.method in ("PATCH", "PUT") or "slug" not in self.kwargs else 409
+            )
         elif isinstance(exc, editing.StaleDraftError):
             detail = _("The draft was changed meanwhile; look at it, and send the revision that it has now.")
             exc = ApiError(409, "version_conflict", detail, field="revision")
@@ -104,20 +113,11 @@ class FlowsView(FlowApi):
     def post(self, request: Request) -> HttpResponse:
         """Make it, unless there is one of this name."""
         sent = self.parsed(request, _New)
-        slug, name = new_slug(sent.slug), title(sent.name)
-        description = text(sent.description, "description", MAX_DESCRIPTION)
-        draft = editing.empty() if sent.definition is UNSET else _draft(sent.definition)
-        try:
-            with transaction.atomic():
-                row = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
-                audit.record(request, "flow.created", row)
-        except IntegrityError as error:
-            raise ApiError(409, "slug_taken", _("There is a flow of this name."), field="slug") from error
-        return _answered(request, row, "created")
+        return _made(request, new_slug(sent.slug), sent.name, sent.description, sent.definition)
 
 
 class FlowView(FlowApi):
-    scopes = {"GET": READS, "PATCH": {WRITE}, "DELETE": {WRITE}}
+    scopes = {"GET": READS, "PUT": {WRITE}, "PATCH": {WRITE}, "DELETE": {WRITE}}
 
     @extend_schema(
         operation_id="flows_get",
@@ -158,23 +158,42 @@ class FlowView(FlowApi):
     def patch(self, request: Request, slug: str) -> HttpResponse:
         """Change what is given."""
         sent = self.parsed(request, _Change)
-        draft = None if sent.definition is UNSET else _draft(sent.definition)
-        row = existing(slug, locked=True)
-        if sent.revision is not UNSET and sent.revision != row.revision:
+        return _changed(request, existing(slug, locked=True), sent)
+
+    @extend_schema(
+        operation_id="flows_put",
+        tags=["flows"],
+        summary="Make a flow's draft what you send",
+        description="A flow that is not there yet is made. What is live goes on as it is. Sending the same again "
+        f"changes nothing. {_REVISION}",
+        parameters=[examples.SLUG],
+        request=flow_shapes.FlowReplacement,
+        responses={
+            200: OpenApiResponse(
+                flow_shapes.FlowChanged, description="`state` says whether anything changed."
+            ),
+            201: OpenApiResponse(flow_shapes.FlowChanged, description="Made."),
+            400: flow_shapes.WRONG,
+            409: examples.conflict("version_conflict", "The draft was changed meanwhile."),
+            **schemas.errors(413, 415),
+        },
+        examples=[
+            examples.request("The whole draft", {"name": "Welcome", "definition": flow_shapes.DEFINITION}),
+            *flow_shapes.changed("updated", 200),
+            *flow_shapes.changed("created", 201),
+        ],
+    )
+    @transaction.atomic
+    def put(self, request: Request, slug: str) -> HttpResponse:
+        """Make it so, whatever it was."""
+        sent = self.parsed(request, _Replacement)
+        new_slug(slug)
+        row = Flow.objects.select_for_update(no_key=True).filter(slug=slug).first()
+        if row is None and sent.revision is not UNSET:
             raise editing.StaleDraftError
-        before = (row.name, row.description, row.revision)
-        if draft is not None:
-            row = editing.save(row.pk, row.revision, lambda _before: draft)
-        if sent.name is not UNSET:
-            row.name = title(sent.name)
-        if sent.description is not UNSET:
-            row.description = text(sent.description, "description", MAX_DESCRIPTION)
-        if (row.name, row.description) != before[:2]:
-            row.save(update_fields=["name", "description", "updated_at"])
-        if (row.name, row.description, row.revision) == before:
-            return _answered(request, row, "unchanged")
-        audit.record(request, "flow.changed", row, revision=row.revision)
-        return _answered(request, row, "updated")
+        if row is None:
+            return _made(request, slug, sent.name, sent.description, sent.definition)
+        return _changed(request, row, sent)
 
     @extend_schema(
         operation_id="flows_delete",
@@ -201,6 +220,41 @@ class FlowView(FlowApi):
         audit.record(request, "flow.deleted", row)
         row.delete()
         return HttpResponse(status=204)
+
+
+def _made(
+    request: Request, slug: str, name: str, description: str, definition: dict[str, Any] | UnsetType
+) -> HttpResponse:
+    """Make a flow, unless there is one of this name."""
+    name, description = title(name), text(description, "description", MAX_DESCRIPTION)
+    draft = editing.empty() if definition is UNSET else _draft(definition)
+    try:
+        with transaction.atomic():
+            row = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
+            audit.record(request, "flow.created", row)
+    except IntegrityError as error:
+        raise ApiError(409, "slug_taken", _("There is a flow of this name."), field="slug") from error
+    return _answered(request, row, "created")
+
+
+def _changed(request: Request, row: Flow, sent: _Change | _Replacement) -> HttpResponse:
+    """Change what is given of a flow that the caller has locked."""
+    draft = None if sent.definition is UNSET else _draft(sent.definition)
+    if sent.revision is not UNSET and sent.revision != row.revision:
+        raise editing.StaleDraftError
+    before = (row.name, row.description, row.revision)
+    if draft is not None:
+        row = editing.save(row.pk, row.revision, lambda _before: draft)
+    if sent.name is not UNSET:
+        row.name = title(sent.name)
+    if sent.description is not UNSET:
+        row.description = text(sent.description, "description", MAX_DESCRIPTION)
+    if (row.name, row.description) != before[:2]:
+        row.save(update_fields=["name", "description", "updated_at"])
+    if (row.name, row.description, row.revision) == before:
+        return _answered(request, row, "unchanged")
+    audit.record(request, "flow.changed", row, revision=row.revision)
+    return _answered(request, row, "updated")
 
 
 def existing(slug: str, locked: bool = False) -> Flow:

@@ -4,18 +4,9 @@ from django.urls import path
 
 from campaigns.api.asking import ExplainView, OverlapView, PreviewView
 from campaigns.api.exports import DownloadView, ExportsView, ExportView
-from campaigns.api.flow_life import (
-    BacktestsView,
-    BacktestView,
-    EnrollView,
-    FlowVersionsView,
-    FunnelView,
-    PauseView,
-    PublishView,
-    ResumeView,
-    StopView,
-    WhyView,
-)
+from campaigns.api.flow_life import EnrollView, PauseView, PublishView, ResumeView, StopView
+from campaigns.api.flow_outcomes import FlowVersionsView, FunnelView, WhyView
+from campaigns.api.flow_trials import BacktestCancelView, BacktestsView, BacktestView
 from campaigns.api.flows import FlowsView, FlowView
 from campaigns.api.history import CountView, HistoryView, RestoreView, VersionsView
 from campaigns.api.lists import FillingsView, MembersView, RemoveView, SnapshotView
@@ -32,6 +23,11 @@ urlpatterns = [
     path("flows/<slug:slug>/enroll/", EnrollView.as_view(), name="api_flow_enroll"),
     path("flows/<slug:slug>/backtest/", BacktestsView.as_view(), name="api_flow_backtests"),
     path("flows/<slug:slug>/backtest/<int:pk>/", BacktestView.as_view(), name="api_flow_backtest"),
+    path(
+        "flows/<slug:slug>/backtest/<int:pk>/cancel/",
+        BacktestCancelView.as_view(),
+        name="api_flow_backtest_cancel",
+    ),
     path("flows/<slug:slug>/funnel/", FunnelView.as_view(), name="api_flow_funnel"),
     path("flows/<slug:slug>/versions/", FlowVersionsView.as_view(), name="api_flow_versions"),
     path("profiles/<int:pk>/why/", WhyView.as_view(), name="api_profile_why"),

@@ -130,7 +130,8 @@ def test_the_life_of_a_flow(publisher, flow, people):
 
     funnel = publisher.get("flows/welcome/funnel/").json()
     assert (funnel["entered"], funnel["inside"], funnel["exited"]) == (2, 2, 0)
-    assert [(step["key"], step["kind"], step["here"]) for step in funnel["steps"]] == [("s1", "wait", 2)]
+    [step] = funnel["steps"]
+    assert (step["key"], step["kind"], step["reached"], step["here"]) == ("s1", "wait", 2, 2)
 
     why = publisher.get(f"profiles/{people['ada'].pk}/why/?flow=welcome").json()
     assert (why["inside"], why["runs"][0]["state"]) == (True, "active")
@@ -156,6 +157,36 @@ def test_a_dry_run(reader, flow, people):
     assert reader.get("flows/other/backtest/1/").status_code == 404
 
 
+def test_dry_runs_are_cancelled_and_one_is_in_work(reader, server, flow):
+    number = reader.post("flows/welcome/backtest/", {"days": 2}).json()["id"]
+    assert error(reader.post("flows/welcome/backtest/", {"days": 2}), 409)["code"] == "busy"
+    other = server.post("flows/welcome/backtest/", {"days": 2}).json()["id"]
+    assert error(reader.post(f"flows/welcome/backtest/{other}/cancel/", {}), 403)["code"] == "scope_missing"
+    for _again in range(2):
+        done = reader.post(f"flows/welcome/backtest/{number}/cancel/", {})
+        assert (done.status_code, done.json()["state"]) == (200, "cancelled")
+    assert server.post(f"flows/welcome/backtest/{other}/cancel/", {}).json()["state"] == "cancelled"
+    assert reader.post("flows/other/backtest/1/cancel/", {}).status_code == 404
+
+
+def test_a_draft_is_put_as_a_whole(server):
+    body = {"name": "Put", "description": "As code", "definition": DEFINITION}
+
+    def put(**more):
+        answer = server.send("PUT", "flows/put/", {**body, **more})
+        return answer.status_code, answer.json()
+
+    assert error(server.send("PUT", "flows/put/", {**body, "revision": 1}), 409)["code"] == "version_conflict"
+    assert put()[0] == 201
+    status, same = put()
+    assert (status, same["state"], same["revision"]) == (200, "unchanged", 0)
+    status, changed = put(description="", definition={**DEFINITION, "priority": 2}, revision=0)
+    assert (status, changed["state"], changed["revision"]) == (200, "updated", 1)
+    assert Flow.objects.get(slug="put").description == ""
+    assert put(revision=0)[0] == 409
+    assert error(server.send("PUT", "flows/put/", {"name": "Put"}), 400)["code"] == "missing_field"
+
+
 @pytest.mark.parametrize("action", ["publish", "pause", "resume", "stop"])
 def test_who_may_write_may_not_publish(server, flow, action):
     assert error(server.post(f"flows/welcome/{action}/", {}), 403)["code"] == "scope_missing"
@@ -166,6 +197,7 @@ def test_who_may_write_may_not_publish(server, flow, action):
     [
         ("POST", "flows/"),
         ("PATCH", "flows/welcome/"),
+        ("PUT", "flows/welcome/"),
         ("DELETE", "flows/welcome/"),
         ("POST", "flows/welcome/enroll/"),
     ],
