@@ -12,11 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from crm.fields import Unreadable
 from delivery import channels, providers
 from delivery.models import Account
-from delivery.models.messages import Message
 from delivery.providers.base import Provider, ProviderError, Sender
 
 T = TypeVar("T")
 SANDBOX = "sandbox"
+NONE = "no account for this channel"
 
 
 def get(account_id: int | None) -> Account:
@@ -66,40 +66,37 @@ def callback_url(account: Account) -> str:
     return f"{settings.NUDGE_PUBLIC_URL}/callbacks/{account.callback_key}/"
 
 
-class Routes:
-    """The accounts that messages go by at one moment, read once for a batch."""
-
-    def __init__(self, kinds: Collection[str]):
-        """Args: kinds: the channels of the batch."""
-        usual = Account.objects.filter(channel__in=kinds, usual=True, state=Account.State.ACTIVE)
-        self._usual = {(account.channel, account.purpose): account for account in usual}
-
-    def of(self, channel: str, transactional: bool) -> Account | None:
-        """Return the account for one message; the one for its own purpose comes before the one for everything."""
-        purpose = Account.Purpose.TRANSACTIONAL if transactional else Account.Purpose.MARKETING
-        return self._usual.get((channel, purpose)) or self._usual.get((channel, Account.Purpose.ANY))
-
-
 def route(channel: str, transactional: bool = False) -> Account | None:
-    """Return the account by which a message of this channel goes now; None when there is none."""
-    return Routes([channel]).of(channel, transactional)
-
-
-def is_transactional(message: Message) -> bool:
-    """Tell whether a message goes by the accounts for transactional ones."""
-    return bool(getattr(message, "transactional", False))
+    """Return the account by which a channel's messages go now: the one for their own purpose comes before the one for
+    everything; None when there is none."""
+    purpose = Account.Purpose.TRANSACTIONAL if transactional else Account.Purpose.MARKETING
+    usual = Account.objects.filter(
+        channel=channel, usual=True, state=Account.State.ACTIVE, purpose__in=[purpose, Account.Purpose.ANY]
+    )
+    return max(usual, key=lambda account: account.purpose == purpose, default=None)
 
 
 def idempotent(account_ids: Collection[int]) -> set[int]:
     """Return which of these accounts have a provider that sends what it was given twice only once."""
-    known = providers.everything()
-    return {
-        pk
-        for pk, channel, kind in Account.objects.filter(pk__in=account_ids).values_list(
-            "pk", "channel", "provider"
-        )
-        if (channel, kind) in known and known[channel, kind].idempotent
-    }
+    found = set()
+    for account in Account.objects.filter(pk__in=account_ids).defer("credentials"):
+        try:
+            service = provider(account)
+            if service.repeatable(_convert(account.config, service.Config, "settings")):
+                found.add(account.pk)
+        except ProviderError:
+            continue
+    return found
+
+
+def missing_key(channel: str) -> str:
+    """What alerts about a channel without an account are kept under."""
+    return f"delivery:no-account:{channel}"
+
+
+def setup_key(account_id: int) -> str:
+    """What alerts about an account that can't be used are kept under."""
+    return f"delivery:account:{account_id}:setup"
 
 
 def sandboxed(kinds: Collection[str]) -> Mapping[str, Account]:

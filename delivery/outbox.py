@@ -21,11 +21,12 @@ _QUEUE = f"""
     ), shares AS MATERIALIZED ({variants.SHARES_SQL.format(messages="SELECT message_id FROM requests")})
     INSERT INTO delivery_delivery AS d
         (cause, message_id, profile_id, channel, variant, state, due_at, expires_at, context,
-         origin_type, origin_id, origin_step, priority, when_limited, queued_at)
+         origin_type, origin_id, origin_step, priority, when_limited, queued_at, transactional)
     SELECT r.cause, r.message_id, r.profile_id, r.channel,
            coalesce(nullif(r.variant, ''), shares.key, '{variants.FIRST}'), 'queued',
            least(coalesce(r.due_at, %(now)s), expiry.at), expiry.at, r.context,
-           r.origin_type, r.origin_id, r.origin_step, r.priority, r.when_limited, %(now)s
+           r.origin_type, r.origin_id, r.origin_step, r.priority, r.when_limited, %(now)s,
+           m.transactional AND m.transactional_approved_at IS NOT NULL
     FROM requests r
     {variants.join("r.message_id", "r.profile_id", "r.channel")}
     JOIN delivery_message m ON m.id = r.message_id

@@ -2,10 +2,12 @@
 
 import time
 
-from celery import shared_task
+from celery import current_app, shared_task
+from django.utils import timezone
 
-from delivery import coupons
+from delivery import channels, coupons
 from delivery import dispatch as dispatcher
+from delivery.dispatch import lanes
 
 QUEUE = "delivery"
 BUDGET = 20.0  # seconds; then the next sweep goes on, so that a restart never waits long
@@ -13,10 +15,40 @@ BUDGET = 20.0  # seconds; then the next sweep goes on, so that a restart never w
 
 @shared_task
 def dispatch() -> None:
-    """Send what is due until nothing is."""
-    end = time.monotonic() + BUDGET
-    while not dispatcher.run().idle and time.monotonic() < end:
+    """Take over from workers that fell silent, and see to it that every lane in which something is due is worked on.
+
+    The first of them is worked on here; the others get tasks of their own, so that none waits for another.
+    """
+    now = timezone.now()
+    while dispatcher.recover(now, 1000):
         pass
+    first = None
+    for channel in dict.fromkeys(lane.channel for lane in lanes.due(now)):
+        if channel not in channels.everything():
+            send(channel)  # not installed any more: told so at once
+        elif first is None:
+            first = channel
+        else:
+            current_app.send_task(f"delivery.send.{channel}", queue=QUEUE, expires=30, ignore_result=True)
+    if first is not None:
+        send(first)
+
+
+def send(channel: str) -> None:
+    """Send what is due by one channel, transactional messages first."""
+    end = time.monotonic() + BUDGET
+    for lane in lanes.of(channel):
+        dispatcher.drain(lane, end - time.monotonic())
+
+
+def _task(channel: str) -> None:
+    @shared_task(name=f"delivery.send.{channel}")
+    def sender() -> None:
+        send(channel)
+
+
+for _channel in channels.everything():
+    _task(_channel)
 
 
 @shared_task

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from delivery.dispatch.claim import NO_CONTENT
+from delivery.dispatch.composing import NO_CONTENT
 from delivery.dispatch.recovery import UNKNOWN
 from delivery.policies import consent, guards, preferences, reachability, suppression
 

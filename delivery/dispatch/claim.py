@@ -2,37 +2,35 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Any
 
 import msgspec
 from django.db import connection, transaction
 
 from crm import alerts
-from delivery import accounts, channels, content, policies
-from delivery.channels.base import Address, Channel, Parcel
-from delivery.dispatch import states
+from delivery import accounts, channels, policies
+from delivery.channels.base import Address, Parcel
+from delivery.dispatch import gate, states
+from delivery.dispatch.composing import Composed, compose
+from delivery.dispatch.lanes import Lane
 from delivery.dispatch.lease import LEASE
-from delivery.models import Attempt, Delivery, Message, MessageContent
-from delivery.policies import Facts, Verdict
-from delivery.preferences import links as preference_links
+from delivery.models import Account, Attempt, Delivery, Message
+from delivery.policies import Facts, Verdict, emergency
 
 logger = logging.getLogger(__name__)
 State = Delivery.State
 
 PATIENCE = 5.0  # seconds for filling in a batch's texts
 RETRY = timedelta(minutes=1)
-NO_ACCOUNT_RETRY = timedelta(minutes=5)
-NO_ACCOUNT = "no account for this channel"
+NO_ACCOUNT_RETRY = timedelta(minutes=15)
 NO_ADDRESSES = "the channel could not tell addresses"
-NO_CONTENT = "nothing written for this channel, variant and language"
 
 _BEGIN = """
     INSERT INTO delivery_attempt (delivery_id, device_id, account_id, address, outcome, detail, started_at)
-    SELECT r.delivery_id, r.device_id, r.account_id, r.address, 'started', '', %s
-    FROM jsonb_to_recordset(%s::jsonb) AS r(delivery_id bigint, device_id bigint, account_id bigint, address text)
+    SELECT r.delivery_id, r.device_id, %(account)s, r.address, 'started', '', %(now)s
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(delivery_id bigint, device_id bigint, address text)
     ORDER BY r.device_id  -- the foreign key locks devices; one order for all workers
     RETURNING id, delivery_id, device_id
 """
@@ -43,12 +41,14 @@ _BEGIN = """
 _DUE = """
     WITH oldest AS MATERIALIZED (
         SELECT d.* FROM delivery_delivery d
-        WHERE d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
+        WHERE d.channel = %(channel)s AND d.transactional = %(transactional)s
+          AND d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
         ORDER BY d.due_at LIMIT %(limit)s / 10 FOR UPDATE OF d SKIP LOCKED
     ), first AS MATERIALIZED (
         SELECT d.* FROM unnest(ARRAY[1, 2, 3, 4, 5]) AS p(priority) CROSS JOIN LATERAL (
             SELECT each.* FROM delivery_delivery each
-            WHERE each.priority = p.priority AND each.state IN ('queued', 'deferred') AND each.due_at <= %(now)s
+            WHERE each.channel = %(channel)s AND each.transactional = %(transactional)s AND each.priority = p.priority
+              AND each.state IN ('queued', 'deferred') AND each.due_at <= %(now)s
               AND each.id NOT IN (SELECT id FROM oldest)
             ORDER BY each.due_at LIMIT %(limit)s FOR UPDATE OF each SKIP LOCKED
         ) AS d
@@ -58,56 +58,65 @@ _DUE = """
 """
 
 
-Group = tuple[str, int | None]  # channel and account; None for channels that need none
-
-
 class Claim(msgspec.Struct):
-    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent by channel and account.
+    """A batch after its policies: `looked_at` rows, their new states, and what is to be sent, by which account.
 
-    `leased_at` is when the leases began, by the monotonic clock.
+    `leased_at` is when the leases began, by the monotonic clock. `wait` tells after how many seconds the account may
+    send again, when it is what kept the batch small.
     """
 
-    looked_at: int
-    states: Counter[str]
-    parcels: dict[Group, list[Parcel]]
+    looked_at: int = 0
+    states: Counter[str] = msgspec.field(default_factory=Counter)
+    parcels: list[Parcel] = []
+    account: Account | None = None
     leased_at: float = 0.0
-
-
-class _Composed(msgspec.Struct):
-    delivery: Delivery
-    account_id: int | None
-    locale: str
-    content: Any
-    payload: Any
-    targets: list[Address] = []
+    wait: float | None = None
 
 
 @transaction.atomic
-def claim(now: datetime, limit: int) -> Claim:
-    """Take up to `limit` due deliveries and mark those that may go out `sending`, with a lease.
+def claim(lane: Lane, now: datetime, limit: int) -> Claim:
+    """Take up to `limit` due deliveries of a lane and mark those that may go out `sending`, with a lease.
 
     What has a higher priority comes first, also when it and another message to the same person meet a limit.
-    The number of queries depends on the channels and topics in the batch, not on its size. What there is no time
-    to fill in stays as it was, for the next batch.
+    The number of queries depends on the topics in the batch, not on its size. What there is no time to fill in stays
+    as it was, for the next batch.
     """
     began = monotonic()
-    deliveries = list(Delivery.objects.raw(_DUE, {"now": now, "limit": limit}))
+    if emergency.holds(lane.channel):
+        return Claim()
+    known = channels.everything().get(lane.channel)
+    account = accounts.route(lane.channel, lane.transactional) if known and known.provided else None
+    if account is not None:
+        account, limit, wait = gate.open_for(account, now, limit)
+        if not limit:
+            return Claim(wait=wait)
+    deliveries = list(
+        Delivery.objects.raw(
+            _DUE,
+            {
+                "now": now,
+                "limit": limit,
+                "channel": lane.channel,
+                "transactional": lane.transactional,
+            },
+        )
+    )
     if not deliveries:
-        return Claim(0, Counter(), {})
+        return Claim()
     by_id = {delivery.pk: delivery for delivery in deliveries}
     _load_messages(deliveries)
-    addresses, already_sent, broken = _addresses(deliveries)
-    facts = Facts(addresses)
-    verdicts = {
-        delivery.pk: policies.expire()
-        if delivery.expires_at <= now
-        else policies.defer(now + RETRY, NO_ADDRESSES)
-        for delivery in deliveries
-        if delivery.channel in broken
-    }
-    verdicts |= policies.decide([d for d in deliveries if d.pk not in verdicts], facts, now)
-    routed = _route([d for d in deliveries if d.pk not in verdicts], verdicts, now)
-    composed, left = _compose(routed, verdicts, began + PATIENCE)
+    verdicts: dict[int, Verdict] = {}
+    facts = Facts({})
+    already_sent: dict[int, set[int]] = {}
+    if known is not None and known.provided and account is None:
+        _no_account(lane)
+        verdicts = _unless_late(deliveries, policies.defer(now + NO_ACCOUNT_RETRY, accounts.NONE), now)
+    elif (found := _addresses(lane.channel, deliveries)) is None:
+        verdicts = _unless_late(deliveries, policies.defer(now + RETRY, NO_ADDRESSES), now)
+    else:
+        facts.addresses, already_sent = found, _already_sent(deliveries)
+        verdicts = policies.decide(deliveries, facts, now)
+    composed, left = compose([d for d in deliveries if d.pk not in verdicts], verdicts, began + PATIENCE)
     leased_at = monotonic()
     lease_until = now + timedelta(seconds=leased_at - began) + LEASE
     changes = [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
@@ -125,8 +134,18 @@ def claim(now: datetime, limit: int) -> Claim:
         else:  # earlier tries reached every browser that is left
             changes.append(states.Change(id=item.delivery.pk, state=State.SENT, sent_at=now))
     states.apply(changes, by_id, now)
+    parcels = _begin_attempts(sending, account, now)
+    if account is not None:
+        gate.take(account, len(parcels), now)
     reached = Counter(change.state for change in changes)
-    return Claim(len(deliveries) - left, reached, _begin_attempts(sending, now), leased_at)
+    return Claim(len(deliveries) - left, reached, parcels, account, leased_at)
+
+
+def _unless_late(deliveries: Sequence[Delivery], verdict: Verdict, now: datetime) -> dict[int, Verdict]:
+    """The same verdict for all but those for which it is too late."""
+    return {
+        delivery.pk: policies.expire() if delivery.expires_at <= now else verdict for delivery in deliveries
+    }
 
 
 def _load_messages(deliveries: Sequence[Delivery]) -> None:
@@ -135,24 +154,22 @@ def _load_messages(deliveries: Sequence[Delivery]) -> None:
         delivery.message = messages[delivery.message_id]
 
 
-def _addresses(
-    deliveries: Sequence[Delivery],
-) -> tuple[dict[int, list[Address]], dict[int, set[int]], set[str]]:
-    """Return the addresses by delivery id, the device ids that have accepted it before, and the channels that
-    could not say."""
-    found: dict[int, list[Address]] = {}
-    broken: set[str] = set()
-    for kind in {delivery.channel for delivery in deliveries} & channels.everything().keys():
-        group = [delivery for delivery in deliveries if delivery.channel == kind]
+def _addresses(kind: str, deliveries: Sequence[Delivery]) -> dict[int, list[Address]] | None:
+    """Return the addresses by delivery id; None when the channel could not say."""
+    by_profile: Mapping[int, Sequence[Address]] = {}
+    if kind in channels.everything():
         try:
             with transaction.atomic():
-                by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in group})
+                by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in deliveries})
         except Exception as error:  # one channel's fault must not hold up the others
             logger.exception("The channel %s can't tell addresses", kind)
             channel_failed(kind, error)
-            broken.add(kind)
-            continue
-        found |= {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in group}
+            return None
+    return {delivery.pk: list(by_profile.get(delivery.profile_id, ())) for delivery in deliveries}
+
+
+def _already_sent(deliveries: Sequence[Delivery]) -> dict[int, set[int]]:
+    """Return by delivery id the ids of the devices that have accepted it before."""
     accepted: dict[int, set[int]] = {}
     for delivery_id, device_id in Attempt.objects.filter(
         delivery_id__in=[delivery.pk for delivery in deliveries if delivery.attempts],
@@ -160,7 +177,7 @@ def _addresses(
         outcome=Attempt.Outcome.ACCEPTED,
     ).values_list("delivery_id", "device_id"):
         accepted.setdefault(delivery_id, set()).add(device_id)
-    return found, accepted, broken
+    return accepted
 
 
 def channel_failed(kind: str, error: Exception) -> None:
@@ -178,89 +195,12 @@ def alert_key(kind: str) -> str:
     return f"delivery:channel:{kind}"
 
 
-def _route(
-    deliveries: Sequence[Delivery], verdicts: dict[int, Verdict], now: datetime
-) -> list[tuple[Delivery, int | None]]:
-    """Return each delivery with the account it goes by; one for which there is none gets a verdict."""
-    known = channels.everything()
-    kinds = {delivery.channel for delivery in deliveries}
-    provided = {kind for kind in kinds if kind in known and known[kind].provided}
-    if not provided:
-        return [(delivery, None) for delivery in deliveries]
-    routes = accounts.Routes(provided)
-    found: list[tuple[Delivery, int | None]] = []
-    for delivery in deliveries:
-        if delivery.channel not in provided:
-            found.append((delivery, None))
-        elif account := routes.of(delivery.channel, accounts.is_transactional(delivery.message)):
-            found.append((delivery, account.pk))
-        else:
-            verdicts[delivery.pk] = policies.defer(now + NO_ACCOUNT_RETRY, NO_ACCOUNT)
-    return found
-
-
-def _compose(
-    routed: Sequence[tuple[Delivery, int | None]], verdicts: dict[int, Verdict], until: float
-) -> tuple[list[_Composed], int]:
-    """Fill in each person's text; what can't be filled in gets a verdict of its own.
-
-    Nothing is begun after `until` but the first, since rows stay locked and the event log waits for us meanwhile.
-    Returns also how many were left.
-    """
-    if not routed:
-        return [], 0
-    deliveries = [delivery for delivery, _account in routed]
-    ids = {delivery.profile_id for delivery in deliveries}
-    people = content.data(ids)
-    authored: dict[tuple[int, str, str], dict[str, Any]] = {}
-    for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
-        authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
-    contents = (text for locales in authored.values() for text in locales.values())
-    told = {
-        pk: {"profile": people[pk], "computed": values}
-        for pk, values in content.computed_for(ids, contents).items()
-    }
-    compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
-    composed: list[_Composed] = []
-    for place, (delivery, account_id) in enumerate(routed):
-        if place and monotonic() >= until:
-            return composed, len(routed) - place
-        try:
-            composed.append(_compose_one(delivery, account_id, told[delivery.profile_id], authored, compiled))
-        except content.ContentError as error:
-            verdicts[delivery.pk] = policies.fail(f"render: {error}")
-        except _NoContent:
-            verdicts[delivery.pk] = policies.fail(NO_CONTENT)
-        except Exception as error:  # one broken row must not hold up the batch
-            logger.exception("Delivery %d can't be composed", delivery.pk)
-            verdicts[delivery.pk] = policies.fail(f"render: {type(error).__name__}")
-    return composed, 0
-
-
-class _NoContent(Exception):
-    """Nothing is written that this person could get."""
-
-
-def _compose_one(
-    delivery: Delivery, account_id: int | None, data: dict[str, Any], authored: Any, compiled: Any
-) -> _Composed:
-    channel: Channel = channels.get(delivery.channel)
-    key = (delivery.message_id, delivery.channel, delivery.variant)
-    locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
-    if locale is None:
-        raise _NoContent
-    if (*key, locale) not in compiled:
-        try:
-            compiled[*key, locale] = channel.compile(authored[key][locale])
-        except content.ContentError as error:
-            compiled[*key, locale] = error
-    template = compiled[*key, locale]
-    if isinstance(template, content.ContentError):
-        raise template
-    links = preference_links.of(delivery.profile_id, delivery.pk)
-    filled = template.render({**delivery.context, **links, **data})
-    payload = channel.compose(delivery, filled)
-    return _Composed(delivery, account_id, locale, msgspec.to_builtins(filled), payload)
+def _no_account(lane: Lane) -> None:
+    alerts.raise_alert(
+        accounts.missing_key(lane.channel),
+        f"No sending account for {lane.channel}",
+        "Its messages wait until there is an account that is active and used by default, or until they expire.",
+    )
 
 
 def _verdict_change(delivery: Delivery, verdict: Verdict, now: datetime) -> states.Change:
@@ -271,7 +211,7 @@ def _verdict_change(delivery: Delivery, verdict: Verdict, now: datetime) -> stat
     return states.Change(id=delivery.pk, state=verdict.state, reason=verdict.reason, due_at=due_at)
 
 
-def _sending_change(item: _Composed, lease_until: datetime) -> states.Change:
+def _sending_change(item: Composed, lease_until: datetime) -> states.Change:
     return states.Change(
         id=item.delivery.pk,
         state=State.SENDING,
@@ -282,27 +222,24 @@ def _sending_change(item: _Composed, lease_until: datetime) -> states.Change:
     )
 
 
-def _begin_attempts(sending: Sequence[_Composed], now: datetime) -> dict[Group, list[Parcel]]:
+def _begin_attempts(sending: Sequence[Composed], account: Account | None, now: datetime) -> list[Parcel]:
     """Write an attempt as `started` for each address and return the parcels, in order of `sending`."""
     wanted = {
         (item.delivery.pk, address.device.pk if address.device else None): (item, address)
         for item in sending
         for address in item.targets
     }
+    account_id = account.pk if account else None
     rows = [
-        {
-            "delivery_id": delivery_id,
-            "device_id": device_id,
-            "account_id": item.account_id,
-            "address": "" if device_id else address.value,
-        }
-        for (delivery_id, device_id), (item, address) in wanted.items()
+        {"delivery_id": delivery_id, "device_id": device_id, "address": "" if device_id else address.value}
+        for (delivery_id, device_id), (_item, address) in wanted.items()
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [now, msgspec.json.encode(rows).decode()])
+        cursor.execute(
+            _BEGIN, {"now": now, "account": account_id, "rows": msgspec.json.encode(rows).decode()}
+        )
         numbers = {(delivery_id, device_id): number for number, delivery_id, device_id in cursor.fetchall()}
-    parcels: dict[Group, list[Parcel]] = {}
-    for key, (item, address) in wanted.items():
-        parcel = Parcel(numbers[key], item.delivery, address, item.payload, item.account_id)
-        parcels.setdefault((item.delivery.channel, item.account_id), []).append(parcel)
-    return parcels
+    return [
+        Parcel(numbers[key], item.delivery, address, item.payload, account_id)
+        for key, (item, address) in wanted.items()
+    ]

@@ -13,7 +13,7 @@ from delivery.channels.base import Channel, Outcome, Parcel, Result
 from delivery.dispatch import backoff, states
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recovery import UNKNOWN
-from delivery.models import Attempt, Delivery
+from delivery.models import Account, Attempt, Delivery
 
 State = Delivery.State
 
@@ -37,14 +37,14 @@ class Recorder:
     def __init__(
         self,
         channel: Channel,
-        account_id: int | None,
+        account: Account | None,
         parcels: Sequence[Parcel],
         lease: Lease,
         clock: Callable[[], datetime],
     ):
         self.states: Counter[str] = Counter()
         self._channel = channel
-        self._account_id = account_id
+        self._account = account
         self._lease = lease
         self._clock = clock
         self._parcels = {parcel.number: parcel for parcel in parcels}
@@ -54,7 +54,7 @@ class Recorder:
         self._done: list[int] = []
         self._recorded: set[int] = set()
         self._alerted: set[str] = set()
-        self._repeats = channel.repeatable
+        self._repeats: bool | None = None
 
     def add(self, result: Result) -> None:
         """Take one result; a delivery is recorded when all its devices have answered."""
@@ -75,14 +75,17 @@ class Recorder:
         """
         answered = {result.number for results in self._results.values() for result in results}
         answered |= self._recorded
-        unknown = self._lease.begun - answered
-        self._repeats = not (unknown or self._waiting) or self._channel.repeats(self._account_id)
-        for number in unknown:
-            outcome = Outcome.RETRY if self._repeats else Outcome.REFUSED
-            self.add(Result(number, outcome, None, UNKNOWN))
+        for number in self._lease.begun - answered:
+            self.add(Result(number, Outcome.STARTED, None, UNKNOWN))
         self._flush()
         if self._waiting:
             self._give_back(failure)
+
+    def _may_repeat(self) -> bool:
+        """Whether what was sent twice is shown once; asked when it is needed, which is seldom."""
+        if self._repeats is None:
+            self._repeats = self._channel.repeats(self._account.pk if self._account else None)
+        return self._repeats
 
     def _give_back(self, failure: Exception | None) -> None:
         now = self._clock()
@@ -103,7 +106,7 @@ class Recorder:
     def _undone(self, delivery: Delivery, failure: Exception | None, now: datetime) -> states.Change:
         """What becomes of a delivery that was not tried everywhere."""
         results = self._results.get(delivery.pk)
-        if results and not self._repeats:
+        if results and not self._may_repeat():
             return self._change(delivery, results, now)  # part of it may have arrived: never again
         if failure is None:
             return states.Change(id=delivery.pk, held=delivery.attempts, state=State.QUEUED, due_at=now)
@@ -135,6 +138,10 @@ class Recorder:
     def _change(self, delivery: Delivery, results: Sequence[Result], now: datetime) -> states.Change:
         """One browser reached is enough; otherwise whatever may still succeed is tried again."""
         by_outcome = {result.outcome: result for result in results}
+        if Outcome.STARTED in by_outcome:  # asked, and nobody knows what became of it
+            unknown = by_outcome.pop(Outcome.STARTED)
+            again = Outcome.RETRY if self._may_repeat() else Outcome.REFUSED
+            by_outcome.setdefault(again, Result(unknown.number, again, None, UNKNOWN))
         change = states.Change(id=delivery.pk, held=delivery.attempts, state=State.DEFERRED)
         if Outcome.ACCEPTED in by_outcome:
             change.state, change.sent_at = State.SENT, now

@@ -1,7 +1,44 @@
-from django.db import migrations
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
+from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+    atomic = False  # the outbox is large: indexes are built while it goes on being used
+
     dependencies = [("delivery", "0010_links")]
 
-    operations = []
+    operations = [
+        migrations.AddField(
+            model_name="account",
+            name="next_at",
+            field=models.DateTimeField(editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name="account",
+            name="trips",
+            field=models.PositiveIntegerField(db_default=0, default=0, editable=False),
+        ),
+        migrations.AddField(
+            model_name="delivery",
+            name="transactional",
+            field=models.BooleanField(db_default=False, default=False, verbose_name="transactional"),
+        ),
+        AddIndexConcurrently(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("state__in", ["queued", "deferred"])),
+                fields=["channel", "transactional", "due_at"],
+                name="delivery_lane",
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("state__in", ["queued", "deferred"])),
+                fields=["channel", "transactional", "priority", "due_at"],
+                name="delivery_lane_by_priority",
+            ),
+        ),
+        RemoveIndexConcurrently(model_name="delivery", name="delivery_waiting"),
+        RemoveIndexConcurrently(model_name="delivery", name="delivery_waiting_by_priority"),
+    ]

@@ -15,7 +15,8 @@ class Delivery(Outlined):
 
     `cause` is derived from what asked for it (such as "flow:<enrollment>:<step>:<pass>"), so asking twice
     makes one row. `due_at` is when to look at it next while it waits; `lease_until` is how long the worker
-    that took it may be silent before another one takes over.
+    that took it may be silent before another one takes over. `transactional` is what its message was when it was
+    asked for: with the channel it says which lane it goes by.
     """
 
     contact_data = {"context": "data", "content": "data"}
@@ -56,6 +57,7 @@ class Delivery(Outlined):
     attempts = models.PositiveIntegerField(_("attempts"), default=0, db_default=0)
     context = models.JSONField(_("data for the text"), default=dict, db_default={}, blank=True)
     content = models.JSONField(_("content as sent"), null=True, blank=True)
+    transactional = models.BooleanField(_("transactional"), default=False, db_default=False)
     origin_type = models.TextField(_("asked for by"), choices=Origin)
     origin_id = models.BigIntegerField(_("number of the flow or broadcast"), null=True, blank=True)
     origin_step = models.TextField(_("step"), blank=True, default="", db_default="")
@@ -93,12 +95,14 @@ class Delivery(Outlined):
         ]
         indexes = [
             models.Index(
-                fields=["due_at"], condition=Q(state__in=["queued", "deferred"]), name="delivery_waiting"
+                fields=["channel", "transactional", "due_at"],
+                condition=Q(state__in=["queued", "deferred"]),
+                name="delivery_lane",
             ),
             models.Index(
-                fields=["priority", "due_at"],
+                fields=["channel", "transactional", "priority", "due_at"],
                 condition=Q(state__in=["queued", "deferred"]),
-                name="delivery_waiting_by_priority",
+                name="delivery_lane_by_priority",
             ),
             models.Index(fields=["lease_until"], condition=Q(state="sending"), name="delivery_leased"),
             models.Index(fields=["profile", "-queued_at"], name="delivery_by_profile"),

@@ -20,7 +20,8 @@ def callback_key() -> str:
 class Account(models.Model):
     """An account at a provider (`delivery.providers`), through which one channel's messages go.
 
-    `usual` is the one that a channel takes for its purpose. `held_until` and `failures` are the circuit breaker's.
+    `usual` is the one that a channel takes for its purpose. `failures`, `trips` and `held_until` are the circuit
+    breaker's (delivery/breaker.py), `next_at` the throttle's.
     """
 
     class Purpose(models.TextChoices):
@@ -53,7 +54,9 @@ class Account(models.Model):
     currency = models.CharField(_("currency"), max_length=3, blank=True, default="")
     callback_key = models.TextField(unique=True, default=callback_key, editable=False)
     failures = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    trips = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     held_until = models.DateTimeField(_("held until"), null=True, editable=False)
+    next_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
 
     class Meta:

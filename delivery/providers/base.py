@@ -58,12 +58,16 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Inbound(msgspec.Struct, frozen=True):
-    """Something that a person wrote to us, such as STOP. `key` as in Report."""
+    """Something that a person wrote to us, such as STOP. `key` as in Report.
+
+    `understood` is "stop", "start" or "help" where the provider has understood and answered it itself.
+    """
 
     key: str
     address: str
     text: str
     at: datetime
+    understood: str = ""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -94,7 +98,7 @@ class Provider(ABC):
     """A service that carries messages. A subclass in its own file with `@register` is all it takes.
 
     `idempotent` tells that it takes a key with a message and sends the same key once: only then is an attempt with
-    unknown outcome tried again.
+    unknown outcome tried again. Where that depends on the account, `repeatable` says so.
     """
 
     kind: ClassVar[str]
@@ -122,6 +126,10 @@ class Provider(ABC):
         Raises:
             ProviderError: they can't be used.
         """
+
+    def repeatable(self, config: Any) -> bool:
+        """Tell whether an account with this Config sends the same key once."""
+        return self.idempotent
 
     def hear(self, sender: Sender, call: Call) -> Heard:
         """Understand a call to `sender.callback`. Unknown words are left out, not refused.

@@ -106,7 +106,7 @@ class TestLife:
             "    app.send_task('celery.accumulate', ['x'], queue=queue)",
         )
 
-        for name in ("worker", "sync", "segments", "background"):
+        for name in ("worker", "delivery", "sync", "segments", "background"):
             log = stack.data_dir / "logs" / f"{name}.log"
             stack.until(lambda log=log: "Task celery.accumulate[" in log.read_text(), 90, f"{name} working")
 

@@ -24,9 +24,10 @@ def main() -> None:
     django.setup()
     from delivery import dispatch
     from delivery.dispatch.claim import claim
+    from delivery.dispatch.lanes import Lane
 
     if options.get("stop_after_claim"):
-        claimed = claim(django.utils.timezone.now(), 1000)
+        claimed = claim(Lane("webpush"), django.utils.timezone.now(), 1000)
         print(json.dumps({"claimed": claimed.looked_at}), flush=True)
         while True:
             time.sleep(60)

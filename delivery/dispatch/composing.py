@@ -1,0 +1,89 @@
+"""Filling in what each person gets, just before it goes out."""
+
+import logging
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from delivery import channels, content, policies
+from delivery.channels.base import Address, Channel
+from delivery.models import Delivery, MessageContent
+from delivery.policies import Verdict
+from delivery.preferences import links as preference_links
+
+logger = logging.getLogger(__name__)
+
+NO_CONTENT = "nothing written for this channel, variant and language"
+
+
+class Composed(msgspec.Struct):
+    """One filled-in message: as kept in the ledger, as the channel sends it, and where to."""
+
+    delivery: Delivery
+    locale: str
+    content: Any
+    payload: Any
+    targets: list[Address] = []
+
+
+def compose(
+    deliveries: Sequence[Delivery], verdicts: dict[int, Verdict], until: float
+) -> tuple[list[Composed], int]:
+    """Fill in each person's text; what can't be filled in gets a verdict of its own.
+
+    Nothing is begun after `until` but the first, since rows stay locked and the event log waits for us meanwhile.
+    Returns also how many were left.
+    """
+    if not deliveries:
+        return [], 0
+    ids = {delivery.profile_id for delivery in deliveries}
+    people = content.data(ids)
+    authored: dict[tuple[int, str, str], dict[str, Any]] = {}
+    for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
+        authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
+    contents = (text for locales in authored.values() for text in locales.values())
+    told = {
+        pk: {"profile": people[pk], "computed": values}
+        for pk, values in content.computed_for(ids, contents).items()
+    }
+    compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
+    composed: list[Composed] = []
+    for place, delivery in enumerate(deliveries):
+        if place and monotonic() >= until:
+            return composed, len(deliveries) - place
+        try:
+            composed.append(_compose_one(delivery, told[delivery.profile_id], authored, compiled))
+        except content.ContentError as error:
+            verdicts[delivery.pk] = policies.fail(f"render: {error}")
+        except _NoContent:
+            verdicts[delivery.pk] = policies.fail(NO_CONTENT)
+        except Exception as error:  # one broken row must not hold up the batch
+            logger.exception("Delivery %d can't be composed", delivery.pk)
+            verdicts[delivery.pk] = policies.fail(f"render: {type(error).__name__}")
+    return composed, 0
+
+
+class _NoContent(Exception):
+    """Nothing is written that this person could get."""
+
+
+def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compiled: Any) -> Composed:
+    channel: Channel = channels.get(delivery.channel)
+    key = (delivery.message_id, delivery.channel, delivery.variant)
+    locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
+    if locale is None:
+        raise _NoContent
+    if (*key, locale) not in compiled:
+        try:
+            compiled[*key, locale] = channel.compile(authored[key][locale])
+        except content.ContentError as error:
+            compiled[*key, locale] = error
+    template = compiled[*key, locale]
+    if isinstance(template, content.ContentError):
+        raise template
+    links = preference_links.of(delivery.profile_id, delivery.pk)
+    filled = template.render({**delivery.context, **links, **data})
+    payload = channel.compose(delivery, filled)
+    return Composed(delivery, locale, msgspec.to_builtins(filled), payload)
