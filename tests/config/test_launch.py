@@ -102,7 +102,7 @@ class TestLife:
             "shell",
             "-c",
             "from config.celery import app\n"
-            "for queue in ('engine', 'sync', 'segments', 'keeping'):\n"
+            "for queue in ('engine', 'delivery', 'sync', 'segments', 'keeping'):\n"
             "    app.send_task('celery.accumulate', ['x'], queue=queue)",
         )
 
