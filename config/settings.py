@@ -38,6 +38,10 @@ NUDGE_PUSH_HOSTS = env.list("NUDGE_PUSH_HOSTS", default=[])
 NUDGE_WEBHOOK_HOSTS = env.list("NUDGE_WEBHOOK_HOSTS", default=[])
 # The same for the services that sending accounts name, such as an SMS gateway in the own network.
 NUDGE_PROVIDER_HOSTS_TRUSTED = env.list("NUDGE_PROVIDER_HOSTS_TRUSTED", default=[])
+# Django's email backends, by dotted path, that sending accounts may name.
+NUDGE_EMAIL_BACKENDS = env.list(
+    "NUDGE_EMAIL_BACKENDS", default=["django.core.mail.backends.smtp.EmailBackend"]
+)
 NUDGE_PUSH_CONTACT = env.str("NUDGE_PUSH_CONTACT", "mailto:operator@nudge.example")
 # Whether somebody who opens a link in a message is taken for whom it was sent to.
 NUDGE_LINK_VISITORS = env.bool("NUDGE_LINK_VISITORS", True)
@@ -193,6 +197,7 @@ USE_TZ = True
 TIME_ZONE = env.str("NUDGE_TIME_ZONE", "UTC")
 
 # --- Files -----------------------------------------------------------------------------------------------
+MEDIA_ROOT = NUDGE_DATA / "media"  # pictures in emails; several web hosts share it
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = NUDGE_DATA / "static"
