@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import Broadcast, Decision, Flow
 from crm.models import Consent, Event
-from delivery.admin.reasons import WORDS, explain
+from delivery.admin.reasons import explain, known
 from delivery.models import Delivery
 
 
@@ -113,7 +113,7 @@ def _asked(decision: Decision, channel: str) -> bool:
 def _plain(event: Event) -> list[str]:
     """What the reason means, where it is one of ours."""
     reason = event.properties.get("reason", "")
-    return [explain(reason)] if reason in WORDS else []
+    return [explain(reason)] if known(reason) else []
 
 
 def moment(at: datetime) -> str:

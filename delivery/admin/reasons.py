@@ -5,7 +5,18 @@ from django.utils.translation import gettext_lazy
 
 from delivery.dispatch.composing import NO_CONTENT
 from delivery.dispatch.recovery import UNKNOWN
-from delivery.policies import consent, guards, preferences, reachability, suppression
+from delivery.policies import (
+    ages,
+    caps,
+    collisions,
+    consent,
+    guards,
+    preferences,
+    reachability,
+    suppression,
+    timing,
+    wording,
+)
 
 WORDS = {
     consent.NO_CONSENT: gettext_lazy(
@@ -22,6 +33,17 @@ WORDS = {
     ),
     preferences.QUIET: gettext_lazy("It waits for the end of the quiet hours that this person has chosen."),
     preferences.WEEKLY_LIMIT: gettext_lazy("This person wants at most one message a week about the topic."),
+    timing.QUIET_HOURS: gettext_lazy("It waits for the end of the quiet hours where this person is."),
+    timing.OUTSIDE: gettext_lazy("It waits until the send window opens where this person is."),
+    timing.NO_TIME: gettext_lazy(
+        "Quiet hours and send windows left no moment at which it could have gone out before it was too late."
+    ),
+    ages.MINOR: gettext_lazy("It is for adults only, and this person is not of age yet."),
+    ages.UNKNOWN_AGE: gettext_lazy("It is for adults only, and this person's birthday is not known."),
+    collisions.SEEN: gettext_lazy("This person had opened or clicked the same by another channel."),
+    caps.COLLISION: gettext_lazy(
+        "The same had gone out to this person by another channel a short while before."
+    ),
     reachability.NO_DEVICE: gettext_lazy(
         "This person has no browser or device that can be reached any more."
     ),
@@ -46,10 +68,18 @@ _PREFIXES = {
 }
 
 
+def known(reason: str) -> bool:
+    """Whether a reason is one of ours, and not a provider's words."""
+    return reason in WORDS or reason.startswith((caps.LIMIT, *_PREFIXES))
+
+
 def explain(reason: str) -> str:
     """Return `reason` as a sentence; what is not known is shown as it is."""
     if reason in WORDS:
         return str(WORDS[reason])
+    if reason.startswith(caps.LIMIT):
+        told = wording.limit(reason.removeprefix(caps.LIMIT))
+        return _("This person had as many messages as is allowed: %s.") % told
     for prefix, sentence in _PREFIXES.items():
         if reason.startswith(prefix):
             return str(sentence) % reason.removeprefix(prefix)
