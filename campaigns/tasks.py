@@ -11,23 +11,36 @@ from crm import log, wake
 
 BUDGET_SECONDS = 20.0
 PATIENCE_SECONDS = 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.1  # seconds between looks at what is hidden for the moment
 KEEPING_SECONDS = 5.0
 
 
 @shared_task
 def run_engine() -> None:
     """Start and end runs by what the log holds, then move everybody who is due."""
-    began = time.monotonic()
-    idle_since = began
-    while time.monotonic() - began < BUDGET_SECONDS:
-        handled, full = reading.read()
+    with wake.looking(engine.TASK):  # or each run that it starts or ends would start it anew
+        more = _turns(time.monotonic() + BUDGET_SECONDS)
+    if more:
+        wake.on_commit(engine.TASK, engine.QUEUE)
+
+
+def _turns(until: float) -> bool:
+    """Work until nothing is left or the time is over; return whether something may be left."""
+    pause, waited = SHORTEST_PAUSE, 0.0
+    while time.monotonic() < until:
+        found = reading.read()
         moved = engine.advance()
-        if handled or full or moved:
-            idle_since = time.monotonic()
-        elif time.monotonic() - idle_since > PATIENCE_SECONDS or not log.lag(reading.CURSOR):
-            return
-        else:
-            time.sleep(0.02)  # an older transaction is still open: what it hides comes in a moment
+        if found.handled or found.more or moved:
+            pause, waited = SHORTEST_PAUSE, 0.0
+            continue
+        waiting = log.waiting(reading.CURSOR)
+        if waiting is log.Waiting.NOTHING or waited > PATIENCE_SECONDS:
+            return False
+        if waiting is log.Waiting.HIDDEN or not found.ours:
+            # An older transaction is still open, or somebody has the cursor: it comes in a moment.
+            time.sleep(pause)
+            pause, waited = min(2 * pause, LONGEST_PAUSE), waited + pause
+    return True
 
 
 @shared_task

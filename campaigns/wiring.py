@@ -45,9 +45,10 @@ def connect() -> None:
 
 def wake_engine(names: set[str], **kwargs: object) -> None:
     """Something was stored in the log: let the engine look. Called after commit."""
+    from campaigns.flows import engine
     from crm import wake
 
-    wake.on_commit("campaigns.tasks.run_engine", "engine")
+    wake.on_commit(engine.TASK, engine.QUEUE)
 
 
 def move_people(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: object) -> None:

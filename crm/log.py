@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -29,6 +30,9 @@ RESERVED_NAMES = frozenset(
         "message_converted",
         "message_suppressed",
         "message_failed",
+        "message_bounced",
+        "message_complained",
+        "message_read",
         "flow_entered",
         "flow_completed",
         "flow_exited",
@@ -103,11 +107,18 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
 
 class Batch(msgspec.Struct):
-    """What one `read` hands out. `full` tells that more may be waiting; `start` is where the batch begins."""
+    """What one `read` hands out. `full` tells that more may be waiting; `start` is where the batch begins.
+
+    Not `ours`: another process reads with the same cursor.
+    """
 
     events: list[LoggedEvent]
     full: bool
     start: Position | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.start is not None
 
 
 def event_id(*parts: object) -> uuid.UUID:
@@ -218,18 +229,22 @@ def read(
     is reading with the same cursor; then `start` is None. If the block raises, nothing is kept and the same
     events come again.
     """
-    LogCursor.objects.bulk_create([LogCursor(name=cursor)], ignore_conflicts=True)
     with transaction.atomic():
         position = LogCursor.objects.select_for_update(skip_locked=True).filter(name=cursor).first()
-        if position is None:
-            yield Batch([], full=False)
+        if position is not None:
+            partitions.hold()
+            wanted = names() if callable(names) else names
+            rows, last = _next_rows(position, limit, wanted)
+            yield Batch(rows, last is not None and last[2] == limit, Position(position.txid, position.seq))
+            if last is not None:
+                LogCursor.objects.filter(name=cursor).update(txid=last[0], seq=last[1], moved_at=Now())
             return
-        partitions.hold()
-        wanted = names() if callable(names) else names
-        rows, last = _next_rows(position, limit, wanted)
-        yield Batch(rows, last is not None and last[2] == limit, Position(position.txid, position.seq))
-        if last is not None:
-            LogCursor.objects.filter(name=cursor).update(txid=last[0], seq=last[1], moved_at=Now())
+    if LogCursor.objects.filter(name=cursor).exists():
+        yield Batch([], full=False)
+        return
+    LogCursor.objects.bulk_create([LogCursor(name=cursor)], ignore_conflicts=True)
+    with read(cursor, limit, names) as batch:
+        yield batch
 
 
 def hold(cursor: str) -> None:
@@ -369,6 +384,31 @@ def lag(cursor: str) -> int:
             [cursor],
         )
         return sql.fetchone()[0]
+
+
+class Waiting(Enum):
+    """What a reader has before it: events that are `HIDDEN` come when an older transaction ends."""
+
+    NOTHING = "nothing"
+    HIDDEN = "hidden"
+    READY = "ready"
+
+
+def waiting(cursor: str) -> Waiting:
+    """Whether there is something to read, without taking the cursor: to be asked often."""
+    with connection.cursor() as sql:
+        sql.execute(
+            """
+            SELECT next.txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+            FROM crm_logcursor c CROSS JOIN LATERAL (
+                SELECT e.txid FROM crm_event e WHERE (e.txid, e.seq) > (c.txid, c.seq) ORDER BY e.txid, e.seq LIMIT 1
+            ) next
+            WHERE c.name = %s
+            """,
+            [cursor],
+        )
+        found = sql.fetchone()
+    return Waiting.NOTHING if found is None else Waiting.READY if found[0] else Waiting.HIDDEN
 
 
 @transaction.atomic

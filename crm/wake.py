@@ -3,6 +3,9 @@
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import msgspec
 from celery import current_app
@@ -28,6 +31,7 @@ class _Pace(msgspec.Struct):
 
 
 _paces: dict[str, _Pace] = {}
+_looking: ContextVar[frozenset[str]] = ContextVar("looking", default=frozenset())
 
 
 def on_commit(task: str, queue: str) -> None:
@@ -40,7 +44,19 @@ def on_commit(task: str, queue: str) -> None:
     transaction.on_commit(lambda: _plan(task, queue))
 
 
+@contextmanager
+def looking(task: str) -> Iterator[None]:
+    """Start no `task` for what the block stores: it is that task, and looks once more before it ends."""
+    token = _looking.set(_looking.get() | {task})
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
 def _plan(task: str, queue: str) -> None:
+    if task in _looking.get():
+        return
     with _lock:
         now = time.monotonic()
         pace = _paces.get(task)

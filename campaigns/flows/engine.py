@@ -22,6 +22,7 @@ from campaigns.flows.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
+TASK, QUEUE = "campaigns.tasks.run_engine", "engine"
 BATCH = 1000
 RETRY_AFTER = timedelta(minutes=5)
 ISOLATING_TRIES = 64  # parts of a batch in search of the people a step can't handle

@@ -8,6 +8,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 from django.db import connection, transaction
@@ -75,11 +76,21 @@ class Listener(msgspec.Struct):
         return found
 
 
-def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
+class Read(NamedTuple):
+    """What one look at the log did: the number of events that mattered, whether more may be waiting, and whether the
+    cursor was ours (or else another process reads).
+    """
+
+    handled: int
+    more: bool
+    ours: bool
+
+
+def read(now: datetime | None = None, limit: int = 5000) -> Read:
     """Handle the next events of the log: start runs and end those whose exit event came.
 
-    Returns the number of events that mattered and whether more may be waiting. Everything happens in the
-    transaction that moves the log cursor, so an event starts a run once or, after a crash, anew.
+    Everything happens in the transaction that moves the log cursor, so an event starts a run once or, after a crash,
+    anew.
     """
     now = now or timezone.now()
     listeners: list[Listener] = []
@@ -109,7 +120,7 @@ def read(now: datetime | None = None, limit: int = 5000) -> tuple[int, bool]:
                 by_name,
                 now,
             )
-    return len(batch.events), batch.full or more
+    return Read(len(batch.events), batch.full or more, batch.ours)
 
 
 def forget(flow_id: int) -> None:

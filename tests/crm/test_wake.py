@@ -91,3 +91,12 @@ def test_a_broker_that_is_down_is_only_logged(monkeypatch, caplog):
     assert broker.waits_for(1)
     calls_made()
     assert "the next sweep will do its work" in caplog.text
+
+
+def test_a_task_does_not_start_itself_by_what_it_stores(broker):
+    with wake.looking("a.task"):
+        wake.on_commit("a.task", "engine")
+        wake.on_commit("other.task", "reports")
+    wake.on_commit("a.task", "engine")
+    assert broker.waits_for(2)
+    assert sorted(broker.calls) == [("a.task", "engine"), ("other.task", "reports")]
