@@ -40,6 +40,7 @@ class Compiled:
 
     def __init__(self, config: type[msgspec.Struct], content: Mapping[str, Any]):
         self.config = config
+        self.authored = content
         try:
             self._base = msgspec.to_builtins(msgspec.convert(content, config))
         except msgspec.ValidationError as error:
@@ -104,6 +105,15 @@ def problems(config: type[msgspec.Struct], content: Mapping[str, Any]) -> list[C
                 except ContentError as error:
                     found.setdefault(name, error)
     return list(found.values())
+
+
+def link_fields(config: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the fields of a channel's Config that hold an address."""
+    return frozenset(
+        name
+        for name, hint in get_type_hints(config, include_extras=True).items()
+        if any((getattr(mark, "extra", None) or {}).get("link") for mark in getattr(hint, "__metadata__", ()))
+    )
 
 
 def _texts(

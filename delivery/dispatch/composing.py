@@ -43,10 +43,11 @@ def compose(
     authored: dict[tuple[int, str, str], dict[str, Any]] = {}
     for row in MessageContent.objects.filter(message_id__in={delivery.message_id for delivery in deliveries}):
         authored.setdefault((row.message_id, row.channel, row.variant), {})[row.locale] = row.content
-    contents = (text for locales in authored.values() for text in locales.values())
+    contents = [text for locales in authored.values() for text in locales.values()]
+    gathered = content.gather(deliveries, contents)
     told = {
         pk: {"profile": people[pk], "computed": values}
-        for pk, values in content.computed_for(ids, contents).items()
+        for pk, values in content.computed_for(ids, [*contents, *gathered.snippets.values()]).items()
     }
     compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
     composed: list[Composed] = []
@@ -54,7 +55,7 @@ def compose(
         if place and monotonic() >= until:
             return composed, len(deliveries) - place
         try:
-            composed.append(_compose_one(delivery, told[delivery.profile_id], authored, compiled))
+            composed.append(_compose_one(delivery, told[delivery.profile_id], gathered, authored, compiled))
         except content.ContentError as error:
             verdicts[delivery.pk] = policies.fail(f"render: {error}")
         except _NoContent:
@@ -69,7 +70,9 @@ class _NoContent(Exception):
     """Nothing is written that this person could get."""
 
 
-def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compiled: Any) -> Composed:
+def _compose_one(
+    delivery: Delivery, data: dict[str, Any], gathered: content.Gathered, authored: Any, compiled: Any
+) -> Composed:
     channel: Channel = channels.get(delivery.channel)
     key = (delivery.message_id, delivery.channel, delivery.variant)
     locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
@@ -84,6 +87,9 @@ def _compose_one(delivery: Delivery, data: dict[str, Any], authored: Any, compil
     if isinstance(template, content.ContentError):
         raise template
     links = preference_links.of(delivery.profile_id, delivery.pk)
-    filled = template.render({**delivery.context, **links, **data})
+    more = gathered.data(delivery, locale)
+    filled = template.render({**delivery.context, **links, **more, **data}, locale=locale)
+    if delivery.origin_type == Delivery.Origin.TEST:
+        filled = content.mark_test(filled)
     payload = channel.compose(delivery, filled)
     return Composed(delivery, locale, msgspec.to_builtins(filled), payload)
