@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from config import folder, processes
 USER = "postgres"
 PORT = 5432  # names the socket file only; the server listens on no network address
 START_TIMEOUT = 180  # seconds; recovery after a crash replays up to max_wal_size
+ORPHANS_GRACE = 5.0  # seconds in which the processes of a server that was killed may end by themselves
 SYSTEM_USER = "embedded_postgres"  # PostgreSQL refuses to run as root
 SOCKET_PATH_LIMIT = 100  # bytes; sun_path holds 107, and the lock file beside the socket adds a suffix
 LOG_LIMIT = 20 * 1024 * 1024  # bytes
@@ -247,9 +249,15 @@ def _clear_stale_locks(data_dir: Path, socket_dir: Path) -> None:
     locks = (data_dir / "postgres" / "postmaster.pid", socket_dir / f".s.PGSQL.{PORT}.lock")
     if postmaster_pid(data_dir) is not None:
         return
-    deadline = time.monotonic() + 15
-    while processes.with_working_directory(data_dir / "postgres"):
-        if time.monotonic() > deadline:
+    began = time.monotonic()
+    while left := processes.with_working_directory(data_dir / "postgres"):
+        if time.monotonic() - began > ORPHANS_GRACE:
+            for pid in left:
+                # Somebody's shell in that folder is none of them.
+                if processes.command_line(pid).startswith("postgres: "):
+                    with suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
+        if time.monotonic() - began > 3 * ORPHANS_GRACE:
             raise DatabaseError("Processes of a database server that was killed still run; end them first.")
         time.sleep(0.1)
     for lock in locks:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config import database, embedded
+from config import database, embedded, processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,6 +74,19 @@ class TestServer:
 
         assert embedded.ensure_running(data_dir) == socket_dir
         assert _query(socket_dir, "SELECT one FROM kept") == (1,)
+
+    def test_a_query_that_outlives_the_killed_server_is_ended(self, data_dir, monkeypatch):
+        monkeypatch.setattr(embedded, "ORPHANS_GRACE", 0.5)
+        socket_dir = embedded.ensure_running(data_dir, durable=False)
+        connection = psycopg.connect(host=str(socket_dir), user=embedded.USER, autocommit=True)
+        backend = connection.info.backend_pid
+        connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 1000000000)")
+        os.kill(embedded.postmaster_pid(data_dir), signal.SIGKILL)
+
+        assert embedded.ensure_running(data_dir, durable=False) == socket_dir
+        assert not processes.is_alive(backend)
+        connection.close()
+        assert _query(socket_dir, "SELECT 1") == (1,)
 
     def test_a_stale_pid_file_of_a_stranger_is_no_obstacle(self, data_dir):
         socket_dir = embedded.ensure_running(data_dir, durable=False)
