@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-python -m benchmarks faults|chaos    take many minutes, print tables of their own, and run only when they are named
+python -m benchmarks faults|chaos|storm take many minutes, print tables of their own, and run only when they are named
 """
 
 import importlib
@@ -21,7 +21,7 @@ ALL = (
     "flows",
     "broadcasts",
 )
-NAMED = ("faults", "chaos")
+NAMED = ("faults", "chaos", "storm")
 
 
 def main(names: list[str]) -> int:

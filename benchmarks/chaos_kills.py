@@ -110,6 +110,7 @@ class Killer:
         self._stop.set()
         self._thread.join()
         self._database.close()
+        self.check()
 
     def check(self) -> None:
         """Raise what ended the thread."""
