@@ -9,9 +9,12 @@ from campaigns.models import Broadcast, Flow, Segment
 from campaigns.segments import editing, gallery, lists
 from campaigns.segments.roles import Roles
 from crm.models import Profile, Topic
-from delivery.models import Message, MessageContent
+from delivery import coupons
+from delivery.models import CouponPool, Message, MessageContent
 
-WELCOME, CART = "welcome-series", "abandoned-cart"
+WELCOME, CART, AFTER = "welcome-series", "abandoned-cart", "after-the-order"
+CART_LEAST, CART_GOAL_DAYS = 20, 3  # euros; days after the cart was left
+POOL, CODES = "second-thoughts", 500
 
 # Messages that are written as in-app messages too -> locale -> button.
 IN_APP = {"first-order": {"": "Choose your beans", "ar": "اختر قهوتك", "pl": "Wybierz kawę"}}
@@ -68,6 +71,31 @@ MESSAGES: dict[str, tuple[str, str, dict[str, tuple[str, str]], str, str]] = {
         },
         "/demo/shop/cart/",
         "demo/products/yirgacheffe.png",
+    ),
+    "cart-offer": (
+        "Something off what is left in the cart",
+        "cart",
+        {
+            "": (
+                "10% off your cart",
+                "Your own code: {{ coupon.code }}. Your coffee is still here.",
+            ),
+            "ar": ("خصم ١٠٪ على سلتك", "رمزك الخاص: {{ coupon.code }}. قهوتك ما زالت هنا."),
+            "pl": ("10% rabatu na koszyk", "Twój własny kod: {{ coupon.code }}. Kawa wciąż czeka."),
+        },
+        "/demo/shop/cart/",
+        "demo/products/yirgacheffe.png",
+    ),
+    "thanks": (
+        "Thank you for your order",
+        "offers",
+        {
+            "": ("Thank you!", "We roast tomorrow morning. Tell us how it tastes?"),
+            "ar": ("شكراً لك!", "نحمّص صباح الغد. أخبرنا كيف كان مذاقها؟"),
+            "pl": ("Dziękujemy!", "Jutro rano palimy. Powiesz nam, jak smakuje?"),
+        },
+        "/demo/shop/",
+        "demo/hero.png",
     ),
 }
 
@@ -160,16 +188,17 @@ FLOWS: dict[str, tuple[str, str, dict]] = {
     ),
     CART: (
         "Abandoned cart",
-        "Reminds of carts from €20, one run for each cart; an order ends it.",
+        "Reminds of carts from €20, with a code a day later; one run for each cart, and an order ends it.",
         {
             "trigger": {
                 "kind": "event",
                 "name": "cart_updated",
-                "where": [{"property": "total", "op": "gte", "value": 20}],
+                "where": [{"property": "total", "op": "gte", "value": CART_LEAST}],
             },
             "key": "properties.cart_id",
             "reentry": {"mode": "never"},
-            "exit_on": [{"kind": "event", "name": "purchase"}],
+            "goal": {"name": "purchase", "within_days": CART_GOAL_DAYS, "value": "total", "exit": True},
+            "exit_on": [],
             "steps": [
                 {"key": "half-hour", "kind": "wait", "config": {"amount": 30, "unit": "minutes"}},
                 {
@@ -177,10 +206,44 @@ FLOWS: dict[str, tuple[str, str, dict]] = {
                     "kind": "message",
                     "config": {"message": "cart-reminder", "channel": "webpush"},
                 },
+                {"key": "day", "kind": "wait", "config": {"amount": 1, "unit": "days"}},
+                {"key": "code", "kind": "coupon", "config": {"pool": POOL, "if_empty": "go_on"}},
+                {
+                    "key": "offer",
+                    "kind": "message",
+                    "config": {"message": "cart-offer", "channel": "webpush"},
+                },
+            ],
+        },
+    ),
+    AFTER: (
+        "After the order",
+        "A draft: tells the roastery, then thanks. Give it an address of yours and publish it.",
+        {
+            "trigger": {"kind": "event", "name": "purchase"},
+            "key": "properties.order_id",
+            "reentry": {"mode": "always"},
+            "exit_on": [],
+            "steps": [
+                {
+                    "key": "roastery",
+                    "kind": "webhook",
+                    "config": {
+                        "url": "https://roastery.example.com/orders",
+                        "body": {
+                            "order": {"from": "event.properties.order_id"},
+                            "items": {"from": "event.properties.items"},
+                            "name": {"from": "profile.first_name"},
+                        },
+                    },
+                },
+                {"key": "while", "kind": "wait", "config": {"amount": 2, "unit": "hours"}},
+                {"key": "thanks", "kind": "message", "config": {"message": "thanks", "channel": "webpush"}},
             ],
         },
     ),
 }
+LIVE = (WELCOME, CART)
 
 
 # Topic -> name and description by locale.
@@ -210,7 +273,7 @@ def exists() -> bool:
 
 @transaction.atomic
 def create() -> None:
-    """Write topics, messages, and flows that are published but paused."""
+    """Write topics, messages, a pool of codes, a flow that is a draft, and flows that are published but paused."""
     for place, (slug, words) in enumerate(TOPICS.items()):
         name, description = words[""]
         Topic.objects.get_or_create(
@@ -258,10 +321,13 @@ def create() -> None:
             )
             for locale, button in IN_APP.get(slug, {}).items()
         )
+    pool = CouponPool.objects.create(slug=POOL, name="10% for second thoughts", low_mark=50)
+    coupons.generate(pool, CODES, "CUP-")
     for slug, (name, description, draft) in FLOWS.items():
         flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
-        publish.publish(flow.pk)
-        publish.pause(flow.pk)  # until the history is in
+        if slug in LIVE:
+            publish.publish(flow.pk)
+            publish.pause(flow.pk)  # until the history is in
 
 
 def has_audience() -> bool:
@@ -294,5 +360,5 @@ def create_audience() -> None:
 
 def go_live() -> None:
     """Let the flows begin, for what happens from now on."""
-    for flow in Flow.objects.filter(slug__in=FLOWS, state=Flow.State.PAUSED):
+    for flow in Flow.objects.filter(slug__in=LIVE, state=Flow.State.PAUSED):
         publish.resume(flow.pk)

@@ -5,6 +5,7 @@ and the same reader as ever makes engagement and conversions of them. Nothing he
 """
 
 import random
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,6 +43,20 @@ class Month:
         moment = start + timedelta(days=int(day), hours=self.chance.triangular(7, 23, 18))
         return min(moment, self.now - timedelta(minutes=self.chance.uniform(3, 90)))
 
+    def decide(self, run: Enrollment, step: str, kind: str, at: datetime, **detail: object) -> None:
+        """Note one decision of a run."""
+        self.decisions.append(
+            Decision(
+                enrollment=run,
+                flow_id=run.flow_id,
+                profile_id=run.profile_id,
+                step=step,
+                kind=kind,
+                detail=detail,
+                at=at,
+            )
+        )
+
     def happened(
         self, profile_id: int, name: str, at: datetime, source: str, /, **properties: object
     ) -> None:
@@ -59,8 +74,12 @@ def needed() -> bool:
 
 
 @transaction.atomic
-def create(now: datetime) -> int:
-    """Let some of the CRM's people have subscribed, read, clicked and bought; return how many."""
+def create(now: datetime, *parts: Callable[[Month, list[Profile]], None]) -> int:
+    """Let some of the CRM's people have subscribed, read, clicked and bought; return how many.
+
+    Args:
+        parts: what else the month holds, each told to note it in the month.
+    """
     people = list(
         Profile.objects.filter(
             consents__kind=consent.CHANNEL, consents__key="webpush", consents__state=consent.SUBSCRIBED
@@ -70,6 +89,8 @@ def create(now: datetime) -> int:
     flow = Flow.objects.select_related("live_version").get(slug=WELCOME)
     runs = _subscribe(month, people, flow)
     _greet(month, runs, flow)
+    for part in parts:
+        part(month, people)
     _browse(month, people)
     consent.record(month.answers)
     log.append(sorted(month.events, key=lambda event: event.occurred_at))
@@ -145,44 +166,33 @@ def _greet(month: Month, runs: list[Enrollment], flow: Flow) -> None:
         month.happened(
             run.profile_id, "flow_entered", run.entered_at, "nudge", flow=flow.slug, enrollment=run.pk
         )
-        _decide(month, run, "", "entered", run.entered_at, event="push_subscribed")
+        month.decide(run, "", "entered", run.entered_at, event="push_subscribed")
         greeted = run.entered_at + timedelta(minutes=1)
-        _decide(month, run, "pause", "wait:wait", run.entered_at, until=greeted.isoformat())
-        _decide(month, run, "pause", "wait:go_on", greeted, waited_until=greeted.isoformat())
-        _decide(month, run, "hello", "message:go_on", greeted, message="welcome", channel="webpush")
-        _decide(month, run, "day", "wait:wait", greeted, until=(greeted + timedelta(days=1)).isoformat())
-        deliveries.append(_delivery(month, run, messages["welcome"], "hello", greeted))
+        month.decide(run, "pause", "wait:wait", run.entered_at, until=greeted.isoformat())
+        month.decide(run, "pause", "wait:go_on", greeted, waited_until=greeted.isoformat())
+        month.decide(run, "hello", "message:go_on", greeted, message="welcome", channel="webpush")
+        month.decide(run, "day", "wait:wait", greeted, until=(greeted + timedelta(days=1)).isoformat())
+        deliveries.append(delivery(month, run, messages["welcome"], "hello", greeted))
         if run.state == Enrollment.State.COMPLETED and run.ended_at:
             month.happened(run.profile_id, "flow_completed", run.ended_at, "nudge", flow=flow.slug)
-            _decide(month, run, "day", "wait:go_on", run.ended_at, waited_until=run.ended_at.isoformat())
+            month.decide(run, "day", "wait:go_on", run.ended_at, waited_until=run.ended_at.isoformat())
             bought = month.chance.random() < 0.18
             branch = "Has ordered" if bought else "Not yet"
-            _decide(month, run, "ordered", "split:go_on", run.ended_at, branch_name=branch)
+            month.decide(run, "ordered", "split:go_on", run.ended_at, branch_name=branch)
             if bought:
-                _decide(month, run, "done", "exit:leave", run.ended_at, reason="has ordered")
+                month.decide(run, "done", "exit:leave", run.ended_at, reason="has ordered")
                 _buy(month, run.profile_id, run.ended_at - timedelta(hours=month.chance.uniform(1, 20)))
             else:
-                _decide(month, run, "offer", "message:go_on", run.ended_at, message="first-order")
-                deliveries.append(_delivery(month, run, messages["first-order"], "offer", run.ended_at))
-    for delivery in Delivery.objects.bulk_create(deliveries, batch_size=1000):
-        _react(month, delivery)
+                month.decide(
+                    run, "offer", "message:go_on", run.ended_at, message="first-order", channel="webpush"
+                )
+                deliveries.append(delivery(month, run, messages["first-order"], "offer", run.ended_at))
+    for sent in Delivery.objects.bulk_create(deliveries, batch_size=1000):
+        react(month, sent)
 
 
-def _decide(month: Month, run: Enrollment, step: str, kind: str, at: datetime, **detail: object) -> None:
-    month.decisions.append(
-        Decision(
-            enrollment=run,
-            flow_id=run.flow_id,
-            profile_id=run.profile_id,
-            step=step,
-            kind=kind,
-            detail=detail,
-            at=at,
-        )
-    )
-
-
-def _delivery(month: Month, run: Enrollment, message: Message, step: str, at: datetime) -> Delivery:
+def delivery(month: Month, run: Enrollment, message: Message, step: str, at: datetime) -> Delivery:
+    """A message of a run to a browser; a few people have none any more."""
     failed = month.chance.random() < 0.03
     language = (run.profile.language or "").split("-")[0]
     return Delivery(
@@ -205,26 +215,26 @@ def _delivery(month: Month, run: Enrollment, message: Message, step: str, at: da
     )
 
 
-def _react(month: Month, delivery: Delivery) -> None:
-    """Most are shown, some are clicked, and some clicks lead to an order."""
+def react(month: Month, sent: Delivery, buys: bool = True) -> None:
+    """Most are shown, some are clicked, and some clicks lead to an order, unless orders are told elsewhere."""
     facts = {
-        "message": delivery.message.slug,
-        "delivery": delivery.pk,
-        "channel": delivery.channel,
+        "message": sent.message.slug,
+        "delivery": sent.pk,
+        "channel": sent.channel,
         "variant": "a",
-        "origin": {"type": "flow", "id": delivery.origin_id, "step": delivery.origin_step},
+        "origin": {"type": "flow", "id": sent.origin_id, "step": sent.origin_step},
     }
-    if delivery.sent_at is None:
+    if sent.sent_at is None:
         month.happened(
-            delivery.profile_id,
+            sent.profile_id,
             "message_suppressed",
-            delivery.queued_at,
+            sent.queued_at,
             "nudge",
             **facts,
-            reason=delivery.reason,
+            reason=sent.reason,
         )
         return
-    person, chance, at = delivery.profile_id, month.chance, delivery.sent_at
+    person, chance, at = sent.profile_id, month.chance, sent.sent_at
     month.happened(person, "message_sent", at, "nudge", **facts)
     if chance.random() > 0.91:
         return
@@ -235,7 +245,7 @@ def _react(month: Month, delivery: Delivery) -> None:
     if fate < 0.14:
         for name in ("message_opened", "message_clicked"):
             month.happened(person, name, at, "device", **facts)
-        if chance.random() < 0.28:
+        if buys and chance.random() < 0.28:
             _buy(month, person, at + timedelta(minutes=chance.uniform(4, 600)))
     elif fate < 0.45:
         month.happened(person, "message_dismissed", at, "device", **facts)
@@ -247,7 +257,7 @@ def _browse(month: Month, people: list[Profile]) -> None:
         for _ in range(month.chance.choice((0, 1, 1, 2, 4))):
             at = month.at(month.chance.uniform(0, DAYS))
             product = month.chance.choice(list(PRODUCTS.values()))
-            month.happened(person.pk, "product_viewed", at, "sdk", **_article(product))
+            month.happened(person.pk, "product_viewed", at, "sdk", **article(product))
             if month.chance.random() < 0.12:
                 _buy(month, person.pk, at + timedelta(minutes=month.chance.uniform(3, 45)))
         if month.chance.random() < 0.02:
@@ -261,14 +271,15 @@ def _buy(month: Month, profile_id: int, at: datetime) -> None:
     items = month.chance.sample(list(PRODUCTS.values()), k=month.chance.choice((1, 1, 2, 3)))
     total = float(sum(item.price for item in items))
     number = f"K-{len(month.events):06d}"
-    cart = {"cart_id": f"demo-{len(month.events)}", "items": [_article(item) for item in items]}
+    cart = {"cart_id": f"demo-{len(month.events)}", "items": [article(item) for item in items]}
     month.happened(
         profile_id, "cart_updated", at - timedelta(minutes=2), "sdk", **cart, total=total, currency=CURRENCY
     )
     month.happened(profile_id, "purchase", at, "sdk", order_id=number, total=total, currency=CURRENCY, **cart)
 
 
-def _article(product) -> dict[str, object]:
+def article(product) -> dict[str, object]:
+    """A product as the shop's events tell it."""
     return {
         "product_id": product.slug,
         "name": str(product.name),

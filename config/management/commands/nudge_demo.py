@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from config.demo import assortment, content, history, sizes
+from config.demo import assortment, carts, content, history, sizes
 from crm import api_keys
 from crm.connectors.base import ConnectorError
 from crm.models import ApiKey, Connection, SyncRun
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         if history.needed():
             now = timezone.now()
             with self._step("a month of history and segments written"), transaction.atomic():
-                history.create(now)
+                history.create(now, carts.create)
                 if not content.has_audience():
                     content.create_audience()
                     sizes.create(now)
