@@ -1,4 +1,5 @@
-"""By which channel to write to somebody: their wish, else what they engage with most, else what reaches them."""
+"""By which channel to write to somebody: their wish, else what they engage with most, else what reaches them; or what
+reaches them for the least money (`delivery.policies.choice`)."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -7,12 +8,15 @@ from typing import Any
 import msgspec
 from django.db import connection
 
-from crm import consent, preferences, suppressions
-from delivery import channels
+from crm import preferences
+from delivery.policies.choice import Cheapest, cheapest, reachable
+
+__all__ = ["Cheapest", "Choice", "cheapest", "preferred", "reachable"]
 
 DAYS = 90
 ENGAGED = ("message_opened", "message_clicked")
 WISH, ENGAGEMENT, REACHABLE, NOBODY = "wish", "engagement", "reachable", "not reachable"
+CHEAPEST = "cheapest"
 
 _ENGAGED = """
     SELECT e.profile_id, e.properties ->> 'channel', count(*)
@@ -74,22 +78,6 @@ def preferred(
             channel, why = wish if wish in offered else offered[0], NOBODY
         found[profile_id] = Choice(channel, why, ways, counts)
     return found
-
-
-def reachable(profile_ids: Collection[int], kind: str, topic: str = "") -> set[int]:
-    """Who agreed to a channel and a topic and has an address there that is not suppressed, as when sending."""
-    channel = channels.everything().get(kind)
-    if channel is None:
-        return set()
-    agreed = consent.subscribed(profile_ids, kind, topic, channel.opt_in)
-    addresses = channel.addresses(agreed) if agreed else {}
-    values = {address.value for held in addresses.values() for address in held}
-    listed = suppressions.listed([kind], values) if values else set()
-    return {
-        profile_id
-        for profile_id, held in addresses.items()
-        if any(listed.isdisjoint({(kind, each.value), (suppressions.ALL, each.value)}) for each in held)
-    }
 
 
 def _engaged(profile_ids: Collection[int], now: datetime) -> dict[int, dict[str, int]]:

@@ -14,7 +14,8 @@ from crm.rules.moments import Span
 from delivery import channels
 from delivery.models import Message
 
-ONE, PREFERRED, CHAIN = "one", "preferred", "chain"
+ONE, PREFERRED, CHEAPEST, CHAIN = "one", "preferred", "cheapest", "chain"
+CHOSEN = (PREFERRED, CHEAPEST)  # for each person
 MOST_LINKS = 4
 UNLESS = {
     "opened": gettext_lazy("opened it"),
@@ -80,13 +81,14 @@ class MessageForm(forms.Form):
         choices=[
             (ONE, gettext_lazy("one channel")),
             (PREFERRED, gettext_lazy("the channel that suits each person best")),
+            (CHEAPEST, gettext_lazy("the cheapest channel that reaches each person")),
             (CHAIN, gettext_lazy("one channel after the other, until one works")),
         ],
         initial=ONE,
         required=False,
         help_text=gettext_lazy(
             "What suits best is what the person wishes for, else where they open and click most, else what reaches "
-            "them."
+            "them. What is cheapest is told by the prices of the sending accounts."
         ),
         widget=UnfoldAdminSelectWidget,
     )
@@ -146,8 +148,8 @@ class MessageForm(forms.Form):
         """The settings that the form's cleaned data means."""
         how = cleaned.get("how") or ONE
         found: dict[str, Any] = {"message": cleaned.get("message", "")}
-        if how == PREFERRED:
-            return found | {"channels": PREFERRED}
+        if how in CHOSEN:
+            return found | {"channels": how}
         if how == ONE:
             return found | {"channel": cleaned.get("channel", "")}
         chain: list[dict[str, Any]] = []
@@ -167,8 +169,8 @@ class MessageForm(forms.Form):
         found: dict[str, Any] = {
             name: config[name] for name in ("message", "channel") if isinstance(config.get(name), str)
         }
-        if config.get("channels") == PREFERRED:
-            return found | {"how": PREFERRED}
+        if config.get("channels") in CHOSEN:
+            return found | {"how": config["channels"]}
         chain = config.get("chain")
         if not isinstance(chain, list):
             return found | {"how": ONE}

@@ -10,7 +10,16 @@ from django.utils.translation import gettext_lazy
 
 from campaigns.flows import chains, choosing, waiting_words
 from campaigns.flows.chains import Done, Hold, Link, cause
-from campaigns.flows.message_forms import CHAIN, MOST_LINKS, PREFERRED, UNLESS, MessageForm, check_wait
+from campaigns.flows.message_forms import (
+    CHAIN,
+    CHEAPEST,
+    CHOSEN,
+    MOST_LINKS,
+    PREFERRED,
+    UNLESS,
+    MessageForm,
+    check_wait,
+)
 from campaigns.flows.steps.base import Outcome, Person, StepKind, go_on, wait
 from crm.rules.errors import Problem, RuleError
 from delivery import channels, outbox
@@ -18,11 +27,11 @@ from delivery.models import Message, MessageContent
 
 
 class MessageConfig(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which message (by its short name), and by which `channel`, by the "preferred" one, or by a `chain` of some."""
+    """Which message (by its short name), and how: by a `channel`, the "preferred" or "cheapest" one, or a `chain`."""
 
     message: str
     channel: str = "webpush"
-    channels: Literal["preferred"] | None = None
+    channels: Literal["preferred", "cheapest"] | None = None
     chain: list[Link] | None = None
 
 
@@ -85,6 +94,8 @@ class SendMessage(StepKind):
             return str(_("No message chosen"))
         if step.config.get("channels") == PREFERRED:
             return _("%(message)s, by the channel that suits them") % {"message": name}
+        if step.config.get("channels") == CHEAPEST:
+            return _("%(message)s, by the cheapest channel that reaches them") % {"message": name}
         if isinstance(chain := step.config.get("chain"), list):
             words = " → ".join(channel_label(link.get("channel")) for link in chain if isinstance(link, dict))
             return f"{name} ({words})"
@@ -115,6 +126,7 @@ class SendMessage(StepKind):
             choosing.WISH: _("it is the channel they wish for"),
             choosing.ENGAGEMENT: _("they open and click most there"),
             choosing.REACHABLE: _("it is the first that reaches them"),
+            choosing.CHEAPEST: _("it is the cheapest that reaches them"),
             choosing.NOBODY: _("no channel reaches them"),
         }
         if because in reasons:
@@ -128,9 +140,9 @@ class SendMessage(StepKind):
         if not Message.objects.filter(slug=config.message).exists():
             return [Problem("message", _("There is no such message any more; choose another."))]
         written = written_for(config.message)
-        if config.channels == PREFERRED:
+        if config.channels in CHOSEN:
             if config.chain is not None:
-                return [Problem("chain", _("Choose either the preferred channel or a chain."))]
+                return [Problem("chain", _("Choose either a channel for each person or a chain."))]
             return [] if written else [Problem("message", _("The message has no text for any channel."))]
         if config.chain is not None:
             return list(_chain_problems(config.chain, written))
@@ -155,12 +167,15 @@ def _choices(
     config: MessageConfig, message: Message, people: Sequence[Person], now: datetime
 ) -> dict[int, dict[str, Any]]:
     """By profile: the channel, with why it is that one if there was a choice."""
-    if config.channels != PREFERRED:
+    if config.channels not in CHOSEN:
         return {person.profile_id: {"channel": config.channel} for person in people}
     offered = written_for(config.message)
     if not offered:
         raise ValueError(f"The message {message.slug} has no text for any channel.")
     ids = {person.profile_id for person in people}
+    if config.channels == CHEAPEST:
+        cheap = choosing.cheapest(ids, offered, message.topic)
+        return {profile_id: choice.facts for profile_id, choice in cheap.items()}
     found = choosing.preferred(ids, offered, message.topic, now)
     return {profile_id: choice.facts for profile_id, choice in found.items()}
 
