@@ -35,6 +35,7 @@ MARKETER = (
     *("crm.*_product", "crm.*_place", "crm.*_topic", "crm.*_computedattribute", "crm.import_event"),
     *("crm.*_consent", "crm.*_suppression", "crm.change_alert", "crm.change_cataloguesettings"),
     *("delivery.*_message", "delivery.*_messagecontent", "delivery.change_preferencepage"),
+    *("delivery.*_messagevariant", "delivery.*_snippet", "delivery.*_snippettext", "delivery.change_brandkit"),
     "delivery.*_couponpool",
     *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast"),
     # Taking a whole list away is an administrator's business.

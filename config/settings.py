@@ -153,6 +153,7 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
     "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
+    "delivery.tasks.match_reports": {"schedule": schedule(15), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
@@ -355,6 +356,8 @@ UNFOLD = {
                 "items": [
                     _model(_("Templates"), "edit_notifications", "delivery.message"),
                     _model(_("Deliveries"), "outbox", "delivery.delivery"),
+                    _model(_("Snippets"), "short_text", "delivery.snippet"),
+                    _model(_("Brand"), "palette", "delivery.brandkit"),
                     _model(_("Coupons"), "redeem", "delivery.couponpool"),
                 ],
             },

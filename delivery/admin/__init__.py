@@ -1,5 +1,5 @@
 """Admin pages of messages: importing this registers them."""
 
-from delivery.admin import coupons, deliveries, messages, preferences
+from delivery.admin import brand, coupons, deliveries, messages, preferences, snippets
 
-__all__ = ["coupons", "deliveries", "messages", "preferences"]
+__all__ = ["brand", "coupons", "deliveries", "messages", "preferences", "snippets"]

@@ -1,54 +1,28 @@
 """Messages: what marketers write, with a preview as a real person."""
 
-import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import models
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
-from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from crm.admin.base import leave_dialog
 from crm.models import Topic
-from delivery import channels, outbox
-from delivery.admin import contents, people, preview
-from delivery.models import Delivery, Message
-
-
-class TestForm(BaseDialogForm):
-    """Whom to send a test to."""
-
-    person = forms.CharField(
-        label=_("To"),
-        widget=UnfoldAdminTextInputWidget,
-        help_text=_("Email, phone or customer number of a person with a browser that has subscribed."),
-    )
-    channel = forms.ChoiceField(label=_("By"), widget=UnfoldAdminSelectWidget)
-
-    def __init__(self, request: HttpRequest, object_id: int | str | None = None, *args: Any, **kwargs: Any):
-        kwargs.setdefault("initial", {"person": getattr(request.user, "email", "")})
-        super().__init__(request, object_id, *args, **kwargs)
-        self.fields["channel"].choices = [
-            (kind, channel.label) for kind, channel in channels.everything().items() if channel.listed
-        ]
-
-    def clean_person(self) -> Any:
-        """Return the profile."""
-        found = people.find(self.cleaned_data["person"])
-        if found is None:
-            raise forms.ValidationError(_("Nobody is known by this."))
-        return found
+from delivery import channels, versions
+from delivery.admin import contents, fillins, preview, trying, version_pages, writing
+from delivery.models import Delivery, Message, MessageVersion
 
 
 class MessageForm(forms.ModelForm):
@@ -61,14 +35,56 @@ class MessageForm(forms.ModelForm):
         help_text=_("People can leave a topic without leaving the channel."),
     )
 
+    seen_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.conflict: Conflict | None = None
         if "topic" not in self.fields:  # for those who may only look
             return
+        self.initial.setdefault("seen_version", self.instance.version)
         known = dict(Topic.objects.values_list("slug", "name"))
         used = self.instance.topic
         gone = [(used, used)] if used and used not in known else []
         self.fields["topic"].choices = [("", _("No topic")), *known.items(), *gone]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to write over what somebody else saved since the page was opened; what was typed stays on the page."""
+        cleaned = super().clean() or self.cleaned_data
+        if self.instance.pk is None:
+            return cleaned
+        held = Message.objects.select_for_update().values_list("version", flat=True)
+        self.instance.version = held.get(pk=self.instance.pk)
+        seen = cleaned.pop("seen_version", None)
+        if seen is not None and seen != self.instance.version:
+            self.conflict = Conflict.since(self.instance, seen)
+            self.data = self.data.copy()
+            self.data[self.add_prefix("seen_version")] = str(self.instance.version)
+            raise forms.ValidationError(
+                _(
+                    "Somebody else saved this message while you were writing. Nothing of yours is lost: look below."
+                )
+            )
+        return cleaned
+
+
+class Conflict(NamedTuple):
+    """What others saved since a page was opened."""
+
+    latest: MessageVersion | None
+    changes: list[versions.Change]
+
+    @classmethod
+    def since(cls, message: Message, seen: int) -> "Conflict":
+        """Compare the version that a page was opened with to the present one."""
+        found = {
+            version.number: version
+            for version in MessageVersion.objects.filter(
+                message=message, number__in=[seen, message.version]
+            ).select_related("saved_by")
+        }
+        before, after = found.get(seen), found.get(message.version)
+        return cls(after, versions.changes(before.state, after.state) if before and after else [])
 
 
 @admin.register(Message)
@@ -87,9 +103,19 @@ class MessageAdmin(ModelAdmin):
     prepopulated_fields = {"slug": ["name"]}
     change_form_template = "admin/delivery/message/change_form.html"
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
-    actions_detail = ["send_test"]
+    actions_detail = ["send_test", "show_versions"]
     fieldsets = [
-        (None, {"fields": [("name", "slug"), ("topic", "expires_after_hours"), ("important", "confirms")]}),
+        (
+            None,
+            {
+                "fields": [
+                    ("name", "slug"),
+                    ("topic", "expires_after_hours"),
+                    ("important", "confirms"),
+                    "seen_version",
+                ]
+            },
+        ),
         (
             _("Goal"),
             {"fields": [("goal_event", "goal_window_hours"), "goal_value_property"], "classes": ["collapse"]},
@@ -97,8 +123,8 @@ class MessageAdmin(ModelAdmin):
     ]
 
     def get_inlines(self, request: HttpRequest, obj: Message | None) -> list[Any]:
-        """An inline for each channel."""
-        return contents.inlines()
+        """The variants, and an inline for each channel."""
+        return [contents.VariantInline, *contents.inlines()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         """With channels and languages, in one query."""
@@ -139,25 +165,68 @@ class MessageAdmin(ModelAdmin):
         return allowed and not (obj and Delivery.objects.filter(message=obj).exists())
 
     def get_urls(self) -> list[URLPattern]:
-        """The preview, before the pattern that takes every path for a number."""
-        view = self.admin_site.admin_view(require_POST(self.preview))
-        return [path("preview/", view, name="delivery_message_preview"), *super().get_urls()]
+        """The parts of the page, before the pattern that takes every path for a number."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("preview/", wrap(require_POST(self.preview)), name="delivery_message_preview"),
+            path("fill-ins/", wrap(require_safe(self.fill_ins)), name="delivery_message_fill_ins"),
+            path("<int:pk>/versions/", wrap(self.versions), name="delivery_message_versions"),
+            *super().get_urls(),
+        ]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """Add what the preview pane needs."""
-        if not kwargs.get("obj") or self.has_change_permission(request, kwargs["obj"]):
-            context["preview_people"] = people.suggestions()
-            context["preview_url"] = reverse("admin:delivery_message_preview")
+        """Add what writing needs."""
+        message = kwargs.get("obj")
+        if not message or self.has_change_permission(request, message):
+            context |= writing.context(message)
+            context["conflict"] = getattr(context["adminform"].form, "conflict", None)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Message, form: Any, change: bool) -> None:
+        """Keep what was there before versions were."""
+        if change and not obj.version:
+            before = Message.objects.get(pk=obj.pk)
+            versions.keep(before)
+            obj.version = before.version
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Keep this version."""
+        super().save_related(request, form, formsets, change)
+        versions.keep(form.instance, request.user)
 
     def preview(self, request: HttpRequest) -> HttpResponse:
         """The message as it is in the form, as the chosen person would see it."""
-        if not (self.has_change_permission(request) or self.has_add_permission(request)):
-            raise PermissionDenied
+        self._check_writer(request)
         context = preview.context(request.POST)
         return TemplateResponse(request, "admin/delivery/message/preview.html", context)
+
+    def fill_ins(self, request: HttpRequest) -> HttpResponse:
+        """What fits what was typed behind `{{` or `|`, as JSON."""
+        self._check_writer(request)
+        asked = {name: request.GET.get(name, "").replace("\x00", "")[:200] for name in ("q", "kind", "event")}
+        found = fillins.offers(asked["q"], asked["kind"] or "value", asked["event"])
+        return JsonResponse({"offers": [offer._asdict() for offer in found]})
+
+    def versions(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The versions of a message, what changed in one, and the way back to it."""
+        message = self.get_object(request, str(pk))
+        if message is None:
+            raise Http404
+        if not self.has_view_permission(request, message):
+            raise PermissionDenied
+        return version_pages.respond(self, request, message)
+
+    def _check_writer(self, request: HttpRequest) -> None:
+        if not (self.has_change_permission(request) or self.has_add_permission(request)):
+            raise PermissionDenied
+
+    @action(description=_("Versions"), icon="history", url_path="show-versions", permissions=["view"])
+    def show_versions(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Go to the list of versions."""
+        return redirect("admin:delivery_message_versions", object_id)
 
     @action(
         description=_("Send a test"),
@@ -167,32 +236,17 @@ class MessageAdmin(ModelAdmin):
         dialog={
             "title": _("Send a test"),
             "description": _(
-                "The saved message, filled in for this person. They must have agreed to the channel."
+                "The saved message, filled in for this person. It is marked as a test and counts in no report."
             ),
-            "form_class": TestForm,
+            "form_class": trying.TestForm,
             "form_submit_text": _("Send"),
         },
     )
-    def send_test(self, request: HttpRequest, form: TestForm, object_id: int) -> HttpResponse:
+    def send_test(self, request: HttpRequest, form: trying.TestForm, object_id: int) -> HttpResponse:
         """Queue it like any other message, and show what becomes of it."""
         message = self.get_object(request, object_id)
         if message is None or not self.has_change_permission(request, message):
             raise PermissionDenied
-        profile, cause = form.cleaned_data["person"], f"test:{uuid.uuid4()}"
-        event = people.data_for(profile).get("event")
-        with transaction.atomic():
-            outbox.queue(
-                [
-                    outbox.DeliveryRequest(
-                        cause=cause,
-                        message_id=message.pk,
-                        profile_id=profile.pk,
-                        channel=form.cleaned_data["channel"],
-                        origin_type=Delivery.Origin.TEST,
-                        context={"event": event} if event else {},
-                    )
-                ]
-            )
-            delivery = Delivery.objects.get(cause=cause)
-        messages.success(request, _("The test to %s is on its way.") % profile.display_name)
+        delivery = trying.send(message, form.cleaned_data)
+        messages.success(request, _("The test to %s is on its way.") % form.recipient)
         return leave_dialog(request, reverse("admin:delivery_delivery_change", args=[delivery.pk]))
