@@ -42,4 +42,6 @@ class EmailImage(models.Model):
     @property
     def url(self) -> str:
         """Its public address."""
-        return settings.NUDGE_PUBLIC_URL + reverse("email-image", args=[self.file.name.rpartition("/")[2]])
+        return settings.NUDGE_PUBLIC_URL + reverse(
+            "email-image", args=[str(self.file.name).rpartition("/")[2]]
+        )

@@ -1,0 +1,1 @@
+"""Emails: what is written, how it becomes HTML and text, and the bytes that go out."""

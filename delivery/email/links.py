@@ -1,0 +1,44 @@
+"""The addresses in an email's HTML."""
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape, unescape
+
+from django.utils.translation import gettext as _
+
+from delivery.content import ContentError
+
+# Only whole addresses: a mail program has no page that a path could belong to.
+_FINE = re.compile(r"(?:https?://[^\s/]|mailto:|tel:|sms:|cid:|data:image/)[^\s]*\Z", re.IGNORECASE)
+_ADDRESSES = re.compile(r"""\b(href|src)\s*=\s*(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
+_ANCHORS = re.compile(r"""(<a\b[^>]*?\bhref\s*=\s*)(["'])(https?://.*?)\2""", re.IGNORECASE | re.DOTALL)
+LEADS = re.compile(r"""\b(?:href|src)\s*=\s*["']\s*\Z""", re.IGNORECASE)
+_VALUE = "\x00"  # stands for what is filled in
+
+
+def rewrite(html: str, change: Callable[[str], str]) -> str:
+    """Return `html` with the http(s) address of every <a> changed; `change` takes and returns plain addresses."""
+    return _ANCHORS.sub(lambda m: f"{m[1]}{m[2]}{escape(change(unescape(m[3])))}{m[2]}", html)
+
+
+def is_fine(address: str) -> bool:
+    """Whether an address may stand in an email."""
+    return not address or address.startswith("#") or _FINE.match(address) is not None
+
+
+def check(address: str, field: str) -> None:
+    """Raise ContentError when an address is none that a mail program can open."""
+    if not is_fine(address):
+        raise ContentError(
+            field, _("“%s” is not a whole address: it must begin with https:// or mailto:.") % address[:80]
+        )
+
+
+def check_authored(pieces: Sequence[tuple[str, bool]], field: str) -> None:
+    """Look at the addresses that are written in a body; those that begin with something filled in are looked at
+    when it is known."""
+    html = "".join(_VALUE if is_liquid else piece for piece, is_liquid in pieces)
+    for found in _ADDRESSES.finditer(html):
+        address = unescape(found[3]).strip()
+        if not address.startswith(_VALUE):
+            check(address.replace(_VALUE, "x"), field)
