@@ -8,7 +8,7 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from crm.models import Profile
-from delivery import channels, content
+from delivery import channels, content, walking
 from delivery.admin import people
 from delivery.admin.contents import USUAL
 from delivery.channels.base import Channel
@@ -80,7 +80,7 @@ def _person(post: Mapping[str, str]) -> Profile | None:
     profile = people.find(post.get("preview_as", ""))
     step = {"next": 1, "previous": -1}.get(post.get("preview_move", ""))
     if step:
-        return people.beside(post.get("preview_group", ""), profile.pk if profile else 0, step)
+        return walking.beside(post.get("preview_group", ""), profile.pk if profile else 0, step)
     if profile is None:
         suggested = people.suggestions()
         profile = people.find(suggested[0][0]) if suggested else None

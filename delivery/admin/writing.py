@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.translation import get_language_info
 from django.utils.translation import gettext as _
 
-from delivery import channels, variants
+from delivery import channels, variants, walking
 from delivery.admin import people
 from delivery.content import advice, locales
 from delivery.models import Message, MessageVersion
@@ -76,7 +76,7 @@ def context(message: Message | None) -> dict[str, Any]:
         "writing_languages": [each._asdict() for each in audience[: OFFERED * 2]],
         "writing_first": variants.FIRST,
         "preview_people": people.suggestions(),
-        "preview_groups": people.groups(),
+        "preview_groups": walking.groups(),
         "preview_url": reverse("admin:delivery_message_preview"),
         "preview_moves": [
             ("previous", "chevron_left", _("The person before")),
