@@ -23,7 +23,7 @@ def connect() -> None:
     from campaigns.broadcasts import guards as broadcast_guards
     from campaigns.flows import approval, crm_writes, steps, triggers
     from campaigns.flows import guards as flow_guards
-    from campaigns.segments import attribute_use, members, usage
+    from campaigns.segments import attribute_use, usage, walks
     from crm import indexed_attributes, signals
     from crm.computed import usage as computed_usage
     from delivery import walking
@@ -42,7 +42,7 @@ def connect() -> None:
     register(broadcast_guards.hold_back)
     computed_usage.register(usage.computed_uses)
     indexed_attributes.register(attribute_use.used)
-    walking.register("segment", walking.Source(members.groups, members.beside))
+    walking.register("segment", walking.Source(walks.groups, walks.beside))
 
 
 def wake_engine(names: set[str], **kwargs: object) -> None:
