@@ -17,6 +17,7 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("hooks/crm/<slug:slug>/", hooks.receive, name="crm-hook"),
+    path("callbacks/", include("delivery.callbacks")),
     path("api/v1/", include("crm.api.urls")),
     path("api/v1/", include("delivery.api.urls")),
     path("api/v1/", include("campaigns.api.urls")),

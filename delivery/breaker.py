@@ -70,13 +70,21 @@ class Breaker:
         if not first.update(trips=F("trips") + 1, failures=0, held_until=now + rest):
             return
         answer = f"{result.status_code or ''} {result.detail}".strip() or str(result.outcome.label)
-        alerts.raise_alert(
-            alert_key(self._account.pk),
-            f"{self._account.name} does not take our messages",
+        tell(
+            self._account,
             f"It answered: {answer[:200]}. Nothing is sent by it until {now + rest:%H:%M} UTC; then one message is "
-            "tried, and the wait doubles while that fails. Nothing is lost: messages wait until they expire. Check "
-            "the account with “Test connection” and the provider's status page.",
+            "tried, and the wait doubles while that fails.",
         )
+
+
+def tell(account: Account, what: str) -> None:
+    """Tell the operators of an account that fails."""
+    alerts.raise_alert(
+        alert_key(account.pk),
+        f"{account.name} does not take our messages",
+        f"{what} Nothing is lost: messages wait until they expire. Check the account with “Test connection” and the "
+        "provider's status page.",
+    )
 
 
 def close(account: Account) -> None:

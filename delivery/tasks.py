@@ -5,7 +5,7 @@ import time
 from celery import current_app, shared_task
 from django.utils import timezone
 
-from delivery import channels, coupons
+from delivery import channels, coupons, reports
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes
 
@@ -56,4 +56,12 @@ def note_used_coupons() -> None:
     """Look in the log for coupon codes that were used."""
     end = time.monotonic() + BUDGET
     while coupons.read() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def match_reports() -> None:
+    """Find the messages of providers' reports that came before their answers."""
+    end = time.monotonic() + BUDGET
+    while reports.match_waiting() and time.monotonic() < end:
         pass

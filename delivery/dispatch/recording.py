@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from crm import alerts, subscriptions
 from crm.models import Device
+from delivery import breaker, reports
 from delivery.channels.base import Channel, Outcome, Parcel, Result
 from delivery.dispatch import backoff, states
 from delivery.dispatch.lease import Lease
@@ -131,6 +132,7 @@ class Recorder:
             changed = states.apply(changes, self._deliveries, now)
             self._finish_attempts(flat, now)
             self._drop_gone_devices(flat, now)
+            self._hear(flat, now)
             self._alert(flat)
             self._lease.renew([self._deliveries[pk] for pk in self._waiting], now)
         self.states.update(change.state for change in changes if change.id in changed)
@@ -193,12 +195,31 @@ class Recorder:
         ]
         subscriptions.mark_gone(same, "the push service says that it is gone", now)
 
+    def _hear(self, results: Sequence[Result], now: datetime) -> None:
+        """Draw the conclusions from what answers say about people besides."""
+        told = []
+        for result in results:
+            if result.told:
+                parcel = self._parcels[result.number]
+                device_id = parcel.address.device.pk if parcel.address.device else None
+                address, kind = parcel.address.value, self._channel.kind
+                told.append(reports.Told(parcel.delivery.pk, kind, address, device_id, result.told, now))
+        if told:
+            # Read again: a merge may have moved deliveries since they were claimed.
+            ids = [each.delivery_id for each in told]
+            profiles = dict(Delivery.objects.filter(pk__in=ids).values_list("pk", "profile_id"))
+            reports.consequences(told, profiles, now)
+
     def _alert(self, results: Sequence[Result]) -> None:
         refused = {
             result.group: result
             for result in results
             if result.outcome == Outcome.CONFIGURATION and result.status_code is not None
         }
+        if self._account:
+            for result in refused.values():
+                breaker.tell(self._account, f"It refused our account: {_reason(result)}.")
+            return
         for group in sorted(refused.keys() - self._alerted):
             alerts.raise_alert(
                 f"{self._channel.kind}:configuration:{group}",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.db import connection
@@ -82,9 +83,10 @@ def clean(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON]
 
 
-def _event(change: Change, delivery: Delivery, profile_id: int, now: datetime) -> log.NewEvent:
-    # The profile comes from the row: a merge may have moved the delivery since it was read.
-    name = EVENTS[State(change.state)]
+def event(
+    number: UUID, name: str, delivery: Delivery, at: datetime, reason: str = "", profile_id: int | None = None
+) -> log.NewEvent:
+    """Return the log event of something that happened to a delivery, whose message is loaded."""
     properties = {
         "message": delivery.message.slug,
         "delivery": delivery.pk,
@@ -92,13 +94,19 @@ def _event(change: Change, delivery: Delivery, profile_id: int, now: datetime) -
         "variant": delivery.variant,
         "origin": {"type": delivery.origin_type, "id": delivery.origin_id, "step": delivery.origin_step},
     }
-    if change.reason:
-        properties["reason"] = change.reason
+    if reason:
+        properties["reason"] = reason
     return log.NewEvent(
-        id=log.event_id(name, delivery.pk),
-        profile_id=profile_id,
+        id=number,
+        profile_id=profile_id or delivery.profile_id,
         name=name,
-        occurred_at=now,
+        occurred_at=at,
         properties=properties,
         source="nudge",
     )
+
+
+def _event(change: Change, delivery: Delivery, profile_id: int, now: datetime) -> log.NewEvent:
+    # The profile comes from the row: a merge may have moved the delivery since it was read.
+    name = EVENTS[State(change.state)]
+    return event(log.event_id(name, delivery.pk), name, delivery, now, change.reason, profile_id)
