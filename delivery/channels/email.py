@@ -132,7 +132,7 @@ class Email(ProvidedChannel):
         for name in ("from_address", "reply_to"):
             _check_address(name, getattr(content, name))
         layout = keeping.keep(content.layout)
-        transactional = bool(getattr(delivery.message, "transactional", False))
+        transactional = delivery.transactional
         leave = preference_links.of(delivery.profile_id, delivery.pk)["unsubscribe_url"]
         return EmailPayload(
             to_name=headers.one_line(content.to_name),

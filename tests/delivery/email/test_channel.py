@@ -141,7 +141,7 @@ def test_what_nobody_can_leave_says_so_by_no_header() -> None:
     [delivery] = world.queue(message, [ann], "email")
     filled = channel.compile(TestConformance.good).render({"profile": {}, **LINKS})
     assert "List-Unsubscribe" in channel.compose(delivery, filled).headers
-    delivery.message.transactional = True
+    delivery.transactional = True
     assert not {"List-Unsubscribe", "Precedence"} & channel.compose(delivery, filled).headers.keys()
 
 
