@@ -36,7 +36,7 @@ MARKETER = (
     *("crm.*_consent", "crm.*_suppression", "crm.change_alert", "crm.change_cataloguesettings"),
     *("delivery.*_message", "delivery.*_messagecontent", "delivery.change_preferencepage"),
     *("delivery.*_messagevariant", "delivery.*_snippet", "delivery.*_snippettext", "delivery.change_brandkit"),
-    "delivery.*_couponpool",
+    *("delivery.*_couponpool", "delivery.*_emailimage"),
     *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast"),
     # Taking a whole list away is an administrator's business.
     *("-crm.export_profile", "-crm.export_suppression"),

@@ -355,6 +355,7 @@ UNFOLD = {
                 "separator": True,
                 "items": [
                     _model(_("Templates"), "edit_notifications", "delivery.message"),
+                    _model(_("Pictures"), "image", "delivery.emailimage"),
                     _model(_("Deliveries"), "outbox", "delivery.delivery"),
                     _model(_("Snippets"), "short_text", "delivery.snippet"),
                     _model(_("Brand"), "palette", "delivery.brandkit"),
@@ -390,6 +391,7 @@ UNFOLD = {
                     _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
                     _model(_("Indexed attributes"), "speed", "crm.indexedattribute"),
                     _model(_("Flow settings"), "rule_settings", "campaigns.flowsettings"),
+                    _model(_("Sending rules"), "front_hand", "delivery.sendingrules"),
                     _model(_("Topics"), "label", "crm.topic"),
                     _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),

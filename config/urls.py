@@ -24,6 +24,7 @@ urlpatterns = [
     path("api/v1/", include("analytics.api.urls")),
     path("t/", include("analytics.urls")),
     path("p/", include("delivery.preferences.urls")),
+    path("media/email/", include("delivery.email.urls")),
     path("", include("config.sdk")),
     path("demo/shop/", include("config.demo.shop")),
 ]

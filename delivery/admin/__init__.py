@@ -1,5 +1,5 @@
 """Admin pages of messages: importing this registers them."""
 
-from delivery.admin import brand, coupons, deliveries, messages, preferences, snippets
+from delivery.admin import brand, coupons, deliveries, emails, messages, preferences, rules, snippets, topics
 
-__all__ = ["brand", "coupons", "deliveries", "messages", "preferences", "snippets"]
+__all__ = ["brand", "coupons", "deliveries", "emails", "messages", "preferences", "rules", "snippets", "topics"]

@@ -104,6 +104,12 @@ def direction_of(words: Sequence[str]) -> str:
     return "rtl" if sum(kind in ("R", "AL") for kind in kinds) > kinds.count("L") else "ltr"
 
 
+def as_mjml(email: EmailContent, brand: Brand) -> str:
+    """Return blocks as the MJML that they are compiled from, to be gone on with by hand."""
+    document, holes = _document(email, brand)
+    return holes.fill(re.sub(r">(?=</?mj)", ">\n", document))
+
+
 def with_footer(source: str) -> bool:
     """Tell whether a body has no way to leave of its own, so that it gets one."""
     return not any(name in source for name in _LEAVING)
@@ -113,6 +119,11 @@ def with_footer(source: str) -> bool:
 
 
 def _blocks(email: EmailContent, brand: Brand) -> str:
+    document, holes = _document(email, brand)
+    return _html(document, holes, "blocks")
+
+
+def _document(email: EmailContent, brand: Brand) -> tuple[str, Holes]:
     direction: str = email.direction
     words = [email.preheader, *_words(msgspec.to_builtins(email.blocks))]
     if direction == "auto":
@@ -122,8 +133,7 @@ def _blocks(email: EmailContent, brand: Brand) -> str:
     has_footer = any(isinstance(block, Footer) for block in blocks)
     if not has_footer and with_footer(" ".join(words)):
         blocks.append(Footer())
-    document = mjml.document(blocks, brand, holes, email.preheader, direction)
-    return _html(document, holes, "blocks")
+    return mjml.document(blocks, brand, holes, email.preheader, direction), holes
 
 
 def _mjml(email: EmailContent, brand: Brand) -> str:
