@@ -11,6 +11,7 @@ from campaigns.flows.definition import Definition, DefinitionError, Step, parse,
 from campaigns.segments import grammar, sentence
 from campaigns.segments.conditions.base import Condition
 from crm.rules.errors import RuleError
+from delivery.models import Message
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -136,8 +137,17 @@ def _standing(
 def _messages(old: dict[str, Step], new: dict[str, Step]) -> list[Change]:
     """Messages that only one of the two sends."""
     before, after = (_sent(each) for each in (old, new))
-    gone = [Change(_("No longer sent"), slug) for slug in before if slug not in after]
-    return gone + [Change(_("Sent from now on"), "", slug) for slug in after if slug not in before]
+    gone = [slug for slug in before if slug not in after]
+    come = [slug for slug in after if slug not in before]
+    names = (
+        dict(Message.objects.filter(slug__in=[*gone, *come]).values_list("slug", "name"))
+        if gone or come
+        else {}
+    )
+    return [
+        *(Change(_("No longer sent"), names.get(slug, slug)) for slug in gone),
+        *(Change(_("Sent from now on"), "", names.get(slug, slug)) for slug in come),
+    ]
 
 
 def _sent(found: dict[str, Step]) -> list[str]:

@@ -70,7 +70,7 @@ class BroadcastForm(forms.ModelForm):
             "segment": gettext_lazy("Whoever is in it when the broadcast begins."),
             "exclusions": gettext_lazy("Whoever is in one of these gets nothing."),
             "name": gettext_lazy("Only you and your colleagues see it."),
-            "when": gettext_lazy("Whose clock shows a later time already gets it at once."),
+            "when": gettext_lazy("By people's own clocks: whose shows a later time already gets it at once."),
             "last_day": gettext_lazy("Empty: until it is cancelled."),
         }
 

@@ -196,7 +196,10 @@ def resume(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
 
     def lines() -> list[str]:
         found = forecast.resuming(flow)
-        told = [ngettext("%d person goes on.", "%d people go on.", found.inside) % found.inside]
+        told = [
+            ngettext("%d person goes on.", "%d people go on.", found.inside) % found.inside,
+            _("People enter by what happens from now on; what happened during the pause starts nobody."),
+        ]
         if found.due:
             told.append(
                 ngettext(

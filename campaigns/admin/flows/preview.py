@@ -38,7 +38,7 @@ def message(request: HttpRequest, flow: Flow, model_admin) -> HttpResponse:
         "reference": reference,
         "nobody": bool(reference) and people.find(reference) is None if may_see else False,
         "suggested": suggested,
-        "languages": sorted({content.locale for content in mine if content.locale}),
+        "languages": sorted({content.locale for content in mine} - {""}),
         "edit_url": pages.optional_url("delivery_message_change", chosen.pk) if chosen else "",
         **(_filled(flow, _fitting(mine, person), person) if mine else {}),
     }

@@ -282,6 +282,7 @@ class TriggerPanel(Panel):
             if not self.draft.get("trigger") and self.kind is not None and not self.kind.keyed:
                 # What comes again and again, such as a schedule, is meant to start people again and again.
                 self.form.initial["mode"] = "always"
+                self.draft = {**self.draft, "reentry": {"mode": "always"}}
             return f"trigger-kind-{target}"
         number = rules.number_of(target)
         if number is not None:

@@ -54,6 +54,9 @@ def test_a_file_is_looked_at_and_then_taken(page, admin_client):
     assert admin_client.post(listed, chosen, follow=True).content.decode() == SOURCE
     again = page(text=SOURCE)
     assert not again.context["possible"]
+    changed = page(text=SOURCE.replace("name: Welcome", "name: Hello <b>", 1)).content.decode()
+    assert '<span class="is-added">' in changed
+    assert "Hello &lt;b&gt;</span>" in changed
 
 
 def test_mistakes_are_shown_by_line(page):

@@ -1,6 +1,7 @@
 """Publishing with choices, approval, people inside, enrolling, why, versions and copies, as the admin does them."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -255,3 +256,23 @@ def test_what_an_api_key_does_is_told_in_the_audit_log(flow):
     key = ApiKey.objects.create(name="shop", prefix="x", digest=b"x", scopes=["write"])
     assert publish.publish(flow.pk, key).published_by is None
     assert AuditEntry.objects.get(action="flow.published").actor == "shop"
+
+
+def test_a_failing_step_is_told_and_tried_again(live, boss, viewer):
+    inside(live, 1)
+    later = timezone.now() + timedelta(days=1)
+    Enrollment.objects.update(step_state={"error": True}, due_at=later)
+    Flow.objects.update(error="w1: no answer")
+    assert 'data-testid="flow-trouble"' in text(boss.get(url("builder", live)))
+    told = text(boss.get(url("trouble", live)))
+    assert "no answer" in told
+    assert 'id="confirm-retry"' in told
+    assert 'id="confirm-retry"' not in text(viewer.get(url("trouble", live)))
+    assert post(viewer, url("trouble", live), live).status_code == 403
+    assert Enrollment.objects.get().due_at == later
+    assert post(boss, url("trouble", live), live).status_code == 200
+    assert Enrollment.objects.get().due_at < later
+
+
+def test_the_first_publishing_tells_which_messages_go_out(flow, boss, message):
+    assert f"<bdi>{message.name}</bdi>" in text(boss.get(url("publish", flow)))
