@@ -1,17 +1,22 @@
 """Whose services carry our messages: which account a message goes by, and its settings made ready for use."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Value
+from django.db.models.functions import Least
+from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from crm import alerts
 from crm.fields import Unreadable
-from delivery import channels, providers
-from delivery.models import Account
+from delivery import channels, outbox, providers
+from delivery.models import Account, Delivery
 from delivery.providers.base import Provider, ProviderError, Sender
 
 T = TypeVar("T")
@@ -87,6 +92,22 @@ def idempotent(account_ids: Collection[int]) -> set[int]:
         except ProviderError:
             continue
     return found
+
+
+def opened(channel: str, now: datetime | None = None) -> int:
+    """Let go out what waited for want of an account, if there is one now; return how many that are."""
+    now = now or timezone.now()
+    count = 0
+    for transactional in (True, False):
+        if route(channel, transactional) is not None:
+            count += Delivery.objects.filter(
+                channel=channel, transactional=transactional, state=Delivery.State.DEFERRED, reason=NONE
+            ).update(state=Delivery.State.QUEUED, reason="", due_at=Least("expires_at", Value(now)))
+    if route(channel) is not None:
+        alerts.resolve(missing_key(channel))
+    if count:
+        outbox.wake_on_commit()
+    return count
 
 
 def missing_key(channel: str) -> str:

@@ -91,5 +91,6 @@ def _compose_one(
     filled = template.render({**delivery.context, **links, **more, **data}, locale=locale)
     if delivery.origin_type == Delivery.Origin.TEST:
         filled = content.mark_test(filled)
+    delivery.locale = locale
     payload = channel.compose(delivery, filled)
     return Composed(delivery, locale, msgspec.to_builtins(filled), payload)

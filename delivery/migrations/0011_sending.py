@@ -1,3 +1,4 @@
+import django.db.models.deletion
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import migrations, models
 
@@ -22,6 +23,17 @@ class Migration(migrations.Migration):
             model_name="delivery",
             name="transactional",
             field=models.BooleanField(db_default=False, default=False, verbose_name="transactional"),
+        ),
+        migrations.AlterField(
+            model_name="sandboxitem",
+            name="delivery",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="sandboxed",
+                to="delivery.delivery",
+                verbose_name="delivery",
+            ),
         ),
         AddIndexConcurrently(
             model_name="delivery",

@@ -118,8 +118,9 @@ class SandboxItem(Outlined):
     contact_data = {"address": "text", "payload": "data"}
 
     account = models.ForeignKey(Account, models.CASCADE, related_name="items")
+    # None: an answer to somebody who wrote to us.
     delivery = models.ForeignKey(
-        Delivery, models.CASCADE, related_name="sandboxed", verbose_name=_("delivery")
+        Delivery, models.CASCADE, null=True, related_name="sandboxed", verbose_name=_("delivery")
     )
     provider_id = models.TextField(unique=True)
     address = models.TextField(_("to"))

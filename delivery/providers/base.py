@@ -127,6 +127,13 @@ class Provider(ABC):
             ProviderError: they can't be used.
         """
 
+    def complete(self, config: dict[str, Any], credentials: dict[str, Any]) -> None:  # noqa: B027 - few need it
+        """Add to what was entered for an account, before it is saved, what can be made here, such as keys."""
+
+    def facts(self, sender: Sender) -> list[tuple[str, str]]:
+        """Return (label, text) of what an administrator has to enter elsewhere, such as a DNS record."""
+        return []
+
     def repeatable(self, config: Any) -> bool:
         """Tell whether an account with this Config sends the same key once."""
         return self.idempotent

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from django.utils.translation import gettext as _
@@ -74,6 +75,8 @@ class Sandbox(Provider):
 
 def provider_id(parcel: Parcel) -> str:
     """What the sandbox calls a message: the same for every try of one delivery to one address."""
+    if parcel.delivery.pk is None:  # an answer to somebody who wrote to us
+        return f"sandbox-answer-{uuid4().hex}"
     digest = hashlib.sha256(parcel.address.value.encode()).hexdigest()[:12]
     return f"sandbox-{parcel.delivery.pk}-{digest}"
 
