@@ -25,6 +25,7 @@ from analytics.reports.flows import DEFINITIONS as FLOW_DEFINITIONS
 from analytics.written import amounts, count, money, percent
 from campaigns.models import Enrollment, Flow
 from crm.models import Alert, Connection, SyncRun
+from delivery.admin.rules import stop_state
 from delivery.models import Message
 
 BEST = 5
@@ -58,6 +59,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "flows": _flows() if may("campaigns.view_flow") else None,
         "flow_heads": heads(("inside", "entered"), FLOW_DEFINITIONS),
         "syncs": _syncs() if may("crm.view_connection") else None,
+        **stop_state(request),
     }
     if may("delivery.view_message"):
         found = _figures(int(period.key))

@@ -201,16 +201,16 @@ class Migration(migrations.Migration):
                     "own_quiet",
                     models.BooleanField(
                         default=False,
-                        help_text="In place of those of the wider rules; without any below, there are none.",
-                        verbose_name="quiet hours of its own",
+                        help_text="Quiet hours below take the place of the wider rules' in any case; tick this to have none.",
+                        verbose_name="no quiet hours but those below",
                     ),
                 ),
                 (
                     "own_windows",
                     models.BooleanField(
                         default=False,
-                        help_text="In place of those of the wider rules; without any below, it goes out at any hour.",
-                        verbose_name="send windows of its own",
+                        help_text="Send windows below take the place of the wider rules' in any case; tick this to have none.",
+                        verbose_name="no send windows but those below",
                     ),
                 ),
                 (

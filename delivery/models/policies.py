@@ -19,9 +19,9 @@ EVERY_DAY = (1, 2, 3, 4, 5, 6, 7)
 class SendingRules(models.Model):
     """The rules of one level: of the account (neither topic nor message), of a topic, or of a message.
 
-    What a level says nothing about is for the wider one to say: message, then topic, then account. A level says
-    something about hours if `own_quiet` or `own_windows` is set, even if that is "none". Limits of all levels count
-    together, unless a level says that it stands alone.
+    What a level says nothing about is for the wider one to say: message, then topic, then account. Without hours of
+    its own a level says that there are none by `own_quiet` or `own_windows`. Limits of all levels count together,
+    unless a level says that it stands alone.
     """
 
     class WhenCapped(models.TextChoices):
@@ -47,14 +47,18 @@ class SendingRules(models.Model):
         verbose_name=_("message"),
     )
     own_quiet = models.BooleanField(
-        _("quiet hours of its own"),
+        _("no quiet hours but those below"),
         default=False,
-        help_text=_("In place of those of the wider rules; without any below, there are none."),
+        help_text=_(
+            "Quiet hours below take the place of the wider rules' in any case; tick this to have none."
+        ),
     )
     own_windows = models.BooleanField(
-        _("send windows of its own"),
+        _("no send windows but those below"),
         default=False,
-        help_text=_("In place of those of the wider rules; without any below, it goes out at any hour."),
+        help_text=_(
+            "Send windows below take the place of the wider rules' in any case; tick this to have none."
+        ),
     )
     only_own_caps = models.BooleanField(
         _("only the limits below count"),

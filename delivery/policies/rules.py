@@ -119,10 +119,11 @@ def resolve(
     for row in levels:
         widest = row.level == "account"
         hours = list(row.hours.all())
-        if row.own_quiet or widest:
-            found |= {"quiet": _hours(hours, SendingHours.Kind.QUIET), "quiet_from": row.level}
-        if row.own_windows or widest:
-            found |= {"windows": _hours(hours, SendingHours.Kind.WINDOW), "windows_from": row.level}
+        quiet, windows = _hours(hours, SendingHours.Kind.QUIET), _hours(hours, SendingHours.Kind.WINDOW)
+        if quiet or row.own_quiet or widest:
+            found |= {"quiet": quiet, "quiet_from": row.level}
+        if windows or row.own_windows or widest:
+            found |= {"windows": windows, "windows_from": row.level}
         caps = (() if row.only_own_caps else caps) + tuple(_cap(each, row.level) for each in row.caps.all())
         if row.caps.all() or row.collision in COUNTING:
             found["counts"] = True

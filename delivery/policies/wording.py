@@ -31,8 +31,14 @@ def sentences(rules: Effective) -> list[str]:
             else _("People of less than %d years do not get it; those whose birthday is unknown do.")
             % rules.adult_age
         )
-    told += [quiet(each) for each in rules.quiet]
-    told += _windows(rules.windows)
+    told += [quiet(each) + _source(rules.quiet_from) for each in rules.quiet]
+    if not rules.quiet and rules.quiet_from != "account":
+        told.append(
+            _("There are no quiet hours but those that people have chosen.") + _source(rules.quiet_from)
+        )
+    told += [each + _source(rules.windows_from) for each in _windows(rules.windows)]
+    if not rules.windows and rules.windows_from != "account":
+        told.append(_("It needs no send window.") + _source(rules.windows_from))
     told += [f"{cap(each)}." for each in rules.caps]
     if rules.caps:
         told.append(
@@ -146,6 +152,11 @@ def label(channel: str) -> str:
     """What a channel is called; its short name if it is not installed."""
     known = channels.everything().get(channel)
     return str(known.label) if known else channel
+
+
+def _source(level: str) -> str:
+    told = {"topic": _("Rule of the topic."), "message": _("Rule of the message.")}
+    return f" {told[level]}" if level in told else ""
 
 
 def _by(channel: str) -> str:

@@ -95,12 +95,12 @@ def verdict(
     quiet = next(
         [h for h in level.hours if h.kind == "quiet"]
         for name, level in reversed(list(zip(names, own, strict=True)))
-        if level.own_quiet or name == "account"
+        if level.own_quiet or name == "account" or any(h.kind == "quiet" for h in level.hours)
     )
     windows = next(
         [h for h in level.hours if h.kind == "window"]
         for name, level in reversed(list(zip(names, own, strict=True)))
-        if level.own_windows or name == "account"
+        if level.own_windows or name == "account" or any(h.kind == "window" for h in level.hours)
     )
     quiet = [h for h in quiet if h.channel in ("", letter.channel)]
     windows = [h for h in windows if h.channel in ("", letter.channel)]
