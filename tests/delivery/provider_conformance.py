@@ -100,14 +100,13 @@ class ProviderConformance:
         return accounts.sender(self.account())
 
     def parcels(self) -> list[Parcel]:
-        people = [
-            world.person(number, email=f"p{number}@example.com") for number in range(len(self.addresses))
-        ]
-        message = world.message("conforming", channel=self.channel, content={"text": "x"})
+        before = Delivery.objects.count()
+        people = [world.person(before + number) for number in range(len(self.addresses))]
+        message = world.message(f"conforming-{before}", channel=self.channel, content={"text": "x"})
         deliveries = world.queue(message, people, self.channel)
         return [
-            Parcel(1000 + before + place, delivery, Address(address), self.payload(), self.account().pk)
-            for place, (delivery, address) in enumerate(zip(deliveries, self.addresses, strict=True))
+            Parcel(1000 + delivery.pk, delivery, Address(address), self.payload(), self.account().pk)
+            for delivery, address in zip(deliveries, self.addresses, strict=True)
         ]
 
     def send(self, answer: str) -> tuple[list[Parcel], list[Result]]:
