@@ -2,7 +2,7 @@
 one cell at a time, transactions that begin again after a deadlock or may take only so long, and advisory locks."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,6 +22,11 @@ _SPECIAL = ("\\", "\t", "\n", "\r")
 
 class Contention(RuntimeError):
     """Other writers hold what we need, time and again; whoever asked may ask once more in a moment."""
+
+
+def number_array(values: Iterable[int]) -> str:
+    """The whole numbers as the literal of a bigint[]."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def text_array(values: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from django.db import connection
 
+from crm import pg
 from crm.privacy import present
 
 
@@ -17,8 +18,8 @@ def hold(profile_ids: Collection[int]) -> dict[int, int]:
     while wanted:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT id FROM crm_profile WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE",
-                [sorted(set(wanted.values()))],
+                "SELECT id FROM crm_profile WHERE id = ANY(%s::bigint[]) ORDER BY id FOR KEY SHARE",
+                [pg.number_array(set(wanted.values()))],
             )
             there = {row[0] for row in cursor.fetchall()}
         found |= {was: now for was, now in wanted.items() if now in there}

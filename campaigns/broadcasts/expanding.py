@@ -19,7 +19,7 @@ from campaigns.broadcasts import holding, lifecycle, routes, settling, timing
 from campaigns.models import Broadcast, BroadcastPiece
 from campaigns.segments import compiler
 from crm import alerts, pg, present
-from delivery import outbox
+from delivery import outbox, variants
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,23 @@ _FREEZE = """
     GROUP BY place / %s
 """
 
+# Asked by numbers of people, never by that of the broadcast: how many deliveries a new one has, statistics don't know.
+_MERGED = "SELECT DISTINCT winner_id FROM crm_profilemerge WHERE winner_id = ANY(%s::bigint[])"
+_WRITTEN = """
+    SELECT profile_id FROM (
+        SELECT profile_id, origin_type, origin_id FROM delivery_delivery WHERE profile_id = ANY(%s::bigint[]) OFFSET 0
+    ) AS theirs
+    WHERE origin_type = 'broadcast' AND origin_id = %s
+"""
+
 _QUEUE = """
+    WITH shares AS MATERIALIZED ({shares})
     INSERT INTO delivery_delivery (cause, message_id, profile_id, channel, variant, state, due_at, expires_at,
         origin_type, origin_id, priority, when_limited, queued_at)
-    SELECT %(cause)s || r.id, %(message)s, r.id, {channel}, 'a', 'queued', {due},
+    SELECT %(cause)s || r.id, %(message)s, r.id, {channel}, coalesce(shares.key, 'a'), 'queued', {due},
         {due} + %(expiry)s::interval, 'broadcast', %(broadcast)s, %(priority)s, %(when_limited)s, %(now)s
     FROM {people}
+    {variant}
     ON CONFLICT (cause) DO NOTHING
 """
 
@@ -166,11 +177,11 @@ def queue_piece(broadcast_id: int, now: datetime) -> bool:
 def _written_before(broadcast_id: int, profile_ids: Collection[int]) -> set[int]:
     """Those of the people who have a delivery already, queued for a profile that was merged into theirs since."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT d.profile_id FROM crm_profilemerge m JOIN delivery_delivery d ON d.profile_id = m.winner_id"
-            " WHERE m.winner_id = ANY(%s) AND d.origin_type = 'broadcast' AND d.origin_id = %s",
-            [list(profile_ids), broadcast_id],
-        )
+        cursor.execute(_MERGED, [pg.number_array(profile_ids)])
+        merged = [row[0] for row in cursor.fetchall()]
+        if not merged:
+            return set()
+        cursor.execute(_WRITTEN, [pg.number_array(merged), broadcast_id])
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -187,7 +198,7 @@ def _queue(broadcast: Broadcast, places: dict[int, int], now: datetime) -> int:
         "priority": broadcast.priority,
         "when_limited": broadcast.when_limited,
         "now": now,
-        "ids": ids,
+        "ids": pg.number_array(ids),
     }
     plain = not (
         timing.spread(broadcast) or broadcast.per_minute or broadcast.channel in Broadcast.Route.values
@@ -202,11 +213,21 @@ def _queue(broadcast: Broadcast, places: dict[int, int], now: datetime) -> int:
     else:
         by_person = routes.chosen(broadcast, offered, ids, now)
         due = timing.due_times(broadcast, ids, places, now)
-        values |= {"channels": [by_person[pk] for pk in ids], "due": [due[pk] for pk in ids]}
+        moments = {moment: number for number, moment in enumerate(dict.fromkeys(due.values()), 1)}
+        values |= {
+            "channels": pg.text_array([by_person[pk] for pk in ids]),
+            "moments": pg.text_array([moment.isoformat() for moment in moments]),
+            "due": pg.number_array([moments[due[pk]] for pk in ids]),
+        }
         people = (
-            "unnest(%(ids)s::bigint[], %(channels)s::text[], %(due)s::timestamptz[]) AS r(id, channel, due)"
+            "(SELECT given.id, given.channel, (%(moments)s::timestamptz[])[given.due] AS due FROM"
+            " unnest(%(ids)s::bigint[], %(channels)s::text[], %(due)s::int[]) AS given(id, channel, due)) AS r"
         )
         parts = {"channel": "r.channel", "due": "r.due", "people": people}
+    parts |= {
+        "shares": variants.SHARES_SQL.format(messages="%(message)s"),
+        "variant": variants.join("%(message)s::bigint", "r.id", f"{parts['channel']}::text"),
+    }
     with connection.cursor() as cursor:
         cursor.execute(_QUEUE.format(**parts), values)
         return cursor.rowcount

@@ -99,7 +99,10 @@ def due_times(
     """
     if broadcast.when == When.LOCAL and broadcast.day is not None and broadcast.time is not None:
         zones = local.zones(profile_ids)
-        return {pk: max(local.moment(broadcast.day, broadcast.time, zones[pk]), now) for pk in profile_ids}
+        there = {
+            zone: max(local.moment(broadcast.day, broadcast.time, zone), now) for zone in set(zones.values())
+        }
+        return {pk: there[zones[pk]] for pk in profile_ids}
     if broadcast.when == When.BEST:
         zones = local.zones(profile_ids)
         hours = best_hour.best_hours(profile_ids, now, zones)

@@ -9,21 +9,32 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from crm import geography
-from crm.models import Profile
+import msgspec
+from django.db import connection
+
+from crm import geography, pg
 
 _ZONE = ("timezone", "latitude", "longitude", "country")
+# By where they live, as most share that with many; as JSON, which costs a third of what reading each number does.
+_PLACES = f"""
+    SELECT {", ".join(_ZONE)}, json_agg(id)::text FROM crm_profile
+    WHERE id = ANY(%s::bigint[]) GROUP BY {", ".join(_ZONE)}
+"""
 _A_DAY = timedelta(days=1)
 _LAST_DAY = date.max - timedelta(days=2)  # a day later there may be no moment in UTC any more
 
 
 def zones(profile_ids: Collection[int]) -> dict[int, ZoneInfo]:
     """Everybody's time zone by `crm.geography.zone_for`, in one query; the account's for whoever is gone."""
-    found = {
-        row["id"]: geography.zone_for(row)
-        for row in Profile.objects.filter(pk__in=set(profile_ids)).values("id", *_ZONE)
-    }
-    return {profile_id: found.get(profile_id) or geography.account_zone() for profile_id in profile_ids}
+    found: dict[int, ZoneInfo] = dict.fromkeys(profile_ids, geography.account_zone())
+    if not found:
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(_PLACES, [pg.number_array(found)])
+        for *place, ids in cursor.fetchall():
+            there = msgspec.json.decode(ids, type=list[int])
+            found |= dict.fromkeys(there, geography.zone_for(dict(zip(_ZONE, place, strict=True))))
+    return found
 
 
 @lru_cache(maxsize=4096)

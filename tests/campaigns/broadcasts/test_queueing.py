@@ -187,3 +187,10 @@ def test_two_workers_queue_everybody_once_and_a_pause_is_exact(memory):
         thread.join(30)
     assert written_to(broadcast) == [each.pk for each in known]
     assert not BroadcastPiece.objects.filter(state="waiting").exists()
+
+
+def test_who_was_written_to_is_asked_by_person_and_only_of_those_who_were_merged(db):
+    """Asked by broadcast, each piece would look at all that the pieces before have queued: statistics are older."""
+    with CaptureQueriesContext(connection) as asked:
+        assert expanding._written_before(1, {1, 2, 3}) == set()
+    assert ["delivery_delivery" in query["sql"] for query in asked] == [False]
