@@ -33,6 +33,7 @@ RESERVED_NAMES = frozenset(
         "message_bounced",
         "message_complained",
         "message_read",
+        "message_received",
         "flow_entered",
         "flow_completed",
         "flow_exited",

@@ -5,7 +5,15 @@ from django.db.models.functions import Coalesce, NullIf
 from django.utils.translation import gettext_lazy as _
 
 from crm.portability import Rows, register, rows
-from delivery.models import Attempt, CouponCode, Delivery, InAppMessage
+from delivery.models import (
+    Attempt,
+    CouponCode,
+    Delivery,
+    InAppMessage,
+    InboundMessage,
+    ProviderReport,
+    SandboxItem,
+)
 
 
 def connect() -> None:
@@ -19,7 +27,20 @@ def connect() -> None:
     register(
         "delivery_attempts", _("Calls to the services that deliver them."), _attempts, "delivery.attempt"
     )
+    register(
+        "provider_reports",
+        _("What the services told about them later."),
+        _reports,
+        "delivery.providerreport",
+    )
+    register(
+        "sandbox",
+        _("Messages that the sandbox kept instead of sending them."),
+        _sandbox,
+        "delivery.sandboxitem",
+    )
     register("coupons", _("Coupon codes, and when they were used."), _coupons, "delivery.couponcode")
+    register("written_to_us", _("What this person wrote to us."), _inbound, "delivery.inboundmessage")
     register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
 
 
@@ -35,7 +56,30 @@ def _deliveries(profile_id: int) -> Rows:
 
 def _attempts(profile_id: int) -> Rows:
     found = Attempt.objects.filter(delivery__profile_id=profile_id).order_by("pk")
-    return rows(found, "delivery_id", "outcome", "status_code", "detail", "started_at", "finished_at")
+    return rows(
+        found,
+        *(
+            "delivery_id",
+            "outcome",
+            "status_code",
+            "detail",
+            "address",
+            "account__name",
+            "provider_id",
+            "cost",
+        ),
+        *("started_at", "finished_at"),
+    )
+
+
+def _reports(profile_id: int) -> Rows:
+    found = ProviderReport.objects.filter(delivery__profile_id=profile_id).order_by("pk")
+    return rows(found, "delivery_id", "account__name", "provider_id", "kind", "detail", "at", "received_at")
+
+
+def _sandbox(profile_id: int) -> Rows:
+    found = SandboxItem.objects.filter(delivery__profile_id=profile_id).order_by("pk")
+    return rows(found, "delivery_id", "address", "payload", "received_at")
 
 
 def _coupons(profile_id: int) -> Rows:
@@ -45,6 +89,11 @@ def _coupons(profile_id: int) -> Rows:
         .annotate(coupon=Coalesce(NullIf("code", Value("")), "pool__code"))
     )
     return rows(found, "pool__slug", "pool__name", "coupon", "given_at", "redeemed_at", "cause")
+
+
+def _inbound(profile_id: int) -> Rows:
+    found = InboundMessage.objects.filter(profile_id=profile_id).order_by("at", "pk")
+    return rows(found, "channel", "address", "text", "meaning", "at", "reply", "reply_text")
 
 
 def _in_app(profile_id: int) -> Rows:

@@ -5,7 +5,7 @@ import time
 from celery import current_app, shared_task
 from django.utils import timezone
 
-from delivery import channels, coupons, reports
+from delivery import accounts, channels, coupons, inbound_replies, reports
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes
 
@@ -64,4 +64,20 @@ def match_reports() -> None:
     """Find the messages of providers' reports that came before their answers."""
     end = time.monotonic() + BUDGET
     while reports.match_waiting() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def empty_sandbox() -> None:
+    """Drop what the sandbox has kept for long enough."""
+    end = time.monotonic() + BUDGET
+    while accounts.empty_sandbox() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def answer_inbound() -> None:
+    """Answer people who wrote STOP, START or HELP."""
+    end = time.monotonic() + BUDGET
+    while inbound_replies.send() and time.monotonic() < end:
         pass

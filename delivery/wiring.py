@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from crm import merge_preview, merging, proof, signals, unmerging
 
-DELIVERIES, COUPONS = "delivery_delivery", "delivery_couponcode"
+DELIVERIES, COUPONS, INBOUND = "delivery_delivery", "delivery_couponcode", "delivery_inboundmessage"
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
 
@@ -36,6 +36,7 @@ def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any
     Of one broadcast to both, the copy that still waits is not sent.
     """
     merging.repoint(COUPONS, pairs, moved)
+    merging.repoint(INBOUND, pairs, moved)
     if not merging.repoint(DELIVERIES, pairs, moved):
         return
     winners = [winner for _loser, winner in pairs]
@@ -66,21 +67,27 @@ def count_deliveries(profile_ids: Sequence[int]) -> list[merge_preview.Line]:
 
 def give_back_deliveries(loser: int, winner: int, moved: dict[str, Any], **kwargs: Any) -> None:
     """Undo `move_deliveries`; a copy that was not sent stays so."""
-    for table in (DELIVERIES, COUPONS):
+    for table in (DELIVERIES, COUPONS, INBOUND):
         unmerging.give_back(table, moved.get(merging.ROWS, {}), loser, winner)
 
 
 def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     """Send nothing more to erased people and drop what was written to them; that it was written stays in the ledger.
 
-    Their coupons stay given, and are nobody's.
+    Their coupons stay given, and are nobody's; what they wrote to us is dropped.
     """
-    from delivery.models import Attempt, CouponCode, Delivery
+    from delivery.models import Attempt, CouponCode, Delivery, InboundMessage, ProviderReport, SandboxItem
 
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
     theirs.update(context={}, content=None)
-    Attempt.objects.filter(delivery__profile_id__in=profile_ids).update(detail="")
+    tries = Attempt.objects.filter(delivery__profile_id__in=profile_ids)
+    addresses = list(tries.exclude(address="").values_list("address", flat=True).distinct())
+    SandboxItem.objects.filter(delivery=None, address__in=addresses).delete()  # answers to what they wrote
+    tries.update(detail="", address="")
+    ProviderReport.objects.filter(delivery__profile_id__in=profile_ids).update(detail="")
+    SandboxItem.objects.filter(delivery__profile_id__in=profile_ids).delete()
+    InboundMessage.objects.filter(profile_id__in=profile_ids).delete()
     coupons = CouponCode.objects.filter(profile_id__in=profile_ids)
     coupons.exclude(code="").update(code=Concat(Value("erased:"), Cast("pk", TextField())))
     coupons.update(profile=None, given_to=None, cause=None)

@@ -97,6 +97,10 @@ class Migration(migrations.Migration):
                         verbose_name="reply",
                     ),
                 ),
+                (
+                    "reply_text",
+                    models.TextField(blank=True, default="", verbose_name="words of the reply"),
+                ),
                 ("at", models.DateTimeField(verbose_name="when")),
                 (
                     "received_at",
@@ -198,34 +202,51 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='EmailImage',
+            name="EmailImage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file', models.FileField(upload_to='email/', verbose_name='file')),
-                ('name', models.TextField(verbose_name='name')),
-                ('alt', models.TextField(help_text='For those who do not see the picture.', verbose_name='description')),
-                ('content_type', models.TextField(editable=False)),
-                ('width', models.PositiveIntegerField(editable=False, verbose_name='width')),
-                ('height', models.PositiveIntegerField(editable=False, verbose_name='height')),
-                ('size', models.PositiveIntegerField(editable=False, verbose_name='bytes')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='uploaded')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("file", models.FileField(upload_to="email/", verbose_name="file")),
+                ("name", models.TextField(verbose_name="name")),
+                (
+                    "alt",
+                    models.TextField(
+                        help_text="For those who do not see the picture.", verbose_name="description"
+                    ),
+                ),
+                ("content_type", models.TextField(editable=False)),
+                ("width", models.PositiveIntegerField(editable=False, verbose_name="width")),
+                ("height", models.PositiveIntegerField(editable=False, verbose_name="height")),
+                ("size", models.PositiveIntegerField(editable=False, verbose_name="bytes")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                        verbose_name="uploaded",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'picture',
-                'verbose_name_plural': 'pictures',
-                'ordering': ['-pk'],
+                "verbose_name": "picture",
+                "verbose_name_plural": "pictures",
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='EmailLayout',
+            name="EmailLayout",
             fields=[
-                ('digest', models.TextField(primary_key=True, serialize=False)),
-                ('parts', models.JSONField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("digest", models.TextField(primary_key=True, serialize=False)),
+                ("parts", models.JSONField()),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                'verbose_name': 'email layout',
-                'verbose_name_plural': 'email layouts',
+                "verbose_name": "email layout",
+                "verbose_name_plural": "email layouts",
             },
         ),
     ]

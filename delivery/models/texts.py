@@ -13,8 +13,8 @@ from delivery.models.providers import Account
 class InboundMessage(Outlined):
     """Something that somebody wrote to one of our numbers. Kept also of numbers that nobody known has.
 
-    `profile` is one of those who have the number: where several do, the log tells it of each. `reply` is what is to be
-    answered; it is sent at most once.
+    `profile` is one of those who have the number: where several do, the log tells it of each. `reply` is what became of
+    our answer, which is sent at most once.
     """
 
     contact_data = {"address": "phone", "text": "text"}
@@ -45,6 +45,7 @@ class InboundMessage(Outlined):
     meaning = models.TextField(_("understood as"), choices=Meaning, blank=True, default="")
     language = models.TextField(_("language of the word"), blank=True, default="")
     reply = models.TextField(_("reply"), choices=Reply, default=Reply.NONE)
+    reply_text = models.TextField(_("words of the reply"), blank=True, default="")
     at = models.DateTimeField(_("when"))
     received_at = models.DateTimeField(_("received"), db_default=Now())
 

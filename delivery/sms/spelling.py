@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Literal
 
 from delivery.sms import alphabet
+from delivery.sms.parts import measure
 
 Simplify = Literal["no", "signs", "letters"]
 
@@ -52,7 +53,7 @@ _LETTERS = {
 
 
 def simplify(text: str, how: Simplify) -> str:
-    """Return `text` in characters of GSM-7 if that is possible, else unchanged: half of it would save nothing.
+    """Return `text` in characters of GSM-7 where it then takes fewer parts, else as it is.
 
     Args:
         how: "signs" replaces quotes, dashes and spaces; "letters" also takes accents off letters that GSM-7 does not
@@ -63,7 +64,7 @@ def simplify(text: str, how: Simplify) -> str:
     replace = _sign if how == "signs" else _letter
     # Letters with marks of their own become one character first, so that é, which GSM-7 has, is found.
     cheap = "".join(map(replace, unicodedata.normalize("NFC", text)))
-    return cheap if alphabet.fits(cheap) else text
+    return cheap if alphabet.fits(cheap) and measure(cheap).parts < measure(text).parts else text
 
 
 def _sign(character: str) -> str:
