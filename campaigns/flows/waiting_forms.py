@@ -15,10 +15,9 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from campaigns.flows import dates, waiting_words
+from campaigns.flows import dates, near_dates, waiting_words
 from campaigns.segments.suggestions import Suggestions
 from crm.rules import paths
-from crm.rules.errors import RuleError
 
 UNITS = {"minutes": gettext_lazy("minutes"), "hours": gettext_lazy("hours"), "days": gettext_lazy("days")}
 LONGEST = timedelta(days=730)
@@ -161,25 +160,17 @@ class WaitForm(forms.Form):
         elif until == "best_hour" and not data.get("within_hours") and "within_hours" not in self.errors:
             self.add_error("within_hours", _("Fill this in."))
         if until in ("time", "date") and data.get("at"):
-            self._try("at", lambda: dates.clock(data["at"]))
+            near_dates.attempt(self, "at", lambda: dates.clock(data["at"]))
         return data
 
     def _clean_date(self, data: dict[str, Any]) -> None:
         if not data.get("source"):
             self.add_error("source", _("Choose a date."))
         elif data["source"] == PROPERTY:
-            self._try("property", lambda: paths.json_path(data.get("property", ""), "property"))
-        if data.get("side") in ("before", "after") and "distance" not in self.errors:
-            offset = dates.Offset(**{data.get("distance_unit") or "hours": data.get("distance") or 0})
-            self._try("distance", lambda: offset.check("distance"))
-            if not data.get("distance"):
-                self.add_error("distance", _("Fill this in."))
-
-    def _try(self, field: str, check) -> None:
-        try:
-            check()
-        except RuleError as error:
-            self.add_error(field, error.message)
+            near_dates.attempt(
+                self, "property", lambda: paths.json_path(data.get("property", ""), "property")
+            )
+        near_dates.check(self, data)
 
     @staticmethod
     def config_of(cleaned: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,9 +187,7 @@ class WaitForm(forms.Form):
             return found | ({"days": sorted(cleaned["days"])} if cleaned.get("days") else {})
         source = cleaned.get("source")
         found |= {"property": cleaned.get("property")} if source == PROPERTY else {"field": source}
-        if cleaned.get("side") in ("before", "after"):
-            sign = -1 if cleaned["side"] == "before" else 1
-            found["offset"] = {cleaned.get("distance_unit") or "hours": sign * (cleaned.get("distance") or 0)}
+        found |= near_dates.stored(cleaned)
         if cleaned.get("yearly"):
             found["yearly"] = True
         return found | {"if_past": cleaned.get("if_past") or "go_on"}
@@ -212,13 +201,7 @@ class WaitForm(forms.Form):
             found["source"] = PROPERTY
         elif "field" in config:
             found["source"] = config["field"]
-        offset = config.get("offset")
-        for unit in dates.LONGEST:
-            number = offset.get(unit) if isinstance(offset, Mapping) else None
-            if isinstance(number, int) and number:
-                found |= {"side": "before" if number < 0 else "after", "distance": abs(number)}
-                found["distance_unit"] = unit
-        return found
+        return found | near_dates.initial(config)
 
 
 def date_choices(held: Any = None) -> list[Any]:

@@ -8,11 +8,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from campaigns.flows import dates
+from campaigns.flows import dates, near_dates
 from campaigns.flows.waiting_forms import amount_field, unit_field
 from campaigns.segments.suggestions import Suggestions
 from crm.rules import paths
-from crm.rules.errors import RuleError
 
 FIELD, EVENT = "field", "event"
 COLUMNS = ("birthday", "first_seen", "created_at")
@@ -92,21 +91,13 @@ class DateForm(forms.Form):
             if not data.get("at") and data.get("field") == "birthday":
                 self.add_error("at", _("Say at what time."))
         else:
-            self._try("property", lambda: paths.json_path(data.get("property", ""), "property"))
+            near_dates.attempt(
+                self, "property", lambda: paths.json_path(data.get("property", ""), "property")
+            )
         if data.get("at"):
-            self._try("at", lambda: dates.clock(data["at"]))
-        if data.get("side") in ("before", "after") and "distance" not in self.errors:
-            offset = dates.Offset(**{data.get("distance_unit") or "hours": data.get("distance") or 0})
-            self._try("distance", lambda: offset.check("distance"))
-            if not data.get("distance"):
-                self.add_error("distance", _("Fill this in."))
+            near_dates.attempt(self, "at", lambda: dates.clock(data["at"]))
+        near_dates.check(self, data)
         return data
-
-    def _try(self, field: str, check: Any) -> None:
-        try:
-            check()
-        except RuleError as error:
-            self.add_error(field, error.message)
 
 
 def config_of(cleaned: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,9 +109,7 @@ def config_of(cleaned: Mapping[str, Any]) -> dict[str, Any]:
             found["yearly"] = True
     else:
         found["property"] = cleaned.get("property", "")
-    if cleaned.get("side") in ("before", "after"):
-        sign = -1 if cleaned["side"] == "before" else 1
-        found["offset"] = {cleaned.get("distance_unit") or "hours": sign * (cleaned.get("distance") or 0)}
+    found |= near_dates.stored(cleaned)
     if cleaned.get("at"):
         found["at"] = cleaned["at"][:5]
     return found
@@ -130,13 +119,7 @@ def initial_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the form shows of settings, finished or not."""
     found = {name: value for name, value in config.items() if name in DateForm.base_fields}
     found["source"] = EVENT if config.get("event") or config.get("property") else FIELD
-    offset = config.get("offset")
-    for unit in dates.LONGEST:
-        number = offset.get(unit) if isinstance(offset, Mapping) else None
-        if isinstance(number, int) and number:
-            found |= {"side": "before" if number < 0 else "after", "distance": abs(number)}
-            found["distance_unit"] = unit
-    return found
+    return found | near_dates.initial(config)
 
 
 def _choices(held: Any) -> list[Any]:
