@@ -19,13 +19,13 @@ admin.site.unregister(Topic)
 class TopicAdmin(PlainTopicAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Topic | None = None) -> Any:
         """The rules come last."""
-        return [*super().get_fieldsets(request, obj), (_("Sending rules"), {"fields": ["sending_rules"]})]
+        return [*super().get_fieldsets(request, obj), (_("Sending rules"), {"fields": ["what_holds"]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Topic | None = None) -> list[str]:
         """They are changed on a page of their own."""
-        return [*super().get_readonly_fields(request, obj), "sending_rules"]
+        return [*super().get_readonly_fields(request, obj), "what_holds"]
 
     @display(description=_("what holds"))
-    def sending_rules(self, topic: Topic) -> SafeString | str:
+    def what_holds(self, topic: Topic) -> SafeString | str:
         """In sentences."""
         return rule_section.of_topic(topic)
