@@ -1,7 +1,7 @@
 """Whose services carry our messages: which account a message goes by, and its settings made ready for use."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,11 +16,12 @@ from django.utils.translation import gettext_lazy as _
 from crm import alerts
 from crm.fields import Unreadable
 from delivery import channels, outbox, providers
-from delivery.models import Account, Delivery
+from delivery.models import Account, Delivery, SandboxItem
 from delivery.providers.base import Provider, ProviderError, Sender
 
 T = TypeVar("T")
 SANDBOX = "sandbox"
+SANDBOX_KEPT = timedelta(days=30)
 NONE = "no account for this channel"
 
 
@@ -147,3 +148,11 @@ def ensure_sandboxes() -> int:
         for channel in wanted
     ]
     return len(Account.objects.bulk_create(made, ignore_conflicts=True))
+
+
+def empty_sandbox(now: datetime | None = None, limit: int = 5000) -> int:
+    """Drop up to `limit` messages that the sandbox has kept for long enough; return how many."""
+    old = SandboxItem.objects.filter(received_at__lt=(now or timezone.now()) - SANDBOX_KEPT).order_by(
+        "received_at"
+    )
+    return SandboxItem.objects.filter(pk__in=old.values("pk")[:limit]).delete()[0]

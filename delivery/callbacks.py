@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from delivery import accounts, reports
+from delivery import accounts, inbound, reports
 from delivery.models import Account
 from delivery.providers.base import Call, NotGenuine, ProviderError
 
@@ -48,8 +48,6 @@ def receive(request: HttpRequest, key: str) -> HttpResponse:
     with transaction.atomic():
         reports.apply(account, heard.reports, now)
         if heard.inbound:
-            from delivery import inbound
-
             inbound.apply(account.pk, account.channel, heard.inbound, now)
     return HttpResponse(heard.answer, content_type=heard.content_type)
 

@@ -1,5 +1,29 @@
 """Admin pages of messages: importing this registers them."""
 
-from delivery.admin import brand, coupons, deliveries, emails, messages, preferences, rules, snippets, topics
+from delivery.admin import (
+    accounts,
+    brand,
+    coupons,
+    deliveries,
+    emails,
+    messages,
+    preferences,
+    rules,
+    sandbox,
+    snippets,
+    topics,
+)
 
-__all__ = ["brand", "coupons", "deliveries", "emails", "messages", "preferences", "rules", "snippets", "topics"]
+__all__ = [
+    "accounts",
+    "brand",
+    "coupons",
+    "deliveries",
+    "emails",
+    "messages",
+    "preferences",
+    "rules",
+    "sandbox",
+    "snippets",
+    "topics",
+]

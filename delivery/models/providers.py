@@ -131,3 +131,6 @@ class SandboxItem(Outlined):
         verbose_name = _("sandbox message")
         verbose_name_plural = _("sandbox messages")
         indexes = [models.Index(fields=["-received_at"], name="sandbox_by_time")]
+
+    def __str__(self):
+        return f"{self._meta.verbose_name} {self.pk}"

@@ -1,4 +1,4 @@
-"""What every installation has besides its tables: sweeps on the schedule, partitions, the push key pair."""
+"""What every installation has besides its tables: sweeps on the schedule, partitions, the push key pair, sandboxes."""
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from crm import log, partitions
-from delivery import vapid
+from delivery import accounts, vapid
 
 
 class Command(BaseCommand):
@@ -20,6 +20,7 @@ class Command(BaseCommand):
         log.rebase()
         partitions.ensure_ahead(timezone.now())
         vapid.get_or_create()
+        accounts.ensure_sandboxes()
         schedule_sweeps()
 
 
