@@ -1,6 +1,6 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
-python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
+python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts] [email]
 python -m benchmarks faults|chaos|storm take many minutes, print tables of their own, and run only when they are named
 """
 
@@ -20,6 +20,7 @@ ALL = (
     "moving",
     "flows",
     "broadcasts",
+    "email",
 )
 NAMED = ("faults", "chaos", "storm")
 
