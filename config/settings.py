@@ -153,6 +153,7 @@ NUDGE_SWEEPS = {
     "campaigns.tasks.start_by_clock": {"schedule": schedule(5), "queue": "keeping"},
     "campaigns.tasks.let_in": {"schedule": schedule(15), "queue": "segments"},
     "delivery.tasks.dispatch": {"schedule": schedule(5), "queue": "delivery"},
+    "delivery.tasks.forget_places": {"schedule": schedule(86400), "queue": "ingest"},
     "delivery.tasks.empty_sandbox": {"schedule": schedule(3600), "queue": "ingest"},
     "delivery.tasks.match_reports": {"schedule": schedule(15), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},

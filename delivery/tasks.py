@@ -8,6 +8,7 @@ from django.utils import timezone
 from delivery import accounts, channels, coupons, inbound_replies, reports
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes
+from delivery.policies import places
 
 QUEUE = "delivery"
 BUDGET = 20.0  # seconds; then the next sweep goes on, so that a restart never waits long
@@ -81,3 +82,9 @@ def answer_inbound() -> None:
     end = time.monotonic() + BUDGET
     while inbound_replies.send() and time.monotonic() < end:
         pass
+
+
+@shared_task
+def forget_places() -> None:
+    """Drop what no limit counts any more."""
+    places.forget_old()

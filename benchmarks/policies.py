@@ -1,0 +1,36 @@
+"""Deciding what may go out: deliveries in batches of 1,000 with every policy on, beside one person at a time.
+
+BENCH_POLICIES says how many deliveries are decided (20,000 unless set). Each person has some history, so that the
+limits have something to count.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from benchmarks.product import product
+from benchmarks.table import Row, row
+
+DELIVERIES = int(os.environ.get("BENCH_POLICIES", "20000"))
+
+
+def rows() -> list[Row]:
+    """Measure in a process with the product's settings."""
+    with tempfile.TemporaryDirectory(prefix="nudge-bench-") as folder, product(Path(folder)) as served:
+        figures = served.figures("benchmarks.policies_work")
+    return [
+        row(
+            f"policies, all on, batches of 1,000, {figures['queries']:.0f} queries each",
+            figures["batches"],
+            "deliveries/s",
+            "one person at a time, Django",
+            figures["by_hand"],
+        ),
+        row(
+            "policies, no rules set, batches of 1,000",
+            figures["plain"],
+            "deliveries/s",
+            "with every policy on",
+            figures["batches"],
+        ),
+    ]
