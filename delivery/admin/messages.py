@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from crm.admin.base import leave_dialog
 from crm.models import Topic
 from delivery import channels, versions
-from delivery.admin import contents, fillins, preview, trying, version_pages, writing
+from delivery.admin import contents, fillins, preview, rule_section, trying, version_pages, writing
 from delivery.models import Delivery, Message, MessageVersion
 
 
@@ -102,6 +102,7 @@ class MessageAdmin(ModelAdmin):
     )
     prepopulated_fields = {"slug": ["name"]}
     change_form_template = "admin/delivery/message/change_form.html"
+    readonly_fields = ["what_holds"]
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     actions_detail = ["send_test", "show_versions"]
     fieldsets = [
@@ -114,6 +115,13 @@ class MessageAdmin(ModelAdmin):
                     ("important", "confirms"),
                     "seen_version",
                 ]
+            },
+        ),
+        (
+            _("Sending rules"),
+            {
+                "fields": [("transactional", "adults_only"), "content_group", "what_holds"],
+                "classes": ["collapse"],
             },
         ),
         (
@@ -159,6 +167,11 @@ class MessageAdmin(ModelAdmin):
             or "–"
         )
 
+    @display(description=_("what holds"))
+    def what_holds(self, message: Message) -> str:
+        """The rules that decide when and how often it is sent, in words."""
+        return rule_section.of_message(message)
+
     def has_delete_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
         """Not when it has been sent to somebody: reports and timelines need it."""
         allowed = super().has_delete_permission(request, obj)
@@ -190,6 +203,8 @@ class MessageAdmin(ModelAdmin):
             before = Message.objects.get(pk=obj.pk)
             versions.keep(before)
             obj.version = before.version
+        if "transactional" in form.changed_data:
+            rule_section.marked(obj, request.user)
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
