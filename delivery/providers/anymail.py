@@ -28,6 +28,7 @@ from django.utils.translation import gettext_lazy
 
 from delivery import webhook_hosts
 from delivery.channels.base import Outcome, Parcel, Result
+from delivery.channels.webpush import retry_after
 from delivery.email.addressing import addressed
 from delivery.email.messages import email_message
 from delivery.email.workers import spread
@@ -183,7 +184,7 @@ class Anymail(Provider):
         @contextlib.contextmanager
         def worker() -> Iterator[Callable[[Parcel], Result]]:
             with _backend(sender) as backend:
-                yield lambda parcel: _sent(backend, sender, parcel)
+                yield lambda parcel: _sent(backend, sender, parcel, now)
 
         with _backend(sender):  # settings that do not fit are told before anything is read
             pass
@@ -249,7 +250,7 @@ def _backend(sender: Sender) -> Iterator[Any]:
         backend.close()
 
 
-def _sent(backend: Any, sender: Sender, parcel: Parcel) -> Result:
+def _sent(backend: Any, sender: Sender, parcel: Parcel, now: datetime) -> Result:
     config: AnymailConfig = sender.config
     try:
         payload = addressed(parcel, config.from_address, config.from_name, config.reply_to)
@@ -261,7 +262,7 @@ def _sent(backend: Any, sender: Sender, parcel: Parcel) -> Result:
     except AnymailRecipientsRefused:
         return Result(parcel.number, Outcome.REFUSED, 200, "the service refuses this recipient")
     except AnymailAPIError as error:
-        return _failed(parcel.number, error)
+        return _failed(parcel.number, error, now)
     except AnymailError as error:  # found before anything was sent
         return Result(parcel.number, Outcome.REFUSED, None, str(error.args[0] if error.args else error)[:300])
     answer: Any = message.anymail_status  # type: ignore[attr-defined] # set by the backend
@@ -270,7 +271,7 @@ def _sent(backend: Any, sender: Sender, parcel: Parcel) -> Result:
     return Result(parcel.number, Outcome.ACCEPTED, 200, provider_id=str(found or ""))
 
 
-def _failed(number: int, error: AnymailAPIError) -> Result:
+def _failed(number: int, error: AnymailAPIError, now: datetime) -> Result:
     """What an API's refusal means. An answer of 500, 502 or 504 does not tell whether the message was taken."""
     code = error.status_code
     detail = error.response.text[:300] if error.response is not None else ""
@@ -285,7 +286,8 @@ def _failed(number: int, error: AnymailAPIError) -> Result:
     if code in (401, 403):
         return Result(number, Outcome.CONFIGURATION, code, detail, group="api")
     if code in (429, 503):
-        return Result(number, Outcome.RETRY, code, detail)
+        wanted = retry_after(error.response.headers.get("Retry-After", ""), now)
+        return Result(number, Outcome.RETRY, code, detail, wanted)
     if code >= 500 or code < 400:
         return Result(number, Outcome.STARTED, code, detail)
     return Result(number, Outcome.REFUSED, code, detail)
