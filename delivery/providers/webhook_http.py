@@ -37,8 +37,11 @@ class EndpointForm(AccountForm):
     )
     secret = forms.CharField(
         label=gettext_lazy("Signing key"),
-        initial=lambda: webhook_signing.PREFIX + webhook_signing.make(),
-        help_text=gettext_lazy("whsec_…: give the receiver the same one, to check the signature with."),
+        required=False,
+        widget=forms.PasswordInput(render_value=False),
+        help_text=gettext_lazy(
+            "whsec_…, which the receiver checks signatures with. Empty: a new one is made."
+        ),
     )
     auth_header = forms.CharField(label=gettext_lazy("Header that proves who we are"), required=False)
     auth_value = forms.CharField(
@@ -56,8 +59,9 @@ class EndpointForm(AccountForm):
 
     def clean_secret(self) -> str:
         """As it is kept."""
+        given = self.cleaned_data["secret"]
         try:
-            return webhook_signing.read(self.cleaned_data["secret"])
+            return webhook_signing.read(given) if given else ""
         except ValueError:
             raise forms.ValidationError(_("A key is whsec_ and 24 to 64 bytes in base64.")) from None
 
@@ -77,6 +81,15 @@ class Endpoint(HttpProvider):
     idempotent = True
     hosts = webhook_hosts.WEBHOOKS
 
+    def complete(self, config: dict[str, Any], credentials: dict[str, Any]) -> None:
+        """Make a key where none was entered."""
+        if not credentials.get("secret"):
+            credentials["secret"] = webhook_signing.make()
+
+    def facts(self, sender: Sender) -> list[tuple[str, str]]:
+        """What the receiver checks signatures with."""
+        return [(_("Signing key for the receiver"), webhook_signing.PREFIX + sender.credentials.secret)]
+
     def prepare(self, sender: Sender, now: datetime) -> int:
         """The moment of signing: the receiver's clock is a real one."""
         return int(time.time())
@@ -86,9 +99,7 @@ class Endpoint(HttpProvider):
         payload: WebhookPayload = parcel.payload
         url = payload.url or sender.config.url
         body = payload.body.encode()
-        signed = webhook_signing.sign(
-            [sender.credentials.secret], f"nudge_message_{parcel.delivery.pk}", shared, body
-        )
+        signed = webhook_signing.sign([sender.credentials.secret], _number(parcel), shared, body)
         headers = [f"{safe(name)}: {safe(value)}" for name, value in payload.headers.items()]
         headers += ["Content-Type: application/json", *signed, *_proof(sender, url)]
         return Wanted(url, headers, body, payload.method)
@@ -100,7 +111,7 @@ class Endpoint(HttpProvider):
         if 300 <= answer.status < 400:
             detail = "redirects are not followed"
         wait = answer.wish(now) if outcome in (Outcome.RETRY, Outcome.STARTED) else None
-        return Result(parcel.number, outcome, answer.status, detail, wait, sender.name)
+        return Result(parcel.number, outcome, answer.status, detail, wait, sender.name, _number(parcel))
 
     def check(self, sender: Sender) -> str:
         """Only the address can be looked at: a call would be a message."""
@@ -109,6 +120,11 @@ class Endpoint(HttpProvider):
         except webhook_hosts.BadAddress as error:
             raise ProviderError(str(error)) from None
         return _("%s may be called. Send a test to see whether it takes messages.") % target.origin
+
+
+def _number(parcel: Parcel) -> str:
+    """What the receiver tells repetitions by."""
+    return f"nudge_message_{parcel.delivery.pk}"
 
 
 def _proof(sender: Sender, url: str) -> list[str]:
