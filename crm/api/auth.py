@@ -14,6 +14,7 @@ from crm.models import ApiKey
 
 READ, WRITE, BROWSER = ApiKey.Scope.READ.value, ApiKey.Scope.WRITE.value, ApiKey.Scope.BROWSER.value
 READ_MASKED, PUBLISH = ApiKey.Scope.READ_MASKED.value, ApiKey.Scope.PUBLISH.value
+SEND = ApiKey.Scope.SEND.value
 MAX_LENGTH = 200  # characters of a key; ours have 46
 
 

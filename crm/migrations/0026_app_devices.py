@@ -1,3 +1,4 @@
+import django.contrib.postgres.fields
 from django.db import migrations, models
 
 
@@ -5,6 +6,24 @@ class Migration(migrations.Migration):
     dependencies = [("crm", "0025_publishing_keys")]
 
     operations = [
+        migrations.AlterField(
+            model_name="apikey",
+            name="scopes",
+            field=django.contrib.postgres.fields.ArrayField(
+                base_field=models.TextField(
+                    choices=[
+                        ("read", "read profiles and reports"),
+                        ("read_masked", "read profiles and events without contact data"),
+                        ("write", "write profiles, events and subscriptions"),
+                        ("publish", "publish, pause and stop flows"),
+                        ("send", "send messages to people"),
+                        ("browser", "public key of a website: events and subscriptions only"),
+                    ]
+                ),
+                size=None,
+                verbose_name="may",
+            ),
+        ),
         # Who wrote to us is looked up by number.
         migrations.AddIndex(
             model_name="profile",

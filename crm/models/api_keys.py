@@ -19,6 +19,7 @@ class ApiKey(models.Model):
         READ_MASKED = "read_masked", _("read profiles and events without contact data")
         WRITE = "write", _("write profiles, events and subscriptions")
         PUBLISH = "publish", _("publish, pause and stop flows")
+        SEND = "send", _("send messages to people")
         BROWSER = "browser", _("public key of a website: events and subscriptions only")
 
     name = models.TextField(_("name"), unique=True)

@@ -29,10 +29,10 @@ PARTS = 4  # for as many processes; each takes every fourth operation
 
 @pytest.fixture
 def api(db, settings):
-    """The document and the application in this process; the key may read, write and publish."""
+    """The document and the application in this process; the key may read, write, publish and send."""
     settings.NUDGE_KEY_CACHE_SECONDS = 60  # nobody revokes it
     Profile.objects.create(pk=42, email="ada@example.com")
-    key = api_keys.create("server", ["read", "write", "publish"])[1]
+    key = api_keys.create("server", ["read", "write", "publish", "send"])[1]
     config = SchemathesisConfig.from_dict(
         {
             "seed": SEED,
