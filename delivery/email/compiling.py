@@ -30,6 +30,7 @@ class CompiledEmail:
     """
 
     def __init__(self, content: Mapping[str, Any], brand: Brand):
+        self.authored = content
         email = converted(content)
         self.layout = layouts.compiled(email, brand)
         head = {name: value for name, value in content.items() if name in _HEAD}
