@@ -10,10 +10,10 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from campaigns.flows import claiming, exits, program, records, steps
+from campaigns.flows import claiming, exits, isolating, program, records, steps
 from campaigns.flows.deciding import after, arrived, decide
 from campaigns.flows.program import Node, Program
 from campaigns.flows.records import DecisionRow, Run
@@ -35,17 +35,31 @@ def advance(now: datetime | None = None, limit: int = BATCH) -> int:
 
     Flows that have somebody due share the batch evenly. Runs that another worker holds are left to it. A step
     that fails keeps its people where they are and is tried again in a few minutes; the rest of the batch goes on.
+    Nor does somebody whose run can't be read or stored hold up others, see `isolating`.
     """
-    batch = _Batch(now or timezone.now())
+    moment = now or timezone.now()
+    try:
+        return _advance(moment, limit)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("A batch can't be handled; its flows are taken one at a time")
+        return isolating.one_by_one(_advance, moment, limit, RETRY_AFTER)
+
+
+def _advance(
+    now: datetime, limit: int, versions: Sequence[int] | None = None, only: Sequence[int] | None = None
+) -> int:
+    batch = _Batch(now)
     with transaction.atomic():
-        taken = claiming.claim(batch.now, limit)
+        taken = claiming.claim(now, limit, versions, only)
         moving = taken
         while moving:
             moving = batch.take_step(moving)
         if taken:
-            records.write_runs(taken, batch.now)
+            records.write_runs(taken, now)
             records.write_decisions(batch.decisions)
-            records.log_ends(taken, batch.now)
+            records.log_ends(taken, now)
     batch.troubles.report()
     return len(taken)
 

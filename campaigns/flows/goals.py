@@ -15,27 +15,33 @@ from crm import log
 
 LARGEST = 10**12  # of what an event may add to the revenue
 
-# A run counts whatever became of it, so that what was held out can be compared. The first event counts.
+# A run counts whatever became of it, so that what was held out can be compared. The first event counts. Locked first
+# and looked at then: the engine may end a run at this instant, and it ends once.
 _MARK = """
-    WITH hit AS (
+    WITH given AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(events)s::jsonb) AS r(place int, profile_id bigint, run_key text,
+            at timestamptz, event_id text, value numeric)
+    ), x AS MATERIALIZED (
+        SELECT id, profile_id, run_key, state, context, entered_at FROM campaigns_enrollment
+        WHERE version_id = %(version)s AND converted_at IS NULL
+          AND profile_id = ANY(ARRAY(SELECT DISTINCT profile_id FROM given))
+        ORDER BY id FOR NO KEY UPDATE
+    ), hit AS (
         SELECT DISTINCT ON (x.id) x.id, x.state = 'active' AND %(exit)s AS ends, r.*
-        FROM jsonb_to_recordset(%(events)s::jsonb) AS r(place int, profile_id bigint, run_key text, at timestamptz,
-            event_id text, value numeric)
-        JOIN campaigns_enrollment x ON x.profile_id = r.profile_id
-        WHERE x.version_id = %(version)s AND x.converted_at IS NULL
-          AND (r.run_key IS NULL OR x.run_key = r.run_key)
+        FROM given r JOIN x ON x.profile_id = r.profile_id
+        WHERE (r.run_key IS NULL OR x.run_key = r.run_key)
           AND coalesce((x.context -> 'event' ->> 'occurred_at')::timestamptz, x.entered_at) <= r.at
           AND r.at <= x.entered_at + %(within)s
           AND x.context -> 'event' ->> 'id' IS DISTINCT FROM r.event_id
         ORDER BY x.id, r.place
     )
     UPDATE campaigns_enrollment e SET converted_at = hit.at, goal_value = hit.value,
-        state = CASE WHEN hit.ends AND e.state = 'active' THEN 'exited' ELSE e.state END,
-        ended_at = CASE WHEN hit.ends AND e.state = 'active' THEN %(now)s ELSE e.ended_at END,
+        state = CASE WHEN hit.ends THEN 'exited' ELSE e.state END,
+        ended_at = CASE WHEN hit.ends THEN %(now)s ELSE e.ended_at END,
         due_at = CASE WHEN hit.ends THEN NULL ELSE e.due_at END,
-        reason = CASE WHEN hit.ends AND e.state = 'active' THEN %(reason)s ELSE e.reason END
-    FROM hit WHERE e.id = hit.id AND e.converted_at IS NULL
-    RETURNING e.id, e.profile_id, e.step, e.state = 'exited' AND hit.ends, hit.event_id, hit.value
+        reason = CASE WHEN hit.ends THEN %(reason)s ELSE e.reason END
+    FROM hit WHERE e.id = hit.id
+    RETURNING e.id, e.profile_id, e.step, hit.ends, hit.event_id, hit.value
 """
 
 _BEFORE = """

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from campaigns.flows import exits, local, program
+from campaigns.flows import exits, local, program, troubles
 from campaigns.flows.definition import Definition
 from campaigns.flows.windows import opening
 from campaigns.models import Enrollment, Flow
@@ -94,7 +94,7 @@ def _broken(runs: Sequence[Enrollment], error: Exception, now: datetime) -> dict
     alerts.raise_alert(
         f"flow:{flow.pk}:exits",
         f"Messages of the flow “{flow.slug}” wait because its exits can't be checked",
-        f"They are tried again every minute until they expire. The reason: {error}",
+        f"They are tried again every minute until they expire. The reason: {troubles.reason(error)}",
     )
     return {run.pk: defer(now + LOOK_AGAIN, BROKEN) for run in runs}
 

@@ -14,7 +14,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import entries, exits, goals, program, triggers, waking
+from campaigns.flows import entries, exits, goals, program, triggers, troubles, waking
 from campaigns.flows.definition import GOAL_WITHIN
 from campaigns.flows.program import Program
 from campaigns.flows.triggers import Start
@@ -190,12 +190,12 @@ def _attempt(listener: Listener, events: Sequence[log.LoggedEvent], now: datetim
         return True
     except Exception as error:
         logger.exception("The flow %s can't read the log", listener.slug)
-        Flow.objects.filter(pk=listener.flow_id).update(error=f"{ERROR}{error}"[:500])
+        Flow.objects.filter(pk=listener.flow_id).update(error=f"{ERROR}{troubles.reason(error)}"[:500])
         alerts.raise_alert(
             _alert_key(listener),
             f"The flow “{listener.slug}” can't start or end runs",
             "What happens meanwhile is kept for it, and it is tried again every minute. Mend what it refers to, "
-            f"or publish it anew. The reason: {error}",
+            f"or publish it anew. The reason: {troubles.reason(error)}",
         )
         return False
 

@@ -75,7 +75,8 @@ class Wait(StepKind):
             return _until_best_hour(config, people, now)
         if config.until == "date":
             return _until_date(config, people, now)
-        return {person.enrollment_id: _until(now + length(config), now) for person in people}
+        until = now + length(config)
+        return {person.enrollment_id: _until(until, now) for person in people}
 
     def stored(self, cleaned):
         return WaitForm.config_of(cleaned)

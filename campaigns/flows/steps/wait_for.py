@@ -202,11 +202,12 @@ def _span(config: WaitForConfig, person: Person, now: datetime) -> tuple[datetim
     if "timeout" in person.state:
         since, timeout = (datetime.fromisoformat(person.state[name]) for name in ("since", "timeout"))
         return since, timeout
-    since = min(person.arrived_at or now, now)  # what happens while nobody looks counts as well
+    # What happens while nobody looks counts as well, and so does that time.
+    since = arrived = min(person.arrived_at or now, now)
     if config.since == "entry":
         started = (person.context.get("event") or {}).get("occurred_at")
         since = datetime.fromisoformat(started) if started else person.entered_at
-    return since, now + _length(config)
+    return since, arrived + _length(config)
 
 
 def _decided(
