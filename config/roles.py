@@ -37,6 +37,7 @@ MARKETER = (
     *("delivery.*_message", "delivery.*_messagecontent", "delivery.change_preferencepage"),
     *("delivery.*_messagevariant", "delivery.*_snippet", "delivery.*_snippettext", "delivery.change_brandkit"),
     *("delivery.*_couponpool", "delivery.*_emailimage"),
+    *("delivery.*_keywords", "delivery.change_whatsapptemplate"),
     *("delivery.*_sendingrules", "delivery.stop_sending", "delivery.change_sandboxitem"),
     *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast"),
     # Taking a whole list away is an administrator's business.

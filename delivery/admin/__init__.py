@@ -11,6 +11,7 @@ from delivery.admin import (
     rules,
     sandbox,
     snippets,
+    texts,
     topics,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "rules",
     "sandbox",
     "snippets",
+    "texts",
     "topics",
 ]

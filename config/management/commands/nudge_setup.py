@@ -8,6 +8,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from crm import log, partitions
 from delivery import accounts, vapid
+from delivery.whatsapp import templates
 
 
 class Command(BaseCommand):
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         partitions.ensure_ahead(timezone.now())
         vapid.get_or_create()
         accounts.ensure_sandboxes()
+        templates.ensure_samples()
         schedule_sweeps()
 
 
