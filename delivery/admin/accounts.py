@@ -41,6 +41,7 @@ class AccountAdmin(ModelAdmin):
     ordering = ["channel", "name"]
     sortable_by = ["title"]
     actions = None
+    list_before_template = "admin/delivery/sandbox/before_list.html"
     list_empty = gettext_lazy(
         "An account says by which service a channel's messages go. The sandbox needs none."
     )

@@ -68,6 +68,9 @@ class MessageForm(forms.ModelForm):
         return cleaned
 
 
+FIRST_VERSION = 1
+
+
 class Conflict(NamedTuple):
     """What others saved since a page was opened."""
 
@@ -77,6 +80,7 @@ class Conflict(NamedTuple):
     @classmethod
     def since(cls, message: Message, seen: int) -> "Conflict":
         """Compare the version that a page was opened with to the present one."""
+        seen = max(seen, FIRST_VERSION)  # what was there before versions were is the first of them
         found = {
             version.number: version
             for version in MessageVersion.objects.filter(

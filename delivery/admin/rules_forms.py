@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import forms
-from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.translation import gettext as _
@@ -93,7 +92,13 @@ class PartOfRules:
         """As the rules."""
         return request.user.has_perm("delivery.change_sendingrules")
 
-    has_add_permission = has_delete_permission = has_change_permission
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the rules."""
+        return self.has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the rules."""
+        return self.has_change_permission(request, obj)
 
 
 class HoursInline(PartOfRules, TabularInline):
@@ -184,6 +189,6 @@ class StopForm(forms.Form):
         self.fields["channel"].choices = [("", _("everything")), *listed()]
 
 
-def may_stop(user: AbstractBaseUser | Any) -> bool:
+def may_stop(user: Any) -> bool:
     """Whether this person may press the switch."""
     return user.has_perm("delivery.stop_sending")

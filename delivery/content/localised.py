@@ -57,7 +57,7 @@ def _locale(tag: str) -> Locale:
 def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name or settings.TIME_ZONE)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
         return ZoneInfo(settings.TIME_ZONE)
 
 

@@ -1,0 +1,461 @@
+"""What messages are filled in with, which variant people get, and what messages said before."""
+
+import uuid
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crm.models import Identifier, Product, ProductInterest
+from delivery import authoring, channels, content, dispatch, outbox, variants, versions
+from delivery.content import advice, liquid, snippets
+from delivery.models import (
+    BrandKit,
+    Delivery,
+    MessageContent,
+    MessageVariant,
+    MessageVersion,
+    Snippet,
+    SnippetText,
+)
+from tests.delivery import world
+from tests.delivery.test_admin import form, marketer  # noqa: F401 - a fixture
+from tests.delivery.world import NOW
+
+pytestmark = pytest.mark.django_db
+QUICK = settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    cache.clear()
+
+
+def render(source: str, data: dict | None = None, locale: str = "", html: bool = False) -> str:
+    return liquid.render(liquid.parse(source, html), data or {}, None, locale)
+
+
+def split(message, weights: dict[str, int], channel: str = "memory") -> None:
+    for key, weight in weights.items():
+        MessageVariant.objects.create(message=message, key=key, weight=weight)
+        MessageContent.objects.get_or_create(
+            message=message, channel=channel, variant=key, defaults={"content": {"text": f"variant {key}"}}
+        )
+
+
+class TestFilters:
+    @pytest.mark.parametrize(
+        ("locale", "language", "text"),
+        [
+            ("", "pl", "€1,234.50 March 3, 2026 Tuesday"),
+            ("pl", "pl", "1\xa0234,50\xa0€ 3 marca 2026 wtorek"),
+            ("de", "de-AT", "€\xa01.234,50 3. März 2026 Dienstag"),
+        ],
+    )
+    def test_amounts_and_dates_read_as_the_text_does(self, locale: str, language: str, text: str) -> None:
+        person = {"language": language, "timezone": "Asia/Riyadh"}  # where it is the next day already
+        data = {"profile": person, "at": "2026-03-02T22:00:00+00:00", "sum": 1234.5}
+        source = '{{ sum | money: "EUR" }} {{ at | date: "long" }} {{ at | date: "%A" }}'
+        assert render(source, data, locale) == text
+
+    @pytest.mark.parametrize(
+        "source", ["{{ 'x' | money }}", "{{ 1 | money: 'EURO' }}", "{{ 'now' | date: 'qqzz' }}"]
+    )
+    def test_what_can_not_be_written_fails_for_that_person(self, source: str) -> None:
+        with pytest.raises(liquid.TemplateError):
+            render(source)
+
+    @pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "", None, 7])
+    def test_a_bad_zone_or_language_hurts_nobody(self, zone) -> None:
+        data = {"profile": {"timezone": zone, "language": zone}, "at": "2026-03-02T12:00:00Z"}
+        assert "2026" in render('{{ at | date: "long" }}', data, "xx-yy")
+
+    def test_markup_is_escaped_where_the_field_is_markup(self) -> None:
+        assert render("<b>{{ x }}</b>", {"x": "<i>&"}, html=True) == "<b>&lt;i&gt;&amp;</b>"
+        assert render("<b>{{ x }}</b>", {"x": "<i>&"}) == "<b><i>&</b>"
+
+
+class TestLimits:
+    """What `test_content` shows of plain texts holds of markup and of what snippets add, too."""
+
+    def test_time(self, monkeypatch) -> None:
+        source = "{% for i in (1..500) %}{{ profile.name }}{% endfor %}"
+        assert len(render(source, {"profile": {"name": "Ann"}}, html=True)) == 1500
+        monkeypatch.setattr(liquid, "MAX_SECONDS", 0.0)
+        with pytest.raises(liquid.TemplateError, match="too long"):
+            render(source, {"profile": {"name": "Ann"}}, html=True)
+
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "{% for i in (1..1001) %}x{% endfor %}",
+            "{% for i in (1..900) %}" + "x" * 600 + "{% endfor %}",
+            "{{ snippets.long }}" * 40,
+            "{% for i in (1..40) %}{% render 'long' %}{% endfor %}",
+            "{% for i in (1..40) %}{% render 'loop' %}{% endfor %}",
+        ],
+    )
+    def test_size_and_loops(self, source: str) -> None:
+        known = snippets.within(
+            {"long": {"": "x" * 15_900}, "loop": {"": "{% for i in (1..40) %}y{% endfor %}"}}, ""
+        )
+        with pytest.raises(liquid.TemplateError):
+            render(source, {"snippets": known}, html=True)
+
+    def test_a_long_email_is_fine(self) -> None:
+        assert len(render("x" * 150_000 + "{{ a }}", html=True)) == 150_000
+        with pytest.raises(liquid.TemplateError):
+            render("x" * 11_000)
+
+
+class TestSnippets:
+    def test_they_are_filled_in_by_both_ways_of_asking(self) -> None:
+        known = snippets.within({"foot": {"": "Bye {{ profile.name }}", "ar": "وداعا"}}, "pl")
+        data = {"profile": {"name": "<Ann>"}, "snippets": known}
+        for source in ("{{ snippets.foot }}", "{% render 'foot' %}"):
+            assert render(source, data) == "Bye <Ann>"
+            assert render(source, data, html=True) == "Bye &lt;Ann&gt;"
+        arabic = snippets.within({"foot": {"": "Bye", "ar": "وداعا"}}, "ar-SA")
+        assert render("{{ snippets.foot }}", {"snippets": arabic}) == "وداعا"
+
+    @pytest.mark.parametrize("source", ["{{ snippets.a }}", "{% render 'a' %}"])
+    @pytest.mark.parametrize("inner", ["{{ snippets.a }}", "{% render 'a' %}", "{% render 'b' %}"])
+    def test_none_goes_round_in_circles_or_holds_another(self, source: str, inner: str) -> None:
+        known = snippets.within({"a": {"": "in:" + inner}, "b": {"": "LEAK"}}, "")
+        try:
+            text = render(source, {"snippets": known})
+        except liquid.TemplateError:
+            return
+        assert text in ("in:", "in:in:")
+
+    def test_messages_may_only_name_those_there_are(self) -> None:
+        channel = channels.get("memory")
+        [problem] = channel.problems({"text": "{{ snippets.foot }}"})
+        assert problem.field == "text"
+        SnippetText.objects.create(snippet=Snippet.objects.create(slug="foot", name="Foot"), text="Bye")
+        assert channel.problems({"text": "{{ snippets.foot }}"}) == []
+
+    def test_one_that_is_used_stays(self, marketer) -> None:  # noqa: F811
+        foot = Snippet.objects.create(slug="foot", name="Foot")
+        SnippetText.objects.create(snippet=foot, text="Bye")
+        message = world.message(content={"text": "{% render 'foot' %}"})
+        delete = reverse("admin:delivery_snippet_delete", args=[foot.pk])
+        assert marketer.post(delete, {"post": "yes"}).status_code == 403
+        marketer.post(
+            "/admin/delivery/snippet/",
+            {"action": "delete_selected", "_selected_action": [foot.pk], "post": "y"},
+        )
+        page = marketer.get(reverse("admin:delivery_snippet_change", args=[foot.pk])).content.decode()
+        assert reverse("admin:delivery_message_change", args=[message.pk]) in page
+        message.contents.all().delete()
+        assert marketer.post(delete, {"post": "yes"}).status_code == 302
+        assert not Snippet.objects.exists()
+
+
+class TestProducts:
+    def test_a_batch_is_filled_in_by_a_fixed_number_of_queries(self) -> None:
+        for number in range(30):
+            Product.objects.create(
+                sku=f"s{number}", name=f"Shoe {number}", price=10 + number, currency="EUR", category="shoes"
+            )
+        BrandKit(company_name="Acme").save()
+        SnippetText.objects.create(
+            snippet=Snippet.objects.create(slug="foot", name="Foot"), text="{{ brand.name }}"
+        )
+        text = (
+            "{% for p in event.products %}{{ p.title }} x{{ p.quantity }}"
+            " {{ p.price | money: p.currency }};{% endfor %}"
+            '{{ products["s7"].title }}|{{ recommended[0].title }}|{{ snippets.foot }}'
+        )
+        people = [world.person(number) for number in range(25)]
+        for person in people:
+            ProductInterest.objects.create(sku="s3", profile=person, viewed_at=NOW)
+        counts = []
+        for size in (3, 25):
+            cache.clear()
+            wanted = [
+                content.Sample(
+                    person.pk,
+                    {"event": {"properties": {"items": [{"product_id": f"s{n}", "quantity": 2}]}}},
+                    pk=n,
+                )
+                for n, person in enumerate(people[:size])
+            ]
+            with CaptureQueriesContext(connection) as captured:
+                gathered = content.gather(wanted, [{"text": text}], NOW)
+            counts.append(len(captured))
+            said = [
+                liquid.render(liquid.parse(text), {**each.context, **gathered.data(each)}) for each in wanted
+            ]
+            assert said[2] == "Shoe 2 x2 €12.00;Shoe 7|Shoe 3|Acme"
+        assert counts[0] == counts[1] <= 8
+
+    def test_nothing_is_looked_up_that_no_text_asks_for(self, django_assert_num_queries) -> None:
+        with django_assert_num_queries(0):
+            content.gather(
+                [content.Sample(1, {"event": {"properties": {"sku": "a"}}})], [{"text": "Hi"}], NOW
+            )
+
+    def test_people_get_their_favourite_category_without_what_they_bought(self) -> None:
+        for sku, category in (("shoe1", "shoes"), ("shoe2", "shoes"), ("hat1", "hats"), ("hat2", "hats")):
+            Product.objects.create(sku=sku, name=sku, category=category)
+        ann, ben, cat = (world.person(number) for number in range(3))
+        for sku, person, bought in (
+            ("shoe1", ann, True), ("shoe2", ann, False), ("hat1", ann, False),
+            ("hat1", ben, False), ("hat2", ben, False),
+        ):  # fmt: skip
+            at = NOW - timedelta(days=1)
+            ProductInterest.objects.create(
+                sku=sku, profile=person, viewed_at=at, bought_at=at if bought else None
+            )
+        found = content.products.recommended({ann.pk, ben.pk, cat.pk}, NOW)
+        assert found[ann.pk][0] == "shoe2"
+        assert "shoe1" not in found[ann.pk]
+        assert found[ben.pk][0].startswith("hat")
+        assert found[cat.pk], "who cares for nothing yet gets the best sellers"
+
+    def test_a_product_that_left_the_catalogue_is_told_as_the_event_has_it(self) -> None:
+        event = {"properties": {"items": [{"sku": "old", "title": "Lamp", "price": 5}]}}
+        own = content.Sample(1, {"event": event})
+        gathered = content.gather([own], [{"text": "{{ event.products }}"}], NOW)
+        assert gathered.data(own)["event"]["products"] == [{"sku": "old", "title": "Lamp", "price": 5}]
+
+
+class TestVariants:
+    @given(
+        st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100), min_size=2).filter(
+            lambda w: sum(w.values())
+        )
+    )
+    @QUICK
+    def test_people_are_divided_by_weight_and_stay_where_they_are(self, weights: dict[str, int]) -> None:
+        size, message = 4000, 17
+        got = [variants.chosen(message, number, weights) for number in range(size)]
+        assert got == [variants.chosen(message, number, weights) for number in range(size)]
+        counts, total = Counter(got), sum(weights.values())
+        assert {key for key in counts if not weights[key]} == set()
+        expected = {key: size * weight / total for key, weight in weights.items() if weight}
+        chi_square = sum((counts[key] - wanted) ** 2 / wanted for key, wanted in expected.items())
+        assert chi_square < 21.1  # 3 degrees of freedom: one in ten thousand is larger
+
+    def test_messages_divide_people_independently(self) -> None:
+        half = {"a": 1, "b": 1}
+        same = sum(variants.chosen(1, n, half) == variants.chosen(2, n, half) for n in range(4000))
+        assert 1850 < same < 2150
+
+    def test_the_outbox_gives_what_the_hash_says_in_one_statement(self, django_assert_num_queries) -> None:
+        message, plain = world.message("split"), world.message("plain")
+        weights = {"a": 30, "b": 50, "c": 20}
+        split(message, weights)
+        people = [world.person(number, agrees=False) for number in range(60)]
+        wanted = [world.request(str(uuid.uuid4()), message, person) for person in people]
+        with django_assert_num_queries(1):
+            outbox.queue([*wanted, world.request("p", plain, people[0])], NOW)
+        for delivery in Delivery.objects.filter(message=message):
+            assert delivery.variant == variants.chosen(message.pk, delivery.profile_id, weights)
+        assert len(set(Delivery.objects.filter(message=message).values_list("variant", flat=True))) == 3
+        assert Delivery.objects.get(message=plain).variant == "a"
+
+    def test_only_variants_with_words_for_the_channel_are_given(self) -> None:
+        message = world.message()
+        split(message, {"a": 50, "b": 50})
+        MessageContent.objects.create(message=message, channel="webpush", content={"title": "Only a"})
+        people = [world.person(number, agrees=False) for number in range(20)]
+        outbox.queue([world.request(f"w{p.pk}", message, p, "webpush") for p in people], NOW)
+        assert set(Delivery.objects.values_list("variant", flat=True)) == {"a"}
+
+    def test_what_was_asked_for_wins_and_is_sent(self, memory) -> None:
+        message, ann = world.message(), world.person()
+        split(message, {"a": 100, "b": 0})
+        outbox.queue([world.request("x", message, ann, variant="b")], NOW)
+        dispatch.run(NOW)
+        assert memory.sent[0].payload == "variant b"
+
+
+WORDS = st.dictionaries(
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "ar", "pl"])),
+    st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20),
+    min_size=1,
+    max_size=4,
+)
+
+
+def _save(name: str, words: dict[tuple[str, str], str], weights: dict[str, int]):
+    told = [
+        authoring.Words("memory", variant, locale, {"text": text})
+        for (variant, locale), text in words.items()
+    ]
+    shares = [authoring.Variant(key, "", weight) for key, weight in weights.items()]
+    return authoring.save("m", {"name": name}, told, shares)[0]
+
+
+class TestVersions:
+    @given(
+        st.lists(
+            st.tuples(st.text("xyz", min_size=1, max_size=3), WORDS, st.booleans()), min_size=2, max_size=5
+        ),
+        st.data(),
+    )
+    @QUICK
+    def test_any_version_comes_back_as_it_was_and_nothing_is_lost(self, saves, data) -> None:
+        MessageVersion.objects.all().delete()
+        MessageContent.objects.all().delete()
+        for name, words, split_ in saves:
+            message = _save(name, words, {"a": 1, "b": 2} if split_ else {})
+        kept = {each.number: each.state for each in message.versions.all()}
+        message.refresh_from_db()
+        assert sorted(kept)[-1] == message.version
+        assert versions.state_of(message) == kept[message.version]
+        number = data.draw(st.sampled_from(sorted(kept)))
+        made = versions.restore(message.pk, number)
+        message.refresh_from_db()
+        assert versions.state_of(message) == kept[number]
+        assert {each.number: each.state for each in message.versions.all() if each.number in kept} == kept
+        assert (made is None) == (kept[number] == kept[max(kept)])
+        message.delete()
+
+    @given(st.text("ab \n", max_size=30), st.text("ab \n", max_size=30))
+    @QUICK
+    def test_a_comparison_holds_both_texts(self, before: str, after: str) -> None:
+        pieces = versions.compared(before, after)
+        assert "".join(text for kind, text in pieces if kind != "new") == before
+        assert "".join(text for kind, text in pieces if kind != "gone") == after
+
+    def test_a_page_shows_what_changed_and_brings_it_back(self, marketer) -> None:  # noqa: F811
+        _save("Welcome", {("a", ""): "Hello <old>"}, {})
+        message = _save("Welcome", {("a", ""): "Hello new"}, {})
+        url = reverse("admin:delivery_message_versions", args=[message.pk])
+        page = marketer.get(url).content.decode()
+        assert "&lt;<" not in page
+        assert "<ins>new</ins>" in page
+        assert marketer.get(url, {"version": "99"}).status_code == 404
+        assert marketer.post(url, {"version": "1"}).status_code == 302
+        assert message.contents.get().content == {"text": "Hello <old>"}
+        assert list(message.versions.values_list("number", "restored_from")) == [(3, 1), (2, None), (1, None)]
+
+    def test_who_saved_meanwhile_is_shown_and_nothing_is_lost(self, marketer) -> None:  # noqa: F811
+        message = world.message(channel="webpush", content={"title": "Old"})
+        url = reverse("admin:delivery_message_change", args=[message.pk])
+        row = message.contents.get()
+        same = {"id": str(row.pk), "message": str(message.pk)}
+        first = form({**same, "title": "Theirs"}, saved=1, seen_version="0")
+        assert marketer.post(url, first).status_code == 302
+        mine = form({**same, "title": "Mine"}, saved=1, seen_version="0")
+        answer = marketer.post(url, mine)
+        page = answer.content.decode()
+        assert answer.status_code == 200
+        assert "<ins>Theirs</ins>" in page
+        assert 'value="Mine"' in page
+        row.refresh_from_db()
+        assert row.content["title"] == "Theirs"
+        MessageContent.objects.filter(pk=row.pk).delete()  # even if the other one removed the text
+        seen = str(MessageVersion.objects.filter(message=message).count())
+        assert marketer.post(url, {**mine, "seen_version": seen}).status_code == 302
+        assert message.contents.get().content["title"] == "Mine"
+        titles = [v.state["words"][0]["content"]["title"] for v in message.versions.order_by("number")]
+        assert titles == ["Old", "Theirs", "Mine"]
+
+
+class TestOffers:
+    URL = "/admin/delivery/message/fill-ins/"
+
+    def test_they_fit_what_was_typed(self, marketer) -> None:  # noqa: F811
+        world.person(attributes={"plan": "gold", "<b>": 1})
+        Snippet.objects.create(slug="foot", name="Foot")
+        Product.objects.create(sku="A-1", name="Lamp")
+
+        def offered(**asked: str) -> list[str]:
+            return [each["insert"] for each in marketer.get(self.URL, asked).json()["offers"]]
+
+        assert offered(q="profile.first") == ["profile.first_name"]
+        assert "profile.attributes.plan" in offered(q="plan")
+        assert offered(q="foot") == ["snippets.foot"]
+        assert 'products["A-1"].title' in offered(q='products["a')
+        assert offered(q="mon", kind="filter")[0] == 'money: "EUR"'
+
+    def test_every_filter_that_is_offered_works(self, marketer) -> None:  # noqa: F811
+        for each in marketer.get(self.URL, {"kind": "filter"}).json()["offers"]:
+            liquid.parse("{{ x | " + each["insert"] + " }}")
+
+    @pytest.mark.parametrize(
+        ("permission", "status"),
+        [("view_profile", 403), ("view_message", 403), ("change_message", 200), ("add_message", 200)],
+    )
+    def test_only_writers_may_ask(self, client, permission: str, status: int) -> None:
+        user = User.objects.create_user("someone", "", "pw", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename=permission))
+        client.force_login(user)
+        assert client.get(self.URL).status_code == status
+        client.logout()
+        assert client.get(self.URL).status_code == 302
+
+
+class TestAdvice:
+    def test_what_people_lack_is_told_in_percent(self) -> None:
+        for number in range(10):
+            world.person(number, first_name="Ann" if number < 7 else "")
+        compiled = channels.get("memory").compile(
+            {"text": "{{ profile.first_name }} {{ profile.email }} {{ event.x }}"}
+        )
+        assert advice.lacking(compiled, "", content.gather([], [])) == {"profile.first_name": 0.3}
+
+    @pytest.mark.parametrize(
+        ("field", "text", "locale", "told"),
+        [
+            ("title", "Hello مرحبا", "ar", "left to right"),
+            ("title", "مرحبا Hello", "ar", ""),
+            ("title", "Hello", "ar", "does not look like"),
+            ("title", "\U0001fae9", "en", "show a box"),
+            ("title", "x" * 50, "", "often only 40"),
+            ("url", "https://example.com/x", "", "placeholder"),
+            ("url", "http://shop.pl/x", "", "https"),
+            ("url", "https://shop.pl/x", "", ""),
+        ],
+    )
+    def test_texts_and_links(self, field: str, text: str, locale: str, told: str) -> None:
+        config = channels.get("webpush").Config
+        notes = [note.message for note in advice.notes({field: text}, config, locale, {"title": 40})]
+        assert (told in " ".join(notes)) if told else notes == []
+
+
+def test_a_test_goes_to_the_tester_marked(marketer, memory, monkeypatch) -> None:  # noqa: F811
+    ann = world.person(1, agrees=False)
+    Identifier.objects.create(kind="email", value=ann.email, profile=ann)
+    message = world.message(content={"text": "Hi {{ profile.first_name }}"})
+    monkeypatch.setattr(type(memory), "listed", True)
+    monkeypatch.setattr("delivery.admin.trying.BY_EMAIL", ("memory",))
+    url = reverse("admin:delivery_message_send_test", args=[message.pk])
+    wanted = {"person": ann.email, "channel": "memory", "address": "nobody", "_form_submitted": "on"}
+    marketer.post(url, wanted)
+    assert not Delivery.objects.exists(), "that is no address"
+    marketer.post(url, wanted | {"address": "boss@example.com"})
+    dispatch.run()
+    [parcel] = memory.sent
+    assert (parcel.address.value, parcel.payload) == ("boss@example.com", "[Test] Hi Ann1")
+    assert world.event("message_sent").properties["origin"]["type"] == "test"
+
+
+def test_the_brand_is_one_and_readable(marketer) -> None:  # noqa: F811
+    url = "/admin/delivery/brandkit/1/change/"
+    fields = {
+        "company_name": "Acme", "website": "https://acme.example", "logo_width": "160", "accent": "#123456",
+        "text_colour": "#111111", "background": "#eeeeee", "surface": "#ffffff", "heading_font": "system",
+        "body_font": "arial", "social_x": "https://x.com/acme",
+    }  # fmt: skip
+    assert "hard to read" in marketer.post(url, fields | {"text_colour": "#eeeeee"}).content.decode()
+    assert marketer.post(url, fields | {"social_x": "javascript:alert(1)"}).status_code == 200
+    assert not BrandKit.objects.exists()
+    assert marketer.post(url, fields).status_code == 302
+    brand = content.brand.current()
+    assert (brand.name, brand.social, brand.sender_name) == ("Acme", {"x": "https://x.com/acme"}, "Acme")
