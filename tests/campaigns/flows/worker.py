@@ -1,9 +1,9 @@
 """Processes for a test that kills them: `python -m tests.campaigns.flows.worker`.
 
-Standard input says what to do: first a line {"database": …, "clock": path}, answered by the port on which events are
-taken, then a line with a role for each process to start, answered by its process id. Processes are forked, so that
-starting one anew takes no time; those that take events share one socket, which stays open when they die. The clock is
-a file that holds the time.
+Standard input says what to do: first a line {"database": …, "clock": path, "settings": {…}}, answered by the port on
+which events are taken, then a line with a role for each process to start, answered by its process id. Processes are
+forked, so that starting one anew takes no time; those that take events share one socket, which stays open when they
+die. The clock is a file that holds the time.
 """
 
 import json
@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import django
 
 MOMENT = 0.02  # seconds between looks for work
+SENT_AT_ONCE = 15  # small batches, so that not every one is met by a kill
 
 
 def main() -> None:
@@ -30,6 +31,8 @@ def main() -> None:
     from django.conf import settings
 
     settings.DATABASES["default"]["NAME"] = options["database"]
+    for name, value in options["settings"].items():
+        setattr(settings, name, value)
     django.setup()
     from django.core.wsgi import get_wsgi_application
     from django.urls import get_resolver
@@ -86,7 +89,7 @@ def send(now: datetime) -> bool:
     """Send what is due; whether there was anything."""
     from delivery import dispatch
 
-    return not dispatch.run(now, limit=40).idle
+    return not dispatch.run(now, limit=SENT_AT_ONCE).idle
 
 
 class _Quiet(WSGIRequestHandler):
