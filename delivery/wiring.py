@@ -84,8 +84,8 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     tries = Attempt.objects.filter(delivery__profile_id__in=profile_ids)
     addresses = list(tries.exclude(address="").values_list("address", flat=True).distinct())
     SandboxItem.objects.filter(delivery=None, address__in=addresses).delete()  # answers to what they wrote
-    tries.update(detail="", address="")
-    ProviderReport.objects.filter(delivery__profile_id__in=profile_ids).update(detail="")
+    tries.update(detail="", address="", provider_id="")
+    ProviderReport.objects.filter(delivery__profile_id__in=profile_ids).delete()
     SandboxItem.objects.filter(delivery__profile_id__in=profile_ids).delete()
     InboundMessage.objects.filter(profile_id__in=profile_ids).delete()
     coupons = CouponCode.objects.filter(profile_id__in=profile_ids)
