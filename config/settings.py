@@ -57,6 +57,7 @@ NUDGE_BROADCAST_UNDO_SECONDS = env.int(
     "NUDGE_BROADCAST_UNDO_SECONDS", 30
 )  # a launch can be taken back so long
 NUDGE_BROADCAST_CONFIRM = env.int("NUDGE_BROADCAST_CONFIRM", 1000)  # above so many people the number is typed
+NUDGE_FLOW_ENTRIES_PER_HOUR = env.int("NUDGE_FLOW_ENTRIES_PER_HOUR", 100)  # of one person: more is a loop
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 

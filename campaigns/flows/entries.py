@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import connection
 
 from campaigns.flows import exits, goals, shares
@@ -17,7 +18,7 @@ from campaigns.flows.definition import Definition
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.flows.triggers.base import Start
 from campaigns.segments import evaluate, grammar
-from crm import log
+from crm import alerts, log
 
 # Why somebody was not let in, as decisions tell.
 RULE = "entry rule not met"
@@ -26,12 +27,13 @@ NO_DATE, PAST_DATE = "no date to wait for", "date is past"
 INSIDE, ONCE, TOO_SOON = "inside already", "was in it before", "was in it too lately"
 NO_KEY = "no run key"
 HELD_OUT = "held out"
+TOO_OFTEN = "entered too often within an hour"
 RECORDED = frozenset(
     {RULE, TOO_EARLY, TOO_LATE, NO_DATE, PAST_DATE}
 )  # by `entitled`; the others may come often
 
 GATE = ""  # the step of a run that is held before its first one
-_A_DAY = timedelta(days=1)
+_A_DAY, _AN_HOUR = timedelta(days=1), timedelta(hours=1)
 _LOCK = 0x666C6F77  # "flow"
 
 _ENROLL = """
@@ -143,9 +145,42 @@ def start(door: Door, starts: Sequence[Start], now: datetime) -> Entered:
             found.refused.append((each, NO_KEY))
         elif wanted.setdefault((each.profile_id, key), each) is not each:
             found.refused.append((each, INSIDE))
+    if wanted and (door.definition.key is not None or door.definition.reentry.mode != "never"):
+        wanted = _not_in_a_loop(door, wanted, now, found)
     if wanted:
         _store(door, wanted, now, found)
     return found
+
+
+def _not_in_a_loop(
+    door: Door, wanted: Mapping[tuple[int, str], Start], now: datetime, found: Entered
+) -> dict[tuple[int, str], Start]:
+    """Refuse people who come again and again, as by two flows each of which changes what starts the other."""
+    most = settings.NUDGE_FLOW_ENTRIES_PER_HOUR
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT profile_id, count(*) FROM campaigns_enrollment
+            WHERE flow_id = %s AND profile_id = ANY(%s) AND entered_at > %s GROUP BY 1
+            """,
+            [door.flow_id, sorted({profile_id for profile_id, _key in wanted}), now - _AN_HOUR],
+        )
+        entered = Counter(dict(cursor.fetchall()))
+    left = {}
+    for place, each in wanted.items():
+        if entered[each.profile_id] >= most:
+            found.refused.append((each, TOO_OFTEN))
+        else:
+            entered[each.profile_id] += 1
+            left[place] = each
+    if len(left) < len(wanted):
+        alerts.raise_alert(
+            f"flow:{door.flow_id}:loop",
+            f"People enter the flow “{door.slug}” again and again",
+            f"Nobody is let in more than {most} times within an hour. Look whether a step of it, or of another flow, "
+            "brings about what starts it.",
+        )
+    return left
 
 
 def lock(flow_id: int, wait: bool = True) -> None:

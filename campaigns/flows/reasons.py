@@ -137,6 +137,7 @@ def entry_words(reason: str) -> str:
         entries.INSIDE: _("they were inside already."),
         entries.ONCE: _("they had been inside before, and people enter once only."),
         entries.TOO_SOON: _("they had been inside not long ago."),
+        entries.TOO_OFTEN: _("they had entered too often within an hour."),
         entries.NO_KEY: _("the event lacked what tells runs apart."),
         entries.NO_DATE: _("they had no such date."),
         entries.PAST_DATE: _("the date was past."),

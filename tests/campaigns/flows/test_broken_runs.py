@@ -104,3 +104,23 @@ def test_a_goal_reached_while_the_engine_ends_the_run_ends_it_once(world):
     assert (run.state, run.reason, run.converted_at) == ("exited", "exit rule", world.now)
     assert "exited" not in Decision.objects.values_list("kind", flat=True)
     assert "flow_exited" not in world.names(ann)
+
+
+@pytest.mark.parametrize("parts", [{"reentry": {"mode": "always"}}, {"key": "properties.cart"}])
+def test_who_enters_again_and_again_is_stopped_for_the_hour_and_it_is_told(world, settings, parts):
+    """As by two flows each of which writes what starts the other."""
+    settings.NUDGE_FLOW_ENTRIES_PER_HOUR = 3
+    world.flow([HELLO], slug="looping", **parts)
+    ann, bob = world.person("ann"), world.person("bob")
+    for turn in range(5):
+        world.happens(ann, "signed_up", cart=turn)
+        world.run(minutes=1)
+    world.happens(bob, "signed_up", cart=1)
+    world.run()
+    assert Enrollment.objects.filter(profile_id=ann).count() == 3
+    assert Enrollment.objects.filter(profile_id=bob).count() == 1
+    assert "looping" in Alert.objects.get(resolved_at=None).title
+
+    world.happens(ann, "signed_up", cart=9)
+    world.run(hours=1)
+    assert Enrollment.objects.filter(profile_id=ann).count() == 4
