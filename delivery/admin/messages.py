@@ -28,6 +28,10 @@ from delivery.models import Delivery, Message, MessageVersion
 class MessageForm(forms.ModelForm):
     """A message, with the topics there are; one that is gone stays on offer where it is used."""
 
+    class Meta:
+        model = Message
+        exclude: tuple[str, ...] = ()  # the admin names the fields
+
     topic = forms.ChoiceField(
         label=_("Topic"),
         required=False,

@@ -147,6 +147,9 @@ class RulesForm(forms.ModelForm):
 class PersonForm(forms.Form):
     """Whom, what and by which channel to ask about."""
 
+    class Meta:  # mypy's plugin for Django waits for one
+        pass
+
     person = forms.CharField(
         label=gettext_lazy("Person"),
         widget=UnfoldAdminTextInputWidget,
@@ -174,6 +177,9 @@ class PersonForm(forms.Form):
 
 class StopForm(forms.Form):
     """What to stop, and why."""
+
+    class Meta:
+        pass
 
     channel = forms.ChoiceField(label=gettext_lazy("What"), required=False, widget=UnfoldAdminSelectWidget)
     reason = forms.CharField(
