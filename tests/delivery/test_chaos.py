@@ -1,0 +1,101 @@
+"""Senders and their connections are killed while bad services take, refuse, put off and hang up.
+
+What must hold is said in benchmarks/chaos_delivery_world.py, which has the same in large.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from benchmarks import chaos_delivery_world
+from delivery.models import Delivery
+from tests.campaigns.flows.nursery import ROOT, nursery, pause
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PEOPLE = 60
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+SENDERS = 2
+SECONDS_BETWEEN_KILLS = (0.1, 0.6)
+STILL = 0.5  # seconds without change: who lives has sent what they had; what the dead had is taken over later
+ROUNDS, ROUND = 3, timedelta(minutes=5)  # what was put off for a while comes in a later one
+PHASES = (
+    timedelta(),
+    timedelta(hours=10, minutes=30),
+    timedelta(days=3),
+)  # noon, those asleep then, and all expired
+
+
+@pytest.fixture
+def services(tmp_path):
+    """Services on this machine; their ports and their journal."""
+    journal = tmp_path / "journal"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.chaos_providers",
+            str(journal),
+            str(random.random()),
+            str(tmp_path / "clock"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield json.loads(process.stdout.readline()), journal
+    process.kill()
+    process.communicate()
+
+
+def waiting(now: datetime) -> bool:
+    """Whether something is due and in nobody's hands."""
+    return Delivery.objects.filter(state__in=["queued", "deferred"], due_at__lte=now).exists()
+
+
+def until_still(look) -> None:
+    """Wait until what `look` sees has not changed for a moment."""
+    seen, since = look(), time.monotonic()
+    while time.monotonic() < since + STILL and seen:
+        time.sleep(0.05)
+        if (now := look()) != seen:
+            seen, since = now, time.monotonic()
+
+
+def test_nobody_is_written_to_twice_or_against_the_rules_whoever_is_killed(services, tmp_path):
+    ports, journal = services
+    clock = tmp_path / "clock"
+    clock.write_text(NOON.isoformat())
+    chaos_delivery_world.fill(PEOPLE, ports, NOON)
+    chance = random.Random()
+    here = [f"127.0.0.1:{ports['http']}"]
+    settings = {"NUDGE_PUSH_HOSTS": here, "NUDGE_PROVIDER_HOSTS_TRUSTED": here}
+    with nursery(clock, ["sender"] * SENDERS, settings=settings) as processes:
+        for phase in PHASES:
+            for round_ in range(ROUNDS):
+                now = NOON + phase + round_ * ROUND
+                ahead = tmp_path / "ahead"
+                ahead.write_text(now.isoformat())
+                ahead.rename(clock)
+                began = time.monotonic()
+                while waiting(now):
+                    assert time.monotonic() < began + 90, "the senders do not come to an end"
+                    pause(chance, began, SECONDS_BETWEEN_KILLS)
+                    processes.kill(chance.choice(["sender", "connection"]))
+                until_still(lambda: Delivery.objects.filter(state="sending").count())
+                for _sender in range(SENDERS):
+                    processes.kill(
+                        "sender"
+                    )  # whatever is being sent is in nobody's hands when the clock jumps
+        kills = processes.kills
+
+    found = chaos_delivery_world.judge(journal, PEOPLE)
+    assert not +found["wrong"], found
+    assert min(kills["sender"], kills["connection"]) > 3
+    assert set(found["taken"]) == set(chaos_delivery_world.CHANNELS)
+    assert {state.split(" ", 2)[1] for state in found["states"]} >= {"sent", "suppressed", "failed"}
