@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-    [email] [policies]
+    [email] [sms] [policies]
 python -m benchmarks faults|chaos|storm take many minutes, print tables of their own, and run only when they are named
 """
 
@@ -22,6 +22,7 @@ ALL = (
     "flows",
     "broadcasts",
     "email",
+    "sms",
     "policies",
 )
 NAMED = ("faults", "chaos", "storm")
