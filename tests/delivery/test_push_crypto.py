@@ -1,12 +1,16 @@
 """Encryption and signatures, against the vectors that the RFCs print and a second implementation."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import http_ece
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from py_vapid import Vapid02
 from pywebpush import WebPusher
 
@@ -45,7 +49,7 @@ def private_key(text: str) -> ec.EllipticCurvePrivateKey:
 class TestEncryption:
     def test_rfc_8291(self, monkeypatch) -> None:
         monkeypatch.setattr(ec, "generate_private_key", lambda *_args: private_key(SENDER_PRIVATE))
-        monkeypatch.setattr(http_ece.os, "urandom", lambda size: unb64url(SALT)[:size])
+        monkeypatch.setattr(os, "urandom", lambda size: unb64url(SALT)[:size])
         assert b64url(encrypt(PLAINTEXT, BROWSER_PUBLIC, AUTH)) == BODY
 
     def test_the_rfcs_browser_reads_what_we_send(self) -> None:
@@ -61,11 +65,22 @@ class TestEncryption:
 
     @pytest.mark.parametrize(
         ("p256dh", "auth"),
-        [("", AUTH), ("AAAA", AUTH), (BROWSER_PUBLIC, ""), (BROWSER_PUBLIC[:-4] + "AAAA", AUTH)],
+        [
+            *(("", AUTH), ("AAAA", AUTH), (BROWSER_PUBLIC, ""), (BROWSER_PUBLIC[:-4] + "AAAA", AUTH)),
+            *((BROWSER_PUBLIC, AUTH[:-4]), ("ü" * 87, AUTH), (BROWSER_PUBLIC, "!" * 22)),
+        ],
     )
     def test_bad_keys(self, p256dh: str, auth: str) -> None:
         with pytest.raises(BadKeys):
             encrypt(PLAINTEXT, p256dh, auth)
+
+    @given(plaintext=st.binary(max_size=MAX_PLAINTEXT), secret=st.binary(min_size=16, max_size=16))
+    @hypothesis_settings(max_examples=25, deadline=None)
+    def test_http_ece_reads_whatever_we_send(self, plaintext: bytes, secret: bytes) -> None:
+        private = ec.generate_private_key(ec.SECP256R1())
+        keys = ClientKeys(private, secret).to_json()
+        body = encrypt(plaintext, **keys)
+        assert http_ece.decrypt(body, private_key=private, auth_secret=secret) == plaintext
 
     def test_it_is_pywebpushs_format(self) -> None:
         keys = ClientKeys()
