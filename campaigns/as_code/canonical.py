@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from django.utils.dateparse import parse_datetime
 
-from campaigns.as_code.documents import CouponPart, MessagePart
+from campaigns.as_code.documents import FIRST_VARIANT, CouponPart, MessagePart
 from campaigns.flows.definition import Definition, parse
-from delivery import channels
+from delivery import authoring, channels
 
 _FIRST = (
     *("key", "kind", "name", "description", "title", "body", "all", "any", "not", "note", "event", "field"),
@@ -120,7 +120,20 @@ def message(struct: MessagePart) -> dict[str, Any]:
         found["contents"] = _contents(struct.contents)
     if struct.variants:
         found["variants"] = {name: _contents(struct.variants[name]) for name in sorted(struct.variants)}
+    if parts := struct.parts or _even(struct):
+        found["parts"] = {name: parts[name] for name in sorted(parts)}
+    names = {name: struct.variant_names[name] for name in sorted(parts) if struct.variant_names.get(name)}
+    found.pop("variant_names", None)
+    if names:
+        found["variant_names"] = names
     return found
+
+
+def _even(struct: MessagePart) -> dict[str, int]:
+    """How people are divided where nothing says it: evenly among the variants that have words."""
+    written = {FIRST_VARIANT: struct.contents, **struct.variants}
+    keys = [name for name, channels in written.items() if any(channels.values())]
+    return dict.fromkeys(keys, authoring.Variant("").weight) if len(keys) > 1 else {}
 
 
 def _contents(contents: Mapping[str, Any]) -> dict[str, Any]:

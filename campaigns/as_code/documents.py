@@ -55,7 +55,11 @@ class SegmentPart(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 
 class MessagePart(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A message with all its words. `variants` are those beside the first."""
+    """A message with all its words. `variants` are those beside the first.
+
+    `parts` tells how people are divided among the variants, by their letters, and `variant_names` what they are called;
+    without it, evenly.
+    """
 
     name: str
     topic: str = ""
@@ -65,8 +69,12 @@ class MessagePart(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     goal_window_hours: int = 72
     goal_value_property: str = "total"
     expires_after_hours: int = 24
+    adults_only: bool = False
+    content_group: str = ""
     contents: Contents = {}
     variants: dict[str, Contents] = {}
+    parts: dict[str, int] = {}
+    variant_names: dict[str, str] = {}
 
 
 class FlowPart(Definition, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -32,7 +32,7 @@ def section(name: str, slugs: Collection[str]) -> Section:
     """Those of a section that are there, as they stand in a bundle, by short name; two queries at most."""
     rows = MODELS[name].objects.filter(slug__in=[slug for slug in slugs if "\0" not in slug]).order_by("slug")
     if name == "messages":
-        rows = rows.prefetch_related("contents")
+        rows = rows.prefetch_related("contents", "variants")
     connections = dict(Connection.objects.values_list("pk", "slug")) if name == "flows" and slugs else {}
     return {row.slug: part(name, row, connections) for row in rows}
 
@@ -89,7 +89,7 @@ def steps(sequence: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _message(row: Message) -> MessagePart:
     found = MessagePart(
         *(row.name, row.topic, row.important, row.confirms, row.goal_event, row.goal_window_hours),
-        *(row.goal_value_property, row.expires_after_hours),
+        *(row.goal_value_property, row.expires_after_hours, row.adults_only, row.content_group),
     )
     contents: dict[str, Any] = {}
     for content in row.contents.all():
@@ -97,6 +97,10 @@ def _message(row: Message) -> MessagePart:
         channels.setdefault(content.channel, {})[content.locale or DEFAULT] = content.content
     found.contents = contents.pop(FIRST_VARIANT, {})
     found.variants = contents
+    for variant in row.variants.all():
+        found.parts[variant.key] = variant.weight
+        if variant.name:
+            found.variant_names[variant.key] = variant.name
     return found
 
 

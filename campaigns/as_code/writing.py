@@ -155,8 +155,11 @@ def _below(name: str, path: str) -> str:
     return f"{name}.{path}" if path and not path.startswith("[") else name + path
 
 
+WORDS = ("contents", "variants", "parts", "variant_names")  # of a message; the rest are its fields
+
+
 def _message(slug: str, part: dict[str, Any], by: Any) -> tuple[Any, bool]:
-    fields = {name: value for name, value in part.items() if name not in ("contents", "variants")}
+    fields = {name: value for name, value in part.items() if name not in WORDS}
     words = [
         authoring.Words(channel, variant, "" if locale == DEFAULT else locale, content)
         for variant, channels in (
@@ -166,8 +169,12 @@ def _message(slug: str, part: dict[str, Any], by: Any) -> tuple[Any, bool]:
         for channel, locales in channels.items()
         for locale, content in locales.items()
     ]
+    names = part.get("variant_names", {})
+    variants = [
+        authoring.Variant(key, names.get(key, ""), weight) for key, weight in part.get("parts", {}).items()
+    ]
     try:
-        return authoring.save(slug, fields, words)
+        return authoring.save(slug, fields, words, variants or None, jobs.person(by))
     except authoring.Refused as error:
         raise Refused(
             [

@@ -72,7 +72,7 @@ def context(post: Mapping[str, str]) -> dict[str, Any]:
         "content": msgspec.to_builtins(filled),
         "missing": list(dict.fromkeys(missing)),
         "notes": [(note.field, note.message, False) for note in _notes(channel, form, authored, locale)],
-        "lacking": advice.summary(advice.lacking(compiled, locale, content.gather([], [authored]))),
+        "lacking": advice.summary(advice.lacking(compiled, authored, locale, content.gather([], [authored]))),
     }
 
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from crm.models import Profile
 from delivery.content import liquid
-from delivery.content.compiled import Compiled, ContentError, link_fields
+from delivery.content.compiled import ContentError, marked_fields
 from delivery.content.gathering import Gathered, Sample
 from delivery.content.people import computed_for, data
 
@@ -43,10 +43,10 @@ def notes(
     Args:
         lengths: {field: characters that are usually shown}.
     """
-    links = link_fields(config)
+    links, markup = marked_fields(config, "link"), marked_fields(config, "html")
     found = []
     for field, value in content.items():
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or field in markup or value.lstrip().startswith("<"):
             continue
         if field in links:
             found += [ContentError(field, note) for note in _of_link(value)]
@@ -64,14 +64,14 @@ def notes(
     return found
 
 
-def lacking(compiled: Compiled, locale: str, gathered: Gathered) -> dict[str, float]:
+def lacking(compiled: Any, authored: Mapping[str, Any], locale: str, gathered: Gathered) -> dict[str, float]:
     """Return {name: share from 0 to 1} of what a text asks for without a default and some people lack.
 
     The text is tried on a sample of people, in at most three queries; what comes with an event is not asked of them.
     """
     ids = sample()
     people, counts, tried = data(ids), Counter[str](), 0
-    computed = computed_for(ids, [compiled.authored])
+    computed = computed_for(ids, [authored])
     for profile_id, person in people.items():
         missing: list[str] = []
         own = Sample(profile_id, {})

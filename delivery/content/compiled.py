@@ -40,7 +40,6 @@ class Compiled:
 
     def __init__(self, config: type[msgspec.Struct], content: Mapping[str, Any]):
         self.config = config
-        self.authored = content
         try:
             self._base = msgspec.to_builtins(msgspec.convert(content, config))
         except msgspec.ValidationError as error:
@@ -107,12 +106,12 @@ def problems(config: type[msgspec.Struct], content: Mapping[str, Any]) -> list[C
     return list(found.values())
 
 
-def link_fields(config: type[msgspec.Struct]) -> frozenset[str]:
-    """Return the fields of a channel's Config that hold an address."""
+def marked_fields(config: type[msgspec.Struct], mark: str) -> frozenset[str]:
+    """Return the fields of a channel's Config that are a "link" or "html"."""
     return frozenset(
         name
         for name, hint in get_type_hints(config, include_extras=True).items()
-        if any((getattr(mark, "extra", None) or {}).get("link") for mark in getattr(hint, "__metadata__", ()))
+        if any((getattr(each, "extra", None) or {}).get(mark) for each in getattr(hint, "__metadata__", ()))
     )
 
 

@@ -405,10 +405,10 @@ class TestAdvice:
     def test_what_people_lack_is_told_in_percent(self) -> None:
         for number in range(10):
             world.person(number, first_name="Ann" if number < 7 else "")
-        compiled = channels.get("memory").compile(
-            {"text": "{{ profile.first_name }} {{ profile.email }} {{ event.x }}"}
-        )
-        assert advice.lacking(compiled, "", content.gather([], [])) == {"profile.first_name": 0.3}
+        content_ = {"text": "{{ profile.first_name }} {{ profile.email }} {{ event.x }}"}
+        compiled = channels.get("memory").compile(content_)
+        told = advice.lacking(compiled, content_, "", content.gather([], []))
+        assert told == {"profile.first_name": 0.3}
 
     @pytest.mark.parametrize(
         ("field", "text", "locale", "told"),
@@ -427,6 +427,21 @@ class TestAdvice:
         config = channels.get("webpush").Config
         notes = [note.message for note in advice.notes({field: text}, config, locale, {"title": 40})]
         assert (told in " ".join(notes)) if told else notes == []
+
+
+LEAST = {"subject": "Hi {{ profile.nick }}", "title": "Hi {{ profile.nick }}", "text": "Hi", "body": "Hi"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, each in channels.everything().items() if each.listed])
+def test_every_channel_is_previewed_while_it_is_being_written(marketer, kind: str) -> None:  # noqa: F811
+    world.person(1, language="ar", phone="+48600100200")
+    url, prefix = reverse("admin:delivery_message_preview"), f"contents-{kind}-0"
+    for fields in ({}, LEAST, dict.fromkeys(LEAST, "{{ x")):
+        posted = {f"{prefix}-{name}": value for name, value in fields.items()}
+        for more in ({}, {"preview_desktop": "on", "preview_dark": "on", "preview_move": "next"}):
+            answer = marketer.post(url, {"preview_form": prefix, f"{prefix}-locale": "ar", **posted, **more})
+            assert answer.status_code == 200
+            assert f'data-notes="{prefix}"' in answer.content.decode()
 
 
 def test_a_test_goes_to_the_tester_marked(marketer, memory, monkeypatch) -> None:  # noqa: F811

@@ -72,6 +72,11 @@ messages:
           default:
             title: Hi
             body: Welcome
+    parts:
+      a: 60
+      b: 40
+    variant_names:
+      b: Short
 flows:
   welcome:
     name: Welcome
