@@ -25,25 +25,29 @@ class Mail:
 
 class Sink:
     """Set `rcpt[address]` to what to answer to a recipient, `data[address]` to what to answer to their message: a line,
-    or "cut" to hang up; `data` "cut before" hangs up when DATA is asked for."""
+    "cut" to hang up, or (for messages) "silent"."""
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
         self.rcpt: dict[str, str] = {}
         self.data: dict[str, str] = {}
+        self.everybody: tuple[str, str] = ("", "")  # the same for those who are not named there
         self.connections = 0
         self.port = 0
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
-        if address in self.rcpt:
-            if self.rcpt[address] == "cut":
+        if said := self.rcpt.get(address, self.everybody[0]):
+            if said == "cut":
                 server.transport.abort()
-            return self.rcpt[address]
+            return said
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        answer = next((self.data[each] for each in envelope.rcpt_tos if each in self.data), "250 OK")
+        named = [self.data[each] for each in envelope.rcpt_tos if each in self.data]
+        answer = (named or [self.everybody[1] or "250 OK"])[0]
+        if answer == "silent":
+            await asyncio.sleep(3)
         if answer.startswith("250") or answer == "cut":
             self.mails.append(Mail(envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content))
         if answer == "cut":

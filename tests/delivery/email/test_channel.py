@@ -201,6 +201,9 @@ def test_blocks_become_a_whole_email() -> None:
     )
     assert 'alt="A &quot;cup&quot;"' in html
     assert 'src="https://s.example/a.png?x=1&amp;y=2"' in html
+    assert not re.search(r"https?://(?!s\.example|x\.com|n\.example|www\.w3\.org)", html), (
+        "readers call nobody else"
+    )
     for words in (
         "Go & see (https://s.example/?a=1&b=2)",
         "Tea & more (https://s.example/t)",
