@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("profile_id", models.BigIntegerField(primary_key=True, serialize=False)),
             ],
+            options={"default_permissions": ()},
         ),
         migrations.AlterModelOptions(
             name="message",
@@ -182,6 +183,7 @@ class Migration(migrations.Migration):
                 ("thread", models.TextField()),
             ],
             options={
+                "default_permissions": (),
                 "indexes": [
                     models.Index(fields=["profile_id", "-taken_at"], name="place_by_profile"),
                     models.Index(fields=["taken_at"], name="place_by_time"),

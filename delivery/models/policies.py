@@ -217,6 +217,7 @@ class Place(models.Model):
     thread = models.TextField()
 
     class Meta:
+        default_permissions = ()
         indexes = [
             models.Index(fields=["profile_id", "-taken_at"], name="place_by_profile"),
             models.Index(fields=["taken_at"], name="place_by_time"),
@@ -227,6 +228,9 @@ class PlaceLock(models.Model):
     """What a dispatcher locks while it counts a person's messages, so that no other one counts them at that moment."""
 
     profile_id = models.BigIntegerField(primary_key=True)
+
+    class Meta:
+        default_permissions = ()
 
 
 class EmergencyStop(models.Model):

@@ -13,7 +13,7 @@ from delivery.channels.base import Outcome, Result
 from delivery.channels.memory import Memory
 from delivery.dispatch.recording import CHUNK
 from delivery.models import Attempt, Delivery, MessageContent
-from delivery.policies import Verdict, defer, guards, suppress
+from delivery.policies import Verdict, defer, emergency, guards, suppress
 from tests.delivery import world
 from tests.delivery.world import NOW
 
@@ -279,7 +279,8 @@ def test_a_lost_lease_does_not_overwrite_the_new_holder(memory: Memory) -> None:
     assert not world.events("message_failed")
 
 
-def test_the_number_of_queries_does_not_grow_with_the_batch(memory: Memory) -> None:
+def test_the_number_of_queries_does_not_grow_with_the_batch(memory: Memory, monkeypatch) -> None:
+    monkeypatch.setattr(emergency, "ASK_EVERY", 3600.0)  # the switch is asked for by the clock
     message = world.message(content={"text": "{{ profile.email }}"})
     world.queue(message, _crowd(1, "warm"))
     dispatch.run(NOW)
