@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-    [email] [sms] [policies]
+    [email] [sms] [policies] [dispatching]
 python -m benchmarks faults|chaos|storm take many minutes, print tables of their own, and run only when they are named
 """
 
@@ -24,6 +24,7 @@ ALL = (
     "email",
     "sms",
     "policies",
+    "dispatching",
 )
 NAMED = ("faults", "chaos", "storm")
 
