@@ -96,15 +96,8 @@ class TestAnymail(Mail):
                 self.send_header("Retry-After", "7")
                 self.end_headers()
                 number = f"id-{len(outer.taken)}-{call['To']}"
-                self.wfile.write(
-                    json.dumps(
-                        {
-                            "ErrorCode": 300 if outer.answer == BAD else 0,
-                            "To": call["To"],
-                            "MessageID": number,
-                        }
-                    ).encode()
-                )
+                said = {"ErrorCode": 300 if outer.answer == BAD else 0, "Message": "OK", "To": call["To"]}
+                self.wfile.write(json.dumps({**said, "MessageID": number}).encode())
 
             def log_message(self, *args: Any) -> None:
                 pass
