@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from campaigns.flows import claiming, exits, isolating, program, records, steps
@@ -40,7 +40,7 @@ def advance(now: datetime | None = None, limit: int = BATCH) -> int:
     moment = now or timezone.now()
     try:
         return _advance(moment, limit)
-    except (OperationalError, InterfaceError):
+    except isolating.DATABASE_ERRORS:
         raise
     except Exception:
         logger.exception("A batch can't be handled; its flows are taken one at a time")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.transaction import TransactionManagementError
 
 from campaigns.flows import claiming, records
 from campaigns.flows.records import DecisionRow
@@ -17,6 +18,8 @@ from campaigns.flows.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
+# Nobody's data is at fault: a lost connection shows as any of these.
+DATABASE_ERRORS = (OperationalError, InterfaceError, TransactionManagementError)
 MOST = 200  # people of one flow that are looked at one by one in a turn
 # What is no object is of no use to a step, and whoever mended it starts the step anew.
 _SET_ASIDE = """
@@ -44,7 +47,7 @@ def one_by_one(advance: Advance, now: datetime, limit: int, retry_after: timedel
     """Do a batch's work flow by flow; return how many runs were moved or set aside.
 
     Raises:
-        OperationalError, InterfaceError: the database is at fault, not somebody's data.
+        OperationalError, InterfaceError, TransactionManagementError: the database is at fault, not somebody's data.
     """
     versions = claiming.due_versions(now)
     share = max(1, limit // max(1, len(versions)))
@@ -52,7 +55,7 @@ def one_by_one(advance: Advance, now: datetime, limit: int, retry_after: timedel
     for version_id in versions:
         try:
             done += advance(now, share, [version_id], None)
-        except (OperationalError, InterfaceError):
+        except DATABASE_ERRORS:
             raise
         except Exception:
             logger.exception("A batch of version %d can't be handled; its people are taken apart", version_id)
@@ -71,7 +74,7 @@ def _apart(advance: Advance, version_id: int, now: datetime, limit: int, retry_a
             continue
         try:
             done += advance(now, len(part), [version_id], part)
-        except (OperationalError, InterfaceError):
+        except DATABASE_ERRORS:
             raise
         except Exception as error:
             if len(part) > 1:
