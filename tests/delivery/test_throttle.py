@@ -34,16 +34,16 @@ def crowd(count: int) -> None:
 @pytest.mark.parametrize("rate", [0.5, 20.0])
 def test_no_stretch_of_time_has_more_than_its_share(rate: float, carrier: pretend.Carrier) -> None:
     pretend.account(per_second=rate)
-    crowd(50)
+    crowd(30)
     times: list[float] = []
-    for tick in range(25):
+    for tick in range(13):
         before = len(carrier.asked)
         dispatch.run(NOW + timedelta(seconds=tick / 10))
         times += [tick / 10] * (len(carrier.asked) - before)
     for place, first in enumerate(times):
         for count, last in enumerate(times[place:], start=1):
             assert count <= rate * (last - first) + max(1, rate) + 1e-6
-    assert len(times) >= min(50, int(rate * 2.4)), "and what fits goes"
+    assert len(times) >= min(30, int(rate * 1.2)), "and what fits goes"
     assert Delivery.objects.filter(state="deferred").count() == 0, "the rest keeps its place"
 
 
