@@ -1,6 +1,7 @@
 """What an author should know about a text, while writing it."""
 
 import re
+import time
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from delivery.content.gathering import Gathered, Sample
 from delivery.content.people import computed_for, data
 
 SAMPLE = 200  # people that a text is tried on
+PATIENCE = 0.5  # seconds for trying it; a slow text is tried on fewer
 KEPT = 600  # seconds that a sample is kept
 PLACEHOLDERS = (
     "example.com",
@@ -72,7 +74,10 @@ def lacking(compiled: Any, authored: Mapping[str, Any], locale: str, gathered: G
     ids = sample()
     people, counts, tried = data(ids), Counter[str](), 0
     computed = computed_for(ids, [authored])
-    for profile_id, person in people.items():
+    until = time.monotonic() + PATIENCE
+    for place, (profile_id, person) in enumerate(people.items()):
+        if place and time.monotonic() > until:
+            break
         missing: list[str] = []
         own = Sample(profile_id, {})
         try:
