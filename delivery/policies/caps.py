@@ -30,7 +30,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
-    """Refuse what is one too many; let the rest through and count it. At most seven queries.
+    """Refuse what is one too many; let the rest through and count it. At most eight queries.
 
     Of several that want the same place the first in order gets it.
     """

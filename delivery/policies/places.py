@@ -30,13 +30,14 @@ _KNOW = """
 _LOCK = "SELECT FROM delivery_placelock WHERE profile_id = ANY(%s) ORDER BY profile_id FOR UPDATE"
 _READ = """
     SELECT p.profile_id, p.delivery_id, p.channel, p.topic, p.message_id, p.content_group, p.thread,
-        CASE WHEN d.state = 'sending' THEN greatest(p.taken_at, %(now)s) ELSE coalesce(d.sent_at, p.taken_at) END
+        CASE WHEN d.state = 'sending' THEN greatest(p.taken_at, %(now)s) ELSE coalesce(d.sent_at, p.taken_at) END,
+        d.state IN ('suppressed', 'failed', 'expired') AND d.reason <> %(unknown)s
     FROM delivery_place p LEFT JOIN delivery_delivery d ON d.id = p.delivery_id
     WHERE p.profile_id = ANY(%(profiles)s) AND p.taken_at > %(since)s
-        AND (d.id IS NULL OR d.state NOT IN ('suppressed', 'failed', 'expired') OR d.reason = %(unknown)s
-            OR EXISTS (
-                SELECT FROM delivery_attempt a
-                WHERE a.delivery_id = d.id AND (a.outcome = 'started' OR a.detail = %(unknown)s)))
+"""
+_PERHAPS_SENT = """
+    SELECT DISTINCT delivery_id FROM delivery_attempt
+    WHERE delivery_id = ANY(%s) AND (outcome = 'started' OR detail = %s)
 """
 _WRITE = """
     INSERT INTO delivery_place AS p
@@ -100,15 +101,22 @@ def lock(profile_ids: Collection[int]) -> None:
 
 
 def read(profile_ids: Collection[int], since: datetime, now: datetime) -> dict[int, list[Taken]]:
-    """What counts since then, by profile id; one query."""
+    """What counts since then, by profile id; one query, and another one if some of it did not go out."""
     with connection.cursor() as cursor:
         cursor.execute(
             _READ,
             {"profiles": list(profile_ids), "since": since - _SLACK, "now": now, "unknown": UNKNOWN},
         )
-        found: dict[int, list[Taken]] = {}
-        for row in cursor.fetchall():
-            found.setdefault(row[0], []).append(Taken(*row))
+        rows = cursor.fetchall()
+        lost = [row[1] for row in rows if row[-1]]
+        if lost:
+            cursor.execute(_PERHAPS_SENT, [lost, UNKNOWN])
+            lost = list(set(lost) - {row[0] for row in cursor.fetchall()})
+    gone = set(lost)
+    found: dict[int, list[Taken]] = {}
+    for row in rows:
+        if row[1] not in gone:
+            found.setdefault(row[0], []).append(Taken(*row[:-1]))
     return found
 
 
