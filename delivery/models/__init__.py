@@ -4,6 +4,7 @@ from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.email import EmailImage, EmailLayout
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
+from delivery.models.links import LinkHit, LinkSettings
 from delivery.models.messages import Message, MessageContent
 from delivery.models.policies import EmergencyStop, FrequencyCap, Place, PlaceLock, SendingHours, SendingRules
 from delivery.models.preferences import PreferencePage
@@ -27,6 +28,8 @@ __all__ = [
     "InAppMessage",
     "InboundMessage",
     "Keywords",
+    "LinkHit",
+    "LinkSettings",
     "Message",
     "MessageContent",
     "MessageVariant",

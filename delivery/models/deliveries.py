@@ -19,7 +19,7 @@ class Delivery(Outlined):
     asked for: with the channel it says which lane it goes by.
     """
 
-    contact_data = {"context": "data", "content": "data"}
+    contact_data = {"context": "data", "content": "data", "links": "data"}
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -44,7 +44,9 @@ class Delivery(Outlined):
         SKIP = "skip", _("not sent")
 
     cause = models.TextField(_("cause"), unique=True)
-    message = models.ForeignKey(Message, models.PROTECT, related_name="deliveries", verbose_name=_("message"))
+    message = models.ForeignKey(
+        Message, models.PROTECT, related_name="deliveries", verbose_name=_("message"), db_index=False
+    )
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
     channel = models.TextField(_("channel"))
     variant = models.TextField(_("variant"), default="a")
@@ -57,6 +59,7 @@ class Delivery(Outlined):
     attempts = models.PositiveIntegerField(_("attempts"), default=0, db_default=0)
     context = models.JSONField(_("data for the text"), default=dict, db_default={}, blank=True)
     content = models.JSONField(_("content as sent"), null=True, blank=True)
+    links = models.JSONField(_("where its links lead"), default=list, db_default=[], blank=True)
     transactional = models.BooleanField(_("transactional"), default=False, db_default=False)
     origin_type = models.TextField(_("asked for by"), choices=Origin)
     origin_id = models.BigIntegerField(_("number of the flow or broadcast"), null=True, blank=True)
@@ -109,6 +112,19 @@ class Delivery(Outlined):
             models.Index(fields=["message", "state"], name="delivery_by_message"),
             models.Index(fields=["origin_type", "origin_id", "state"], name="delivery_by_origin"),
             models.Index(F("sent_at").desc(nulls_last=True), name="delivery_by_sent_at"),
+            # The ledger's: newest first, for each of its filters.
+            models.Index(fields=["-queued_at", "-id"], name="delivery_by_time"),
+            models.Index(fields=["channel", "-queued_at", "-id"], name="delivery_by_channel_and_time"),
+            models.Index(fields=["message", "-queued_at", "-id"], name="delivery_by_message_and_time"),
+            models.Index(
+                fields=["state", "-queued_at", "-id"],
+                condition=Q(state__in=["suppressed", "failed", "expired"]),
+                name="delivery_not_sent_by_time",
+            ),
+        ]
+        permissions = [
+            ("export_delivery", _("Can export deliveries")),
+            ("resend_delivery", _("Can send failed messages again")),
         ]
 
     def __str__(self):

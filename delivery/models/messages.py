@@ -9,6 +9,11 @@ from django.utils.translation import gettext_lazy as _
 class Message(models.Model):
     """One thing to say, in any number of channels, variants and locales."""
 
+    class Tracking(models.TextChoices):
+        ACCOUNT = "", _("as the settings of links say")
+        ON = "on", _("yes")
+        OFF = "off", _("no")
+
     slug = models.SlugField(_("short name"), unique=True)
     name = models.TextField(_("name"))
     topic = models.SlugField(
@@ -64,7 +69,9 @@ class Message(models.Model):
     transactional_approved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
     )
-    transactional_approved_at = models.DateTimeField(_("approved as transactional"), null=True, editable=False)
+    transactional_approved_at = models.DateTimeField(
+        _("approved as transactional"), null=True, editable=False
+    )
     adults_only = models.BooleanField(
         _("for adults only"), default=False, db_default=False, help_text=_("Minors get nothing of it.")
     )
@@ -74,6 +81,9 @@ class Message(models.Model):
         default="",
         db_default="",
         help_text=_("Messages that share this word say the same: sending rules can skip the second one."),
+    )
+    tracking = models.TextField(
+        _("count clicks and opens"), choices=Tracking, blank=True, default="", db_default=""
     )
     version = models.PositiveIntegerField(_("version"), default=0, db_default=0, editable=False)
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
