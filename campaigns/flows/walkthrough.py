@@ -285,14 +285,16 @@ def filled(slug: str, channel: str, profile: Profile, context: Mapping[str, Any]
         return sent
     sent.preview = known.preview
     computed = content.computed_for([profile.pk], authored.values())[profile.pk]
+    wanted = content.Sample(profile.pk, dict(context))
     data = {
         **context,
         **links.example(),
+        **content.gather([wanted], authored.values()).data(wanted, locale),
         "profile": Profile.outline(content.data([profile.pk]).get(profile.pk, {})),
         "computed": masking.data(computed) if masking.hidden() else computed,
     }
     try:
-        rendered = known.compile(authored[locale]).render(data, sent.missing)
+        rendered = known.compile(authored[locale]).render(data, sent.missing, locale=locale)
     except ContentError as error:
         sent.problem = str(error)
         return sent

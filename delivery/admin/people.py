@@ -54,26 +54,28 @@ def reference(profile: Profile) -> str:
     return (not masking.hidden() and profile.email) or str(profile.pk)
 
 
-def data_for(profile: Profile, contents: Iterable[Any] = (), locale: str = "") -> dict[str, Any]:
+def data_for(
+    profile: Profile, contents: Iterable[Any] = (), locale: str = "", event: str = ""
+) -> dict[str, Any]:
     """Return what a message to `profile` could be filled in with: the person, their latest own event, and links that
     lead nowhere.
 
     Args:
         contents: what is to be filled in, for what else it asks for.
         locale: its language.
+        event: the name of the event that the message follows; if there was one, the latest of these.
     """
-    latest = (
-        Event.objects.filter(profile_id=profile.pk)
-        .exclude(name__in=log.RESERVED_NAMES)
-        .order_by("-occurred_at")
-        .first()
-    )
+    own = Event.objects.filter(profile_id=profile.pk).order_by("-occurred_at")
+    latest = (own.filter(name=event).first() if event else None) or own.exclude(
+        name__in=log.RESERVED_NAMES
+    ).first()
     context = {}
     if latest:
+        properties = msgspec.to_builtins(latest.properties)
         context["event"] = {
             "name": latest.name,
             "occurred_at": latest.occurred_at.isoformat(),
-            "properties": msgspec.to_builtins(latest.properties),
+            "properties": masking.data(properties) if masking.hidden() else properties,
         }
     wanted = content.Sample(profile.pk, context)
     gathered = content.gather([wanted], contents)

@@ -8,8 +8,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.admin.flows import pages
 from campaigns.models import Flow
-from crm import masking
-from crm.models import Event, Profile
+from crm.models import Profile
 from delivery import channels
 from delivery.admin import people
 from delivery.content import ContentError, locales
@@ -64,9 +63,12 @@ def _fitting(contents: list[MessageContent], person: Profile | None) -> MessageC
 
 def _filled(flow: Flow, content: MessageContent, person: Profile | None) -> dict[str, Any]:
     channel, missing = channels.get(content.channel), []
-    data = _data(flow, person) if person is not None else {}
+    trigger = (flow.draft or {}).get("trigger") or {}
+    name = trigger.get("name") or trigger.get("event")
+    event = name if isinstance(name, str) else ""
+    data = people.data_for(person, [content.content], content.locale, event) if person is not None else {}
     try:
-        filled = channel.compile(content.content).render(data, missing)
+        filled = channel.compile(content.content).render(data, missing, locale=content.locale)
     except ContentError as error:
         return {"mistake": str(error.message)}
     except msgspec.ValidationError:
@@ -77,21 +79,3 @@ def _filled(flow: Flow, content: MessageContent, person: Profile | None) -> dict
         "missing": list(dict.fromkeys(missing)),
         "locale": content.locale,
     }
-
-
-def _data(flow: Flow, person: Profile) -> dict[str, Any]:
-    """What the message could be filled in with, as if the person's last such event had started the flow."""
-    data, trigger = people.data_for(person), (flow.draft or {}).get("trigger") or {}
-    name = trigger.get("name") or trigger.get("event")
-    latest = (
-        Event.objects.filter(profile_id=person.pk, name=name).order_by("-occurred_at").first()
-        if isinstance(name, str)
-        else None
-    )
-    if latest is not None:
-        data["event"] = {
-            "name": latest.name,
-            "occurred_at": latest.occurred_at.isoformat(),
-            "properties": masking.data(latest.properties) if masking.hidden() else latest.properties,
-        }
-    return data
