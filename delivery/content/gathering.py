@@ -56,7 +56,7 @@ class Gathered(msgspec.Struct):
 
 
 def gather(wanted: Sequence[Wanted], contents: Iterable[Any], now: datetime | None = None) -> Gathered:
-    """Fetch what authored `contents` ask for, for all of `wanted`: at most six queries, none if they ask for nothing.
+    """Fetch what authored `contents` ask for, for all of `wanted`: at most seven queries, none if they ask for nothing.
 
     Beside the snippets' own texts nothing is read that no content names.
     """
