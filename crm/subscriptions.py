@@ -1,9 +1,10 @@
-"""Push subscriptions of people's browsers."""
+"""Push subscriptions of people's browsers, and what they share with those of apps (crm/app_devices.py)."""
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +14,8 @@ from crm import consent, identity, log, opt_in, pg, traits
 from crm.models import Device
 
 WEBPUSH = "webpush"
+PUSH = "push"  # to apps
+APPS = ("fcm", "apns", "sandbox")  # who carries to them
 MAX_WORDING = 2000  # characters
 
 
@@ -79,22 +82,33 @@ def subscribe(
     """
     now = now or timezone.now()
     check(subscription, allowed)
+    keys = {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
+    return keep(reference, subscription.endpoint, {"kind": WEBPUSH, **keys}, details, source, now, proven)
+
+
+def keep(
+    reference: identity.Reference,
+    endpoint: str,
+    fields: Mapping[str, Any],
+    details: Details,
+    source: str,
+    now: datetime,
+    proven: bool,
+) -> tuple[Device, bool]:
+    """Keep a device, in the caller's transaction, with the consent to its channel; see `subscribe`.
+
+    Args:
+        fields: of the Device, its `kind` among them.
+    """
     [profile_id] = identity.resolve([reference], now, [reference] if proven else (), source)
-    existing = Device.objects.select_for_update().filter(endpoint=subscription.endpoint).first()
-    fields = {
-        "profile_id": profile_id,
-        "kind": WEBPUSH,
-        "p256dh": subscription.keys.p256dh,
-        "auth": subscription.keys.auth,
-        "state": Device.State.ACTIVE,
-        "gone_reason": "",
-        "changed_at": now,
-        **{
-            name: getattr(details, name)[:500]
-            for name in ("origin", "user_agent", "language", "application_key")
-        },
+    existing = Device.objects.select_for_update().filter(endpoint=endpoint).first()
+    known = {
+        name: getattr(details, name)[:500] for name in ("origin", "user_agent", "language", "application_key")
     }
-    device, created = Device.objects.update_or_create(endpoint=subscription.endpoint, defaults=fields)
+    state = {"state": Device.State.ACTIVE, "gone_reason": "", "changed_at": now}
+    device, created = Device.objects.update_or_create(
+        endpoint=endpoint, defaults={"profile_id": profile_id, **fields, **state, **known}
+    )
     agreed_at = now - timedelta(seconds=details.agreed_seconds_ago)
     where = opt_in.proof(details.origin, details.user_agent, details.language)
     opt_in.answer(
@@ -111,32 +125,40 @@ def subscribe(
                 proof=where,
             )
             for kind, key in [
-                (consent.CHANNEL, WEBPUSH),
+                (consent.CHANNEL, channel_of(device.kind)),
                 *((consent.TOPIC, topic) for topic in details.topics),
             ]
         ],
         now=now,
     )
-    known = traits.taken({"language": details.language, "timezone": details.timezone})
-    traits.fill_gaps([(profile_id, known)])
+    gaps = traits.taken({"language": details.language, "timezone": details.timezone})
+    traits.fill_gaps([(profile_id, gaps)])
     if created or (existing and (existing.state, existing.profile_id) != (Device.State.ACTIVE, profile_id)):
-        _record("push_subscribed", device, now)
+        record("push_subscribed", device, now)
     return device, created
+
+
+def channel_of(kind: str) -> str:
+    """The channel that reaches a device of this kind."""
+    return PUSH if kind in APPS else kind
 
 
 @pg.atomically
 def unsubscribe(endpoint: str, source: str, now: datetime | None = None) -> bool:
-    """Take a browser off; the consent ends with the person's last browser. Return whether it was active."""
+    """Take a browser or app off; the consent ends with the person's last one of its channel. Return whether it was
+    active."""
     now = now or timezone.now()
     device = Device.objects.select_for_update().filter(endpoint=endpoint, state=Device.State.ACTIVE).first()
     if device is None:
         return False
-    _end([device], "unsubscribed", now)
+    end([device], "unsubscribed", now)
+    channel = channel_of(device.kind)
+    others = APPS if channel == PUSH else (device.kind,)
     if not Device.objects.filter(
-        profile_id=device.profile_id, kind=WEBPUSH, state=Device.State.ACTIVE
+        profile_id=device.profile_id, kind__in=others, state=Device.State.ACTIVE
     ).exists():
         consent.record(
-            [consent.Change(device.profile_id, consent.CHANNEL, WEBPUSH, consent.UNSUBSCRIBED, source, now)]
+            [consent.Change(device.profile_id, consent.CHANNEL, channel, consent.UNSUBSCRIBED, source, now)]
         )
     return True
 
@@ -159,7 +181,7 @@ def replace(
         return False
     if subscription is None:
         if device.state == Device.State.ACTIVE:
-            _end([device], "the browser dropped it", now)
+            end([device], "the browser dropped it", now)
         return True
     check(subscription, allowed)
     told = (
@@ -185,7 +207,7 @@ def mark_gone(device_ids: Collection[int], reason: str, now: datetime | None = N
     devices = list(
         Device.objects.select_for_update().filter(pk__in=device_ids, state=Device.State.ACTIVE).order_by("pk")
     )
-    _end(devices, reason, now)
+    end(devices, reason, now)
     return len(devices)
 
 
@@ -216,7 +238,8 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-def _end(devices: list[Device], reason: str, now: datetime) -> None:
+def end(devices: Sequence[Device], reason: str, now: datetime) -> None:
+    """Mark devices as gone, in the caller's transaction, and log it."""
     Device.objects.filter(pk__in=[device.pk for device in devices]).update(
         state=Device.State.GONE, gone_reason=reason, changed_at=now
     )
@@ -225,7 +248,8 @@ def _end(devices: list[Device], reason: str, now: datetime) -> None:
     log.append([_event("push_unsubscribed", device, now, reason=reason) for device in devices])
 
 
-def _record(name: str, device: Device, now: datetime) -> None:
+def record(name: str, device: Device, now: datetime) -> None:
+    """Log what became of a device."""
     log.append([_event(name, device, now)])
 
 
@@ -235,6 +259,6 @@ def _event(name: str, device: Device, now: datetime, **more: str) -> log.NewEven
         profile_id=device.profile_id,
         name=name,
         occurred_at=now,
-        properties={"device": device.pk, "channel": device.kind, **more},
+        properties={"device": device.pk, "channel": channel_of(device.kind), **more},
         source="nudge",
     )

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from delivery.models import VapidKey
 
 LIFETIME = 12 * 3600  # seconds; services refuse more than 24 hours
+_ES256 = ec.ECDSA(SHA256(), deterministic_signing=True)
 REFRESH_BEFORE = 6 * 3600  # seconds: a push signed now is still valid when a slow service looks at it
 
 
@@ -79,15 +81,15 @@ class Signer:
         return header
 
     def _token(self, origin: str, expires: int) -> str:
-        signed = ".".join(
-            b64url(json.dumps(part, separators=(",", ":")).encode())
-            for part in (
-                {"typ": "JWT", "alg": "ES256"},
-                {"aud": origin, "exp": expires, "sub": self._subject},
-            )
-        )
-        r, s = decode_dss_signature(self._private.sign(signed.encode(), ec.ECDSA(SHA256())))
-        return f"{signed}.{b64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        claims = {"aud": origin, "exp": expires, "sub": self._subject}
+        return es256(self._private, {"typ": "JWT", "alg": "ES256"}, claims)
+
+
+def es256(private: ec.EllipticCurvePrivateKey, header: dict[str, Any], claims: dict[str, Any]) -> str:
+    """Return a JSON Web Token signed with ES256 (RFC 7515, RFC 7518); the same input gives the same one (RFC 6979)."""
+    signed = ".".join(b64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+    r, s = decode_dss_signature(private.sign(signed.encode(), _ES256))
+    return f"{signed}.{b64url(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 _signers: dict[tuple[str, str], Signer] = {}

@@ -31,4 +31,20 @@ class Migration(migrations.Migration):
                 fields=["phone"], condition=models.Q(phone__isnull=False), name="profile_by_phone"
             ),
         ),
+        *(
+            migrations.AddField(
+                model_name="device",
+                name=name,
+                field=models.TextField(blank=True, db_default="", default="", verbose_name=name),
+            )
+            for name in ("app", "platform")
+        ),
+        *(
+            migrations.AlterField(
+                model_name="device",
+                name=name,
+                field=models.TextField(blank=True, default="", verbose_name=label),
+            )
+            for name, label in (("p256dh", "public key"), ("auth", "shared secret"))
+        ),
     ]

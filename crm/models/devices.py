@@ -9,7 +9,11 @@ from crm.models.profiles import Profile
 
 
 class Device(Outlined):
-    """One push subscription of one person's browser."""
+    """One person's browser or app that takes pushes. `endpoint` is a browser's push endpoint, or an app's token.
+
+    `kind` says who carries to it: "webpush", "fcm", "apns", or "sandbox" for one that only pretends to be there.
+    `app` is what the platform calls the app, such as its bundle id.
+    """
 
     contact_data = {"endpoint": "endpoint", "p256dh": "secret", "auth": "secret", "user_agent": "text"}
 
@@ -20,9 +24,11 @@ class Device(Outlined):
     profile = models.ForeignKey(Profile, models.CASCADE, related_name="devices")
     kind = models.TextField(_("kind"), default="webpush")
     endpoint = models.TextField(_("endpoint"), unique=True)
-    p256dh = models.TextField(_("public key"))
-    auth = models.TextField(_("shared secret"))
+    p256dh = models.TextField(_("public key"), blank=True, default="")
+    auth = models.TextField(_("shared secret"), blank=True, default="")
     application_key = models.TextField(_("our public key"), default="")
+    app = models.TextField(_("app"), blank=True, default="", db_default="")
+    platform = models.TextField(_("platform"), blank=True, default="", db_default="")
     origin = models.TextField(_("site"), blank=True, default="")
     user_agent = models.TextField(_("browser"), blank=True, default="")
     language = models.TextField(_("language"), blank=True, default="")

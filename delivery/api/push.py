@@ -1,5 +1,7 @@
-"""Browsers' push subscriptions."""
+"""Browsers' push subscriptions, and the tokens of apps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import msgspec
@@ -10,7 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from crm import identity, limits, normalise, proof, subscriptions
+from crm import app_devices, identity, limits, normalise, proof, subscriptions
 from crm.api import schemas
 from crm.api.auth import BROWSER, READ, WRITE
 from crm.api.cors import BrowserAccess
@@ -24,9 +26,8 @@ MAX_TOPIC = 100  # characters
 MAX_AGE = 10 * 366 * 86_400  # seconds
 
 
-class _Subscribe(msgspec.Struct):
+class _Agreement(msgspec.Struct, kw_only=True):
     profile: identity.Reference
-    subscription: subscriptions.PushSubscription
     language: str | None = None
     timezone: str | None = None
     topics: list[str] | None = None
@@ -34,8 +35,20 @@ class _Subscribe(msgspec.Struct):
     agreed_seconds_ago: Annotated[float, msgspec.Meta(ge=0, le=MAX_AGE)] | None = None
 
 
+class _Subscribe(_Agreement):
+    subscription: subscriptions.PushSubscription
+
+
+class _Register(_Agreement):
+    device: app_devices.AppDevice
+
+
 class _Unsubscribe(msgspec.Struct):
     endpoint: str
+
+
+class _Forget(msgspec.Struct):
+    token: str
 
 
 class PushKeysSchema(serializers.Serializer):
@@ -50,9 +63,27 @@ class PushSubscriptionSchema(serializers.Serializer):
     keys = PushKeysSchema()
 
 
-class SubscribeSchema(serializers.Serializer):
+class AppDeviceSchema(serializers.Serializer):
+    kind = serializers.ChoiceField(choices=("fcm", "apns"), help_text=gettext_lazy("Who carries to it."))
+    token = serializers.CharField(
+        help_text=gettext_lazy("FCM's registration token, or Apple's device token in hexadecimal.")
+    )
+    app = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=200,
+        help_text=gettext_lazy("Package name or bundle id, where you have several apps."),
+    )
+    platform = serializers.ChoiceField(choices=app_devices.PLATFORMS, required=False, allow_blank=True)
+    replaces = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text=gettext_lazy("The token before, when the service gave the app another one."),
+    )
+
+
+class AgreementSchema(serializers.Serializer):
     profile = schemas.Reference()
-    subscription = PushSubscriptionSchema()
     language = serializers.CharField(
         required=False, allow_null=True, help_text=gettext_lazy("Kept unless the profile has one.")
     )
@@ -75,6 +106,14 @@ class SubscribeSchema(serializers.Serializer):
         max_value=MAX_AGE,
         help_text=gettext_lazy("When the person said yes, if not just now: it does not outdo a later no."),
     )
+
+
+class SubscribeSchema(AgreementSchema):
+    subscription = PushSubscriptionSchema()
+
+
+class RegisterSchema(AgreementSchema):
+    device = AppDeviceSchema()
 
 
 class DeviceSchema(serializers.Serializer):
@@ -132,40 +171,15 @@ class SubscriptionsView(BrowserAccess, ApiView):
         """Keep the subscription with the consent; language and time zone only fill gaps."""
         limits.check("subscriptions", request.auth, limits.address(request))
         wanted = self.parsed(request, _Subscribe)
-        public = BROWSER in request.auth.scopes
-        if public and wanted.profile.id is not None:
-            detail = _("A browser key can't name profiles by id.")
-            raise ApiError(400, "not_allowed", detail, field="profile.id")
-        try:
-            who = proof.judge(request.auth, identity.normal(wanted.profile))
-            details = subscriptions.Details(
-                origin=request.META.get("HTTP_ORIGIN", ""),
-                user_agent=request.META.get("HTTP_USER_AGENT", ""),
-                language=normalise.text(wanted.language, "language") or "",
-                application_key=vapid.public_key(),
-                wording=normalise.text(wanted.wording, "wording", subscriptions.MAX_WORDING) or "",
-                timezone=wanted.timezone or "",
-                topics=_topics(wanted.topics or []),
-                agreed_seconds_ago=wanted.agreed_seconds_ago or 0,
-            )
+        with _judged(request, wanted, vapid.public_key()) as (who, details, source):
             device, created = subscriptions.subscribe(
                 who.reference,
                 wanted.subscription,
                 details,
-                "sdk" if public else "api",
+                source,
                 pushhosts.allowed,
                 proven=who.proven,
             )
-        except normalise.Rejection as rejection:
-            raise rejected(rejection) from rejection
-        except subscriptions.SubscriptionError as error:
-            raise ApiError(400, "invalid_subscription", error.detail, field=error.field) from error
-        except identity.ErasedPerson as error:
-            raise ApiError(409, "erased", _("This person was erased."), field="profile") from error
-        except identity.UnknownProfile as error:
-            raise ApiError(
-                400, "unknown_profile", _("There is no such profile."), field="profile.id"
-            ) from error
         return encoded({"id": device.pk, "state": device.state}, status=201 if created else 200)
 
     @extend_schema(
@@ -185,7 +199,80 @@ class SubscriptionsView(BrowserAccess, ApiView):
         """Unsubscribe the endpoint."""
         endpoint = self.parsed(request, _Unsubscribe).endpoint
         if "\x00" not in endpoint:
-            subscriptions.unsubscribe(endpoint, "sdk" if BROWSER in request.auth.scopes else "api")
+            subscriptions.unsubscribe(endpoint, _source(request))
+        return HttpResponse(status=204)
+
+
+class DevicesView(BrowserAccess, ApiView):
+    scopes = {"POST": {WRITE, BROWSER}, "DELETE": {WRITE, BROWSER}}
+
+    @extend_schema(
+        operation_id="devices_create",
+        tags=["push"],
+        summary="Register an app for mobile push",
+        description="Records the person's consent for mobile push and, for each of `topics`, for the topic. Send it "
+        "when the app starts and whenever the service gives it another token.",
+        request=RegisterSchema,
+        responses={
+            201: OpenApiResponse(DeviceSchema, description="A new device."),
+            200: OpenApiResponse(DeviceSchema, description="Known before; brought up to date."),
+            **schemas.errors(*schemas.WRITE_ERRORS, 409),
+        },
+        examples=[
+            OpenApiExample(
+                "An Android phone",
+                request_only=True,
+                value={
+                    "profile": {"anonymous_id": "b0c7"},
+                    "device": {
+                        "kind": "fcm",
+                        "token": "cRk9wAbCdEf:APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx",
+                        "app": "com.example.shop",
+                        "platform": "android",
+                    },
+                    "language": "en-GB",
+                    "timezone": "Europe/London",
+                },
+            ),
+            *(
+                OpenApiExample(
+                    title, value={"id": 8, "state": "active"}, response_only=True, status_codes=[status]
+                )
+                for title, status in (("A device known before", "200"), ("A new device", "201"))
+            ),
+        ],
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Keep the token with the consent."""
+        limits.check("subscriptions", request.auth, limits.address(request))
+        wanted = self.parsed(request, _Register)
+        if wanted.device.kind == app_devices.SANDBOX:
+            detail = _("Must be one of: %s.") % "fcm, apns"
+            raise ApiError(400, "invalid_subscription", detail, field="device.kind")
+        with _judged(request, wanted) as (who, details, source):
+            device, created = app_devices.register(
+                who.reference, wanted.device, details, source, proven=who.proven
+            )
+        return encoded({"id": device.pk, "state": device.state}, status=201 if created else 200)
+
+    @extend_schema(
+        operation_id="devices_delete",
+        tags=["push"],
+        summary="Take an app off mobile push",
+        # OpenAPI 3.0 has no bodies for DELETE.
+        description='The body is `{"token": "…"}`. A token nobody registered is fine: then there is nothing to do. It '
+        "is a secret of the app, so knowing it is enough.",
+        request=None,
+        responses={
+            204: OpenApiResponse(description="It gets no more pushes."),
+            **schemas.errors(*schemas.WRITE_ERRORS),
+        },
+    )
+    def delete(self, request: Request) -> HttpResponse:
+        """Forget the token."""
+        token = self.parsed(request, _Forget).token
+        if "\x00" not in token:
+            app_devices.forget(token, _source(request))
         return HttpResponse(status=204)
 
 
@@ -220,3 +307,43 @@ def _topics(names: list[str]) -> list[str]:
         raise normalise.Rejection("too_long", "topics", detail)
     cleaned = [normalise.text(name, f"topics[{index}]", MAX_TOPIC) for index, name in enumerate(names)]
     return sorted({name for name in cleaned if name})
+
+
+def _source(request: Request) -> str:
+    return "sdk" if BROWSER in request.auth.scopes else "api"
+
+
+@contextmanager
+def _judged(
+    request: Request, wanted: _Agreement, application_key: str = ""
+) -> Iterator[tuple[proof.Judged, subscriptions.Details, str]]:
+    """Who is meant, what else is known of their device, and who says so.
+
+    Raises:
+        ApiError: also for what goes wrong with these in the body of `with`.
+    """
+    public = BROWSER in request.auth.scopes
+    if public and wanted.profile.id is not None:
+        detail = _("A browser key can't name profiles by id.")
+        raise ApiError(400, "not_allowed", detail, field="profile.id")
+    try:
+        who = proof.judge(request.auth, identity.normal(wanted.profile))
+        details = subscriptions.Details(
+            origin=request.META.get("HTTP_ORIGIN", ""),
+            user_agent=request.META.get("HTTP_USER_AGENT", ""),
+            language=normalise.text(wanted.language, "language") or "",
+            application_key=application_key,
+            wording=normalise.text(wanted.wording, "wording", subscriptions.MAX_WORDING) or "",
+            timezone=wanted.timezone or "",
+            topics=_topics(wanted.topics or []),
+            agreed_seconds_ago=wanted.agreed_seconds_ago or 0,
+        )
+        yield who, details, _source(request)
+    except normalise.Rejection as rejection:
+        raise rejected(rejection) from rejection
+    except subscriptions.SubscriptionError as error:
+        raise ApiError(400, "invalid_subscription", error.detail, field=error.field) from error
+    except identity.ErasedPerson as error:
+        raise ApiError(409, "erased", _("This person was erased."), field="profile") from error
+    except identity.UnknownProfile as error:
+        raise ApiError(400, "unknown_profile", _("There is no such profile."), field="profile.id") from error

@@ -4,7 +4,7 @@ from django.urls import path
 
 from delivery.api.inbox import InboxView
 from delivery.api.messages import BulkSendView, DeliveryView, SendView
-from delivery.api.push import PushConfigView, SubscriptionsView
+from delivery.api.push import DevicesView, PushConfigView, SubscriptionsView
 
 urlpatterns = [
     path("messages/<slug:slug>/send/", SendView.as_view(), name="api_message_send"),
@@ -12,5 +12,6 @@ urlpatterns = [
     path("deliveries/<int:number>/", DeliveryView.as_view(), name="api_delivery"),
     path("inbox/", InboxView.as_view(), name="api_inbox"),
     path("subscriptions/", SubscriptionsView.as_view(), name="api_subscriptions"),
+    path("devices/", DevicesView.as_view(), name="api_devices"),
     path("push/config/", PushConfigView.as_view(), name="api_push_config"),
 ]

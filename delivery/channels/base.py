@@ -39,7 +39,8 @@ class Result(msgspec.Struct, frozen=True):
     `detail` is for operators: no secrets. `retry_after` is the provider's wish, for RETRY. `group` names what a
     CONFIGURATION problem concerns, such as the push service's origin. `provider_id` is what the provider calls the
     message in later reports; `parts` is how many it charges for. `told` is what the answer says about the person
-    besides, as a report would (a value of `delivery.providers.base.Reported`).
+    besides, as a report would (a value of `delivery.providers.base.Reported`). `account_id` names another account than
+    the parcel's, if one carried it, or is 0 when there was none: then it says nothing about the parcel's.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Result(msgspec.Struct, frozen=True):
     provider_id: str = ""
     parts: int = 1
     told: str = ""
+    account_id: int | None = None
 
 
 class ContentForm(forms.Form):
@@ -94,6 +96,7 @@ class Channel(ABC):
     preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
     provided: ClassVar[bool] = False  # by an account at a provider, see `delivery.channels.provided`
+    tracks_links: ClassVar[bool] = False  # its links are replaced by ours that count; else its devices tell of clicks
     address_fields: ClassVar[tuple[str, ...]]  # what of a profile changes its addresses, as in `crm.changes`
 
     @abstractmethod
@@ -111,6 +114,15 @@ class Channel(ABC):
         Raises:
             ContentError: it can't be sent, e.g. because it is too long.
         """
+
+    def relink(self, content: Any, change: Callable[[str], str]) -> Any:
+        """Return a filled-in Config with the addresses that readers can follow changed."""
+        return content
+
+    def relink_payload(self, payload: Any, change: Callable[[str], str], picture: str) -> Any:
+        """The same for what `compose` returned, where links are known only then; `picture` is the address of the tiny
+        one that tells of an opened message, "" for none."""
+        return payload
 
     @abstractmethod
     def send(self, parcels: Iterable[Parcel], now: datetime) -> Iterator[Result]:

@@ -132,7 +132,7 @@ def _send(kind: str, claimed: Claim, clock: Callable[[], datetime]) -> Counter[s
             break
         if result is None:
             break
-        if breaker:
+        if breaker and result.account_id is None:
             breaker.note(result)
             if breaker.open:
                 lease.stop()

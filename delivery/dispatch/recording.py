@@ -23,11 +23,12 @@ CHUNK = 200  # deliveries recorded at once: what a crash may make us send again
 _FINISH = """
     UPDATE delivery_attempt a
     SET outcome = r.outcome, status_code = r.status_code, detail = r.detail, finished_at = %s,
-        provider_id = r.provider_id,
+        provider_id = r.provider_id, account_id = coalesce(r.account_id, a.account_id),
         cost = CASE WHEN a.account_id IS NOT NULL AND r.outcome = 'accepted' THEN r.parts *
-            (SELECT c.cost_per_part FROM delivery_account c WHERE c.id = a.account_id) END
+            (SELECT c.cost_per_part FROM delivery_account c WHERE c.id = coalesce(r.account_id, a.account_id)) END
     FROM jsonb_to_recordset(%s::jsonb) AS r(
-        id bigint, outcome text, status_code int, detail text, provider_id text, parts int)
+        id bigint, outcome text, status_code int, detail text, provider_id text, parts int,
+        account_id bigint)
     WHERE a.id = r.id
 """
 
@@ -173,6 +174,7 @@ class Recorder:
                 "detail": states.clean(result.detail),
                 "provider_id": result.provider_id,
                 "parts": result.parts,
+                "account_id": result.account_id or None,
             }
             for result in results
         ]
@@ -214,7 +216,9 @@ class Recorder:
         refused = {
             result.group: result
             for result in results
-            if result.outcome == Outcome.CONFIGURATION and result.status_code is not None
+            if result.outcome == Outcome.CONFIGURATION
+            and result.status_code is not None
+            and result.account_id is None
         }
         if self._account:
             for result in refused.values():

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from crm import consent, opt_in, preferences, privacy, profiles
+from crm import consent, opt_in, preferences, privacy, profiles, subscriptions
 from crm.consent import CHANNEL, PENDING, SUBSCRIBED, TOPIC, UNSUBSCRIBED, Change
 from crm.models import ChannelTerms, Consent, Device, Identifier, Profile, Topic
 from delivery import channels
@@ -22,7 +22,7 @@ NAMES = {
     "email": gettext_lazy("Email"),
     "sms": gettext_lazy("Text messages"),
     "webpush": gettext_lazy("Notifications in your browser"),
-    "mobilepush": gettext_lazy("Notifications on your phone"),
+    "push": gettext_lazy("Notifications on your phone"),
     "whatsapp": gettext_lazy("WhatsApp"),
     "inapp": gettext_lazy("Messages on our website"),
 }
@@ -221,9 +221,8 @@ def _offered(profile: Profile, answers: Mapping[Question, str]) -> list[str]:
     """The channels that mean something for this person: answered already, or with an address."""
     kinds = {kind for kind, channel in channels.everything().items() if channel.listed}
     kinds |= set(ChannelTerms.objects.values_list("channel", flat=True))
-    devices = set(
-        Device.objects.filter(profile=profile, state=Device.State.ACTIVE).values_list("kind", flat=True)
-    )
+    held = Device.objects.filter(profile=profile, state=Device.State.ACTIVE).values_list("kind", flat=True)
+    devices = {subscriptions.channel_of(kind) for kind in held}
     reachable = {
         kind for kind in kinds if kind in devices or getattr(profile, _BY_ADDRESS.get(kind, ""), None)
     }

@@ -156,16 +156,23 @@ def usual(status: int) -> Outcome:
 
 
 def fetch(url: str, headers: list[str], method: str = "GET", hosts: str = webhook_hosts.PROVIDERS) -> Answer:
-    """Ask a service something that sends nothing.
+    """Ask a service something that sends nothing; see `ask`."""
+    return ask(url, headers, method, b"", hosts)
+
+
+def ask(
+    url: str, headers: list[str], method: str, body: bytes, hosts: str = webhook_hosts.PROVIDERS
+) -> Answer:
+    """Make one call that sends no message.
 
     Raises:
-        ProviderError: it may not be called or does not answer.
+        ProviderError: it may not be made or is not answered.
     """
     try:
         trusted = webhook_hosts.look_at(url, hosts).trusted
     except webhook_hosts.BadAddress as error:
         raise ProviderError(str(error)) from None
-    wanted = httpclient.Request(None, url, headers, b"", trusted, method=method, seconds=15, keep=4_000_000)
+    wanted = httpclient.Request(None, url, headers, body, trusted, method=method, seconds=15, keep=4_000_000)
     [response] = httpclient.client(pushhosts.public).post([wanted])
     if not response.status:
         raise ProviderError(f"The service does not answer: {response.error}")
