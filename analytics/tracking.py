@@ -1,11 +1,14 @@
 """Reports from people's devices: a push or in-app message was shown, clicked or dismissed."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.utils import timezone
 
+from analytics.models import Engagement
 from crm import log
+from crm.models import Event
 from delivery import channels, tokens
 from delivery.models import Delivery
 
@@ -78,3 +81,17 @@ def record(token: str, kind: str, at: datetime | None = None, now: datetime | No
     if delivery.channel in channels.everything():
         channels.get(delivery.channel).reported(delivery.pk, kind, min(at, now))
     return log.append_once(events, now) > 0
+
+
+def withdraw(gone: Mapping[int, set[str]]) -> None:
+    """Take back from the reports what turned out to be a machine's doing; what the log has stays there.
+
+    Args:
+        gone: {delivery id: names of events}; what a device of the person told itself stays.
+    """
+    told = {log.event_id("engagement", pk, name): (pk, name) for pk, names in gone.items() for name in names}
+    kept = set(Event.objects.filter(pk__in=told, source="device").values_list("pk", flat=True))
+    for name, column in (("message_opened", "opened_at"), ("message_clicked", "clicked_at")):
+        ids = [pk for number, (pk, each) in told.items() if each == name and number not in kept]
+        if ids:
+            Engagement.objects.filter(pk__in=ids).update(**{column: None})

@@ -3,9 +3,13 @@
 
 def connect() -> None:
     """Called once when Django is ready."""
+    from analytics import tracking
     from crm import signals
+    from delivery.links import hits
 
     signals.events_recorded.connect(wake_reader, dispatch_uid="analytics.wake_reader")
+    if tracking.withdraw not in hits.withdrawn:
+        hits.withdrawn.append(tracking.withdraw)
 
 
 def wake_reader(names: set[str], **kwargs: object) -> None:

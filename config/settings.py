@@ -157,6 +157,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.forget_places": {"schedule": schedule(86400), "queue": "ingest"},
     "delivery.tasks.empty_sandbox": {"schedule": schedule(3600), "queue": "ingest"},
     "delivery.tasks.match_reports": {"schedule": schedule(15), "queue": "reports"},
+    "delivery.tasks.judge_clicks": {"schedule": schedule(5), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "delivery.tasks.answer_inbound": {"schedule": schedule(30), "queue": "delivery"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},

@@ -25,6 +25,7 @@ urlpatterns = [
     path("t/", include("analytics.urls")),
     path("p/", include("delivery.preferences.urls")),
     path("media/email/", include("delivery.email.urls")),
+    path("", include("delivery.links.urls")),
     path("", include("config.sdk")),
     path("demo/shop/", include("config.demo.shop")),
 ]

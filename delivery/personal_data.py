@@ -11,6 +11,7 @@ from delivery.models import (
     Delivery,
     InAppMessage,
     InboundMessage,
+    LinkHit,
     ProviderReport,
     SandboxItem,
 )
@@ -41,6 +42,9 @@ def connect() -> None:
     )
     register("coupons", _("Coupon codes, and when they were used."), _coupons, "delivery.couponcode")
     register("written_to_us", _("What this person wrote to us."), _inbound, "delivery.inboundmessage")
+    register(
+        "link_hits", _("When links in messages were followed, and by what program."), _hits, "delivery.linkhit"
+    )
     register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
 
 
@@ -50,7 +54,7 @@ def _deliveries(profile_id: int) -> Rows:
         found.annotate(number=F("pk")),
         *("number", "message__slug", "message__name", "channel", "variant", "locale", "state", "reason"),
         *("origin_type", "origin_step", "queued_at", "sent_at", "delivered_at", "expires_at"),
-        *("context", "content"),
+        *("context", "content", "links"),
     )
 
 
@@ -94,6 +98,11 @@ def _coupons(profile_id: int) -> Rows:
 def _inbound(profile_id: int) -> Rows:
     found = InboundMessage.objects.filter(profile_id=profile_id).order_by("at", "pk")
     return rows(found, "channel", "address", "text", "meaning", "at", "reply", "reply_text")
+
+
+def _hits(profile_id: int) -> Rows:
+    found = LinkHit.objects.filter(delivery__profile_id=profile_id).order_by("at", "pk")
+    return rows(found, "delivery_id", "link", "at", "user_agent", "purpose", "verdict", "reason")
 
 
 def _in_app(profile_id: int) -> Rows:

@@ -8,6 +8,7 @@ from django.utils import timezone
 from delivery import accounts, channels, coupons, inbound_replies, reports
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes
+from delivery.links import hits
 from delivery.policies import places
 
 QUEUE = "delivery"
@@ -65,6 +66,14 @@ def match_reports() -> None:
     """Find the messages of providers' reports that came before their answers."""
     end = time.monotonic() + BUDGET
     while reports.match_waiting() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def judge_clicks() -> None:
+    """Tell people's clicks from those of machines, and log them."""
+    end = time.monotonic() + BUDGET
+    while hits.settle() and time.monotonic() < end:
         pass
 
 

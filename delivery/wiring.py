@@ -76,11 +76,20 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
 
     Their coupons stay given, and are nobody's; what they wrote to us is dropped.
     """
-    from delivery.models import Attempt, CouponCode, Delivery, InboundMessage, ProviderReport, SandboxItem
+    from delivery.models import (
+        Attempt,
+        CouponCode,
+        Delivery,
+        InboundMessage,
+        LinkHit,
+        ProviderReport,
+        SandboxItem,
+    )
 
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
-    theirs.update(context={}, content=None)
+    theirs.update(context={}, content=None, links=[])
+    LinkHit.objects.filter(delivery__profile_id__in=profile_ids).delete()
     tries = Attempt.objects.filter(delivery__profile_id__in=profile_ids)
     addresses = list(tries.exclude(address="").values_list("address", flat=True).distinct())
     SandboxItem.objects.filter(delivery=None, address__in=addresses).delete()  # answers to what they wrote

@@ -1,8 +1,9 @@
 """Email: to the address of a profile, by the account's provider."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
+import msgspec
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -16,7 +17,8 @@ from delivery.channels.base import Address, ContentForm
 from delivery.channels.provided import ProvidedChannel
 from delivery.content import ContentError, brand, liquid
 from delivery.content import problems as shape_problems
-from delivery.email import headers, keeping, layouts
+from delivery.content.addresses import text_links
+from delivery.email import headers, keeping, layouts, links
 from delivery.email.compiling import CompiledEmail, blocks_problems, converted
 from delivery.email.content import EmailContent, EmailPayload, FilledEmail, Head
 from delivery.email.widgets import BlocksField
@@ -106,6 +108,7 @@ class Email(ProvidedChannel):
     address_fields = ("email",)
     preview = "admin/delivery/email/preview.html"
     mock = "admin/delivery/email/mock.html"
+    tracks_links = True
 
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
         """Return each person's email address."""
@@ -143,6 +146,17 @@ class Email(ProvidedChannel):
             html=layouts.assemble(layout.html, content.values),
             text=content.text or keeping.text_of(layout, content.values),
             headers=headers.of(delivery, "" if transactional else leave),
+        )
+
+    def relink_payload(
+        self, payload: EmailPayload, change: Callable[[str], str], picture: str
+    ) -> EmailPayload:
+        """Return the email with the links of both its parts changed, and the picture at the end of its HTML."""
+        html = links.rewrite(payload.html, change)
+        return msgspec.structs.replace(
+            payload,
+            html=links.with_picture(html, picture) if picture else html,
+            text=text_links(payload.text, change),
         )
 
     def problems(self, content: dict[str, Any]) -> list[ContentError]:

@@ -1,6 +1,6 @@
 """In-app messages: banners, dialogs and an inbox inside the customer's own site, shown by the page's script."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -104,6 +104,10 @@ class InApp(Channel):
             "SELECT DISTINCT profile_id, profile_id::text AS value FROM crm_identifier WHERE kind = {}",
             Identifier.ANONYMOUS_ID,
         )
+
+    def relink(self, content: InAppContent, change: Callable[[str], str]) -> InAppContent:
+        """Return the message with its button's address changed."""
+        return msgspec.structs.replace(content, url=change(content.url))
 
     def compose(self, delivery: Delivery, content: InAppContent) -> timedelta:
         """Return how long it waits for a visit; its words are kept with the delivery."""

@@ -1,5 +1,6 @@
 """SMS: text messages, counted in parts, and MMS where the provider carries pictures."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from delivery.channels import register
 from delivery.channels.base import ContentForm
 from delivery.channels.phones import PhoneChannel
 from delivery.content import ContentError, Link
+from delivery.content.addresses import text_links
 from delivery.models import Delivery
 
 MAX_CHARACTERS = 1_600  # what Twilio takes, and ten parts for others
@@ -83,6 +85,11 @@ class Sms(PhoneChannel):
     Payload = SmsPayload
     preview = "admin/delivery/sms.html"
     mock = "admin/delivery/mock/sms.html"
+    tracks_links = True
+
+    def relink(self, content: SmsContent, change: Callable[[str], str]) -> SmsContent:
+        """Return the words with their links changed."""
+        return msgspec.structs.replace(content, text=text_links(content.text, change))
 
     def compose(self, delivery: Delivery, content: SmsContent) -> SmsPayload:
         """Return the words as they go out.

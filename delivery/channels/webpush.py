@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, cast
@@ -195,6 +195,11 @@ class WebPush(Channel):
             self.kind,
             vapid.public_key(),
         )
+
+    def relink(self, content: WebPushContent, change: Callable[[str], str]) -> WebPushContent:
+        """Return the notification with the addresses changed that its clicks open."""
+        actions = [msgspec.structs.replace(action, url=change(action.url)) for action in content.actions]
+        return msgspec.structs.replace(content, url=change(content.url), actions=actions)
 
     def compose(self, delivery: Delivery, content: WebPushContent) -> Push:
         """Return the JSON that the service worker understands, with its token for tracking.

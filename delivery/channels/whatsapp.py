@@ -13,6 +13,7 @@ from delivery.channels import register
 from delivery.channels.base import ContentForm, Parcel, Result
 from delivery.channels.phones import PhoneChannel
 from delivery.content import Compiled, ContentError, Link
+from delivery.content.addresses import text_links
 from delivery.models import Delivery, WhatsAppTemplate
 from delivery.whatsapp import templates, window
 from delivery.whatsapp.payload import WhatsAppPayload
@@ -139,6 +140,19 @@ class WhatsApp(PhoneChannel):
     Payload = WhatsAppPayload
     preview = "admin/delivery/whatsapp.html"
     mock = "admin/delivery/mock/whatsapp.html"
+    tracks_links = True
+
+    def relink(self, content: WhatsAppContent, change: Callable[[str], str]) -> WhatsAppContent:
+        """Return the words with their links changed; those that are part of an approved template stay."""
+        if not content.template:
+            text = text_links(content.text, change)
+            return msgspec.structs.replace(content, text=text, shown=text)
+        shown, parameters = content.shown, {}
+        for name, value in content.parameters.items():
+            parameters[name] = text_links(value, change)
+            if parameters[name] != value:
+                shown = shown.replace(value, parameters[name])
+        return msgspec.structs.replace(content, parameters=parameters, shown=shown)
 
     def compile(self, content: dict[str, Any]) -> Compiled:
         """With the template's own words, so that the ledger tells what people saw.

@@ -224,6 +224,7 @@ def _sending_change(item: Composed, lease_until: datetime) -> states.Change:
         lease_until=lease_until,
         locale=item.locale,
         content=item.content,
+        links=item.links,
     )
 
 

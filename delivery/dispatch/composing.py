@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from delivery import channels, content, policies
+from delivery import channels, content, links, policies
 from delivery.channels.base import Address, Channel
 from delivery.models import Delivery, MessageContent
 from delivery.policies import Verdict
@@ -19,12 +19,13 @@ NO_CONTENT = "nothing written for this channel, variant and language"
 
 
 class Composed(msgspec.Struct):
-    """One filled-in message: as kept in the ledger, as the channel sends it, and where to."""
+    """One filled-in message: as kept in the ledger, as the channel sends it, where its links lead, and where to."""
 
     delivery: Delivery
     locale: str
     content: Any
     payload: Any
+    links: list[str]
     targets: list[Address] = []
 
 
@@ -50,12 +51,15 @@ def compose(
         for pk, values in content.computed_for(ids, [*contents, *gathered.snippets.values()]).items()
     }
     compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
+    rules = links.current()
     composed: list[Composed] = []
     for place, delivery in enumerate(deliveries):
         if place and monotonic() >= until:
             return composed, len(deliveries) - place
         try:
-            composed.append(_compose_one(delivery, told[delivery.profile_id], gathered, authored, compiled))
+            composed.append(
+                _compose_one(delivery, told[delivery.profile_id], gathered, authored, compiled, rules)
+            )
         except content.ContentError as error:
             verdicts[delivery.pk] = policies.fail(f"render: {error}")
         except _NoContent:
@@ -71,7 +75,12 @@ class _NoContent(Exception):
 
 
 def _compose_one(
-    delivery: Delivery, data: dict[str, Any], gathered: content.Gathered, authored: Any, compiled: Any
+    delivery: Delivery,
+    data: dict[str, Any],
+    gathered: content.Gathered,
+    authored: Any,
+    compiled: Any,
+    rules: links.Rules,
 ) -> Composed:
     channel: Channel = channels.get(delivery.channel)
     key = (delivery.message_id, delivery.channel, delivery.variant)
@@ -86,11 +95,12 @@ def _compose_one(
     template = compiled[*key, locale]
     if isinstance(template, content.ContentError):
         raise template
-    links = preference_links.of(delivery.profile_id, delivery.pk)
+    pages = preference_links.of(delivery.profile_id, delivery.pk)
     more = gathered.data(delivery, locale)
-    filled = template.render({**delivery.context, **links, **more, **data}, locale=locale)
+    filled = template.render({**delivery.context, **pages, **more, **data}, locale=locale)
     if delivery.origin_type == Delivery.Origin.TEST:
         filled = content.mark_test(filled)
     delivery.locale = locale
-    payload = channel.compose(delivery, filled)
-    return Composed(delivery, locale, msgspec.to_builtins(filled), payload)
+    tracker = links.Tracker(delivery, rules, channel.tracks_links)
+    payload = tracker.compose(channel, filled)
+    return Composed(delivery, locale, msgspec.to_builtins(filled), payload, tracker.targets)

@@ -21,6 +21,13 @@ def rewrite(html: str, change: Callable[[str], str]) -> str:
     return _ANCHORS.sub(lambda m: f"{m[1]}{m[2]}{escape(change(unescape(m[3])))}{m[2]}", html)
 
 
+def with_picture(html: str, address: str) -> str:
+    """Return `html` with an invisible picture at the end of its body."""
+    picture = f'<img src="{escape(address)}" width="1" height="1" alt="" style="display:block;border:0">'
+    place = html.lower().rfind("</body")
+    return html[:place] + picture + html[place:] if place >= 0 else html + picture
+
+
 def is_fine(address: str) -> bool:
     """Whether an address may stand in an email."""
     return not address or address.startswith("#") or _FINE.match(address) is not None
