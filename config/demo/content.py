@@ -8,6 +8,7 @@ from campaigns.flows import publish
 from campaigns.models import Broadcast, Flow, Segment
 from campaigns.segments import editing, gallery, lists
 from campaigns.segments.roles import Roles
+from config.demo import writing
 from crm.models import Profile, Topic
 from delivery import coupons
 from delivery.models import CouponPool, Message, MessageContent
@@ -323,6 +324,7 @@ def create() -> None:
         )
     pool = CouponPool.objects.create(slug=POOL, name="10% for second thoughts", low_mark=50)
     coupons.generate(pool, CODES, "CUP-")
+    writing.create()
     for slug, (name, description, draft) in FLOWS.items():
         flow = Flow.objects.create(slug=slug, name=name, description=description, draft=draft)
         if slug in LIVE:
