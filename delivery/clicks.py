@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core import signing
 from django.utils import timezone
 
+from delivery import signatures
 from delivery.models import Delivery
 
 PARAMETER = "nudge_c"
@@ -25,7 +26,7 @@ def make(delivery_id: int, now: datetime | None = None) -> str:
     if not settings.NUDGE_LINK_VISITORS:
         return ""
     at = int((now or timezone.now()).timestamp())
-    return _signer().sign(f"{signing.b62_encode(delivery_id)}-{signing.b62_encode(at)}")
+    return signatures.signer(_SALT).sign(f"{signing.b62_encode(delivery_id)}-{signing.b62_encode(at)}")
 
 
 def people(tokens: Collection[str], now: datetime | None = None) -> dict[str, int]:
@@ -42,12 +43,8 @@ def people(tokens: Collection[str], now: datetime | None = None) -> dict[str, in
 
 def _read(token: str, now: datetime) -> int | None:
     try:
-        number, _dash, at = _signer().unsign(token).partition("-")
+        number, _dash, at = signatures.signer(_SALT).unsign(token).partition("-")
         age = now.timestamp() - signing.b62_decode(at)
         return signing.b62_decode(number) if age <= VALID.total_seconds() else None
     except (signing.BadSignature, ValueError, IndexError):
         return None
-
-
-def _signer() -> signing.Signer:
-    return signing.Signer(salt=_SALT, sep=".")

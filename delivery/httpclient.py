@@ -129,6 +129,8 @@ class _Handle:
 
     def __init__(self, client: Client):
         self._public = client._public
+        self._lines: list[bytes] = []
+        self._way: tuple[Any, ...] = ()
         self.curl = curl = pycurl.Curl()
         curl.handle = self  # to get back from libcurl's list of ended transfers
         for option, value in {
@@ -145,7 +147,7 @@ class _Handle:
             # Endpoints carry percent escapes that mean something to their owner.
             pycurl.PATH_AS_IS: 1,
             pycurl.OPENSOCKETFUNCTION: self._open,
-            pycurl.HEADERFUNCTION: self._header,
+            pycurl.HEADERFUNCTION: self._lines.append,
             pycurl.WRITEFUNCTION: self._write,
         }.items():
             curl.setopt(option, value)
@@ -153,38 +155,49 @@ class _Handle:
     def begin(self, request: Request[Any]) -> str:
         """Prepare the transfer; return what is wrong with the request, or ""."""
         self.request, self.body, self.blocked = request, bytearray(), False
-        self.headers: dict[str, str] = {}
+        self._lines.clear()
         try:
-            plain = pycurl.PROTO_HTTP if request.trusted else 0
-            self.curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | plain)
-            # Over TLS the handshake tells at once whether one connection carries many requests, so wait for it;
-            # without TLS only the first answer would, and everybody would wait for that.
-            self.curl.setopt(pycurl.PIPEWAIT, int(request.url.startswith("https:")))
+            self._go(request)
             self.curl.setopt(pycurl.URL, request.url)
             self.curl.setopt(pycurl.HTTPHEADER, [*request.headers, "Expect:"])
-            self._give_body(request)
-            self.curl.setopt(pycurl.CUSTOMREQUEST, request.method)
-            self.curl.setopt(pycurl.TIMEOUT_MS, request.seconds * 1000)
+            if request.once:
+                # A body that is read from a function without a way back can't be sent anew: libcurl fails instead.
+                self.curl.setopt(pycurl.INFILESIZE_LARGE, len(request.body))
+                self.curl.setopt(pycurl.READFUNCTION, BytesIO(request.body).read)
+            else:
+                self.curl.setopt(pycurl.POSTFIELDS, request.body)
         except (pycurl.error, UnicodeError, ValueError, TypeError) as error:
+            self._way = ()
             return f"the request can't be made: {error}"
         return ""
+
+    def _go(self, request: Request[Any]) -> None:
+        """Set what most requests of a handle have in common, where it is not so yet."""
+        secure = request.url.startswith("https:")
+        way = (request.trusted, secure, request.once, request.method, request.seconds)
+        if way == self._way:
+            return
+        plain = pycurl.PROTO_HTTP if request.trusted else 0
+        self.curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTPS | plain)
+        # Over TLS the handshake tells at once whether one connection carries many requests, so wait for it; without
+        # TLS only the first answer would, and everybody would wait for that.
+        self.curl.setopt(pycurl.PIPEWAIT, int(secure))
+        self.curl.setopt(pycurl.UPLOAD if request.once else pycurl.POST, 1)
+        self.curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+        self.curl.setopt(pycurl.TIMEOUT_MS, request.seconds * 1000)
+        self._way = way
 
     def end(self, error: str) -> Response[Any]:
         status = 0 if error else self.curl.getinfo(pycurl.RESPONSE_CODE)
         if self.blocked:
             error = "the name leads to an address that is not public"
         begun = bool(status) or self.curl.getinfo(pycurl.REQUEST_SIZE) > 0
-        return Response(self.request.tag, status, self.headers, bytes(self.body), error, self.blocked, begun)
-
-    def _give_body(self, request: Request[Any]) -> None:
-        if request.once:
-            # A body that is read from a function without a way back can't be sent anew: libcurl fails instead.
-            self.curl.setopt(pycurl.UPLOAD, 1)
-            self.curl.setopt(pycurl.INFILESIZE_LARGE, len(request.body))
-            self.curl.setopt(pycurl.READFUNCTION, BytesIO(request.body).read)
-        else:
-            self.curl.setopt(pycurl.POST, 1)
-            self.curl.setopt(pycurl.POSTFIELDS, request.body)
+        headers: dict[str, str] = {}
+        for line in self._lines:
+            name, separator, value = line.decode("latin-1").partition(":")
+            if separator:
+                headers[name.strip().lower()] = value.strip()
+        return Response(self.request.tag, status, headers, bytes(self.body), error, self.blocked, begun)
 
     def _open(self, _purpose: int, address: Any) -> Any:
         family, kind, protocol, where = address
@@ -194,11 +207,6 @@ class _Handle:
             self.blocked = True
             return pycurl.SOCKET_BAD
         return socket.socket(family, kind, protocol)
-
-    def _header(self, line: bytes) -> None:
-        name, separator, value = line.decode("latin-1").partition(":")
-        if separator:
-            self.headers[name.strip().lower()] = value.strip()
 
     def _write(self, data: bytes) -> int:
         self.body += data[: max(0, self.request.keep - len(self.body))]

@@ -2,6 +2,8 @@
 
 from django.core import signing
 
+from delivery import signatures
+
 _SALT = "delivery.token"
 
 
@@ -11,7 +13,7 @@ class BadToken(ValueError):
 
 def make(delivery_id: int) -> str:
     """Return the token of a delivery: URL-safe, under 60 characters, valid for good."""
-    return _signer_now().sign(signing.b62_encode(delivery_id))
+    return signatures.signer(_SALT).sign(signing.b62_encode(delivery_id))
 
 
 def read(token: str) -> int:
@@ -21,12 +23,8 @@ def read(token: str) -> int:
         BadToken: it is forged, damaged or not a token.
     """
     try:
-        value = _signer_now().unsign(token)
+        value = signatures.signer(_SALT).unsign(token)
         number = signing.b62_decode(value)
     except (signing.BadSignature, ValueError, AttributeError, TypeError) as error:
         raise BadToken(BadToken.__doc__) from error
     return number
-
-
-def _signer_now() -> signing.Signer:
-    return signing.Signer(salt=_SALT, sep=".")

@@ -206,6 +206,11 @@ class MobilePush(ProvidedChannel):
             list(APPS),
         )
 
+    def relink(self, content: PushContent, change: Callable[[str], str]) -> PushContent:
+        """Return the notification with the web addresses changed that it opens; those in the app stay."""
+        actions = [msgspec.structs.replace(action, url=change(action.url)) for action in content.actions]
+        return msgspec.structs.replace(content, url=change(content.url), actions=actions)
+
     def compose(self, delivery: Delivery, content: PushContent) -> push.PushPayload:
         """Return what goes to the service.
 

@@ -29,9 +29,6 @@ PAUSE_AFTER = (
 # What an answer means. Sources: RFC 8030, autopush-rs docs, FCM, Apple and WNS documentation; 406 is how WNS
 # throttles. 401 and 403 speak of our key, never of the subscription.
 OUTCOMES = {
-    200: Outcome.ACCEPTED,
-    201: Outcome.ACCEPTED,
-    202: Outcome.ACCEPTED,
     400: Outcome.REFUSED,
     401: Outcome.CONFIGURATION,
     403: Outcome.CONFIGURATION,
@@ -232,6 +229,7 @@ class WebPush(Channel):
         unsent: list[Result] = []
         refused: Counter[str] = Counter()
         accepting: set[str] = set()
+        origins: dict[int, str] = {}
 
         def requests() -> Iterator[httpclient.Request[Parcel]]:
             for parcel in parcels:
@@ -249,10 +247,11 @@ class WebPush(Channel):
                     if isinstance(request, Result):
                         unsent.append(request)
                     else:
+                        origins[parcel.number] = host.origin
                         yield request
 
         for response in httpclient.client(pushhosts.public).post(requests()):
-            result = result_of(response, now)
+            result = result_of(response, now, origins[response.tag.number])
             if result.outcome == Outcome.CONFIGURATION:
                 refused[result.group] += 1
             elif result.outcome == Outcome.ACCEPTED:
@@ -267,9 +266,11 @@ WebPushForm.channel = WebPush
 _NOT_TRIED = "not tried: the push service has just refused our key"
 
 
-def result_of(response: httpclient.Response[Parcel], now: datetime) -> Result:
-    """Return what a push service's answer means for the parcel."""
-    number, origin = response.tag.number, pushhosts.look_at(response.tag.address.value).origin
+def result_of(response: httpclient.Response[Parcel], now: datetime, origin: str = "") -> Result:
+    """Return what the answer of the push service at `origin` means for the parcel."""
+    number = response.tag.number
+    if 200 <= response.status <= 202:
+        return Result(number, Outcome.ACCEPTED, response.status, group=origin)
     if response.refused:
         return Result(number, Outcome.REFUSED, None, response.error, group=origin)
     if not response.status:
@@ -277,8 +278,6 @@ def result_of(response: httpclient.Response[Parcel], now: datetime) -> Result:
     fallback = Outcome.RETRY if response.status >= 500 else Outcome.REFUSED
     outcome = OUTCOMES.get(response.status, fallback)
     detail = response.headers.get("x-wns-error-description") or response.body.decode("utf-8", "replace")
-    if outcome == Outcome.ACCEPTED:
-        detail = ""
     wait = retry_after(response.headers.get("retry-after", ""), now) if outcome == Outcome.RETRY else None
     return Result(number, outcome, response.status, detail, wait, origin)
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 import msgspec
 from django.core import signing
 
+from delivery import signatures
+
 _PERSON, _STAFF = "delivery.preferences", "delivery.preferences.staff"
 STAFF_AGE = timedelta(hours=1)
 
@@ -28,7 +30,7 @@ class Link(msgspec.Struct, frozen=True):
 def make(profile_id: int, delivery_id: int | None = None) -> str:
     """Return a person's token: URL-safe, under 80 characters."""
     numbers = [profile_id] if delivery_id is None else [profile_id, delivery_id]
-    return signing.Signer(salt=_PERSON, sep=".").sign("-".join(map(signing.b62_encode, numbers)))
+    return signatures.signer(_PERSON).sign("-".join(map(signing.b62_encode, numbers)))
 
 
 def make_for_staff(profile_id: int) -> str:
@@ -46,7 +48,7 @@ def read(token: str) -> Link:
         if token.count(".") == 2:
             value = signing.TimestampSigner(salt=_STAFF, sep=".").unsign(token, max_age=STAFF_AGE)
             return Link(_number(value), staff=True)
-        person, _dash, delivery = signing.Signer(salt=_PERSON, sep=".").unsign(token).partition("-")
+        person, _dash, delivery = signatures.signer(_PERSON).unsign(token).partition("-")
         return Link(_number(person), _number(delivery) if delivery else None)
     except (signing.BadSignature, ValueError, AttributeError, TypeError) as error:
         raise BadToken(BadToken.__doc__) from error
