@@ -95,7 +95,7 @@ class BacktestCancelView(FlowApi):
         request=None,
         responses={
             200: OpenApiResponse(flow_shapes.BacktestOutput, description="The dry run as it is now."),
-            **schemas.errors(404),
+            **schemas.errors(404, 413, 415),
         },
         examples=[
             examples.answer(

@@ -175,7 +175,7 @@ class FlowView(FlowApi):
             201: OpenApiResponse(flow_shapes.FlowChanged, description="Made."),
             400: flow_shapes.WRONG,
             409: examples.conflict("version_conflict", "The draft was changed meanwhile."),
-            **schemas.errors(413, 415),
+            **schemas.errors(404, 413, 415),
         },
         examples=[
             examples.request("The whole draft", {"name": "Welcome", "definition": flow_shapes.DEFINITION}),
