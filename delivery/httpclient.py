@@ -71,17 +71,23 @@ class Client:
         self._free = [_Handle(self) for _ in range(max_in_flight)]
         self._size = max_in_flight
 
-    def post(self, requests: Iterable[Request[T]]) -> Iterator[Response[T]]:
-        """Make all `requests`, reading them as there is room, and yield each answer as it comes."""
+    def post(self, requests: Iterable[Request[T] | None]) -> Iterator[Response[T]]:
+        """Make all `requests`, reading them as there is room, and yield each answer as it comes.
+
+        None among them says that there is nothing for the moment: they are asked again while others are under way.
+        """
         source = iter(requests)
         exhausted = False
         running: set[_Handle] = set()
         try:
             while running or not exhausted:
                 while self._free and not exhausted:
-                    request = next(source, None)
-                    if request is None:
+                    try:
+                        request = next(source)
+                    except StopIteration:
                         exhausted = True
+                        break
+                    if request is None:
                         break
                     handle = self._free.pop()
                     problem = handle.begin(request)
