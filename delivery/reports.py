@@ -19,6 +19,7 @@ from django.utils import timezone
 from crm import consent, log, subscriptions, suppressions
 from crm.models import Profile
 from crm.normalise import Rejection
+from delivery import policies
 from delivery.dispatch import states
 from delivery.models import Account, Attempt, Delivery, ProviderReport
 from delivery.providers.base import Report, Reported
@@ -179,7 +180,8 @@ def _match(report_ids: Sequence[int], now: datetime) -> int:
         )
         settled = {pk: (before, state, reason) for pk, before, state, reason in cursor.fetchall()}
     _log(deliveries, told, settled, now)
-    consequences(told, {pk: delivery.profile_id for pk, delivery in deliveries.items()}, now)
+    people = {pk: each.profile_id for pk, each in deliveries.items() if not policies.for_tester(each)}
+    consequences(told, people, now)
     return len(found)
 
 
@@ -195,13 +197,15 @@ def _log(
     events = {}
     for each in told:
         name = EVENTS.get(Reported(each.kind))
-        if name is None or (each.kind in _ARRIVED and after[each.delivery_id] != Delivery.State.DELIVERED):
+        if name is None or policies.for_tester(deliveries[each.delivery_id]):
+            continue
+        if each.kind in _ARRIVED and after[each.delivery_id] != Delivery.State.DELIVERED:
             continue
         # A device's own report of the same has the same id.
         number = log.event_id("engagement", each.delivery_id, name)
         events[number] = states.event(number, name, deliveries[each.delivery_id], min(each.at, now))
     for pk, (before, state, reason) in settled.items():
-        if state == Delivery.State.FAILED != before:
+        if state == Delivery.State.FAILED != before and not policies.for_tester(deliveries[pk]):
             number = log.event_id("message_failed", pk)
             events[number] = states.event(number, "message_failed", deliveries[pk], now, reason)
     log.append_once(list(events.values()), now)
@@ -211,7 +215,7 @@ def consequences(told: Sequence[Told], profiles: dict[int, int], now: datetime) 
     """Write nobody again who is not there, calls it spam or said no, in the caller's transaction.
 
     Args:
-        profiles: profile ids by delivery id.
+        profiles: profile ids by delivery id; without those of deliveries that went to a tester's address.
     """
     _suppress(
         [(each.channel, each.address, each.kind) for each in told if each.address and not each.device_id]
@@ -223,7 +227,7 @@ def consequences(told: Sequence[Told], profiles: dict[int, int], now: datetime) 
         [
             (profiles[each.delivery_id], each.channel, each.at)
             for each in told
-            if each.kind == Reported.UNSUBSCRIBED
+            if each.kind == Reported.UNSUBSCRIBED and each.delivery_id in profiles
         ],
         now,
     )

@@ -60,17 +60,17 @@ class EmailForm(ContentForm):
     from_name = forms.CharField(
         label=gettext_lazy("Sender's name"),
         required=False,
-        help_text=gettext_lazy("Empty: the sending account's."),
+        help_text=gettext_lazy("Empty: the brand's, else the sending account's."),
     )
     from_address = forms.CharField(
         label=gettext_lazy("Sender's address"),
         required=False,
-        help_text=gettext_lazy("Empty: the sending account's."),
+        help_text=gettext_lazy("Empty: the brand's, else the sending account's."),
     )
     reply_to = forms.CharField(
         label=gettext_lazy("Answers go to"),
         required=False,
-        help_text=gettext_lazy("Empty: the sending account's."),
+        help_text=gettext_lazy("Empty: the brand's, else the sending account's."),
     )
     to_name = forms.CharField(
         label=gettext_lazy("Name of the person"),
@@ -136,7 +136,7 @@ class Email(ProvidedChannel):
             _check_address(name, getattr(content, name))
         layout = keeping.keep(content.layout)
         transactional = delivery.transactional
-        leave = preference_links.of(delivery.profile_id, delivery.pk)["unsubscribe_url"]
+        leave = preference_links.carried(delivery)["unsubscribe_url"]
         return EmailPayload(
             to_name=headers.one_line(content.to_name),
             from_address=content.from_address.strip(),

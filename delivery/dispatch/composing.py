@@ -95,7 +95,7 @@ def _compose_one(
     template = compiled[*key, locale]
     if isinstance(template, content.ContentError):
         raise template
-    pages = preference_links.of(delivery.profile_id, delivery.pk)
+    pages = preference_links.carried(delivery)
     more = gathered.data(delivery, locale)
     filled = template.render({**delivery.context, **pages, **more, **data}, locale=locale)
     if delivery.origin_type == Delivery.Origin.TEST:

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from crm import alerts, subscriptions
 from crm.models import Device
-from delivery import breaker, reports
+from delivery import breaker, policies, reports
 from delivery.channels.base import Channel, Outcome, Parcel, Result
 from delivery.dispatch import backoff, states
 from delivery.dispatch.lease import Lease
@@ -209,7 +209,13 @@ class Recorder:
         if told:
             # Read again: a merge may have moved deliveries since they were claimed.
             ids = [each.delivery_id for each in told]
-            profiles = dict(Delivery.objects.filter(pk__in=ids).values_list("pk", "profile_id"))
+            profiles = {
+                delivery.pk: delivery.profile_id
+                for delivery in Delivery.objects.filter(pk__in=ids).only(
+                    "pk", "profile_id", "origin_type", "context"
+                )
+                if not policies.for_tester(delivery)
+            }
             reports.consequences(told, profiles, now)
 
     def _alert(self, results: Sequence[Result]) -> None:

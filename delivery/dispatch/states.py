@@ -9,6 +9,7 @@ import msgspec
 from django.db import connection
 
 from crm import log
+from delivery import policies
 from delivery.models import Delivery
 
 State = Delivery.State
@@ -60,6 +61,8 @@ _APPLY = """
 def apply(changes: Sequence[Change], deliveries: dict[int, Delivery], now: datetime) -> set[int]:
     """Write `changes` and log those that are final, in the caller's transaction; return the ids that changed.
 
+    What goes to a tester did not happen to the person whose data fills it in, so it is not logged.
+
     Args:
         deliveries: by id, with their message loaded.
     """
@@ -74,7 +77,9 @@ def apply(changes: Sequence[Change], deliveries: dict[int, Delivery], now: datet
         [
             _event(change, deliveries[change.id], changed[change.id], now)
             for change in changes
-            if change.id in changed and change.state in EVENTS
+            if change.id in changed
+            and change.state in EVENTS
+            and not policies.for_tester(deliveries[change.id])
         ]
     )
     return set(changed)

@@ -2,12 +2,19 @@
 
 from django.conf import settings
 
+from delivery import policies
+from delivery.models import Delivery
 from delivery.preferences import tokens
 
 
 def of(profile_id: int, delivery_id: int | None = None) -> dict[str, str]:
     """What templates see besides the person: `preferences_url`, `unsubscribe_url` and `confirm_url`."""
     return _all(_page(tokens.make(profile_id, delivery_id)))
+
+
+def carried(delivery: Delivery) -> dict[str, str]:
+    """The same for a delivery. A tester who follows them, or whose mail filter does, speaks for nobody."""
+    return example() if policies.for_tester(delivery) else of(delivery.profile_id, delivery.pk)
 
 
 def example() -> dict[str, str]:

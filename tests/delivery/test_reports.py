@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crm import consent, suppressions
 from crm.models import Consent, Event, Suppression
-from delivery import dispatch, reports
+from delivery import dispatch, receipts, reports
 from delivery.channels.base import Outcome, Result
 from delivery.models import Account, Attempt, Delivery, ProviderReport
 from delivery.providers.base import Report, Reported
@@ -226,3 +226,12 @@ def test_any_order_and_repetition_ends_the_same(case: tuple[Any, ...]) -> None:
 def _calls(order: Sequence[int], cuts: Sequence[int]) -> list[Sequence[int]]:
     places = sorted({0, len(order), *(cut for cut in cuts if cut < len(order))})
     return [order[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+
+
+def test_a_late_reader_of_the_log_does_not_bring_back_what_was_lost(carrier: pretend.Carrier) -> None:
+    account, delivery = taken()
+    later(account, told(delivery, Reported.DELIVERED, 9))
+    later(account, told(delivery, Reported.BOUNCED, 3))
+    assert end(delivery)[0] == State.FAILED
+    assert receipts.mark_delivered({delivery.pk: NOW + timedelta(seconds=9)}) == 0
+    assert end(delivery)[0] == State.FAILED
