@@ -36,7 +36,7 @@ def have() -> Have:
     """Look once."""
     return Have(
         frozenset(seen.event_names()),
-        Device.objects.filter(state=Device.State.ACTIVE).exists(),
+        Device.objects.filter(kind="webpush", state=Device.State.ACTIVE).exists(),
         Product.objects.exists(),
         Place.objects.filter(active=True).exists(),
     )

@@ -18,7 +18,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from crm import computed, geography, unmerging
+from crm import computed, geography, subscriptions, unmerging
 from crm.admin import senders
 from crm.admin.base import pretty
 from crm.admin.connection_fields import CHANNELS
@@ -50,6 +50,7 @@ KINDS = {
     Identifier.ANONYMOUS_ID: gettext_lazy("visitor"),
 }
 # User agents claim to be each other, so the order matters.
+_PLATFORMS = {"android": "Android", "ios": "iOS", "web": "Web"}
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR", "Opera"),
@@ -159,7 +160,10 @@ def initials(name: str) -> str:
 
 
 def browser_name(device: Device) -> str:
-    """Such as "Firefox, Linux", as far as the user agent tells."""
+    """Such as "Firefox, Linux", as far as the user agent tells; of an app its name and platform."""
+    if device.kind in subscriptions.APPS:
+        told = [device.app, _PLATFORMS.get(device.platform, "")]
+        return ", ".join(word for word in told if word) or str(_("App"))
     agent = device.user_agent
     names = [
         next((name for mark, name in _BROWSERS if mark in agent), ""),

@@ -143,7 +143,7 @@ class PushForm(ContentForm):
         required=False,
         help_text=gettext_lazy("Only hands the data below to the app, so that it can refresh itself."),
     )
-    data = LinesField(
+    data = LinesField(  # type: ignore[assignment] # a form's own `data` is its instances', this goes to base_fields
         label=gettext_lazy("Data for the app"),
         required=False,
         help_text=gettext_lazy("One a line: coupon = {{ coupon }}"),

@@ -7,7 +7,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -201,4 +201,4 @@ def _registered_since(device: Device | None, stamp: Any) -> bool:
     """Whether the app told us its token after Apple last saw it gone (milliseconds)."""
     if device is None or not isinstance(stamp, (int, float)):
         return False
-    return cast(datetime, device.changed_at) > datetime.fromtimestamp(stamp / 1000, UTC)
+    return device.changed_at > datetime.fromtimestamp(stamp / 1000, UTC)

@@ -9,6 +9,7 @@ import pytest
 from django.template.loader import render_to_string
 
 from crm import app_devices
+from crm.admin.profile_page import browser_name
 from crm.models import Device, Profile
 from delivery import channels, dispatch, httpclient, push
 from delivery.channels.base import Outcome
@@ -178,7 +179,8 @@ class TestAccounts:
     def test_the_sandbox_takes_every_phone_and_shows_it(self, db) -> None:
         Account.objects.create(name="Sandbox", slug="sandbox", channel="push", provider="sandbox")
         people = self.people("fcm", "apns")
-        app_devices.add_sandbox(people[0].pk)
+        pretended = app_devices.add_sandbox(people[0].pk)
+        assert browser_name(pretended) == "sandbox, Android"
         self.queue(people)
         assert dispatch.run(NOW).sent == 2
         items = list(SandboxItem.objects.all())
