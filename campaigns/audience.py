@@ -104,6 +104,8 @@ _FIGURES = """
     UNION ALL
     SELECT d.origin_id, d.state, d.reason, count(*) FROM delivery_delivery d
     WHERE d.origin_type = 'broadcast' AND d.origin_id = ANY(%(ids)s) AND d.state IN ('suppressed', 'failed')
+        -- One that was sent again counts as what became of it then.
+        AND NOT (d.state = 'failed' AND EXISTS (SELECT FROM delivery_delivery r WHERE r.cause = 'resend:' || d.id))
     GROUP BY d.origin_id, d.state, d.reason
 """
 

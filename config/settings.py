@@ -402,6 +402,7 @@ UNFOLD = {
                     _model(_("Indexed attributes"), "speed", "crm.indexedattribute"),
                     _model(_("Flow settings"), "rule_settings", "campaigns.flowsettings"),
                     _model(_("Sending rules"), "front_hand", "delivery.sendingrules"),
+                    _model(_("Links"), "link", "delivery.linksettings"),
                     _model(_("Topics"), "label", "crm.topic"),
                     _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                     _model(_("Suppressed addresses"), "block", "crm.suppression"),

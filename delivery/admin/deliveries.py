@@ -21,7 +21,8 @@ from unfold.decorators import display
 
 from crm.admin.base import BigTableAdmin, DayRangeFilter, ReadOnly, pretty
 from delivery import channels
-from delivery.admin import people
+from delivery.admin import ledger, people
+from delivery.admin.ledger import LedgerPages
 from delivery.admin.reasons import explain
 from delivery.models import Attempt, Delivery
 
@@ -52,7 +53,7 @@ class ChannelFilter(DropdownFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnly, BigTableAdmin):
+class DeliveryAdmin(ReadOnly, LedgerPages, BigTableAdmin):
     list_display = ["person", "message", "by", "chip", "why", "when"]
     list_display_links = ["message"]
     list_filter = [
@@ -67,13 +68,14 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
     list_empty = _(
         "Every message to every person is listed here once a flow is live or a broadcast is launched."
     )
-    ordering = ["-pk"]
+    ordering = ["-queued_at", "-pk"]  # as the indexes of the filters
     sortable_by = []
     actions = None
     fieldsets = [
         (None, {"fields": ["status", "explanation", "person", "message", "by", "asked_by"]}),
         (_("Content as sent"), {"fields": ["content_as_sent"]}),
-        (_("Attempts"), {"fields": ["tried"]}),
+        (_("Attempts"), {"fields": ["tried", "told"]}),
+        (_("Links"), {"fields": ["followed"]}),
         (
             _("Times"),
             {"fields": ["queued_at", "due_at", "expires_at", "sent_at", "delivered_at", "lease_until"]},
@@ -84,7 +86,19 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
         ),
     ]
     readonly_fields = [
-        *("status", "explanation", "person", "message", "by", "asked_by", "content_as_sent", "tried", "data"),
+        *(
+            "status",
+            "explanation",
+            "person",
+            "message",
+            "by",
+            "asked_by",
+            "content_as_sent",
+            "tried",
+            "told",
+            "followed",
+        ),
+        "data",
         *("queued_at", "due_at", "expires_at", "sent_at", "delivered_at", "lease_until"),
         *("id", "cause", "variant", "locale", "reason"),
     ]
@@ -166,8 +180,26 @@ class DeliveryAdmin(ReadOnly, BigTableAdmin):
     @display(description=_("attempts"))
     def tried(self, delivery: Delivery) -> str:
         """Every call to a provider."""
-        attempts = Attempt.objects.filter(delivery=delivery).select_related("device").order_by("pk")[:100]
+        attempts = (
+            Attempt.objects.filter(delivery=delivery).select_related("device", "account").order_by("pk")[:100]
+        )
         return render_to_string("admin/delivery/attempts.html", {"attempts": attempts})
+
+    @display(description=_("reports"))
+    def told(self, delivery: Delivery) -> str:
+        """What the provider told later."""
+        reports = delivery.reports.select_related("account").order_by("at", "pk")[:100]
+        if not reports:
+            return "–"
+        return render_to_string("admin/delivery/ledger/reports.html", {"reports": reports})
+
+    @display(description=_("links"))
+    def followed(self, delivery: Delivery) -> str:
+        """Where its links lead, and who followed them."""
+        rows = ledger.followed(delivery)
+        if not rows:
+            return str(_("None is tracked."))
+        return render_to_string("admin/delivery/ledger/links.html", {"links": rows})
 
     @display(description=_("data for the text"))
     def data(self, delivery: Delivery) -> str:

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from crm import log
+from delivery import policies
 from delivery.content.addresses import is_web
 from delivery.dispatch import states
 from delivery.links import bots
@@ -26,14 +27,15 @@ OPENED, CLICKED = "message_opened", "message_clicked"
 
 _NOTE = """
     WITH followed AS (
-        SELECT d.id, d.links ->> %(link)s::int AS target FROM delivery_delivery d WHERE d.id = %(delivery)s
+        SELECT d.id, d.links ->> %(link)s::int AS target, d.origin_type = 'test' AS test
+        FROM delivery_delivery d WHERE d.id = %(delivery)s
     ), noted AS (
         INSERT INTO delivery_linkhit (delivery_id, link, at, user_agent, purpose)
         SELECT f.id, %(link)s, %(at)s, %(agent)s, %(purpose)s FROM followed f
         WHERE %(counts)s AND (f.target IS NOT NULL OR %(link)s::int IS NULL)
             AND (SELECT count(*) FROM delivery_linkhit h WHERE h.delivery_id = f.id) < %(kept)s
     )
-    SELECT target FROM followed
+    SELECT target, test FROM followed
 """
 _JUDGED = """
     UPDATE delivery_linkhit h SET verdict = r.verdict, reason = r.reason, rules = %s
@@ -45,6 +47,13 @@ _JUDGED = """
 withdrawn: list[Callable[[dict[int, set[str]]], None]] = []
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Where a link leads; `test`: whoever follows it need not be the person that the message was filled in for."""
+
+    url: str
+    test: bool
+
+
 def follow(
     delivery_id: int,
     link: int | None,
@@ -52,7 +61,7 @@ def follow(
     purpose: str,
     now: datetime | None = None,
     counts: bool = True,
-) -> str | None:
+) -> Target | None:
     """Note that a link (None: the picture) was fetched, and return where it leads; None if it leads nowhere.
 
     Args:
@@ -72,8 +81,7 @@ def follow(
             },
         )
         row = cursor.fetchone()
-    target = row[0] if row else None
-    return target if target and is_web(target) else None
+    return Target(*row) if row and row[0] and is_web(row[0]) else None
 
 
 @transaction.atomic
@@ -115,7 +123,12 @@ def settle(now: datetime | None = None, limit: int = 1000) -> int:
         ]
         cursor.execute(_JUDGED, [bots.VERSION, msgspec.json.encode(told).decode()])
     after = {pk: _counted(found) for pk, found in rows.items()}
-    events = [_event(deliveries[pk], name, row) for pk, found in after.items() for name, row in found.items()]
+    events = [
+        _event(deliveries[pk], name, row)
+        for pk, found in after.items()
+        if not policies.for_tester(deliveries[pk])
+        for name, row in found.items()
+    ]
     log.append_once(events, now)
     gone = {pk: names for pk in before if (names := before[pk].keys() - after[pk].keys())}
     if gone:

@@ -7,6 +7,7 @@ from django.db import Error, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.encoding import iri_to_uri
 from django.views.decorators.http import require_safe
 
 from delivery import clicks
@@ -36,14 +37,15 @@ def follow(request: HttpRequest, token: str) -> HttpResponse:
         )
         if target is None:
             return _page(request, "unknown", 404)
-        if request.method == "GET":
-            target = _recognisable(target, delivery_id)
+        url = target.url
+        if request.method == "GET" and not target.test:
+            url = _recognisable(url, delivery_id)
     except tokens.BadToken:
         return _page(request, "unknown", 404)
     except OperationalError:
         return _page(request, "later", 503)
     response = HttpResponse(status=302)
-    response["Location"] = target
+    response["Location"] = iri_to_uri(url)
     return _private(response)
 
 

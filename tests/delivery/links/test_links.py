@@ -271,6 +271,22 @@ def test_nothing_leads_to_where_we_did_not_send_anybody(client: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_whoever_clicks_in_a_test_is_not_taken_for_the_person_of_its_data(client: Any) -> None:
+    LinkSettings(own_hosts=["shop.example.com"]).save()
+    delivery, payload = sent("sms", {"text": "https://shop.example.com/é"})
+    known = client.get(path_of(payload["text"]), HTTP_USER_AGENT=PHONE)["Location"]
+    assert known.startswith("https://shop.example.com/%C3%A9?nudge_c=")
+    LinkHit.objects.all().delete()
+    context = {"test": {"address": "+48600000002"}}
+    Delivery.objects.filter(pk=delivery.pk).update(origin_type="test", context=context)
+    answer = client.get(path_of(payload["text"]), HTTP_USER_AGENT=PHONE)
+    assert answer["Location"] == "https://shop.example.com/%C3%A9"
+    settled()
+    assert LinkHit.objects.get().verdict == "person"
+    assert not world.events("message_clicked")
+
+
+@pytest.mark.django_db
 def test_erased_people_leave_no_links_behind(client: Any) -> None:
     from crm import signals
 
