@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import certifi
 import django
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,11 +26,11 @@ BODY = "Your cart waits for you. " * 8  # about 300 bytes of JSON in all
 Rates = dict[str, float]
 
 
-def main(origin: str) -> None:
+def main(services: dict[str, str]) -> None:
     """Take turns for ROUNDS rounds; medians are printed."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    devices = _people(origin)
+    devices = _people(services["plain"])
     senders: dict[str, Callable[[], int]] = {
         "stage": Stage(),
         "channel": ChannelAlone(),
@@ -37,6 +38,10 @@ def main(origin: str) -> None:
         "webpush_session": _pywebpush(devices, requests.Session()),
         "encrypt": _encrypt_only(devices),
     }
+    over_tls = {name: origin for name, origin in services.items() if name != "plain"}
+    if over_tls:
+        certifi.where = lambda: os.environ["BENCHMARK_CERTIFICATE"]
+        senders |= {name: ChannelAlone(origin) for name, origin in over_tls.items()}
     cpu: dict[str, list[float]] = {name: [] for name in senders}
     wall: dict[str, list[float]] = {name: [] for name in senders}
     for number in range(ROUNDS + 1):
@@ -137,7 +142,10 @@ class Stage:
 
 
 class ChannelAlone:
-    """The web push channel alone: encryption and network, no database."""
+    """The web push channel alone: encryption and network, no database; `origin` is another service to post to."""
+
+    def __init__(self, origin: str = "") -> None:
+        self.origin = origin
 
     def prepare(self) -> None:
         """Compose one message for everybody."""
@@ -145,7 +153,7 @@ class ChannelAlone:
 
         from crm.models import Profile
         from delivery import channels
-        from delivery.channels.base import Parcel
+        from delivery.channels.base import Address, Parcel
         from delivery.models import Delivery, Message
 
         self.now = timezone.now()
@@ -155,6 +163,10 @@ class ChannelAlone:
         addresses = self.channel.addresses(list(Profile.objects.values_list("pk", flat=True)))
         self.parcels = []
         for profile_id, [address] in addresses.items():
+            if self.origin:
+                device = address.device
+                device.endpoint = f"{self.origin}/push/{profile_id}"
+                address = Address(device.endpoint, device)
             delivery = Delivery(
                 pk=profile_id,
                 message=message,
@@ -208,4 +220,4 @@ def _encrypt_only(devices: list[dict]) -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(json.loads(sys.argv[1]))
