@@ -27,6 +27,7 @@ _READABLE = (
     *("-crm.view_suppression", "-crm.view_listimport", "-crm.view_syncreject", "-crm.view_upload*"),
     *("-crm.view_eventfilereject", "-crm.view_idempotentanswer", "-crm.view_erasedname", "-crm.view_role"),
     *("-crm.view_contact_data", "-campaigns.view_webhookkey"),
+    *("-delivery.view_eventstream", "-delivery.view_streamcall"),
 )
 MARKETER = (
     *_READABLE,
@@ -52,6 +53,7 @@ DEVELOPER = (
     *("crm.view_connection", "crm.view_syncrun", "crm.view_product", "crm.view_place", "crm.view_topic"),
     *("crm.view_computedattribute", "crm.view_eventfile", "delivery.view_delivery", "delivery.view_message"),
     *("campaigns.view_webhookcall", "campaigns.view_crmwrite", "campaigns.change_webhookkey"),
+    *("delivery.*_eventstream", "delivery.view_streamcall"),
 )
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "administrator": ("Administrator", ADMINISTRATOR),

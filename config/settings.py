@@ -160,6 +160,8 @@ NUDGE_SWEEPS = {
     "delivery.tasks.judge_clicks": {"schedule": schedule(5), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "delivery.tasks.answer_inbound": {"schedule": schedule(30), "queue": "delivery"},
+    "delivery.tasks.run_streams": {"schedule": schedule(5), "queue": "webhooks"},
+    "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},

@@ -5,11 +5,12 @@ import time
 from celery import current_app, shared_task
 from django.utils import timezone
 
-from delivery import accounts, channels, coupons, inbound_replies, reports
+from delivery import accounts, channels, coupons, inbound_replies, reports, streams
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes
 from delivery.links import hits
 from delivery.policies import places
+from delivery.streams import calling
 
 QUEUE = "delivery"
 BUDGET = 20.0  # seconds; then the next sweep goes on, so that a restart never waits long
@@ -90,6 +91,20 @@ def answer_inbound() -> None:
     """Answer people who wrote STOP, START or HELP."""
     end = time.monotonic() + BUDGET
     while inbound_replies.send() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def run_streams() -> None:
+    """Tell other systems of what happened."""
+    calling.run(BUDGET)
+
+
+@shared_task
+def forget_stream_calls() -> None:
+    """Drop what other systems were told of a week ago."""
+    end = time.monotonic() + BUDGET
+    while streams.forget() and time.monotonic() < end:
         pass
 
 

@@ -19,7 +19,7 @@ ERASED = "the person was erased"
 def connect() -> None:
     """Called once when the app is ready."""
     from crm.computed import usage as computed_usage
-    from delivery import clicks
+    from delivery import clicks, streams
     from delivery.content import usage
 
     computed_usage.register(usage.computed)
@@ -28,6 +28,7 @@ def connect() -> None:
     merge_preview.register(count_deliveries)
     signals.profiles_unmerging.connect(give_back_deliveries, dispatch_uid="delivery.give_back_deliveries")
     signals.profiles_erased.connect(forget_people, dispatch_uid="delivery.forget_people")
+    signals.events_recorded.connect(streams.wake_up, dispatch_uid="delivery.streams")
 
 
 def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: Any) -> None:
@@ -85,7 +86,9 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
         ProviderReport,
         SandboxItem,
     )
+    from delivery.streams import calling
 
+    calling.forget_people(profile_ids)
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
     theirs.update(context={}, content=None, links=[])

@@ -11,6 +11,7 @@ from delivery.models.preferences import PreferencePage
 from delivery.models.providers import Account, ProviderReport, SandboxItem
 from delivery.models.slots import Slot
 from delivery.models.snippets import Snippet, SnippetText
+from delivery.models.streams import EventStream, StreamCall
 from delivery.models.texts import InboundMessage, Keywords, WhatsAppTemplate
 from delivery.models.versions import MessageVariant, MessageVersion
 
@@ -24,6 +25,7 @@ __all__ = [
     "EmailImage",
     "EmailLayout",
     "EmergencyStop",
+    "EventStream",
     "FrequencyCap",
     "InAppMessage",
     "InboundMessage",
@@ -44,6 +46,7 @@ __all__ = [
     "Slot",
     "Snippet",
     "SnippetText",
+    "StreamCall",
     "VapidKey",
     "WhatsAppTemplate",
 ]
