@@ -22,6 +22,7 @@ from delivery.links import bots, hits, tokens, utm
 from delivery.links.bots import Hit
 from delivery.models import Account, Delivery, LinkHit, LinkSettings, Message, SandboxItem
 from delivery.preferences import links as preference_links
+from delivery.templatetags import texts
 from tests.delivery import world
 from tests.delivery.world import NOW
 
@@ -284,6 +285,15 @@ def test_whoever_clicks_in_a_test_is_not_taken_for_the_person_of_its_data(client
     settled()
     assert LinkHit.objects.get().verdict == "person"
     assert not world.events("message_clicked")
+
+
+@pytest.mark.django_db
+def test_links_count_in_a_text_with_the_length_that_they_are_sent_with() -> None:
+    content = {"text": "https://shop.example.com/" + "x" * 160}
+    shown = texts.sms_estimate(content)
+    assert (shown.parts, shown.units, shown.text) == (1, links.current().length, content["text"])
+    LinkSettings(untracked_channels=["sms"]).save()
+    assert texts.sms_estimate(content).parts == 2
 
 
 @pytest.mark.django_db
