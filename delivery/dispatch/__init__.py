@@ -10,6 +10,7 @@ from datetime import datetime
 from time import monotonic, sleep
 
 import msgspec
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from crm import alerts
@@ -18,7 +19,7 @@ from delivery.accounts import setup_key
 from delivery.breaker import Breaker
 from delivery.channels.base import Channel, Result
 from delivery.dispatch import lanes
-from delivery.dispatch.claim import Claim, alert_key, channel_failed, claim
+from delivery.dispatch.claim import Claim, alert_key, channel_failed, claim, set_aside
 from delivery.dispatch.lanes import Lane
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recording import Recorder
@@ -80,7 +81,7 @@ def run_lane(lane: Lane, now: datetime | None = None, limit: int = 1000) -> Disp
     def clock() -> datetime:
         return now or timezone.now()
 
-    claimed = claim(lane, clock(), limit)
+    claimed = _claim(lane, clock(), limit)
     states = Counter(claimed.states)
     if claimed.parcels:
         states += _send(lane.channel, claimed, clock)
@@ -93,6 +94,33 @@ def run_lane(lane: Lane, now: datetime | None = None, limit: int = 1000) -> Disp
         expired=states[State.EXPIRED],
         wait=claimed.wait,
     )
+
+
+def _claim(lane: Lane, now: datetime, limit: int) -> Claim:
+    """Claim, whatever a single row does: half as many each time it fails, and one that fails alone is put off."""
+    failed: Exception | None = None
+    while True:
+        try:
+            claimed = claim(lane, now, limit)
+        except (OperationalError, InterfaceError):  # the database's fault, not the rows'
+            raise
+        except Exception as error:
+            logger.exception("Up to %d deliveries of %s can't be prepared", limit, lane)
+            failed = error
+            if limit == 1:
+                claimed = set_aside(lane, now, error)
+                break
+            limit //= 2
+            continue
+        break
+    if failed is not None:
+        alerts.raise_alert(
+            f"delivery:lane:{lane.channel}",
+            f"Messages by {lane.channel} can't be prepared",
+            f"Preparing them failed with {type(failed).__name__}; the log has the details. Those concerned are tried "
+            "again until they expire, the others go out.",
+        )
+    return claimed
 
 
 def drain(lane: Lane, budget: float) -> None:

@@ -24,6 +24,7 @@ State = Delivery.State
 
 PATIENCE = 5.0  # seconds for filling in a batch's texts
 RETRY = timedelta(minutes=1)
+ODD_RETRY = timedelta(minutes=15)
 NO_ACCOUNT_RETRY = timedelta(minutes=15)
 NO_ADDRESSES = "the channel could not tell addresses"
 
@@ -90,17 +91,7 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
         account, limit, wait = gate.open_for(account, now, limit)
         if not limit:
             return Claim(wait=wait)
-    deliveries = list(
-        Delivery.objects.raw(
-            _DUE,
-            {
-                "now": now,
-                "limit": limit,
-                "channel": lane.channel,
-                "transactional": lane.transactional,
-            },
-        )
-    )
+    deliveries = _due(lane, now, limit)
     if not deliveries:
         return Claim()
     by_id = {delivery.pk: delivery for delivery in deliveries}
@@ -139,6 +130,26 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
         gate.take(account, len(parcels), now)
     reached = Counter(change.state for change in changes)
     return Claim(len(deliveries) - left, reached, parcels, account, leased_at)
+
+
+@transaction.atomic
+def set_aside(lane: Lane, now: datetime, error: Exception) -> Claim:
+    """Put off the delivery that is first in a lane: it can't be prepared, and the others must not wait for it."""
+    first = _due(lane, now, 1)
+    if not first:
+        return Claim()
+    _load_messages(first)
+    verdict = policies.defer(now + ODD_RETRY, f"could not be prepared: {type(error).__name__}")
+    verdicts = _unless_late(first, verdict, now)
+    changes = [_verdict_change(delivery, verdicts[delivery.pk], now) for delivery in first]
+    states.apply(changes, {delivery.pk: delivery for delivery in first}, now)
+    return Claim(1, Counter(change.state for change in changes))
+
+
+def _due(lane: Lane, now: datetime, limit: int) -> list[Delivery]:
+    """Lock and return what is due."""
+    wanted = {"now": now, "limit": limit, "channel": lane.channel, "transactional": lane.transactional}
+    return list(Delivery.objects.raw(_DUE, wanted))
 
 
 def _unless_late(deliveries: Sequence[Delivery], verdict: Verdict, now: datetime) -> dict[int, Verdict]:
@@ -223,6 +234,7 @@ def _sending_change(item: Composed, lease_until: datetime) -> states.Change:
         attempts=item.delivery.attempts,
         lease_until=lease_until,
         locale=item.locale,
+        variant=item.delivery.variant,
         content=item.content,
         links=item.links,
     )

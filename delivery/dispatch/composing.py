@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from delivery import channels, content, links, policies
+from delivery import channels, content, links, policies, variants
 from delivery.channels.base import Address, Channel
 from delivery.models import Delivery, MessageContent
 from delivery.policies import Verdict
@@ -84,6 +84,9 @@ def _compose_one(
 ) -> Composed:
     channel: Channel = channels.get(delivery.channel)
     key = (delivery.message_id, delivery.channel, delivery.variant)
+    if key not in authored:  # it has no words for this channel, or none any more
+        delivery.variant = variants.FIRST
+        key = (delivery.message_id, delivery.channel, delivery.variant)
     locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
     if locale is None:
         raise _NoContent

@@ -15,7 +15,7 @@ def open_for(account: Account, now: datetime, limit: int) -> tuple[Account, int,
     """
     if not account.per_second and not account.trips:
         return account, limit, None
-    account = Account.objects.select_for_update().get(pk=account.pk)
+    account = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
     if account.trips:
         if account.held_until and account.held_until > now:
             return account, 0, (account.held_until - now).total_seconds()

@@ -13,6 +13,9 @@ from delivery.policies.emergency import Watch
 LEASE = timedelta(seconds=120)
 # Seconds before its end after which nothing is begun: longer than any single call to a provider.
 MARGIN = 45.0
+# Seconds after which what the policies said is not acted on any more: who leaves must not get what a slow provider
+# has not begun yet.
+FRESH = 60.0
 
 
 class Lease:
@@ -22,6 +25,7 @@ class Lease:
         """Args: since: when the lease began, by the monotonic clock; other channels may have been sent first."""
         self._parcels = parcels
         self._ends = since + LEASE.total_seconds()
+        self._stale = since + FRESH
         self._lost: set[int] = set()
         self._over = False
         self._watches: dict[str, Watch] = {}
@@ -30,7 +34,7 @@ class Lease:
     def parcels(self) -> Iterator[Parcel]:
         """Yield the parcels to send; `begun` holds the numbers of those that were taken."""
         for parcel in self._parcels:
-            if self._over or monotonic() > self._ends - MARGIN:
+            if self._over or monotonic() > min(self._ends - MARGIN, self._stale):
                 return
             if parcel.delivery.pk not in self._lost and not self._stopped(parcel.delivery.channel):
                 self.begun.add(parcel.number)

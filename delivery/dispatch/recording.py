@@ -172,7 +172,7 @@ class Recorder:
                 "outcome": result.outcome.value,
                 "status_code": result.status_code,
                 "detail": states.clean(result.detail),
-                "provider_id": result.provider_id,
+                "provider_id": reports.identifier(result.provider_id),
                 "parts": result.parts,
                 "account_id": result.account_id or None,
             }

@@ -39,6 +39,7 @@ class Change(msgspec.Struct, kw_only=True):
     lease_until: datetime | None = None
     sent_at: datetime | None = None
     locale: str | None = None
+    variant: str | None = None
     content: Any = None
     links: list[str] | None = None
 
@@ -48,11 +49,12 @@ _APPLY = """
     SET state = r.state, reason = r.reason, lease_until = r.lease_until,
         attempts = coalesce(r.attempts, d.attempts), due_at = coalesce(r.due_at, d.due_at),
         sent_at = coalesce(r.sent_at, d.sent_at), locale = coalesce(r.locale, d.locale),
+        variant = coalesce(r.variant, d.variant),
         content = coalesce(nullif(r.content, 'null'), d.content),
         links = coalesce(nullif(r.links, 'null'), d.links)
     FROM jsonb_to_recordset(%s::jsonb) AS r(
         id bigint, state text, reason text, held int, attempts int, due_at timestamptz, lease_until timestamptz,
-        sent_at timestamptz, locale text, content jsonb, links jsonb)
+        sent_at timestamptz, locale text, variant text, content jsonb, links jsonb)
     WHERE d.id = r.id AND (r.held IS NULL OR (d.state = 'sending' AND d.attempts = r.held))
     RETURNING d.id, d.profile_id
 """

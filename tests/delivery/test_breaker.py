@@ -9,7 +9,9 @@ from delivery import breaker, dispatch
 from delivery.channels.base import Outcome, Parcel, Result
 from delivery.channels.memory import Memory
 from delivery.dispatch.lanes import Lane
+from delivery.dispatch.late import end as end_late
 from delivery.models import Account, Delivery
+from delivery.policies import emergency
 from tests.delivery import pretend, world
 from tests.delivery.world import NOW
 
@@ -104,3 +106,23 @@ def test_another_account_and_another_channel_go_on(carrier: pretend.Carrier, mem
     assert dispatch.run(NOW).sent == 2
     held.refresh_from_db()
     assert (held.state, held.attempts) == (State.QUEUED, 0)
+
+
+def test_what_waits_for_an_account_that_rests_expires(carrier: pretend.Carrier) -> None:
+    pretend.account(trips=3, held_until=NOW + timedelta(hours=1))
+    late, early = crowd(2)
+    Delivery.objects.filter(pk=late.pk).update(expires_at=NOW + 60 * SECOND)
+    assert asked(carrier, 61) == 0
+    assert end_late(NOW + 61 * SECOND) == 1
+    late.refresh_from_db()
+    early.refresh_from_db()
+    assert (late.state, late.reason, early.state) == (State.EXPIRED, "expired", State.QUEUED)
+    assert world.event("message_failed").profile_id == late.profile_id
+
+
+def test_what_waits_while_sending_is_stopped_expires() -> None:
+    pretend.account()
+    [waiting] = crowd(1)
+    assert end_late(waiting.expires_at) == 0, "claiming sees to it"
+    emergency.press(None)
+    assert end_late(waiting.expires_at) == 1

@@ -7,10 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from crm import consent
-from crm.models import Consent, Profile, Suppression
-from delivery import dispatch, outbox
+from crm.models import Alert, Consent, Profile, Suppression
+from delivery import content, dispatch, outbox
 from delivery.channels.base import Outcome, Result
 from delivery.channels.memory import Memory
+from delivery.dispatch import lease
 from delivery.dispatch.recording import CHUNK
 from delivery.models import Attempt, Delivery, MessageContent
 from delivery.policies import Verdict, defer, emergency, guards, suppress
@@ -306,3 +307,53 @@ def _crowd(size: int, name: str) -> list[Profile]:
         ]
     )
     return profiles
+
+
+def test_one_row_that_cannot_be_prepared_holds_up_nobody(memory: Memory, monkeypatch) -> None:
+    deliveries = world.queue(world.message(), [world.person(number) for number in range(9)])
+    odd = deliveries[4].pk
+
+    def gather(batch, contents):
+        if odd in [delivery.pk for delivery in batch]:
+            raise TypeError("odd")
+        return gathered(batch, contents)
+
+    gathered = content.gather
+    monkeypatch.setattr(content, "gather", gather)
+    for _time in range(20):
+        dispatch.run(NOW, 8)
+    found = Delivery.objects.get(pk=odd)
+    assert world.states() == {State.SENT: 8, State.DEFERRED: 1}
+    assert (found.reason, found.due_at > NOW) == ("could not be prepared: TypeError", True)
+    assert Alert.objects.get().key == "delivery:lane:memory"
+
+
+def test_a_variant_without_words_falls_back_to_the_first(memory: Memory) -> None:
+    [delivery] = world.queue(world.message(), [world.person()], variant="b")
+    assert dispatch.run(NOW).sent == 1
+    delivery.refresh_from_db()
+    assert delivery.variant == "a"
+    assert world.event("message_sent").properties["variant"] == "a"
+
+
+def test_nobody_gets_what_was_judged_too_long_ago(memory: Memory, monkeypatch) -> None:
+    start = lease.monotonic()
+    minutes = iter([0, 0, 0, 0, 0, 61])
+    clock = [start]
+
+    def answer(parcel):
+        clock[0] = start + next(minutes, 61)
+        return Result(parcel.number, Outcome.ACCEPTED, 200)
+
+    memory.answer = answer
+    people = [world.person(number) for number in range(8)]
+    world.queue(world.message(), people)
+    monkeypatch.setattr(lease, "monotonic", lambda: clock[0])
+    dispatch.run(NOW)
+    sent = world.states()[State.SENT]
+    assert sent < 8
+    clock[0] = start
+    for one in people:
+        world.answer(one, consent.UNSUBSCRIBED, ["memory"], NOW)
+    dispatch.run(NOW + timedelta(seconds=90))
+    assert world.states() == {State.SENT: sent, State.SUPPRESSED: 8 - sent}
