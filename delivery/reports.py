@@ -6,6 +6,7 @@ provider the earliest final word counts, by the provider's own clock. A message 
 of them has it, and failed when all have failed.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -27,6 +28,7 @@ from delivery.providers.base import Report, Reported
 KEPT = timedelta(days=3)  # how long a report waits for the message that it is about
 SOURCE = "provider"
 MAX_TEXT = 300  # characters
+MAX_IDENTIFIER = 500  # characters
 EVENTS = {
     Reported.DELIVERED: "message_delivered",
     Reported.READ: "message_read",
@@ -105,18 +107,18 @@ def apply(account: Account, reports: Iterable[Report], now: datetime | None = No
     The number of queries does not depend on the number of reports.
     """
     now = now or timezone.now()
-    by_key = {report.key: report for report in reports}
+    by_key = {identifier(report.key): report for report in reports}
     if not by_key:
         return 0
     rows = [
         {
-            "key": report.key,
-            "provider_id": report.provider_id,
+            "key": key,
+            "provider_id": identifier(report.provider_id),
             "kind": report.kind.value,
             "detail": states.clean(report.detail),
             "at": min(report.at, now),
         }
-        for report in by_key.values()
+        for key, report in by_key.items()
     ]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -129,6 +131,18 @@ def apply(account: Account, reports: Iterable[Report], now: datetime | None = No
     _charge(account, new.values())
     _match(list(new), now)
     return len(new)
+
+
+def identifier(given: str) -> str:
+    """What a provider calls something, fit for an index: one odd answer must not cost the record of its batch."""
+    plain = given.replace("\0", "")
+    return plain if len(plain) <= MAX_IDENTIFIER else hashlib.sha256(plain.encode()).hexdigest()
+
+
+def forget_unmatched(now: datetime | None = None, limit: int = 5000) -> int:
+    """Drop up to `limit` reports that no message of ours was found for in time; return how many."""
+    old = ProviderReport.objects.filter(delivery=None, received_at__lte=(now or timezone.now()) - KEPT)
+    return ProviderReport.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).delete()[0]
 
 
 def match_waiting(now: datetime | None = None, limit: int = 1000) -> int:
@@ -284,7 +298,7 @@ def _charge(account: Account, reports: Collection[Report]) -> None:
         except InvalidOperation:
             continue
         if cost.is_finite() and cost < 10**6:
-            rows.append({"provider_id": report.provider_id, "cost": str(cost)})
+            rows.append({"provider_id": identifier(report.provider_id), "cost": str(cost)})
     if not rows:
         return
     with connection.cursor() as cursor:

@@ -1,5 +1,6 @@
 """What providers tell later: once each, in whatever order, and with the same end."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -235,3 +236,24 @@ def test_a_late_reader_of_the_log_does_not_bring_back_what_was_lost(carrier: pre
     assert end(delivery)[0] == State.FAILED
     assert receipts.mark_delivered({delivery.pk: NOW + timedelta(seconds=9)}) == 0
     assert end(delivery)[0] == State.FAILED
+
+
+def test_reports_of_what_is_not_ours_go_after_a_while(carrier: pretend.Carrier) -> None:
+    account, delivery = taken()
+    later(
+        account, Report("a", "somebody else's", Reported.DELIVERED, NOW), told(delivery, Reported.DELIVERED)
+    )
+    assert reports.forget_unmatched(NOW + timedelta(days=2)) == 0
+    assert reports.forget_unmatched(NOW + timedelta(days=4)) == 1
+    assert ProviderReport.objects.get().delivery == delivery
+
+
+def test_odd_numbers_cost_no_record(carrier: pretend.Carrier) -> None:
+    account = pretend.account()
+    people = [world.person(number, channels=["pretend"]) for number in range(2)]
+    deliveries = world.queue(world.message(channel="pretend", content={"text": "Hi"}), people, "pretend")
+    number = secrets.token_hex(20_000) + "\0"
+    carrier.answer = lambda parcel: Result(parcel.number, Outcome.ACCEPTED, 200, provider_id=number)
+    assert dispatch.run(NOW).sent == 2
+    later(account, Report(number, number, Reported.DELIVERED, NOW + timedelta(seconds=1)))
+    assert end(deliveries[1])[0] == State.DELIVERED
