@@ -21,6 +21,7 @@ from delivery import channels
 from delivery.models import Account
 from delivery.providers.base import Provider
 
+ADDRESSES = ("url", "host", "base_url", "api_url", "content_url")  # of settings: where credentials are sent
 OURS = ("name", "slug", "purpose", "usual", "per_second", "cost_per_part", "currency")
 
 
@@ -99,7 +100,21 @@ class SetupForm(forms.ModelForm):
         for name, errors in checked.errors.items():
             if name == NON_FIELD_ERRORS or (name in self.fields and name not in self.errors):
                 self.add_error(None if name == NON_FIELD_ERRORS else name, errors)
+        self._guard_secrets(cleaned)
         return cleaned
+
+    def _guard_secrets(self, cleaned: dict[str, Any]) -> None:
+        """Ask anew for what would be sent to another address than the one that it was entered for."""
+        if not self.instance.pk:
+            return
+        held = self.instance.config or {}
+        usual = {name: self.fields[name].initial or "" for name in ADDRESSES if name in self.fields}
+        if all((cleaned.get(name) or usual[name]) == (held.get(name) or usual[name]) for name in usual):
+            return
+        for name in self.secret:
+            kept = self.instance.credentials.get(name) and not cleaned.get(name)
+            if kept and name in self.fields and name not in self.provider.unsent:
+                self.add_error(name, _("Enter it again: what is stored is not sent to another address."))
 
     def config(self) -> dict[str, Any]:
         """The provider's settings as entered; what its form does not ask for stays as it is."""

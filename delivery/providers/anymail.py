@@ -157,6 +157,7 @@ class Anymail(Provider):
     Config = AnymailConfig
     Credentials = AnymailCredentials
     Form = AnymailForm
+    unsent = ("webhook_secret",)
 
     def complete(self, config: dict[str, Any], credentials: dict[str, Any]) -> None:
         """Make a secret where the service calls with user and password and none is given."""

@@ -110,6 +110,7 @@ class Provider(ABC):
     Credentials: ClassVar[type[msgspec.Struct]]
     Form: ClassVar[type[AccountForm]]
     idempotent: ClassVar[bool] = False
+    unsent: ClassVar[tuple[str, ...]] = ()  # credentials that stay here, such as keys for signing
 
     @abstractmethod
     def send(self, sender: Sender, parcels: Iterable[Parcel], now: datetime) -> Iterator[Result]:

@@ -133,6 +133,7 @@ class MetaWhatsApp(HttpProvider):
     Config = MetaConfig
     Credentials = MetaCredentials
     Form = MetaForm
+    unsent = ("app_secret", "verify_token")
 
     def prepare(self, sender: Sender, now: datetime) -> tuple[str, list[str]]:
         """Address and headers."""

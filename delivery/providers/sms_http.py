@@ -4,11 +4,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote, quote_plus
 
 import msgspec
+import regex
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -33,6 +34,9 @@ PLACES = ("to", "digits", "text", "from", "id", "encoding", "parts", "callback")
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
+PATIENCE = 0.25  # seconds for finding out whether an answer is a good one: some patterns never end
+UNREADABLE = "what a good answer contains could not be found out in time"
+AGAIN = timedelta(minutes=10)  # within which the same words without a number are one message told twice
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -189,8 +193,8 @@ class GatewayForm(AccountForm):
         """A pattern that can be read."""
         pattern = self.cleaned_data["success"]
         try:
-            re.compile(pattern)
-        except re.error as error:
+            regex.compile(pattern)
+        except regex.error as error:
             raise forms.ValidationError(_("This is no regular expression: %s") % error) from None
         return pattern
 
@@ -223,6 +227,7 @@ class Gateway(HttpProvider):
     Config = GatewayConfig
     Credentials = GatewayCredentials
     Form = GatewayForm
+    unsent = ("secret",)
 
     def repeatable(self, config: Any) -> bool:
         """Tell whether the gateway is given a key."""
@@ -264,8 +269,12 @@ class Gateway(HttpProvider):
         config: GatewayConfig = sender.config
         outcome = usual(answer.status)
         text = answer.body.decode(errors="replace")
-        if outcome == Outcome.ACCEPTED and config.success and not re.search(config.success, text[:10_000]):
-            outcome = Outcome.REFUSED
+        if outcome == Outcome.ACCEPTED and config.success:
+            try:
+                good = regex.search(config.success, text[:10_000], timeout=PATIENCE)
+            except (TimeoutError, regex.error):
+                return Result(parcel.number, Outcome.STARTED, answer.status, UNREADABLE, group=sender.name)
+            outcome = outcome if good else Outcome.REFUSED
         if outcome == Outcome.ACCEPTED:
             number = _at(answer.json, config.id_path)
             parts = getattr(parcel.payload, "parts", 1)
@@ -291,9 +300,15 @@ class Gateway(HttpProvider):
             if report := _report(config, told, now):
                 heard.reports.append(report)
             elif (address := _at(told, config.inbound_from)) and (text := _at(told, config.inbound_text)):
-                number = _at(told, config.inbound_id) or hashlib.sha256(msgspec.json.encode(told)).hexdigest()
+                number = _at(told, config.inbound_id) or _own_number(told, now)
                 heard.inbound.append(Inbound(number, _e164(address), text, now))
         return heard
+
+
+def _own_number(told: Mapping[str, Any], now: datetime) -> str:
+    """What tells a message without a number from others. Somebody may write STOP again after coming back."""
+    period = int(now.timestamp() // AGAIN.total_seconds())
+    return hashlib.sha256(msgspec.json.encode([period, told])).hexdigest()
 
 
 def filled(template: str, values: Mapping[str, str], kind: str) -> str:

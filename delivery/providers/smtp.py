@@ -132,6 +132,7 @@ class Smtp(Provider):
     Config = SmtpConfig
     Credentials = SmtpCredentials
     Form = SmtpForm
+    unsent = ("dkim_key",)
 
     def complete(self, config: dict[str, Any], credentials: dict[str, Any]) -> None:
         """Make a DKIM key where one is asked for and none is given."""

@@ -78,6 +78,7 @@ class Endpoint(HttpProvider):
     Config = EndpointConfig
     Credentials = EndpointCredentials
     Form = EndpointForm
+    unsent = ("secret",)
     idempotent = True
     hosts = webhook_hosts.WEBHOOKS
 

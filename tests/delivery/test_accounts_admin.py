@@ -172,3 +172,36 @@ def test_analysts_see_no_addresses_and_tell_nothing(item: SandboxItem) -> None:
 def test_the_sandbox_is_emptied_after_a_while(item: SandboxItem) -> None:
     assert accounts.empty_sandbox(timezone.now()) == 0
     assert accounts.empty_sandbox(timezone.now() + accounts.SANDBOX_KEPT * 2) == 1
+
+
+def test_what_is_stored_does_not_go_to_another_address(admin: Client) -> None:
+    account = Account.objects.create(
+        name="Post",
+        slug="post",
+        channel="email",
+        provider="smtp",
+        config={"host": "mail.example.com", "from_address": "us@example.com", "username": "us"},
+        credentials={"password": "s3cret"},
+    )
+    page = reverse("admin:delivery_account_change", args=[account.pk])
+    entered = {
+        "name": "Post",
+        "purpose": "any",
+        "usual": "on",
+        "host": "mail.example.com",
+        "port": "587",
+        "security": "starttls",
+        "username": "us",
+        "from_address": "us@example.com",
+        "dkim_selector": "nudge",
+    }
+    elsewhere = entered | {"host": "mail.attacker.example"}
+    tried = admin.post(reverse("admin:delivery_account_test"), {**elsewhere, "account": account.pk})
+    assert b"Enter it again" in tried.content
+    assert admin.post(page, elsewhere).status_code == 200
+    account.refresh_from_db()
+    assert account.config["host"] == "mail.example.com"
+    assert admin.post(page, entered | {"from_name": "Us"}).status_code == 302
+    assert admin.post(page, elsewhere | {"password": "another"}).status_code == 302
+    account.refresh_from_db()
+    assert account.credentials["password"] == "another"

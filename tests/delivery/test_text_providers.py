@@ -4,7 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
+import time
+from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import msgspec
@@ -14,7 +17,7 @@ from twilio.request_validator import RequestValidator
 from delivery import accounts
 from delivery.channels.sms import SmsPayload
 from delivery.channels.webhook import WebhookPayload
-from delivery.providers import meta_whatsapp
+from delivery.providers import meta_whatsapp, sms_http
 from delivery.providers.base import Call
 from delivery.providers.sms_http import filled
 from delivery.whatsapp.payload import WhatsAppPayload
@@ -203,6 +206,23 @@ class TestGateway(OverHttp):
         assert not self.provider.repeatable(self.sender().config)
         _parcels, results = self.send(asked.CUT)
         assert {result.outcome for result in results} == {"started"}
+
+    def test_a_pattern_that_never_ends_holds_up_nobody(self) -> None:
+        self.config = {**self.config, "success": "(a+)+$"}
+        self.good = lambda request, number: {"id": "a" * 60 + "!"}
+        began = time.process_time()
+        _parcels, results = self.send(asked.OK)
+        assert {result.outcome for result in results} == {"started"}, "nobody knows whether it was taken"
+        assert time.process_time() - began < 1 + sms_http.PATIENCE * len(results)
+
+    def test_the_same_words_without_a_number_are_heard_again_later(self, monkeypatch: Any) -> None:
+        call = self._call({"from": "48600000001", "message": "STOP"})
+        keys = []
+        for minute in (0, 1, 20):
+            moment = datetime(2026, 3, 2, 9, minute, tzinfo=UTC)
+            monkeypatch.setattr(sms_http, "datetime", Mock(now=lambda zone, moment=moment: moment))
+            keys.append(self.provider.hear(self.sender(), call).inbound[0].key)
+        assert keys[0] == keys[1] != keys[2]
 
     def test_a_form_or_an_address_is_filled_in_as_such(self) -> None:
         values = {"to": "+48", "text": "a&b=c {{to}}\n"}
