@@ -160,6 +160,9 @@ NUDGE_SWEEPS = {
     "delivery.tasks.judge_clicks": {"schedule": schedule(5), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "delivery.tasks.answer_inbound": {"schedule": schedule(30), "queue": "delivery"},
+    "delivery.tasks.end_late": {"schedule": schedule(60), "queue": "delivery"},
+    "delivery.tasks.mail_alerts": {"schedule": schedule(60), "queue": "delivery"},
+    "delivery.tasks.forget_reports": {"schedule": schedule(3600), "queue": "ingest"},
     "delivery.tasks.run_streams": {"schedule": schedule(5), "queue": "webhooks"},
     "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
@@ -203,6 +206,17 @@ LOCALE_PATHS = [NUDGE_DATA / "locale"]  # compiled from locale/ when a process s
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("NUDGE_TIME_ZONE", "UTC")
+
+# --- Email to administrators ------------------------------------------------------------------------------
+# For alerts; without a host they go by the email account that is used by default.
+EMAIL_HOST = env.str("EMAIL_HOST", "")
+EMAIL_PORT = env.int("EMAIL_PORT", 587)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_SSL = env.bool("EMAIL_USE_SSL", False)
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", not EMAIL_USE_SSL)
+EMAIL_TIMEOUT = 10  # seconds
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", f"nudge@{_public.hostname}")
 
 # --- Files -----------------------------------------------------------------------------------------------
 MEDIA_ROOT = NUDGE_DATA / "media"  # pictures in emails; several web hosts share it

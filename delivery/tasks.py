@@ -5,9 +5,9 @@ import time
 from celery import current_app, shared_task
 from django.utils import timezone
 
-from delivery import accounts, channels, coupons, inbound_replies, reports, streams
+from delivery import accounts, alert_mail, channels, coupons, inbound_replies, reports, streams
 from delivery import dispatch as dispatcher
-from delivery.dispatch import lanes
+from delivery.dispatch import lanes, late
 from delivery.links import hits
 from delivery.policies import places
 from delivery.streams import calling
@@ -105,6 +105,28 @@ def forget_stream_calls() -> None:
     """Drop what other systems were told of a week ago."""
     end = time.monotonic() + BUDGET
     while streams.forget() and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def end_late() -> None:
+    """End what waits for too long where sending rests."""
+    end = time.monotonic() + BUDGET
+    while late.end(timezone.now()) and time.monotonic() < end:
+        pass
+
+
+@shared_task
+def mail_alerts() -> None:
+    """Mail new alerts to administrators."""
+    alert_mail.send()
+
+
+@shared_task
+def forget_reports() -> None:
+    """Drop providers' reports of messages that are not ours."""
+    end = time.monotonic() + BUDGET
+    while reports.forget_unmatched() and time.monotonic() < end:
         pass
 
 

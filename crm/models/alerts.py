@@ -14,6 +14,7 @@ class Alert(models.Model):
     count = models.PositiveIntegerField(_("times"), default=1)
     first_at = models.DateTimeField(_("first"), db_default=Now())
     last_at = models.DateTimeField(_("last"), db_default=Now())
+    mailed_at = models.DateTimeField(null=True, editable=False)
     resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
 
     class Meta:
