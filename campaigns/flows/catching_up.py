@@ -16,7 +16,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import enrolling, entries, program, triggers
+from campaigns.flows import enrolling, entering, entries, program, triggers
 from campaigns.flows.definition import Definition
 from campaigns.flows.triggers.base import Start
 from campaigns.models import CatchUp, CatchUpPerson, Flow
@@ -212,7 +212,7 @@ def _let_in(catch_up: CatchUp, now: datetime) -> bool:
         paused = Flow.objects.filter(pk=catch_up.flow_id, state=Flow.State.PAUSED).exists()
         return False if paused else _end(catch_up, State.ENDED)
     starts = _starts(trigger, [(people[row[1]], *row[2:]) for row in rows if row[1] in people], now)
-    found = entries.enter(door, starts, now)
+    found = entering.enter(door, starts, now)
     catch_up.handled += len(rows)
     catch_up.entered += len(found.runs)
     refused = entries.reasons(found.refused) | (

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import enrolling, entries, program, triggers
+from campaigns.flows import enrolling, entering, entries, program, triggers
 from campaigns.flows.definition import Definition
 from campaigns.flows.triggers.base import Start
 from campaigns.models import Flow, FlowMoment, FlowSchedule
@@ -227,7 +227,7 @@ def _enter(flow: Ticking, starts: Sequence[Start], now: datetime) -> bool:
     if not Flow.objects.filter(pk=flow.flow_id, listening_since=flow.since).exists():
         return False
     # Who was merged meanwhile is found again as whom they are now.
-    entries.enter(door, [each for each in starts if people.get(each.profile_id) == each.profile_id], now)
+    entering.enter(door, [each for each in starts if people.get(each.profile_id) == each.profile_id], now)
     return True
 
 

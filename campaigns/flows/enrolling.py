@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from psycopg.errors import LockNotAvailable
 
-from campaigns.flows import entries, program
+from campaigns.flows import entering, entries, program
 from campaigns.flows.triggers.base import Start
 from campaigns.models import Flow
 from crm import normalise
@@ -84,9 +84,9 @@ def enroll(
             for profile_id in ids
             if profile_id in there
         ]
-        found = entries.enter(door, starts, now)
+        found = entering.enter(door, starts, now)
         not_again = [pair for pair in found.refused if pair[1] not in entries.RECORDED]
-        entries.record_refusals(flow_id, not_again, now)
+        entries.record_refusals([(flow_id, not_again)], now)
     result = Enrolled(refused={profile_id: UNKNOWN for profile_id in ids if profile_id not in there})
     result.started = {each.profile_id: run.id for each, run in found.runs}
     result.refused |= {each.profile_id: entries.HELD_OUT for each in found.held_out}

@@ -11,33 +11,16 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connection
 
+from campaigns.flows import asking
 from campaigns.flows.definition import Definition, EventTrigger, Goal
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.segments import evaluate, grammar
 from crm import log
-from crm.rules.sql import TRUE, Sql, joined, sql
-from crm.rules.where import Where, check_where, properties
+from crm.rules.sql import TRUE, sql
 
 MAX_KEY = 500  # characters
 RULE = "exit rule"  # the reason of who left by it
 GOAL = "goal"  # of those whose goal was reached
-
-_END = """
-    UPDATE campaigns_enrollment e
-    SET state = 'exited', ended_at = %s, due_at = NULL, reason = hit.name
-    FROM (
-        SELECT DISTINCT ON (x.id) x.id, r.name
-        FROM jsonb_to_recordset(%s::jsonb)
-            AS r(place int, profile_id bigint, run_key text, name text, at timestamptz, event_id text)
-        JOIN campaigns_enrollment x ON x.profile_id = r.profile_id
-        WHERE x.version_id = %s AND x.state = 'active' AND (r.run_key IS NULL OR x.run_key = r.run_key)
-          AND coalesce((x.context -> 'event' ->> 'occurred_at')::timestamptz, x.entered_at) <= r.at
-          AND x.context -> 'event' ->> 'id' IS DISTINCT FROM r.event_id
-        ORDER BY x.id, r.place
-    ) hit
-    WHERE e.id = hit.id AND e.state = 'active'
-    RETURNING e.id, e.profile_id, e.step, e.reason
-"""
 
 
 class Ender(NamedTuple):
@@ -65,88 +48,10 @@ def run_key(definition: Definition, facts: Mapping[str, Any]) -> str | None:
     return f"key:{value}"[:MAX_KEY] if isinstance(value, str | int | float) else None
 
 
-def matching(
-    trigger: EventTrigger | Goal, events: Sequence[log.LoggedEvent], now: datetime
-) -> list[log.LoggedEvent]:
-    """Those of `events` that a trigger means, in their order."""
+def asks(trigger: EventTrigger | Goal, events: Sequence[log.LoggedEvent], now: datetime) -> asking.Question:
+    """Which of `events` a trigger means. Raises RuleError."""
     named = [event_ for event_ in events if event_.name == trigger.name]
-    if not named or not trigger.where:
-        return named
-    # Asked of PostgreSQL, so that a trigger and a segment mean the same by the same words.
-    times = [event_.occurred_at for event_ in named]
-    query = sql(
-        "SELECT e.id FROM crm_event e WHERE e.id = ANY({}) AND e.occurred_at BETWEEN {} AND {} AND {}",
-        [event_.id for event_ in named],
-        min(times),
-        max(times),
-        _narrowed(trigger, "e.properties", now),
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(query.text, query.params)
-        ids = {row[0] for row in cursor.fetchall()}
-    return [event_ for event_ in named if event_.id in ids]
-
-
-def end(
-    flow_id: int,
-    flow: str,
-    version_id: int,
-    definition: Definition,
-    events: Sequence[log.LoggedEvent],
-    now: datetime,
-) -> None:
-    """End the runs of a version that these exit events end: those started before, by another event.
-
-    A keyed run is ended by an event of its own key, or by one that bears no key at all.
-    """
-    rows = [
-        {
-            "place": place,
-            "profile_id": event_.profile_id,
-            "run_key": run_key(definition, event_.properties),
-            "name": event_.name,
-            "at": event_.occurred_at,
-            "event_id": str(event_.id),
-        }
-        for place, event_ in enumerate(events)
-    ]
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(_END, [now, msgspec.json.encode(rows).decode(), version_id])
-        ended = cursor.fetchall()
-    record(
-        [
-            Run(pk, flow_id, flow, version_id, profile_id, step, {}, {}, now, state="exited", reason=reason)
-            for pk, profile_id, step, reason in ended
-        ],
-        now,
-    )
-
-
-def end_late(
-    runs: Sequence[Run],
-    starts: Sequence[log.Position],
-    definition: Definition,
-    now: datetime,
-) -> None:
-    """End runs, just started by `starts`, whose exit event had been read before: what started them came late."""
-    places = {run.id: log.Position(start.txid, start.seq) for run, start in zip(runs, starts, strict=True)}
-    reasons = found(definition, places.keys(), now, places)
-    ended = [run for run in runs if run.id in reasons]
-    if not ended:
-        return
-    for run in ended:
-        run.state, run.reason = "exited", reasons[run.id]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE campaigns_enrollment e SET state = 'exited', ended_at = %s, due_at = NULL, reason = r.reason
-            FROM unnest(%s::bigint[], %s::text[]) AS r(id, reason) WHERE e.id = r.id
-            """,
-            [now, [run.id for run in ended], [run.reason for run in ended]],
-        )
-    record(ended, now)
+    return asking.Question(named, asking.narrowed(trigger.where, "e.properties", now) if named else TRUE)
 
 
 def record(ended: Sequence[Run], now: datetime) -> None:
@@ -162,47 +67,49 @@ def record(ended: Sequence[Run], now: datetime) -> None:
     log.append([event("exited", run, now) for run in ended])
 
 
-def found(
-    definition: Definition,
-    run_ids: Collection[int],
-    now: datetime,
-    before: Mapping[int, log.Position] | None = None,
-) -> dict[int, str]:
-    """Which of a version's runs something in the log ends, and the reason. One query for each of `enders`.
-
-    Args:
-        before: by run, only events that stand earlier in the log than this.
-    """
-    reasons: dict[int, str] = {}
-    for trigger, reason, within in enders(definition):
-        asked = [run_id for run_id in run_ids if run_id not in reasons]
-        if not asked:
-            break
-        places = [before[run_id] if before else log.Position(2**62, 0) for run_id in asked]
-        query = sql(
-            "SELECT e.id, e.run_key, {} FROM unnest({}::bigint[], {}::bigint[], {}::bigint[]) AS a(id, txid, seq)"
-            " JOIN campaigns_enrollment e ON e.id = a.id"
-            " JOIN crm_event v ON v.profile_id = e.profile_id AND v.name = {}"
-            " AND v.occurred_at >= coalesce((e.context -> 'event' ->> 'occurred_at')::timestamptz, e.entered_at)"
-            " AND ({}::interval IS NULL OR v.occurred_at <= e.entered_at + {}::interval)"
-            " AND v.id::text IS DISTINCT FROM e.context -> 'event' ->> 'id' AND (v.txid, v.seq) < (a.txid, a.seq)"
-            " WHERE {} GROUP BY 1, 2, 3",
-            Sql("v.properties::text" if definition.key else "''"),
-            asked,
-            [place.txid for place in places],
-            [place.seq for place in places],
-            trigger.name,
-            within,
-            within,
-            _narrowed(trigger, "v.properties", now),
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(query.text, query.params)
-            for run_id, key, facts in cursor.fetchall():
-                told = run_key(definition, msgspec.json.decode(facts)) if definition.key else None
-                if told is None or told == key:
-                    reasons[run_id] = reason
-    return reasons
+def found(asked: Sequence[tuple[Definition, Collection[int]]], now: datetime) -> dict[int, str]:
+    """Which of the runs of some versions something in the log ends, and the reason, in one query. Raises RuleError."""
+    rows: list[tuple[int, int]] = []  # (run, number of what may end it)
+    ending: list[tuple[Definition, Ender]] = []
+    for definition, run_ids in asked:
+        for ender in enders(definition):
+            rows += [(run_id, len(ending)) for run_id in run_ids]
+            ending.append((definition, ender))
+    if not rows:
+        return {}
+    cases = [
+        sql("WHEN {} THEN {}", number, asking.narrowed(ender.trigger.where, "v.properties", now))
+        for number, (_definition, ender) in enumerate(ending)
+        if ender.trigger.where
+    ]
+    # Person by person and name by name, so that no plan walks through what others did.
+    query = sql(
+        "SELECT DISTINCT e.id, a.number, e.run_key, CASE WHEN m.keyed THEN v.properties::text END"
+        " FROM unnest({}::bigint[], {}::int[]) AS a(id, number)"
+        " JOIN unnest({}::int[], {}::text[], {}::interval[], {}::bool[]) AS m(number, name, within, keyed)"
+        " ON m.number = a.number"
+        " JOIN campaigns_enrollment e ON e.id = a.id"
+        " CROSS JOIN LATERAL (SELECT v.id, v.properties, v.occurred_at FROM crm_event v"
+        " WHERE v.profile_id = e.profile_id AND v.name = m.name"
+        " AND v.occurred_at >= coalesce((e.context -> 'event' ->> 'occurred_at')::timestamptz, e.entered_at)"
+        " AND (m.within IS NULL OR v.occurred_at <= e.entered_at + m.within) OFFSET 0) v"
+        " WHERE v.id::text IS DISTINCT FROM e.context -> 'event' ->> 'id' AND {}",
+        [run_id for run_id, _number in rows],
+        [number for _run_id, number in rows],
+        list(range(len(ending))),
+        [ender.trigger.name for _definition, ender in ending],
+        [ender.within for _definition, ender in ending],
+        [definition.key is not None for definition, _ender in ending],
+        sql("CASE a.number {} ELSE true END", asking.side_by_side(" ", cases)) if cases else TRUE,
+    )
+    first: dict[int, int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(query.text, query.params)
+        for run_id, number, key, facts in cursor.fetchall():
+            told = run_key(ending[number][0], msgspec.json.decode(facts)) if facts is not None else None
+            if told is None or told == key:
+                first[run_id] = min(number, first.get(run_id, number))
+    return {run_id: ending[number][1].reason for run_id, number in first.items()}
 
 
 def by_rule(definition: Definition, profile_ids: Collection[int], now: datetime) -> set[int]:
@@ -210,8 +117,3 @@ def by_rule(definition: Definition, profile_ids: Collection[int], now: datetime)
     if definition.exit_rule is None or not profile_ids:
         return set()
     return evaluate.matching(grammar.parse(definition.exit_rule), sorted(profile_ids), now, live=True)
-
-
-def _narrowed(trigger: EventTrigger | Goal, column: str, now: datetime) -> Sql:
-    where = check_where([msgspec.convert(item, Where) for item in trigger.where], "where")
-    return joined(" AND ", properties(where, column, now)) if where else TRUE

@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
-from campaigns.flows import exits, local, program, troubles
+from campaigns.flows import asking, exits, local, program, troubles
 from campaigns.flows.definition import Definition
 from campaigns.flows.windows import opening
 from campaigns.models import Enrollment, Flow
-from campaigns.segments import evaluate, grammar
 from crm import alerts
 from delivery.models import Delivery
 from delivery.policies import Verdict, defer, limited, suppress
@@ -32,7 +31,7 @@ def hold_back(deliveries: Sequence[Delivery], now: datetime) -> dict[int, Verdic
     Suppressed are messages of runs that were ended, whose exit event is in the log already, or whose person meets the
     exit rule or no longer the entry rule. A run that completed after queueing its message is looked at too: an order
     that came while the message was put off still stops it. Messages of a paused flow wait, and so do those outside
-    the flow's send window. Three queries, and for each version in the batch one for each exit event and rule.
+    the flow's send window. A handful of queries, however many flows there are in the batch.
     """
     run_of = {delivery.pk: run_id for delivery in deliveries if (run_id := _run_id(delivery)) is not None}
     if not run_of:
@@ -78,12 +77,19 @@ def _verdicts(runs: dict[int, Enrollment], now: datetime) -> dict[int, Verdict |
             for run in open_runs[version_id]
         }
     )
-    for version_id, definition in definitions.items():
+    groups = [(definition, open_runs[version_id]) for version_id, definition in definitions.items()]
+    try:
+        with transaction.atomic():
+            return about | _of_versions(groups, zones, now)
+    except Exception as error:
+        if len(groups) == 1:
+            return about | _broken(groups[0][1], error, now)
+    for one in groups:  # whose fault it is
         try:
             with transaction.atomic():
-                about |= _of_version(definition, open_runs[version_id], zones, now)
+                about |= _of_versions([one], zones, now)
         except Exception as error:
-            about |= _broken(open_runs[version_id], error, now)
+            about |= _broken(one[1], error, now)
     return about
 
 
@@ -99,22 +105,35 @@ def _broken(runs: Sequence[Enrollment], error: Exception, now: datetime) -> dict
     return {run.pk: defer(now + LOOK_AGAIN, BROKEN) for run in runs}
 
 
-def _of_version(
-    definition: Definition, runs: Sequence[Enrollment], zones: Mapping[int, ZoneInfo], now: datetime
+_Group = tuple[Definition, Sequence[Enrollment]]
+
+
+def _of_versions(
+    groups: Sequence[_Group], zones: Mapping[int, ZoneInfo], now: datetime
 ) -> dict[int, Verdict]:
-    """What one version's rules have against its messages, by run; what counts most comes last."""
-    people = {run.profile_id for run in runs}
+    """What versions' rules have against their messages, by run; what counts most comes last."""
     about: dict[int, Verdict] = {}
-    if definition.window is not None:
-        for run in runs:
-            opens = opening(definition.window, zones[run.profile_id], now)
-            if opens is not None:
-                about[run.pk] = limited(opens, OUTSIDE)
-    about |= {run.pk: defer(now + LOOK_AGAIN, PAUSED) for run in runs if run.flow.state == Flow.State.PAUSED}
-    if definition.recheck_entry and definition.entry is not None:
-        allowed = evaluate.matching(grammar.parse(definition.entry), sorted(people), now, live=True)
+    for definition, runs in groups:
+        if definition.window is not None:
+            for run in runs:
+                opens = opening(definition.window, zones[run.profile_id], now)
+                if opens is not None:
+                    about[run.pk] = limited(opens, OUTSIDE)
+        about |= {
+            run.pk: defer(now + LOOK_AGAIN, PAUSED) for run in runs if run.flow.state == Flow.State.PAUSED
+        }
+    entry = [group for group in groups if group[0].recheck_entry and group[0].entry is not None]
+    exit_ = [group for group in groups if group[0].exit_rule is not None]
+    rules = [(definition.entry or {}, _people(runs)) for definition, runs in entry]
+    rules += [(definition.exit_rule or {}, _people(runs)) for definition, runs in exit_]
+    met = iter(asking.meeting(rules, now))
+    for (_definition, runs), allowed in zip(entry, met, strict=False):
         about |= {run.pk: suppress(NOT_ENTITLED) for run in runs if run.profile_id not in allowed}
-    leaving = exits.by_rule(definition, people, now)
-    about |= {run.pk: suppress(f"exit: {exits.RULE}") for run in runs if run.profile_id in leaving}
-    reasons = exits.found(definition, [run.pk for run in runs], now)
+    for (_definition, runs), leaving in zip(exit_, met, strict=True):
+        about |= {run.pk: suppress(f"exit: {exits.RULE}") for run in runs if run.profile_id in leaving}
+    reasons = exits.found([(definition, [run.pk for run in runs]) for definition, runs in groups], now)
     return about | {pk: suppress(f"exit: {reason}") for pk, reason in reasons.items()}
+
+
+def _people(runs: Sequence[Enrollment]) -> set[int]:
+    return {run.profile_id for run in runs}

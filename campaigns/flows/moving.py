@@ -277,7 +277,7 @@ def _end_by_events(
     """End who did what ends a run by the new version, at some time since they entered."""
     if not new.definition.exit_on:
         return
-    reasons = exits.found(new.definition, [run.id for run in staying], now)
+    reasons = exits.found([(new.definition, [run.id for run in staying])], now)
     by_reason: dict[str, list[Held]] = defaultdict(list)
     for run in staying:
         if reason := reasons.get(run.id):

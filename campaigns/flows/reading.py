@@ -6,7 +6,7 @@ cursor of its own at the place where that happened, harms nobody else, and catch
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.flows import entries, exits, goals, program, triggers, troubles, waking
+from campaigns.flows import asking, entering, entries, leaving, program, triggers, troubles, waking
 from campaigns.flows.definition import GOAL_WITHIN
 from campaigns.flows.program import Program
 from campaigns.flows.triggers import Start
@@ -107,16 +107,12 @@ def read(now: datetime | None = None, limit: int = 5000) -> Read:
                 if listener.behind is not None and _due(listener, now):
                     more |= _catch_up(listener, listener.behind, batch.start, limit, now)
             by_name = _by_name(_of_people(batch.events))
-            for listener in listeners:
-                if listener.behind is None and not _attempt(listener, _relevant(listener, by_name), now):
-                    _fall_behind(listener, batch.start, now)
+            with_us = [listener for listener in listeners if listener.behind is None]
+            for listener in _unable([(listener, _relevant(listener, by_name)) for listener in with_us], now):
+                _fall_behind(listener, batch.start, now)
+                with_us.remove(listener)
             waking.wake(
-                {
-                    version_id: names
-                    for listener in listeners
-                    if listener.behind is None
-                    for version_id, names in listener.waking.items()
-                },
+                {version_id: names for listener in with_us for version_id, names in listener.waking.items()},
                 by_name,
                 now,
             )
@@ -179,6 +175,19 @@ def _fall_behind(listener: Listener, start: log.Position, now: datetime) -> None
     LogCursor.objects.create(name=_own_cursor(listener.flow_id), txid=start.txid, seq=start.seq, moved_at=now)
 
 
+def _unable(work: Sequence[tuple[Listener, Sequence[log.LoggedEvent]]], now: datetime) -> list[Listener]:
+    """Let all flows handle their events at once or, if that fails, one after the other; return those that can't."""
+    well = [(listener, events) for listener, events in work if listener.broken is None and events]
+    if len(well) > 1:
+        try:
+            with transaction.atomic():
+                _handle(well, now)
+            work = [(listener, events) for listener, events in work if listener.broken is not None]
+        except Exception:
+            logger.exception("The log can't be read for all flows at once; they are taken one at a time")
+    return [listener for listener, events in work if not _attempt(listener, events, now)]
+
+
 def _attempt(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> bool:
     """Let one flow handle `events`, wholly or not at all; return whether it could."""
     try:
@@ -186,7 +195,7 @@ def _attempt(listener: Listener, events: Sequence[log.LoggedEvent], now: datetim
             raise listener.broken
         if events:
             with transaction.atomic():
-                _handle(listener, events, now)
+                _handle([(listener, events)], now)
         return True
     except Exception as error:
         logger.exception("The flow %s can't read the log", listener.slug)
@@ -204,39 +213,81 @@ def _alert_key(listener: Listener) -> str:
     return f"flow:{listener.flow_id}:trigger"
 
 
-def _handle(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> None:
-    own = listener.programs[listener.version_id]
-    door = entries.Door(listener.flow_id, listener.slug, listener.version_id, own.first or "", own.definition)
-    starting: list[Start] = []
-    if trigger := listener.trigger:
-        # What came in late or by an import, but happened before the flow listened, starts nobody.
-        fresh = [event for event in events if event.occurred_at >= listener.since]
-        starts = _starts(trigger, trigger.kind.starting(trigger.config, fresh, now))
-        starting, _refused = entries.entitled(door, starts, now)
-    ending = {
-        version_id: _in_order(
-            event for trigger in each.definition.exit_on for event in exits.matching(trigger, events, now)
+def _handle(work: Sequence[tuple[Listener, Sequence[log.LoggedEvent]]], now: datetime) -> None:
+    """What these events do to these flows, in as many statements as for one of them."""
+    parties = [_parties(listener) for listener, _events in work]
+    questions = [[_trigger_asks(listener, events, now)] for listener, events in work] + [
+        leaving.questions(party.definition, events, now)
+        for (_listener, events), some in zip(work, parties, strict=True)
+        for party in some
+    ]
+    answers = iter(asking.meant_each(questions))
+    started = [next(answers)[0] for _each in work]
+    came = [[leaving.came(party, next(answers)) for party in some] for some in parties]
+    starting = entering.entitled(
+        [
+            (_door(listener), _starts(listener.trigger, found) if listener.trigger else [])
+            for (listener, _events), found in zip(work, started, strict=True)
+        ],
+        now,
+    )
+    flows = []
+    for (listener, events), (starts, _refused), of_flow in zip(work, starting, came, strict=True):
+        turns = _turns(events, {_place(each) for each in starts}, {_at(event) for event in _ending(of_flow)})
+        flows.append((_door(listener), starts, of_flow, turns))
+    last = max((turn for *_rest, turns in flows for turn in turns.values()), default=0)
+    for turn in range(last + 1):
+        entering.start(
+            [
+                (door, [each for each in starts if turns[_place(each)] == turn])
+                for door, starts, _came, turns in flows
+            ],
+            now,
         )
+        leaving.leave(
+            [
+                leaving.Came(
+                    each.party,
+                    [event for event in each.reaching if turns[_at(event)] == turn],
+                    [event for event in each.ending if turns[_at(event)] == turn],
+                )
+                for _door_, _starts_, of_flow, turns in flows
+                for each in of_flow
+            ],
+            now,
+        )
+
+
+def _parties(listener: Listener) -> list[leaving.Party]:
+    return [
+        leaving.Party(listener.flow_id, listener.slug, version_id, each.definition)
         for version_id, each in listener.programs.items()
-    }
-    reaching = {
-        version_id: goals.matching(each.definition, events, now)
-        for version_id, each in listener.programs.items()
-    }
-    leaving = {(event.txid, event.seq) for found in ending.values() for event in found}
-    leaving |= {
-        (event.txid, event.seq)
-        for version_id, found in reaching.items()
-        if (goal := listener.programs[version_id].definition.goal) and goal.exit
-        for event in found
-    }
-    turn_of = _turns(events, {_place(each) for each in starting}, leaving)
-    for turn in range(max(turn_of.values(), default=0) + 1):
-        entries.start(door, [each for each in starting if turn_of[_place(each)] == turn], now)
-        for version_id, each in listener.programs.items():
-            of_flow = (listener.flow_id, listener.slug, version_id, each.definition)
-            for act, found in ((goals.reached, reaching[version_id]), (exits.end, ending[version_id])):
-                act(*of_flow, [event for event in found if turn_of[event.txid, event.seq] == turn], now)
+    ]
+
+
+def _trigger_asks(listener: Listener, events: Sequence[log.LoggedEvent], now: datetime) -> asking.Question:
+    if listener.trigger is None:
+        return asking.Question()
+    # What came in late or by an import, but happened before the flow listened, starts nobody.
+    fresh = [event for event in events if event.occurred_at >= listener.since]
+    return listener.trigger.kind.asks(listener.trigger.config, fresh, now)
+
+
+def _door(listener: Listener) -> entries.Door:
+    own = listener.programs[listener.version_id]
+    return entries.Door(listener.flow_id, listener.slug, listener.version_id, own.first or "", own.definition)
+
+
+def _ending(came: Iterable[leaving.Came]) -> Iterator[log.LoggedEvent]:
+    """The events that end runs."""
+    for party, reaching, ending in came:
+        yield from ending
+        if (goal := party.definition.goal) and goal.exit:
+            yield from reaching
+
+
+def _at(event: log.LoggedEvent) -> tuple[int, int]:
+    return event.txid, event.seq
 
 
 def _starts(trigger: triggers.Trigger, events: Sequence[log.LoggedEvent]) -> list[Start]:
@@ -286,13 +337,7 @@ def _by_name(events: Iterable[log.LoggedEvent]) -> dict[str, list[log.LoggedEven
 
 
 def _relevant(listener: Listener, by_name: dict[str, list[log.LoggedEvent]]) -> list[log.LoggedEvent]:
-    return _in_order(event for name in listener.names for event in by_name.get(name, ()))
-
-
-def _in_order(events: Iterable[log.LoggedEvent]) -> list[log.LoggedEvent]:
-    """The events without repeats, as they stand in the log."""
-    by_place = {(event.txid, event.seq): event for event in events}
-    return [by_place[place] for place in sorted(by_place)]
+    return asking.in_order(event for name in listener.names for event in by_name.get(name, ()))
 
 
 def _of_people(events: Sequence[log.LoggedEvent]) -> list[log.LoggedEvent]:

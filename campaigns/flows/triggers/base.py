@@ -9,6 +9,7 @@ import msgspec
 from django import forms
 from django.utils.translation import gettext as _
 
+from campaigns.flows import asking
 from crm import log
 from crm.rules.errors import Problem
 from crm.rules.sql import Sql
@@ -85,11 +86,15 @@ class TriggerKind:
         """Fields of people whose changes are to be recorded in the log for it (see crm.attribute_changes)."""
         return frozenset()
 
+    def asks(self, config: Any, events: Sequence[log.LoggedEvent], now: datetime) -> asking.Question:
+        """Which of `events` start somebody; nothing is asked yet, so that many flows can ask at once."""
+        return asking.Question()
+
     def starting(
         self, config: Any, events: Sequence[log.LoggedEvent], now: datetime
     ) -> list[log.LoggedEvent]:
-        """Those of `events` that start somebody, in their order. A constant number of queries."""
-        return []
+        """Those of `events` that start somebody, in their order."""
+        return asking.meant([self.asks(config, events, now)])[0]
 
     def gated(self, config: Any, starts: Sequence[Start]) -> list[Start]:
         """For kinds that start by an event and hold the run until a date: the starts with when they may go on."""

@@ -8,7 +8,7 @@ import msgspec
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns.flows import dates, local
+from campaigns.flows import asking, dates, local
 from campaigns.flows.triggers import date_form, occurring
 from campaigns.flows.triggers.base import Start
 from campaigns.flows.triggers.happening import Happening
@@ -59,8 +59,8 @@ class Date(Happening):
     def names(self, config):
         return frozenset({config.event}) if config.event else frozenset()
 
-    def starting(self, config, events, now):
-        return super().starting(config, events, now) if config.event else []
+    def asks(self, config, events, now):
+        return super().asks(config, events, now) if config.event else asking.Question()
 
     def gated(self, config, starts):
         if not config.event:

@@ -9,7 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
-from campaigns.flows.triggers.happening import Happening, narrowed
+from campaigns.flows.asking import narrowed
+from campaigns.flows.triggers.happening import Happening
 from campaigns.segments import grammar
 from campaigns.segments.conditions.base import Condition
 from crm.rules.errors import Problem, RuleError

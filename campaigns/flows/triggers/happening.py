@@ -1,6 +1,6 @@
 """What triggers share that start by an event of the log, narrowed by conditions on its properties."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from django.db import connection
 
+from campaigns.flows import asking
+from campaigns.flows.asking import narrowed
 from campaigns.flows.triggers.base import Start, TriggerKind
 from campaigns.segments import grammar
 from campaigns.segments.memberships import ENTERED, LEFT, RULE
 from crm import log
 from crm.rules.errors import Problem, RuleError
 from crm.rules.sql import TRUE, Sql, joined, sql
-from crm.rules.where import Where, check_where, properties
 
 PAGE = 10_000  # events read at once for `moments`
 SEGMENT_EVENTS = frozenset({ENTERED, LEFT})
@@ -43,25 +44,10 @@ class Happening(TriggerKind):
     def names(self, config):
         return frozenset({self.event(config)})
 
-    def starting(self, config, events, now):
+    def asks(self, config, events, now):
         name = self.event(config)
         named = [event for event in events if event.name == name and not by_rule(name, event.properties)]
-        narrowed = self._narrowed(config, now)
-        if not named or narrowed == TRUE:
-            return named
-        # Asked of PostgreSQL, so that a trigger and a segment mean the same by the same words.
-        times = [event.occurred_at for event in named]
-        query = sql(
-            "SELECT e.id FROM crm_event e WHERE e.id = ANY({}) AND e.occurred_at BETWEEN {} AND {} AND {}",
-            [event.id for event in named],
-            min(times),
-            max(times),
-            narrowed,
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(query.text, query.params)
-            ids = {row[0] for row in cursor.fetchall()}
-        return [event for event in named if event.id in ids]
+        return asking.Question(named, self._narrowed(config, now) if named else TRUE)
 
     def moments(self, config, since, until, limit=None, after=None):
         found = self._history(config, since, until, after)
@@ -112,12 +98,6 @@ class Happening(TriggerKind):
         except RuleError as error:
             return [Problem(path, text) for path, text in error.problems]
         return []
-
-
-def narrowed(where: Sequence[dict[str, Any]], column: str, now: datetime) -> Sql:
-    """Conditions on properties as SQL over a jsonb column. Raises RuleError."""
-    checked = check_where([msgspec.convert(item, Where) for item in where], "where")
-    return joined(" AND ", properties(checked, column, now)) if checked else TRUE
 
 
 def context(event: log.LoggedEvent) -> dict[str, Any]:

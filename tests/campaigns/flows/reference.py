@@ -114,9 +114,7 @@ class Reference:
             run.end("completed", "held out")
         for old in before:
             self._reach(run, old)
-        for trigger in definition["exit_on"]:
-            if run.state == "active" and any(ends(run, trigger, old) for old in before):
-                leave_early(run, trigger["name"])
+            self._exit(run, old)
 
     def _exit(self, run: Run, event: Happened) -> None:
         for trigger in run.definition["exit_on"]:

@@ -216,7 +216,7 @@ def test_a_crash_while_reading_starts_nobody_twice_or_never(world, monkeypatch):
     def killed(*args):
         raise SystemExit
 
-    monkeypatch.setattr(reading.exits, "end", killed)
+    monkeypatch.setattr(reading.leaving, "leave", killed)
     with pytest.raises(SystemExit):
         reading.read(world.now)
     assert not Enrollment.objects.exists()
