@@ -1,7 +1,9 @@
 """What to know before a broadcast is launched: whom it reaches, whom not and why, and what may be wrong with it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,7 +19,8 @@ from campaigns.segments import compiler
 from campaigns.segments.limits import TooSlow, fetch
 from crm.rules.errors import RuleError
 from crm.rules.sql import Sql, sql
-from delivery import channels, content
+from crm.rules.words import language_names
+from delivery import accounts, channels, content
 from delivery.models import MessageContent
 
 TIMEOUT_MS = 3_000
@@ -29,6 +32,7 @@ class Preflight(msgspec.Struct):
     """`problem` keeps it from being launched; `warnings` do not. `reach` is None where counting took too long.
 
     `duration` is how long it takes at its pace, None where it has none; `elsewhere` are links that were not followed.
+    `cost` is what it comes to at most, where the sending account tells what a part costs.
     """
 
     problem: str = ""
@@ -39,6 +43,8 @@ class Preflight(msgspec.Struct):
     duration: timedelta | None = None
     preview: dict[str, Any] = {}
     parts: int | None = None
+    cost: Decimal | None = None
+    currency: str = ""
 
     @property
     def typed(self) -> bool:
@@ -74,6 +80,7 @@ def check(broadcast: Broadcast, now: datetime | None = None) -> Preflight:
         found.reach = audience.reach(broadcast, now)
     except TooSlow:
         found.warnings.append(_("Counting the people took too long. The launch works all the same."))
+    _price(broadcast, found)
     if broadcast.per_minute and found.reach is not None:
         found.duration = timedelta(minutes=-(-found.reach.likely // broadcast.per_minute))
     _words(contents, found)
@@ -105,6 +112,16 @@ def _parts(rows: Sequence[MessageContent]) -> int | None:
     return max(numbers, default=None)
 
 
+def _price(broadcast: Broadcast, found: Preflight) -> None:
+    """What the texts cost if everybody who can be reached gets the longest of them."""
+    if not found.parts or found.reach is None or broadcast.channel not in channels.everything():
+        return
+    account = accounts.route(broadcast.channel, broadcast.message.exempt)
+    if account is not None and account.cost_per_part:
+        found.cost = account.cost_per_part * found.parts * found.reach.reachable
+        found.currency = account.currency
+
+
 def _translations(
     broadcast: Broadcast, rows: Sequence[MessageContent], people: Sql, now: datetime
 ) -> list[str]:
@@ -114,13 +131,14 @@ def _translations(
         people,
     )
     written = {row.locale for row in rows}
-    nothing, default = {}, {}
+    nothing: Counter[str] = Counter()
+    default: Counter[str] = Counter()
     for language, number in fetch(statement, TIMEOUT_MS):
         best = content.best_locale(written, language)
         if best is None:
-            nothing[language or "–"] = number
-        elif not best and language and len(written) > 1:
-            default[language] = number
+            nothing[_language(language)] += number
+        elif not best and language and len(written) > 1 and not content.at_home(language):
+            default[_language(language)] += number
     found = []
     if nothing:
         number = sum(nothing.values())
@@ -139,6 +157,14 @@ def _translations(
         )
         found.append(words % {"number": number, "languages": _some(list(default))})
     return found
+
+
+def _language(code: str) -> str:
+    """A language by its name, however it is spoken in one country."""
+    if not code:
+        return _("unknown")
+    first = code.replace("_", "-").partition("-")[0].lower()
+    return language_names().get(first, code)
 
 
 def _unknown(broadcast: Broadcast, rows: Sequence[MessageContent], people: Sql, now: datetime) -> list[str]:

@@ -358,6 +358,12 @@ def create_audience() -> None:
         message=Message.objects.get(slug="welcome"),
         segment=Segment.objects.get(slug="bought-lately"),
     )
+    Broadcast.objects.create(
+        name="The roaster's letter",
+        message=Message.objects.get(slug=writing.LETTER),
+        segment=Segment.objects.get(slug="repeat-buyers"),
+        channel="email",
+    )
 
 
 def go_live() -> None:

@@ -24,6 +24,7 @@ from delivery.models import Delivery, Message
 
 SUBSCRIBERS = 900
 DAYS = 30
+LETTERS = (("email", 0.8), ("sms", 0.3), ("whatsapp", 0.2))  # channels, and who agrees to them
 WRITTEN_IN = ("ar", "pl")  # besides the text for everybody
 
 
@@ -92,11 +93,23 @@ def create(now: datetime, *parts: Callable[[Month, list[Profile]], None]) -> int
     for part in parts:
         part(month, people)
     _browse(month, people)
+    _agree(month, people)
     consent.record(month.answers)
     log.append(sorted(month.events, key=lambda event: event.occurred_at))
     Decision.objects.bulk_create(month.decisions, batch_size=5000)
     _seen(month, people)
     return len(people)
+
+
+def _agree(month: Month, people: list[Profile]) -> None:
+    """Most of the shop's subscribers want its letters too, and some its texts."""
+    for person in people:
+        for channel, share in LETTERS:
+            if month.chance.random() < share:
+                at = month.at(month.chance.uniform(0, DAYS))
+                month.answers.append(
+                    consent.Change(person.pk, consent.CHANNEL, channel, consent.SUBSCRIBED, "sdk", at)
+                )
 
 
 def _seen(month: Month, people: list[Profile]) -> None:

@@ -190,7 +190,8 @@ class AccountAdmin(ModelAdmin):
         form = SetupForm(provider, channel, request.POST, account)
         wrong = {} if form.is_valid() else {k: v for k, v in form.errors.items() if k not in ("name", "slug")}
         if wrong:
-            result = (" ".join(str(errors[0]) for errors in wrong.values()), False)
+            named = ((form.fields[name].label if name in form.fields else "", e) for name, e in wrong.items())
+            result = (" ".join(f"{label}: {e[0]}" if label else str(e[0]) for label, e in named), False)
         else:
             try:
                 result = (provider.check(accounts.sender(form.filled())), True)

@@ -22,6 +22,8 @@ BY_EMAIL, BY_PHONE = ("email",), ("sms", "whatsapp")
 class TestForm(BaseDialogForm):
     """Whose data fills a test in, by which channel, and where it goes to."""
 
+    form_before_template = "admin/delivery/sandbox/before_dialog.html"
+
     person = forms.CharField(
         label=_("Filled in for"),
         widget=UnfoldAdminTextInputWidget,
@@ -57,7 +59,15 @@ class TestForm(BaseDialogForm):
             ("", _("the person's")),
             *((letter, letter.upper()) for letter in letters),
         ]
+        if len(letters) < 2:
+            del self.fields["variant"]
         self.written, self.recipient = written, ""
+
+    def get_before_template_context(
+        self, request: HttpRequest, object_id: int | str | None = None
+    ) -> dict[str, Any]:
+        """For the note about the sandbox."""
+        return {"kinds": [kind for kind, _label in self.fields["channel"].choices]}
 
     def clean_person(self) -> Any:
         """Return the profile."""

@@ -28,13 +28,17 @@ def spoken() -> list[Spoken]:
     """Return the languages of the audience, the commonest first."""
     found = advice.languages()
     total = sum(count for _language, count in found) or 1
-    return [Spoken(tag(each), name_of(each), count, 100 * count / total) for each, count in found]
+    return [Spoken(tag(each), name_of(tag(each)), count, 100 * count / total) for each, count in found]
 
 
 def missing(written: Iterable[str], audience: Iterable[Spoken]) -> list[Spoken]:
     """Return the languages that nobody has written in: who speaks them gets the text for everybody, or none."""
     there = list(written)
-    return [each for each in audience if not locales.best(there, each.locale)]
+    return [
+        each
+        for each in audience
+        if not locales.best(there, each.locale) and not ("" in there and locales.at_home(each.locale))
+    ]
 
 
 def tag(language: str) -> str:

@@ -64,6 +64,12 @@ class LinesField(forms.CharField):
             return value
         return "\n".join(f"{name} = {' '.join(str(text).split())}" for name, text in value.items())
 
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return (initial or {}) != self.to_python(data)
+        except forms.ValidationError:
+            return True
+
     def to_python(self, value: Any) -> Any:
         if isinstance(value, dict):
             return value

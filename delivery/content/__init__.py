@@ -3,6 +3,7 @@
 from delivery.content.checking import problems
 from delivery.content.compiled import Compiled, ContentError, Html, Link
 from delivery.content.gathering import Gathered, Sample, gather
+from delivery.content.locales import at_home
 from delivery.content.locales import best as best_locale
 from delivery.content.people import computed_for, data
 from delivery.content.trying import mark_test
@@ -14,6 +15,7 @@ __all__ = [
     "Html",
     "Link",
     "Sample",
+    "at_home",
     "best_locale",
     "computed_for",
     "data",

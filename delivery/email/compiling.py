@@ -37,7 +37,7 @@ class CompiledEmail:
         if email.text and layouts.with_footer(email.text):
             who = [line for line in (brand.name, *brand.postal_address.splitlines()) if line]
             head["text"] = email.text + _TEXT_FOOTER % "".join(f"{_verbatim(line)}\n" for line in who)
-        self._head = Compiled(Head, head)
+        self._head = Compiled(Head, _from_brand(head, brand))
         self._field = layouts.body_field(email)
         self._regions: list[BoundTemplate] = [
             liquid.parse(source, html=True) for source in self.layout.regions
@@ -71,6 +71,21 @@ class CompiledEmail:
                 links.check(value, self._field)
             values.append(value)
         return FilledEmail(**msgspec.structs.asdict(head), layout=self.layout.digest, values=values)
+
+
+def _from_brand(head: dict[str, Any], brand: Brand) -> dict[str, Any]:
+    """Return the head with the brand's sender, name and address together, where the message names none of its own.
+
+    What is empty after that is the sending account's to say.
+    """
+    usual: dict[str, str] = {}
+    if brand.sender_email and not head.get("from_address"):
+        usual["from_address"] = brand.sender_email
+        if not head.get("from_name"):
+            usual["from_name"] = brand.sender_name
+    if brand.reply_to and not head.get("reply_to"):
+        usual["reply_to"] = brand.reply_to
+    return {**head, **{name: _verbatim(value) for name, value in usual.items()}}
 
 
 def _name(source: str) -> list[str]:

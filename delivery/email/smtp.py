@@ -97,7 +97,7 @@ class Connection:
             raise Unreachable(f"its certificate is not valid: {error.verify_message}", None, True) from error
         except (smtplib.SMTPException, OSError) as error:
             self._give_up(smtp)
-            raise Unreachable(str(error) or type(error).__name__) from error
+            raise Unreachable(error.strerror or str(error) or type(error).__name__) from error
         self._smtp = smtp
         self._pipelining = smtp.has_extn("pipelining")
 

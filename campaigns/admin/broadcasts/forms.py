@@ -145,6 +145,7 @@ class LaunchForm(BaseDialogForm):
         return {
             "broadcast": self.broadcast,
             "check": self.check,
+            "kinds": routes.written(self.broadcast),
             "duration": live.span(self.check.duration.total_seconds() / 60) if self.check.duration else "",
             "repeats": self.broadcast.get_repeat_display(),
         }
@@ -189,6 +190,7 @@ class TestForm(BaseDialogForm):
     """Who is to get a test, and by which channel."""
 
     __test__ = False  # for pytest, which takes it for one by its name
+    form_before_template = "admin/delivery/sandbox/before_dialog.html"
 
     person = forms.CharField(
         label=gettext_lazy("Person"),
@@ -206,6 +208,9 @@ class TestForm(BaseDialogForm):
         self.fields["channel"].choices = [
             (kind, known[kind].label) for kind in routes.written(self.broadcast)
         ]
+
+    def get_before_template_context(self, request, object_id=None):
+        return {"kinds": [kind for kind, _label in self.fields["channel"].choices]}
 
     def clean_person(self):
         """The profile."""

@@ -38,7 +38,15 @@
     copyOf: gettext("as in"),
     remove: gettext("Remove this variant with its texts?"),
   };
-  const named = (locale) => spoken.find((each) => each.locale === locale)?.name ?? (locale || words.everybody);
+  const called = (locale) => {
+    try {
+      return new Intl.DisplayNames(document.documentElement.lang, { type: "language" }).of(locale);
+    } catch {
+      return locale; // no language tag
+    }
+  };
+  const named = (locale) =>
+    locale ? (spoken.find((each) => each.locale === locale)?.name ?? called(locale)) : words.everybody;
   const field = (article, name) => article.querySelector(`[name="${article.dataset.words}-${name}"]`);
   const gone = (article) => field(article, "DELETE")?.checked ?? false;
   const localeOf = (article) => field(article, "locale")?.value.trim() ?? "";
