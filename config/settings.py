@@ -402,6 +402,7 @@ UNFOLD = {
                 "separator": True,
                 "items": [
                     _model(_("Sending accounts"), "outgoing_mail", "delivery.account"),
+                    _model(_("Event streams"), "webhook", "delivery.eventstream"),
                     _model(_("CRM connections"), "sync_alt", "crm.connection"),
                     _model(_("Sync runs"), "history", "crm.syncrun"),
                     _model(_("Rejected records"), "report", "crm.syncreject"),

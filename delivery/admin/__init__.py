@@ -12,6 +12,7 @@ from delivery.admin import (
     rules,
     sandbox,
     snippets,
+    streams,
     texts,
     topics,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "rules",
     "sandbox",
     "snippets",
+    "streams",
     "texts",
     "topics",
 ]
