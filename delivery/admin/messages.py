@@ -171,7 +171,11 @@ class MessageAdmin(ModelAdmin):
     def languages(self, message: Message) -> str:
         """Languages it is written in."""
         return (
-            ", ".join(locale or str(_("everybody")) for locale in message.locales if locale is not None)
+            ", ".join(
+                writing.name_of(locale) if locale else str(_("everybody"))
+                for locale in message.locales
+                if locale is not None
+            )
             or "–"
         )
 

@@ -102,13 +102,13 @@ class PartOfRules:
 
 
 class HoursInline(PartOfRules, TabularInline):
-    model = SendingHours
+    model, hide_title = SendingHours, True
     form = HoursForm
     verbose_name_plural = gettext_lazy("Quiet hours and send windows, by the clock where each person is")
 
 
 class CapInline(PartOfRules, TabularInline):
-    model = FrequencyCap
+    model, hide_title = FrequencyCap, True
     form = CapForm
     verbose_name_plural = gettext_lazy("Limits")
 

@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin, StackedInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from delivery.admin import writing
 from delivery.admin.contents import LocaleField
 from delivery.content import liquid, snippets
 from delivery.models import Snippet, SnippetText
@@ -102,7 +103,15 @@ class SnippetAdmin(ModelAdmin):
     @display(description=_("languages"))
     def languages(self, snippet: Snippet) -> str:
         """Languages it is written in."""
-        return ", ".join(sorted(text.locale or gettext("everybody") for text in snippet.texts.all())) or "–"
+        return (
+            ", ".join(
+                sorted(
+                    writing.name_of(text.locale) if text.locale else gettext("everybody")
+                    for text in snippet.texts.all()
+                )
+            )
+            or "–"
+        )
 
     @display(description=_("used by"))
     def used(self, snippet: Snippet) -> str:

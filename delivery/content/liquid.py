@@ -60,7 +60,7 @@ class _Missing(Undefined):
 
 class _Context(RenderContext):
     def get(self, *args: Any, **kwargs: Any) -> object:
-        if time.monotonic() > _deadline.get():
+        if time.thread_time() > _deadline.get():
             raise _TooMuch("rendering takes too long")
         return super().get(*args, **kwargs)
 
@@ -148,7 +148,7 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_size(item: Any) -> None:
-    if time.monotonic() > _deadline.get():
+    if time.thread_time() > _deadline.get():
         raise _TooMuch("rendering takes too long")
     if isinstance(item, int):
         if item.bit_length() > 1024:
@@ -232,7 +232,7 @@ def render(
         TemplateError: the text can't be rendered for this data, or a limit was reached.
     """
     profile = data.get("profile") or {}
-    names, deadline = _missing.set(missing), _deadline.set(time.monotonic() + MAX_SECONDS)
+    names, deadline = _missing.set(missing), _deadline.set(time.thread_time() + MAX_SECONDS)
     place = localised.place.set(localised.Place.of(locale, profile.get("language"), profile.get("timezone")))
     try:
         if isinstance(known := data.get(SNIPPETS), Snippets):
