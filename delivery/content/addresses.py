@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _URL = re.compile(r"https?://[^\s<>\"\x00-\x1f\\^`{|}]+", re.IGNORECASE)
@@ -10,6 +11,7 @@ _AFTER = ".,;:!?'*_~،؛؟。、，！？…»”’"
 _PAIRS = {")": "(", "]": "["}
 
 
+@lru_cache(maxsize=2048)  # the same few for everybody
 def is_web(address: str) -> bool:
     """Whether a browser may be led to this address: http or https, with a host and nothing that breaks a header."""
     try:

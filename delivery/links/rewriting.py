@@ -65,6 +65,7 @@ class Tracker:
         self._on = rules.tracks(delivery.channel, delivery.message)
         self._tracked = tracked and self._on
         self._numbers: dict[str, int] = {}
+        self._made: dict[str, str] = {}
         values = {
             "message": delivery.message.slug,
             "channel": delivery.channel,
@@ -89,6 +90,12 @@ class Tracker:
     def link(self, url: str) -> str:
         """Return what stands for an address in this message: a tracked link, the address with the account's words, or
         the address itself where it is none of the web, is one of our own pages, or opens an app."""
+        made = self._made.get(url)
+        if made is None:
+            made = self._made[url] = self._link(url)
+        return made
+
+    def _link(self, url: str) -> str:
         if not url or url.startswith(self._rules.ours):
             return url
         host = utm.host_of(url)

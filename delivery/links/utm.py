@@ -1,6 +1,7 @@
 """The words that tell a site's own analytics where a visitor comes from."""
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from urllib.parse import quote_plus, urlsplit
 
 NAMES = ("utm_source", "utm_medium", "utm_campaign", "utm_content")
@@ -30,6 +31,7 @@ def filled(pattern: str, values: Mapping[str, str]) -> str:
     return pattern
 
 
+@lru_cache(maxsize=2048)
 def host_of(url: str) -> str:
     """Return the host of an address, without its port; empty where it has none."""
     try:
