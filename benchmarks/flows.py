@@ -54,6 +54,13 @@ def _rows(found: dict) -> list[Row]:
             "goal",
             RATE_GOAL,
         ),
+        row(
+            f"the same by the two hands of a worker, on {os.cpu_count()} cores with the database",
+            found["two_hands"],
+            "runs/s",
+            "one hand",
+            found["straight"]["rate"],
+        ),
         row(storm, found["matching"], "events/s", "goal", STORM_GOAL),
         row("event to outbox, one at a time, p50", found["latency_single"], "ms", "goal", P50_GOAL),
         row("event to outbox at 200 events/s, p99", found["latency_p99"], "ms", "goal", P99_GOAL),
