@@ -15,8 +15,6 @@ from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.flows.triggers.base import Start
 from crm import alerts, log
 
-_AN_HOUR = timedelta(hours=1)
-
 _ENROLL = """
     INSERT INTO campaigns_enrollment (flow_id, version_id, profile_id, run_key, state, step, due_at, context,
         entered_at, holdout, ended_at, reason)
@@ -171,7 +169,7 @@ def _before(coming: _Coming, now: datetime) -> dict[tuple[int, int], _Before]:
     with connection.cursor() as cursor:
         cursor.execute(
             _BEFORE,
-            [now - _AN_HOUR, sorted(people), [door.flow_id for door, _starts, _entered in coming]],
+            [now - entries.AN_HOUR, sorted(people), [door.flow_id for door, _starts, _entered in coming]],
         )
         return {(row[0], row[1]): _Before(*row[2:]) for row in cursor.fetchall()}
 

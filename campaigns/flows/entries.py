@@ -30,7 +30,7 @@ RECORDED = frozenset(
 )  # by `entering.entitled`; the others may come often
 
 GATE = ""  # the step of a run that is held before its first one
-_A_DAY = timedelta(days=1)
+_A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
 _LOCK = 0x666C6F77  # "flow"
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 
 from campaigns.flows import entries, exits, foresight
 from campaigns.flows.definition import Definition
@@ -112,7 +113,7 @@ def begun(number: int, definition: Definition, start: Start, first: str | None, 
 
 
 def refusal(definition: Definition, runs: Sequence[Run], start: Start) -> str:
-    """Why a start begins no run beside those that the person has had; empty if it does. As entries.start decides."""
+    """Why a start begins no run beside those that the person has had; empty if it does. As entering.start decides."""
     key = entries.run_key(definition, start)
     if definition.key is None:
         if any(run.state == "active" for run in runs):
@@ -125,7 +126,10 @@ def refusal(definition: Definition, runs: Sequence[Run], start: Start) -> str:
             return entries.ONCE
     if key is None:
         return entries.NO_KEY
-    return entries.ONCE if any(run.run_key == key for run in runs) else ""
+    if any(run.run_key == key for run in runs):
+        return entries.ONCE
+    lately = sum(run.entered_at > start.at - entries.AN_HOUR for run in runs)
+    return entries.TOO_OFTEN if lately >= settings.NUDGE_FLOW_ENTRIES_PER_HOUR else ""
 
 
 def foresee(definition: Definition, runs: Sequence[Run], until: datetime) -> None:

@@ -32,6 +32,7 @@ REFUSED = {
     entries.INSIDE: gettext_lazy("Inside already"),
     entries.ONCE: gettext_lazy("Had been in it before"),
     entries.TOO_SOON: gettext_lazy("Had been in it too lately"),
+    entries.TOO_OFTEN: gettext_lazy("Had entered too often within an hour"),
     entries.NO_KEY: gettext_lazy("The event lacked what tells runs apart"),
     entries.NO_DATE: gettext_lazy("The event had no date to wait for"),
     entries.PAST_DATE: gettext_lazy("The date was past already"),
