@@ -22,11 +22,7 @@ def email_html(content: Mapping[str, Any]) -> str:
 def in_scheme(html: str, dark: Any) -> str:
     """A document as it looks in the dark or in the light, whatever the device of who looks at it prefers."""
     return _SCHEME.sub(
-        lambda found: (
-            "(min-width: 0)"
-            if (found[1].lower() == "dark") == (str(dark or False) != "False")
-            else "(max-width: 0)"
-        ),
+        lambda found: "(min-width: 0)" if (found[1].lower() == "dark") == bool(dark) else "(max-width: 0)",
         html,
     )
 
