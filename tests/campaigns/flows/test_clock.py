@@ -228,14 +228,14 @@ class TestSchedules:
     def test_a_flow_that_fails_is_shown_and_the_others_go_on(self, world, members, monkeypatch):
         bad = live(world, {"kind": "schedule", "cron": "0 * * * *", "segment": "vips"}, slug="bad")
         good = live(world, {"kind": "schedule", "cron": "0 * * * *", "segment": "vips"}, slug="good")
-        real = clock.entries.enter
+        real = clock.entering.enter
 
         def broken(door, starts, now):
             if door.slug == "bad":
                 raise LookupError("no such thing")
             return real(door, starts, now)
 
-        monkeypatch.setattr(clock.entries, "enter", broken)
+        monkeypatch.setattr(clock.entering, "enter", broken)
         tick(world, hours=1)
         bad.refresh_from_db()
         assert "no such thing" in bad.error
