@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import secrets
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from importlib import import_module
@@ -25,8 +26,9 @@ from django.test import RequestFactory
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from urllib3.exceptions import NewConnectionError
 
-from delivery import webhook_hosts
+from delivery import pushhosts, webhook_hosts
 from delivery.channels.base import Outcome, Parcel, Result
 from delivery.channels.webpush import retry_after
 from delivery.email.addressing import addressed
@@ -227,9 +229,10 @@ class Anymail(Provider):
 def _backend(sender: Sender) -> Iterator[Any]:
     config: AnymailConfig = sender.config
     service = SERVICES[config.service]
+    trusted = False
     if config.api_url:
         try:
-            webhook_hosts.look_at(config.api_url, webhook_hosts.PROVIDERS)
+            trusted = webhook_hosts.look_at(config.api_url, webhook_hosts.PROVIDERS).trusted
         except webhook_hosts.BadAddress as error:
             raise ProviderError(str(error)) from error
     known: dict[str, Any] = {
@@ -246,9 +249,29 @@ def _backend(sender: Sender) -> Iterator[Any]:
     except (AnymailConfigurationError, ValueError) as error:
         raise ProviderError(_("The settings do not fit the service: %s") % str(error)[:200]) from error
     try:
+        backend.open()
+        backend.session.max_redirects = 0  # where a message goes is not the answer's to say
+        if not trusted:
+            backend.session.mount("https://", _PublicOnly())
         yield backend
     finally:
         backend.close()
+
+
+class _NotPublic(requests.exceptions.RequestException):
+    """The service's name leads to an address that is not on the internet; nothing was sent."""
+
+
+class _PublicOnly(requests.adapters.HTTPAdapter):
+    """Calls nothing that only we can reach."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        host = urlsplit(str(request.url)).hostname or ""
+        with contextlib.suppress(socket.gaierror):  # the call itself says so
+            found = {str(each[4][0]) for each in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+            if not all(map(pushhosts.public, found)):
+                raise _NotPublic("the name leads to an address that is not public")
+        return super().send(request, *args, **kwargs)
 
 
 def _sent(backend: Any, sender: Sender, parcel: Parcel, now: datetime) -> Result:
@@ -278,6 +301,8 @@ def _failed(number: int, error: AnymailAPIError, now: datetime) -> Result:
     detail = error.response.text[:300] if error.response is not None else ""
     if code is None:
         cause = error.__cause__
+        if isinstance(cause, _NotPublic):
+            return Result(number, Outcome.CONFIGURATION, None, str(cause), group="api")
         begun = not isinstance(
             cause, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError
         ) and not _refused(cause)
@@ -295,8 +320,9 @@ def _failed(number: int, error: AnymailAPIError, now: datetime) -> Result:
 
 
 def _refused(cause: BaseException | None) -> bool:
-    """Whether no connection came about, so that nothing was sent."""
-    return isinstance(cause, requests.exceptions.ConnectionError) and "NewConnectionError" in repr(cause)
+    """Whether no connection came about, as when the name can't be looked up, so that nothing was sent."""
+    reason = getattr(cause.args[0], "reason", None) if cause is not None and cause.args else None
+    return isinstance(cause, requests.exceptions.ConnectionError) and isinstance(reason, NewConnectionError)
 
 
 def _request(call: Call) -> Any:

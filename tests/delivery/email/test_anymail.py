@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -124,6 +125,23 @@ def test_nothing_is_sent_where_no_connection_comes_about(settings: Any) -> None:
     settings.NUDGE_PROVIDER_HOSTS_TRUSTED = []
     with pytest.raises(ProviderError):
         list(providers.get("email", "anymail").send(sender(url="http://127.0.0.1:1/"), [parcel(1)], NOW))
+
+
+def test_a_name_that_cannot_be_looked_up_costs_no_message() -> None:
+    provider = providers.get("email", "anymail")
+    [result] = provider.send(sender(url="https://nothing.invalid/"), [parcel(1)], NOW)
+    assert result.outcome == Outcome.RETRY
+
+
+def test_a_name_that_leads_inside_is_not_called(service: Any, settings: Any, monkeypatch: Any) -> None:
+    port = service.url.rpartition(":")[2]
+    settings.NUDGE_PROVIDER_HOSTS_TRUSTED = []
+    inside = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: inside)
+    provider = providers.get("email", "anymail")
+    [result] = provider.send(sender(url=f"https://api.example.com:{port}"), [parcel(1)], NOW)
+    assert (result.outcome, service.calls) == (Outcome.CONFIGURATION, [])
+    assert "not public" in result.detail
 
 
 def call(body: Any, **headers: str) -> Call:
