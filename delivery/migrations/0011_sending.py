@@ -55,6 +55,18 @@ class Migration(migrations.Migration):
                 name="delivery_lane_by_priority",
             ),
         ),
+        # The indexes by profile and time, and by message and state, begin with these columns.
+        migrations.AlterField(
+            model_name="delivery",
+            name="profile",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="deliveries",
+                to="crm.profile",
+                verbose_name="profile",
+            ),
+        ),
         RemoveIndexConcurrently(model_name="delivery", name="delivery_waiting"),
         RemoveIndexConcurrently(model_name="delivery", name="delivery_waiting_by_priority"),
         migrations.CreateModel(

@@ -47,7 +47,9 @@ class Delivery(Outlined):
     message = models.ForeignKey(
         Message, models.PROTECT, related_name="deliveries", verbose_name=_("message"), db_index=False
     )
-    profile = models.ForeignKey(Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"))
+    profile = models.ForeignKey(
+        Profile, models.CASCADE, related_name="deliveries", verbose_name=_("profile"), db_index=False
+    )
     channel = models.TextField(_("channel"))
     variant = models.TextField(_("variant"), default="a")
     locale = models.TextField(_("language"), blank=True, default="", db_default="")
