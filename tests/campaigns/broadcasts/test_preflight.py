@@ -1,6 +1,7 @@
 """What is said before a launch."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -9,7 +10,7 @@ from campaigns.broadcasts import preflight, wording
 from campaigns.models import Segment
 from crm.models import Preference, Profile, Suppression
 from delivery import dispatch
-from delivery.models import Delivery, MessageContent
+from delivery.models import Account, Delivery, MessageContent
 from tests.campaigns.broadcasts.conftest import NOW, draft, people
 from tests.delivery import world
 
@@ -88,3 +89,19 @@ class TestCheck:
         assert "no text" in preflight.check(broadcast, NOW).problem
         assert not Delivery.objects.exists()
         assert Profile.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_languages_are_named_and_texts_priced():
+    for place, language in enumerate(["en-GB", "de-AT", "de"]):
+        world.person(place, language=language, phone=f"+4860010020{place}", channels=["sms"])
+    message = world.message("text", channel="sms", content={"text": "x" * 200})
+    MessageContent.objects.create(message=message, channel="sms", locale="ar", content={"text": "أهلاً"})
+    Account.objects.create(
+        name="S", slug="s", channel="sms", provider="sandbox", cost_per_part="0.05", currency="EUR"
+    )
+    found = preflight.check(draft(message=message, channel="sms"), NOW)
+    assert (found.parts, found.cost, found.currency) == (2, Decimal("0.30"), "EUR")
+    [said] = [words for words in found.warnings if "the text for everybody" in words]
+    assert said.startswith("2 people")
+    assert said.endswith(": German"), "English is what everybody's text is in"

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.template.loader import render_to_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -342,3 +343,23 @@ def test_text_is_made_of_what_readers_see() -> None:
         plain_text.from_html(html)
         == "A\n\nb\nc l (https://x.example) a@x.example\n\n- 1\n- 2\n\na cup\n\n---\n\n& end"
     )
+
+
+def test_the_brand_sends_what_names_no_sender() -> None:
+    looks = msgspec.structs.replace(BRAND, sender_email="hello@kahwa.example", reply_to="help@kahwa.example")
+    words = {"subject": "Hi", "blocks": [{"kind": "text", "text": "Hi"}]}
+    mail = CompiledEmail(words, looks).render({})
+    assert (mail.from_name, mail.from_address, mail.reply_to) == (
+        "Kahwa", "hello@kahwa.example", "help@kahwa.example",
+    )  # fmt: skip
+    own = CompiledEmail({**words, "from_address": "me@kahwa.example", "reply_to": "me@kahwa.example"}, looks)
+    mail = own.render({})
+    assert (mail.from_name, mail.from_address, mail.reply_to) == ("", "me@kahwa.example", "me@kahwa.example")
+    assert CompiledEmail(words, BRAND).render({}).from_address == "", "the account's to say"
+
+
+@pytest.mark.parametrize(("dark", "shown"), [({}, "max"), ({"dark": False}, "max"), ({"dark": True}, "min")])
+def test_an_email_is_shown_in_the_dark_only_if_asked(dark: dict[str, bool], shown: str) -> None:
+    mail = {"html": "<style>@media (prefers-color-scheme:dark) {}</style>", "subject": "Hi"}
+    page = render_to_string("admin/delivery/email/mock.html", {"payload": mail, **dark})
+    assert f"@media ({shown}-width: 0)" in page
