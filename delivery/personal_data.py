@@ -43,7 +43,10 @@ def connect() -> None:
     register("coupons", _("Coupon codes, and when they were used."), _coupons, "delivery.couponcode")
     register("written_to_us", _("What this person wrote to us."), _inbound, "delivery.inboundmessage")
     register(
-        "link_hits", _("When links in messages were followed, and by what program."), _hits, "delivery.linkhit"
+        "link_hits",
+        _("When links in messages were followed, and by what program."),
+        _hits,
+        "delivery.linkhit",
     )
     register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
 

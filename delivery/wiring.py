@@ -100,7 +100,9 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     ProviderReport.objects.filter(delivery__profile_id__in=profile_ids).delete()
     SandboxItem.objects.filter(delivery__profile_id__in=profile_ids).delete()
     InboundMessage.objects.filter(profile_id__in=profile_ids).delete()
-    unknown = InboundMessage.objects.filter(profile=None, channel__in=("sms", "whatsapp"), address__in=addresses)
+    unknown = InboundMessage.objects.filter(
+        profile=None, channel__in=("sms", "whatsapp"), address__in=addresses
+    )
     unknown.delete()
     coupons = CouponCode.objects.filter(profile_id__in=profile_ids)
     coupons.exclude(code="").update(code=Concat(Value("erased:"), Cast("pk", TextField())))
