@@ -169,6 +169,8 @@ def _chosen(
             break
         ids = {people[place] for place in open_places}
         channel = channels.get(kind)
+        if not channel.reaches_people:
+            continue
         reached = ids & channel.addresses(ids).keys()
         about = "" if message.exempt else message.topic
         reached &= consent.subscribed(reached, kind, about, channel.opt_in and not message.exempt)

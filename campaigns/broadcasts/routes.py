@@ -39,7 +39,8 @@ def written(broadcast: Broadcast) -> list[str]:
         .distinct()
     )
     if broadcast.channel in Route.values:
-        return [kind for kind in channels.everything() if kind in held]
+        ways = channels.everything().items()
+        return [kind for kind, channel in ways if kind in held and channel.reaches_people]
     return [broadcast.channel] if broadcast.channel in held else []
 
 

@@ -9,6 +9,7 @@ import msgspec
 from django.db import connection
 
 from crm import preferences
+from delivery import channels
 from delivery.policies.choice import Cheapest, cheapest, reachable
 
 __all__ = ["Cheapest", "Choice", "cheapest", "preferred", "reachable"]
@@ -59,6 +60,7 @@ def preferred(
         offered: at least one; those first that are to be taken where nothing else speaks.
         topic: of the message; empty for none.
     """
+    offered = [kind for kind in offered if channels.get(kind).reaches_people] or offered
     wishes = preferences.of(profile_ids)
     engaged = _engaged(profile_ids, now)
     reached = {kind: reachable(profile_ids, kind, topic) for kind in offered}

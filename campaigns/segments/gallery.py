@@ -100,7 +100,11 @@ def _near(_roles: Roles) -> dict[str, Any] | None:
 
 
 def _unreachable(_roles: Roles) -> dict[str, Any]:
-    ways = [{"kind": "reachable", "channel": kind} for kind in channels.everything() if kind != "memory"]
+    ways = [
+        {"kind": "reachable", "channel": kind}
+        for kind, channel in channels.everything().items()
+        if channel.listed and channel.reaches_people
+    ]
     return {"not": {"any": ways}}
 
 

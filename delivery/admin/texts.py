@@ -17,6 +17,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
+from crm import masking
 from crm.admin.base import BigTableAdmin, ReadOnly
 from delivery import channels
 from delivery.channels.phones import PhoneChannel
@@ -36,19 +37,20 @@ class InboundMessageAdmin(ReadOnly, BigTableAdmin):
     list_filter = ["channel", "meaning", "reply", "account"]
     list_select_related = ["profile", "account"]
     search_fields = ["=address"]
-    search_help_text = gettext_lazy("A number such as +48601234567")
+    search_help_text = gettext_lazy("A number such as +48221234567")
     ordering = ["-at"]
     fields = ["at", "account", "address", "profile", "text", "meaning", "reply", "reply_text", "received_at"]
 
     @display(description=gettext_lazy("from"))
     def sender(self, row: InboundMessage) -> Any:
         """The number, from left to right in every language."""
-        return format_html('<bdi dir="ltr">{}</bdi>', row.address)
+        return format_html('<bdi dir="ltr">{}</bdi>', masking.contact("phone", row.address))
 
     @display(description=gettext_lazy("text"))
     def short_text(self, row: InboundMessage) -> Any:
         """Its beginning, in its own direction."""
-        text = row.text if len(row.text) <= 80 else f"{row.text[:79]}…"
+        text = masking.contact("text", row.text) or ""
+        text = text if len(text) <= 80 else f"{text[:79]}…"
         return format_html('<bdi dir="auto">{}</bdi>', text)
 
     @display(description=gettext_lazy("understood as"), label=MEANINGS)

@@ -92,11 +92,16 @@ class Channel(ABC):
     Form: ClassVar[type[ContentForm]]
     repeatable: ClassVar[bool] = False
     listed: ClassVar[bool] = True  # offered to marketers
+    reaches_people: ClassVar[bool] = (
+        True  # else another system is told, which is no way to choose for a person
+    )
     position: ClassVar[int] = 50  # among those offered; the first is what a new message step sends by
     preview: ClassVar[str] = ""  # the template that shows a filled-in Config as `content`
     opt_in: ClassVar[bool] = True  # needs a yes of the person; else only a no counts
     provided: ClassVar[bool] = False  # by an account at a provider, see `delivery.channels.provided`
-    tracks_links: ClassVar[bool] = False  # its links are replaced by ours that count; else its devices tell of clicks
+    tracks_links: ClassVar[bool] = (
+        False  # its links are replaced by ours that count; else its devices tell of clicks
+    )
     address_fields: ClassVar[tuple[str, ...]]  # what of a profile changes its addresses, as in `crm.changes`
 
     @abstractmethod

@@ -87,6 +87,7 @@ class Webhook(ProvidedChannel):
     preview = "admin/delivery/webhook.html"
     mock = "admin/delivery/mock/webhook.html"
     repeatable = True
+    reaches_people = False
     opt_in = False
     address_fields = ()
 

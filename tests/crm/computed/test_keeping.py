@@ -167,10 +167,11 @@ def test_costs_do_not_grow_with_people_and_events(django_assert_num_queries):
     ids = people(40)
     definitions.create("Orders", "orders", COUNT)
     fill()
+    keeping.read()  # the first time makes the cursor
     for some in (ids[:2], ids):
         order(*some, *some)
         until_readable()
-        with django_assert_num_queries(15):
+        with django_assert_num_queries(14):
             keeping.read()
     with django_assert_num_queries(1):
         computed.values(ids)

@@ -40,6 +40,8 @@ NOT_EXPORTED = {
     "crm.crmerasure": "what is done after an erasure",
     "crm.erasedname": "what is left after an erasure",
     "delivery.slot": "a place kept for a message of the list of deliveries",
+    "delivery.place": "what limits count, which is the list of deliveries again",
+    "delivery.placelock": "what a dispatcher locks",
     "campaigns.catchupperson": "who is about to be let into a flow",
     "campaigns.flowmoment": "who is to be looked at within the hour",
 }
@@ -50,6 +52,7 @@ NOT_MOVED = {
     "campaigns.flowmoment": "found again by the change of the winner",
     "crm.crmerasure": "the number of the erased profile",
     "crm.erasedname": "the number of the erased profile",
+    "delivery.placelock": "what a dispatcher locks",
     "crm.profilemerge": "the merge itself, which leads to the winner",
     "crm.crmpurchase": "found by the numbers of merged profiles too",
     "crm.writtenrecord": "found by the numbers of merged profiles too",
