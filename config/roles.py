@@ -36,7 +36,12 @@ MARKETER = (
     *("crm.*_product", "crm.*_place", "crm.*_topic", "crm.*_computedattribute", "crm.import_event"),
     *("crm.*_consent", "crm.*_suppression", "crm.change_alert", "crm.change_cataloguesettings"),
     *("delivery.*_message", "delivery.*_messagecontent", "delivery.change_preferencepage"),
-    *("delivery.*_messagevariant", "delivery.*_snippet", "delivery.*_snippettext", "delivery.change_brandkit"),
+    *(
+        "delivery.*_messagevariant",
+        "delivery.*_snippet",
+        "delivery.*_snippettext",
+        "delivery.change_brandkit",
+    ),
     *("delivery.*_couponpool", "delivery.*_emailimage"),
     *("delivery.*_keywords", "delivery.change_whatsapptemplate"),
     *("delivery.*_sendingrules", "delivery.stop_sending", "delivery.change_sandboxitem"),

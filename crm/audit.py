@@ -23,7 +23,12 @@ NAMED = frozenset(
     {
         *("auth.user", "auth.group", "crm.apikey", "crm.connection", "crm.eventretention", "crm.topic"),
         *("crm.computedattribute", "crm.place", "crm.product", "campaigns.segment", "campaigns.flow"),
-        *("campaigns.broadcast", "delivery.message", "delivery.eventstream", "django_celery_beat.periodictask"),
+        *(
+            "campaigns.broadcast",
+            "delivery.message",
+            "delivery.eventstream",
+            "django_celery_beat.periodictask",
+        ),
     }
 )
 SWEEP_ROWS = 10_000

@@ -72,7 +72,9 @@ def test_what_waited_too_long_goes_back_to_the_queue(memory: Memory, clock: Cloc
     memory.answer = slowly
     first, second = world.queue(world.message(), [world.person(1), world.person(2)])
     dispatch.run(NOW)
-    assert [parcel.delivery.pk for parcel in memory.sent] == [first.pk], "somebody else may have taken it over"
+    assert [parcel.delivery.pk for parcel in memory.sent] == [first.pk], (
+        "somebody else may have taken it over"
+    )
     second.refresh_from_db()
     assert (second.state, second.reason) == (State.QUEUED, "")
     assert not Attempt.objects.filter(delivery=second).exists(), "it was never tried"
