@@ -28,6 +28,8 @@ LONG = (
     "crm/sync/test_mutants.py",
     "campaigns/segments/test_differential.py",
     "delivery/test_crashes.py",
+    "delivery/test_chaos.py",
+    "campaigns/flows/test_chaos.py",
     "campaigns/admin/test_builder_browser.py",
     "campaigns/segments/test_builder_browser.py",
     "crm/admin/test_wizard_browser.py",

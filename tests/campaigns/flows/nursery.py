@@ -15,6 +15,8 @@ from pathlib import Path
 
 from django.db import connection
 
+from tests.campaigns.flows.worker import NAME
+
 SECONDS_BETWEEN_KILLS = (0.02, 0.15)
 SLOWER = (
     2.0  # seconds after which kills come half as often, and so on: a busy machine shall come to an end, too
@@ -67,9 +69,11 @@ class Nursery:
         """Kill something of this kind and start another."""
         if kind == "connection":
             with connection.cursor() as cursor:
+                # None of the test run's own, of which other threads may hold some.
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1"
+                    " AND application_name = %s ORDER BY random() LIMIT 1",
+                    [NAME],
                 )
                 self.kills[kind] += len(cursor.fetchall())
             return

@@ -21,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import django
 
 MOMENT = 0.02  # seconds between looks for work
+NAME = "nursery"  # of connections to the database, to be killed by
 SENT_AT_ONCE = 15  # small batches, so that not every one is met by a kill
 
 
@@ -30,7 +31,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.conf import settings
 
-    settings.DATABASES["default"]["NAME"] = options["database"]
+    database = settings.DATABASES["default"]
+    database["NAME"] = options["database"]
+    database["OPTIONS"] = {**database.get("OPTIONS", {}), "application_name": NAME}
     for name, value in options["settings"].items():
         setattr(settings, name, value)
     django.setup()
