@@ -7,449 +7,197 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
-        ("crm", "0001_initial"),
-        ("delivery", "0001_initial"),
+        ('crm', '0001_initial'),
+        ('delivery', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Flow",
+            name='Flow',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("slug", models.SlugField(unique=True, verbose_name="short name")),
-                ("name", models.TextField(verbose_name="name")),
-                ("description", models.TextField(blank=True, default="", verbose_name="description")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[
-                            ("draft", "draft"),
-                            ("live", "live"),
-                            ("paused", "paused"),
-                            ("stopped", "stopped"),
-                        ],
-                        default="draft",
-                        verbose_name="state",
-                    ),
-                ),
-                ("draft", models.JSONField(default=dict, verbose_name="draft")),
-                ("revision", models.PositiveIntegerField(default=0, verbose_name="revision")),
-                ("published_at", models.DateTimeField(blank=True, null=True, verbose_name="published")),
-                ("error", models.TextField(blank=True, default="", verbose_name="error")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="changed")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('slug', models.SlugField(unique=True, verbose_name='short name')),
+                ('name', models.TextField(verbose_name='name')),
+                ('description', models.TextField(blank=True, default='', verbose_name='description')),
+                ('state', models.TextField(choices=[('draft', 'draft'), ('live', 'live'), ('paused', 'paused'), ('stopped', 'stopped')], default='draft', verbose_name='state')),
+                ('draft', models.JSONField(default=dict, verbose_name='draft')),
+                ('revision', models.PositiveIntegerField(default=0, verbose_name='revision')),
+                ('published_at', models.DateTimeField(blank=True, null=True, verbose_name='published')),
+                ('error', models.TextField(blank=True, default='', verbose_name='error')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
             ],
             options={
-                "verbose_name": "flow",
-                "verbose_name_plural": "flows",
-                "ordering": ["name"],
-                "permissions": [("publish_flow", "Can publish, pause and stop flows")],
+                'verbose_name': 'flow',
+                'verbose_name_plural': 'flows',
+                'ordering': ['name'],
+                'permissions': [('publish_flow', 'Can publish, pause and stop flows')],
             },
         ),
         migrations.CreateModel(
-            name="Segment",
+            name='Segment',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("slug", models.SlugField(unique=True, verbose_name="short name")),
-                ("name", models.TextField(verbose_name="name")),
-                ("description", models.TextField(blank=True, default="", verbose_name="description")),
-                ("rule", models.JSONField(default=dict, verbose_name="rule")),
-                ("size", models.PositiveIntegerField(default=0, verbose_name="people")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("new", "not counted yet"), ("ready", "up to date"), ("failed", "failed")],
-                        default="new",
-                        verbose_name="state",
-                    ),
-                ),
-                ("error", models.TextField(blank=True, default="", verbose_name="error")),
-                ("evaluated_at", models.DateTimeField(blank=True, null=True, verbose_name="last counted")),
-                (
-                    "evaluation_ms",
-                    models.PositiveIntegerField(blank=True, null=True, verbose_name="time to count, ms"),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="changed")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('slug', models.SlugField(unique=True, verbose_name='short name')),
+                ('name', models.TextField(verbose_name='name')),
+                ('description', models.TextField(blank=True, default='', verbose_name='description')),
+                ('rule', models.JSONField(default=dict, verbose_name='rule')),
+                ('size', models.PositiveIntegerField(default=0, verbose_name='people')),
+                ('state', models.TextField(choices=[('new', 'not counted yet'), ('ready', 'up to date'), ('failed', 'failed')], default='new', verbose_name='state')),
+                ('error', models.TextField(blank=True, default='', verbose_name='error')),
+                ('evaluated_at', models.DateTimeField(blank=True, null=True, verbose_name='last counted')),
+                ('evaluation_ms', models.PositiveIntegerField(blank=True, null=True, verbose_name='time to count, ms')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
             ],
             options={
-                "verbose_name": "segment",
-                "verbose_name_plural": "segments",
-                "ordering": ["name"],
+                'verbose_name': 'segment',
+                'verbose_name_plural': 'segments',
+                'ordering': ['name'],
             },
         ),
         migrations.CreateModel(
-            name="FlowVersion",
+            name='FlowVersion',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("number", models.PositiveIntegerField(verbose_name="version")),
-                ("definition", models.JSONField(verbose_name="definition")),
-                ("published_at", models.DateTimeField(verbose_name="published")),
-                (
-                    "flow",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="versions",
-                        to="campaigns.flow",
-                    ),
-                ),
-                (
-                    "published_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField(verbose_name='version')),
+                ('definition', models.JSONField(verbose_name='definition')),
+                ('published_at', models.DateTimeField(verbose_name='published')),
+                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='campaigns.flow')),
+                ('published_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                "verbose_name": "flow version",
-                "verbose_name_plural": "flow versions",
+                'verbose_name': 'flow version',
+                'verbose_name_plural': 'flow versions',
             },
         ),
         migrations.AddField(
-            model_name="flow",
-            name="live_version",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to="campaigns.flowversion",
-                verbose_name="live version",
-            ),
+            model_name='flow',
+            name='live_version',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='campaigns.flowversion', verbose_name='live version'),
         ),
         migrations.CreateModel(
-            name="Enrollment",
+            name='Enrollment',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "run_key",
-                    models.TextField(
-                        help_text="Tells two runs of one person apart, such as two carts.", verbose_name="run"
-                    ),
-                ),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("active", "inside"), ("completed", "completed"), ("exited", "left early")],
-                        default="active",
-                        verbose_name="state",
-                    ),
-                ),
-                ("step", models.TextField(blank=True, db_default="", default="", verbose_name="step")),
-                ("due_at", models.DateTimeField(blank=True, null=True, verbose_name="due")),
-                (
-                    "step_state",
-                    models.JSONField(
-                        blank=True, db_default={}, default=dict, verbose_name="state of the step"
-                    ),
-                ),
-                (
-                    "context",
-                    models.JSONField(blank=True, db_default={}, default=dict, verbose_name="what started it"),
-                ),
-                ("entered_at", models.DateTimeField(verbose_name="entered")),
-                ("ended_at", models.DateTimeField(blank=True, null=True, verbose_name="ended")),
-                ("reason", models.TextField(blank=True, db_default="", default="", verbose_name="reason")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="enrollments",
-                        to="crm.profile",
-                        verbose_name="profile",
-                    ),
-                ),
-                (
-                    "flow",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="enrollments",
-                        to="campaigns.flow",
-                        verbose_name="flow",
-                    ),
-                ),
-                (
-                    "version",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="enrollments",
-                        to="campaigns.flowversion",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('run_key', models.TextField(help_text='Tells two runs of one person apart, such as two carts.', verbose_name='run')),
+                ('state', models.TextField(choices=[('active', 'inside'), ('completed', 'completed'), ('exited', 'left early')], default='active', verbose_name='state')),
+                ('step', models.TextField(blank=True, db_default='', default='', verbose_name='step')),
+                ('due_at', models.DateTimeField(blank=True, null=True, verbose_name='due')),
+                ('step_state', models.JSONField(blank=True, db_default={}, default=dict, verbose_name='state of the step')),
+                ('context', models.JSONField(blank=True, db_default={}, default=dict, verbose_name='what started it')),
+                ('entered_at', models.DateTimeField(verbose_name='entered')),
+                ('ended_at', models.DateTimeField(blank=True, null=True, verbose_name='ended')),
+                ('reason', models.TextField(blank=True, db_default='', default='', verbose_name='reason')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='enrollments', to='crm.profile', verbose_name='profile')),
+                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='enrollments', to='campaigns.flow', verbose_name='flow')),
+                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='enrollments', to='campaigns.flowversion')),
             ],
             options={
-                "verbose_name": "enrollment",
-                "verbose_name_plural": "enrollments",
+                'verbose_name': 'enrollment',
+                'verbose_name_plural': 'enrollments',
             },
         ),
         migrations.CreateModel(
-            name="Broadcast",
+            name='Broadcast',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.TextField(verbose_name="name")),
-                ("channel", models.TextField(default="webpush", verbose_name="channel")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("draft", "draft"), ("launched", "launched")],
-                        default="draft",
-                        editable=False,
-                        verbose_name="state",
-                    ),
-                ),
-                ("audience", models.PositiveIntegerField(editable=False, null=True, verbose_name="audience")),
-                ("launched_at", models.DateTimeField(editable=False, null=True, verbose_name="launched")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                (
-                    "launched_by",
-                    models.ForeignKey(
-                        editable=False,
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "message",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="broadcasts",
-                        to="delivery.message",
-                        verbose_name="message",
-                    ),
-                ),
-                (
-                    "segment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="broadcasts",
-                        to="campaigns.segment",
-                        verbose_name="segment",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.TextField(verbose_name='name')),
+                ('channel', models.TextField(default='webpush', verbose_name='channel')),
+                ('state', models.TextField(choices=[('draft', 'draft'), ('launched', 'launched')], default='draft', editable=False, verbose_name='state')),
+                ('audience', models.PositiveIntegerField(editable=False, null=True, verbose_name='audience')),
+                ('launched_at', models.DateTimeField(editable=False, null=True, verbose_name='launched')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('launched_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('message', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='broadcasts', to='delivery.message', verbose_name='message')),
+                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='broadcasts', to='campaigns.segment', verbose_name='segment')),
             ],
             options={
-                "verbose_name": "broadcast",
-                "verbose_name_plural": "broadcasts",
-                "permissions": [("launch_broadcast", "Can launch broadcasts")],
+                'verbose_name': 'broadcast',
+                'verbose_name_plural': 'broadcasts',
+                'permissions': [('launch_broadcast', 'Can launch broadcasts')],
             },
         ),
         migrations.CreateModel(
-            name="SegmentMembership",
+            name='SegmentMembership',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("entered_at", models.DateTimeField(verbose_name="since")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="segment_memberships",
-                        to="crm.profile",
-                    ),
-                ),
-                (
-                    "segment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="memberships",
-                        to="campaigns.segment",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('entered_at', models.DateTimeField(verbose_name='since')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='segment_memberships', to='crm.profile')),
+                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='campaigns.segment')),
             ],
             options={
-                "verbose_name": "member",
-                "verbose_name_plural": "members",
+                'verbose_name': 'member',
+                'verbose_name_plural': 'members',
             },
         ),
         migrations.CreateModel(
-            name="Decision",
+            name='Decision',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("step", models.TextField(blank=True, db_default="", default="", verbose_name="step")),
-                ("kind", models.TextField(verbose_name="decision")),
-                ("detail", models.JSONField(db_default={}, default=dict, verbose_name="facts")),
-                ("at", models.DateTimeField(verbose_name="at")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="decisions",
-                        to="crm.profile",
-                    ),
-                ),
-                (
-                    "enrollment",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="decisions",
-                        to="campaigns.enrollment",
-                    ),
-                ),
-                (
-                    "flow",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="campaigns.flow"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('step', models.TextField(blank=True, db_default='', default='', verbose_name='step')),
+                ('kind', models.TextField(verbose_name='decision')),
+                ('detail', models.JSONField(db_default={}, default=dict, verbose_name='facts')),
+                ('at', models.DateTimeField(verbose_name='at')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='decisions', to='crm.profile')),
+                ('enrollment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='decisions', to='campaigns.enrollment')),
+                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.flow')),
             ],
             options={
-                "verbose_name": "decision",
-                "verbose_name_plural": "decisions",
-                "indexes": [
-                    models.Index(fields=["profile", "-at"], name="decision_by_profile"),
-                    models.Index(fields=["flow", "step", "kind"], name="decision_by_step"),
-                ],
+                'verbose_name': 'decision',
+                'verbose_name_plural': 'decisions',
+                'indexes': [models.Index(fields=['profile', '-at'], name='decision_by_profile'), models.Index(fields=['flow', 'step', 'kind'], name='decision_by_step')],
             },
         ),
         migrations.CreateModel(
-            name="FlowRevision",
+            name='FlowRevision',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("number", models.PositiveIntegerField()),
-                ("definition", models.JSONField()),
-                ("made_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                (
-                    "flow",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="revisions",
-                        to="campaigns.flow",
-                    ),
-                ),
-                (
-                    "made_by",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('definition', models.JSONField()),
+                ('made_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('flow', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='revisions', to='campaigns.flow')),
+                ('made_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("flow", "number"), name="one_revision_per_number")
-                ],
+                'constraints': [models.UniqueConstraint(fields=('flow', 'number'), name='one_revision_per_number')],
             },
         ),
         migrations.AddConstraint(
-            model_name="flowversion",
-            constraint=models.UniqueConstraint(fields=("flow", "number"), name="one_version_per_number"),
+            model_name='flowversion',
+            constraint=models.UniqueConstraint(fields=('flow', 'number'), name='one_version_per_number'),
         ),
         migrations.AddIndex(
-            model_name="enrollment",
-            index=models.Index(
-                condition=models.Q(("state", "active")), fields=["due_at"], name="enrollment_due"
-            ),
+            model_name='enrollment',
+            index=models.Index(condition=models.Q(('state', 'active')), fields=['due_at'], name='enrollment_due'),
         ),
         migrations.AddIndex(
-            model_name="enrollment",
-            index=models.Index(fields=["flow", "state", "step"], name="enrollment_by_step"),
+            model_name='enrollment',
+            index=models.Index(fields=['flow', 'state', 'step'], name='enrollment_by_step'),
         ),
         migrations.AddIndex(
-            model_name="enrollment",
-            index=models.Index(
-                condition=models.Q(("state", "active")), fields=["profile"], name="enrollment_active"
-            ),
+            model_name='enrollment',
+            index=models.Index(condition=models.Q(('state', 'active')), fields=['profile'], name='enrollment_active'),
         ),
         migrations.AddConstraint(
-            model_name="enrollment",
-            constraint=models.UniqueConstraint(
-                fields=("flow", "profile", "run_key"), name="one_enrollment_per_run"
-            ),
+            model_name='enrollment',
+            constraint=models.UniqueConstraint(fields=('flow', 'profile', 'run_key'), name='one_enrollment_per_run'),
         ),
         migrations.AddConstraint(
-            model_name="enrollment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state", "active"), ("ended_at__isnull", False), _connector="OR"),
-                name="who_left_has_a_time",
-            ),
+            model_name='enrollment',
+            constraint=models.CheckConstraint(condition=models.Q(('state', 'active'), ('ended_at__isnull', False), _connector='OR'), name='who_left_has_a_time'),
         ),
         migrations.AddConstraint(
-            model_name="broadcast",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("state", "draft"),
-                    models.Q(("audience__isnull", False), ("launched_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="a_launched_broadcast_has_an_audience",
-            ),
+            model_name='broadcast',
+            constraint=models.CheckConstraint(condition=models.Q(('state', 'draft'), models.Q(('audience__isnull', False), ('launched_at__isnull', False)), _connector='OR'), name='a_launched_broadcast_has_an_audience'),
         ),
         migrations.AddConstraint(
-            model_name="segmentmembership",
-            constraint=models.UniqueConstraint(
-                fields=("segment", "profile"), name="one_membership_per_person"
-            ),
+            model_name='segmentmembership',
+            constraint=models.UniqueConstraint(fields=('segment', 'profile'), name='one_membership_per_person'),
         ),
     ]

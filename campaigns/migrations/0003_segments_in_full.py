@@ -6,101 +6,58 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("campaigns", "0002_due_by_version"),
+        ('campaigns', '0002_due_by_version'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="segment",
-            name="kind",
-            field=models.TextField(
-                choices=[("rule", "rule"), ("list", "list")],
-                default="rule",
-                editable=False,
-                verbose_name="kind",
-            ),
+            model_name='segment',
+            name='kind',
+            field=models.TextField(choices=[('rule', 'rule'), ('list', 'list')], default='rule', editable=False, verbose_name='kind'),
         ),
         migrations.AddField(
-            model_name="segment",
-            name="rule_changed_at",
-            field=models.DateTimeField(
-                db_default=django.db.models.functions.datetime.Now(),
-                editable=False,
-                verbose_name="rule changed",
-            ),
+            model_name='segment',
+            name='rule_changed_at',
+            field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='rule changed'),
         ),
         migrations.AddField(
-            model_name="segment",
-            name="version",
-            field=models.PositiveIntegerField(default=1, editable=False, verbose_name="version"),
+            model_name='segment',
+            name='version',
+            field=models.PositiveIntegerField(default=1, editable=False, verbose_name='version'),
         ),
         migrations.CreateModel(
-            name="SegmentSize",
+            name='SegmentSize',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("hour", models.DateTimeField(verbose_name="hour")),
-                ("size", models.PositiveIntegerField(verbose_name="people")),
-                ("entered", models.PositiveIntegerField(default=0, verbose_name="came in")),
-                ("departed", models.PositiveIntegerField(default=0, verbose_name="dropped out")),
-                (
-                    "segment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="sizes",
-                        to="campaigns.segment",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('hour', models.DateTimeField(verbose_name='hour')),
+                ('size', models.PositiveIntegerField(verbose_name='people')),
+                ('entered', models.PositiveIntegerField(default=0, verbose_name='came in')),
+                ('departed', models.PositiveIntegerField(default=0, verbose_name='dropped out')),
+                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sizes', to='campaigns.segment')),
             ],
             options={
-                "verbose_name": "size of a segment",
-                "verbose_name_plural": "sizes of segments",
-                "constraints": [
-                    models.UniqueConstraint(fields=("segment", "hour"), name="one_segment_size_per_hour")
-                ],
+                'verbose_name': 'size of a segment',
+                'verbose_name_plural': 'sizes of segments',
+                'constraints': [models.UniqueConstraint(fields=('segment', 'hour'), name='one_segment_size_per_hour')],
             },
         ),
         migrations.CreateModel(
-            name="SegmentVersion",
+            name='SegmentVersion',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("number", models.PositiveIntegerField(verbose_name="version")),
-                ("name", models.TextField(verbose_name="name")),
-                ("rule", models.JSONField(verbose_name="rule")),
-                ("by", models.TextField(blank=True, default="", verbose_name="changed by")),
-                (
-                    "at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="since"
-                    ),
-                ),
-                (
-                    "segment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="versions",
-                        to="campaigns.segment",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField(verbose_name='version')),
+                ('name', models.TextField(verbose_name='name')),
+                ('rule', models.JSONField(verbose_name='rule')),
+                ('by', models.TextField(blank=True, default='', verbose_name='changed by')),
+                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='since')),
+                ('segment', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='campaigns.segment')),
             ],
             options={
-                "verbose_name": "version of a segment",
-                "verbose_name_plural": "versions of segments",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("segment", "number"), name="one_segment_version_per_number"
-                    )
-                ],
+                'verbose_name': 'version of a segment',
+                'verbose_name_plural': 'versions of segments',
+                'constraints': [models.UniqueConstraint(fields=('segment', 'number'), name='one_segment_version_per_number')],
             },
         ),
         migrations.RunSQL(

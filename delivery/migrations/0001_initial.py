@@ -7,359 +7,144 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
     dependencies = [
-        ("crm", "0001_initial"),
+        ('crm', '0001_initial'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Message",
+            name='Message',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("slug", models.SlugField(unique=True, verbose_name="short name")),
-                ("name", models.TextField(verbose_name="name")),
-                (
-                    "topic",
-                    models.SlugField(
-                        blank=True,
-                        default="",
-                        help_text="People can leave a topic without leaving the channel.",
-                        verbose_name="topic",
-                    ),
-                ),
-                (
-                    "goal_event",
-                    models.TextField(
-                        blank=True,
-                        default="purchase",
-                        help_text="The event that counts as a conversion.",
-                        verbose_name="goal",
-                    ),
-                ),
-                (
-                    "goal_window_hours",
-                    models.PositiveIntegerField(
-                        default=72,
-                        help_text="Later conversions are not credited.",
-                        verbose_name="hours after a click that count",
-                    ),
-                ),
-                (
-                    "goal_value_property",
-                    models.TextField(
-                        blank=True,
-                        default="total",
-                        help_text="Adds up to the revenue.",
-                        verbose_name="event property with the amount",
-                    ),
-                ),
-                (
-                    "expires_after_hours",
-                    models.PositiveIntegerField(
-                        default=24,
-                        help_text="A message that could not go out by then is dropped rather than sent late.",
-                        verbose_name="hours until it is too late",
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="changed")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('slug', models.SlugField(unique=True, verbose_name='short name')),
+                ('name', models.TextField(verbose_name='name')),
+                ('topic', models.SlugField(blank=True, default='', help_text='People can leave a topic without leaving the channel.', verbose_name='topic')),
+                ('goal_event', models.TextField(blank=True, default='purchase', help_text='The event that counts as a conversion.', verbose_name='goal')),
+                ('goal_window_hours', models.PositiveIntegerField(default=72, help_text='Later conversions are not credited.', verbose_name='hours after a click that count')),
+                ('goal_value_property', models.TextField(blank=True, default='total', help_text='Adds up to the revenue.', verbose_name='event property with the amount')),
+                ('expires_after_hours', models.PositiveIntegerField(default=24, help_text='A message that could not go out by then is dropped rather than sent late.', verbose_name='hours until it is too late')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='changed')),
             ],
             options={
-                "verbose_name": "message",
-                "verbose_name_plural": "messages",
-                "ordering": ["name"],
+                'verbose_name': 'message',
+                'verbose_name_plural': 'messages',
+                'ordering': ['name'],
             },
         ),
         migrations.CreateModel(
-            name="VapidKey",
+            name='VapidKey',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "public_key",
-                    models.TextField(help_text="Uncompressed point, base64url without padding.", unique=True),
-                ),
-                (
-                    "private_key",
-                    crm.fields.EncryptedJSONField(help_text="Raw scalar, base64url without padding."),
-                ),
-                ("only", models.BooleanField(default=True, editable=False, unique=True)),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), editable=False
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('public_key', models.TextField(help_text='Uncompressed point, base64url without padding.', unique=True)),
+                ('private_key', crm.fields.EncryptedJSONField(help_text='Raw scalar, base64url without padding.')),
+                ('only', models.BooleanField(default=True, editable=False, unique=True)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
             ],
         ),
         migrations.CreateModel(
-            name="Delivery",
+            name='Delivery',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("cause", models.TextField(unique=True, verbose_name="cause")),
-                ("channel", models.TextField(verbose_name="channel")),
-                ("variant", models.TextField(default="a", verbose_name="variant")),
-                ("locale", models.TextField(blank=True, db_default="", default="", verbose_name="language")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("deferred", "put off"),
-                            ("sending", "sending"),
-                            ("sent", "sent"),
-                            ("delivered", "delivered"),
-                            ("suppressed", "not sent by rule"),
-                            ("failed", "failed"),
-                            ("expired", "expired"),
-                        ],
-                        default="queued",
-                        verbose_name="state",
-                    ),
-                ),
-                ("reason", models.TextField(blank=True, db_default="", default="", verbose_name="reason")),
-                ("due_at", models.DateTimeField(verbose_name="due")),
-                ("expires_at", models.DateTimeField(verbose_name="expires")),
-                ("lease_until", models.DateTimeField(blank=True, null=True, verbose_name="taken until")),
-                ("attempts", models.PositiveIntegerField(db_default=0, default=0, verbose_name="attempts")),
-                (
-                    "context",
-                    models.JSONField(
-                        blank=True, db_default={}, default=dict, verbose_name="data for the text"
-                    ),
-                ),
-                ("content", models.JSONField(blank=True, null=True, verbose_name="content as sent")),
-                (
-                    "origin_type",
-                    models.TextField(
-                        choices=[
-                            ("flow", "flow"),
-                            ("broadcast", "broadcast"),
-                            ("api", "API"),
-                            ("test", "test"),
-                        ],
-                        verbose_name="asked for by",
-                    ),
-                ),
-                (
-                    "origin_id",
-                    models.BigIntegerField(
-                        blank=True, null=True, verbose_name="number of the flow or broadcast"
-                    ),
-                ),
-                ("origin_step", models.TextField(blank=True, db_default="", default="", verbose_name="step")),
-                ("queued_at", models.DateTimeField(verbose_name="queued at")),
-                ("sent_at", models.DateTimeField(blank=True, null=True, verbose_name="sent at")),
-                ("delivered_at", models.DateTimeField(blank=True, null=True, verbose_name="delivered at")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="deliveries",
-                        to="crm.profile",
-                        verbose_name="profile",
-                    ),
-                ),
-                (
-                    "message",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="deliveries",
-                        to="delivery.message",
-                        verbose_name="message",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('cause', models.TextField(unique=True, verbose_name='cause')),
+                ('channel', models.TextField(verbose_name='channel')),
+                ('variant', models.TextField(default='a', verbose_name='variant')),
+                ('locale', models.TextField(blank=True, db_default='', default='', verbose_name='language')),
+                ('state', models.TextField(choices=[('queued', 'queued'), ('deferred', 'put off'), ('sending', 'sending'), ('sent', 'sent'), ('delivered', 'delivered'), ('suppressed', 'not sent by rule'), ('failed', 'failed'), ('expired', 'expired')], default='queued', verbose_name='state')),
+                ('reason', models.TextField(blank=True, db_default='', default='', verbose_name='reason')),
+                ('due_at', models.DateTimeField(verbose_name='due')),
+                ('expires_at', models.DateTimeField(verbose_name='expires')),
+                ('lease_until', models.DateTimeField(blank=True, null=True, verbose_name='taken until')),
+                ('attempts', models.PositiveIntegerField(db_default=0, default=0, verbose_name='attempts')),
+                ('context', models.JSONField(blank=True, db_default={}, default=dict, verbose_name='data for the text')),
+                ('content', models.JSONField(blank=True, null=True, verbose_name='content as sent')),
+                ('origin_type', models.TextField(choices=[('flow', 'flow'), ('broadcast', 'broadcast'), ('api', 'API'), ('test', 'test')], verbose_name='asked for by')),
+                ('origin_id', models.BigIntegerField(blank=True, null=True, verbose_name='number of the flow or broadcast')),
+                ('origin_step', models.TextField(blank=True, db_default='', default='', verbose_name='step')),
+                ('queued_at', models.DateTimeField(verbose_name='queued at')),
+                ('sent_at', models.DateTimeField(blank=True, null=True, verbose_name='sent at')),
+                ('delivered_at', models.DateTimeField(blank=True, null=True, verbose_name='delivered at')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='crm.profile', verbose_name='profile')),
+                ('message', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='delivery.message', verbose_name='message')),
             ],
             options={
-                "verbose_name": "delivery",
-                "verbose_name_plural": "deliveries",
+                'verbose_name': 'delivery',
+                'verbose_name_plural': 'deliveries',
             },
         ),
         migrations.CreateModel(
-            name="Attempt",
+            name='Attempt',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "outcome",
-                    models.TextField(
-                        choices=[
-                            ("started", "started"),
-                            ("accepted", "accepted"),
-                            ("gone", "address no longer exists"),
-                            ("refused", "refused"),
-                            ("retry", "try again later"),
-                            ("configuration", "our configuration was refused"),
-                        ],
-                        default="started",
-                        verbose_name="outcome",
-                    ),
-                ),
-                ("status_code", models.PositiveIntegerField(null=True, verbose_name="answer")),
-                ("detail", models.TextField(blank=True, db_default="", default="", verbose_name="detail")),
-                (
-                    "started_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="started"
-                    ),
-                ),
-                ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
-                (
-                    "device",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to="crm.device",
-                        verbose_name="device",
-                    ),
-                ),
-                (
-                    "delivery",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="tries",
-                        to="delivery.delivery",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('outcome', models.TextField(choices=[('started', 'started'), ('accepted', 'accepted'), ('gone', 'address no longer exists'), ('refused', 'refused'), ('retry', 'try again later'), ('configuration', 'our configuration was refused')], default='started', verbose_name='outcome')),
+                ('status_code', models.PositiveIntegerField(null=True, verbose_name='answer')),
+                ('detail', models.TextField(blank=True, db_default='', default='', verbose_name='detail')),
+                ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='started')),
+                ('finished_at', models.DateTimeField(null=True, verbose_name='finished')),
+                ('device', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='crm.device', verbose_name='device')),
+                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tries', to='delivery.delivery')),
             ],
             options={
-                "verbose_name": "attempt",
-                "verbose_name_plural": "attempts",
+                'verbose_name': 'attempt',
+                'verbose_name_plural': 'attempts',
             },
         ),
         migrations.CreateModel(
-            name="MessageContent",
+            name='MessageContent',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("channel", models.TextField(verbose_name="channel")),
-                ("variant", models.TextField(default="a", verbose_name="variant")),
-                (
-                    "locale",
-                    models.TextField(
-                        blank=True,
-                        default="",
-                        help_text="Empty: for everybody without a better match.",
-                        verbose_name="language",
-                    ),
-                ),
-                ("content", models.JSONField(verbose_name="content")),
-                (
-                    "message",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="contents",
-                        to="delivery.message",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('channel', models.TextField(verbose_name='channel')),
+                ('variant', models.TextField(default='a', verbose_name='variant')),
+                ('locale', models.TextField(blank=True, default='', help_text='Empty: for everybody without a better match.', verbose_name='language')),
+                ('content', models.JSONField(verbose_name='content')),
+                ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contents', to='delivery.message')),
             ],
             options={
-                "verbose_name": "content",
-                "verbose_name_plural": "contents",
+                'verbose_name': 'content',
+                'verbose_name_plural': 'contents',
             },
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("state__in", ["queued", "deferred"])),
-                fields=["due_at"],
-                name="delivery_waiting",
-            ),
+            model_name='delivery',
+            index=models.Index(condition=models.Q(('state__in', ['queued', 'deferred'])), fields=['due_at'], name='delivery_waiting'),
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                condition=models.Q(("state", "sending")), fields=["lease_until"], name="delivery_leased"
-            ),
+            model_name='delivery',
+            index=models.Index(condition=models.Q(('state', 'sending')), fields=['lease_until'], name='delivery_leased'),
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(fields=["profile", "-queued_at"], name="delivery_by_profile"),
+            model_name='delivery',
+            index=models.Index(fields=['profile', '-queued_at'], name='delivery_by_profile'),
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(fields=["message", "state"], name="delivery_by_message"),
+            model_name='delivery',
+            index=models.Index(fields=['message', 'state'], name='delivery_by_message'),
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(fields=["origin_type", "origin_id", "state"], name="delivery_by_origin"),
+            model_name='delivery',
+            index=models.Index(fields=['origin_type', 'origin_id', 'state'], name='delivery_by_origin'),
         ),
         migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(
-                models.OrderBy(models.F("sent_at"), descending=True, nulls_last=True),
-                name="delivery_by_sent_at",
-            ),
+            model_name='delivery',
+            index=models.Index(models.OrderBy(models.F('sent_at'), descending=True, nulls_last=True), name='delivery_by_sent_at'),
         ),
         migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state__in", ["sent", "delivered"]), _negated=True),
-                    ("sent_at__isnull", False),
-                    _connector="OR",
-                ),
-                name="what_was_sent_has_a_time",
-            ),
+            model_name='delivery',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['sent', 'delivered']), _negated=True), ('sent_at__isnull', False), _connector='OR'), name='what_was_sent_has_a_time'),
         ),
         migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state", "sending"), _negated=True),
-                    ("lease_until__isnull", False),
-                    _connector="OR",
-                ),
-                name="sending_has_a_lease",
-            ),
+            model_name='delivery',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'sending'), _negated=True), ('lease_until__isnull', False), _connector='OR'), name='sending_has_a_lease'),
         ),
         migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state__in", ["suppressed", "failed"]), _negated=True),
-                    models.Q(("reason", ""), _negated=True),
-                    _connector="OR",
-                ),
-                name="what_was_not_sent_has_a_reason",
-            ),
+            model_name='delivery',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['suppressed', 'failed']), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='what_was_not_sent_has_a_reason'),
         ),
         migrations.AddConstraint(
-            model_name="messagecontent",
-            constraint=models.UniqueConstraint(
-                fields=("message", "channel", "variant", "locale"), name="one_content_per_variant_and_locale"
-            ),
+            model_name='messagecontent',
+            constraint=models.UniqueConstraint(fields=('message', 'channel', 'variant', 'locale'), name='one_content_per_variant_and_locale'),
         ),
     ]
