@@ -12,727 +12,320 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
-    dependencies = []
+    dependencies = [
+    ]
 
     operations = [
         TrigramExtension(),
         migrations.CreateModel(
-            name="Event",
+            name='Event',
             fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
-                ("seq", models.BigIntegerField(editable=False)),
-                ("txid", models.BigIntegerField(editable=False)),
-                ("name", models.TextField(verbose_name="name")),
-                ("occurred_at", models.DateTimeField(verbose_name="happened")),
-                ("received_at", models.DateTimeField(verbose_name="received")),
-                ("properties", models.JSONField(verbose_name="properties")),
-                ("source", models.TextField(verbose_name="source")),
+                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ('seq', models.BigIntegerField(editable=False)),
+                ('txid', models.BigIntegerField(editable=False)),
+                ('name', models.TextField(verbose_name='name')),
+                ('occurred_at', models.DateTimeField(verbose_name='happened')),
+                ('received_at', models.DateTimeField(verbose_name='received')),
+                ('properties', models.JSONField(verbose_name='properties')),
+                ('source', models.TextField(verbose_name='source')),
             ],
             options={
-                "verbose_name": "event",
-                "verbose_name_plural": "events",
-                "db_table": "crm_event",
-                "managed": False,
+                'verbose_name': 'event',
+                'verbose_name_plural': 'events',
+                'db_table': 'crm_event',
+                'managed': False,
             },
         ),
         migrations.CreateModel(
-            name="Alert",
+            name='Alert',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("key", models.TextField(unique=True, verbose_name="about")),
-                ("title", models.TextField(verbose_name="what happened")),
-                ("detail", models.TextField(verbose_name="what to do")),
-                ("count", models.PositiveIntegerField(default=1, verbose_name="times")),
-                (
-                    "first_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="first"
-                    ),
-                ),
-                (
-                    "last_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="last"
-                    ),
-                ),
-                ("resolved_at", models.DateTimeField(blank=True, null=True, verbose_name="resolved")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.TextField(unique=True, verbose_name='about')),
+                ('title', models.TextField(verbose_name='what happened')),
+                ('detail', models.TextField(verbose_name='what to do')),
+                ('count', models.PositiveIntegerField(default=1, verbose_name='times')),
+                ('first_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='first')),
+                ('last_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='last')),
+                ('resolved_at', models.DateTimeField(blank=True, null=True, verbose_name='resolved')),
             ],
             options={
-                "verbose_name": "alert",
-                "verbose_name_plural": "alerts",
+                'verbose_name': 'alert',
+                'verbose_name_plural': 'alerts',
             },
         ),
         migrations.CreateModel(
-            name="ApiKey",
+            name='ApiKey',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.TextField(unique=True, verbose_name="name")),
-                ("prefix", models.TextField(editable=False, verbose_name="begins with")),
-                ("digest", models.BinaryField(unique=True)),
-                (
-                    "scopes",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.TextField(
-                            choices=[
-                                ("read", "read profiles and reports"),
-                                ("write", "write profiles, events and subscriptions"),
-                                ("browser", "public key of a website: events and subscriptions only"),
-                            ]
-                        ),
-                        size=None,
-                        verbose_name="may",
-                    ),
-                ),
-                (
-                    "allowed_origins",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.TextField(),
-                        blank=True,
-                        default=list,
-                        help_text="Sites that may use a public key, such as https://shop.example.com. Empty: this site only.",
-                        size=None,
-                        verbose_name="websites",
-                    ),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                ("last_used_at", models.DateTimeField(editable=False, null=True, verbose_name="last used")),
-                ("revoked_at", models.DateTimeField(blank=True, null=True, verbose_name="revoked")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.TextField(unique=True, verbose_name='name')),
+                ('prefix', models.TextField(editable=False, verbose_name='begins with')),
+                ('digest', models.BinaryField(unique=True)),
+                ('scopes', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(choices=[('read', 'read profiles and reports'), ('write', 'write profiles, events and subscriptions'), ('browser', 'public key of a website: events and subscriptions only')]), size=None, verbose_name='may')),
+                ('allowed_origins', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), blank=True, default=list, help_text='Sites that may use a public key, such as https://shop.example.com. Empty: this site only.', size=None, verbose_name='websites')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('last_used_at', models.DateTimeField(editable=False, null=True, verbose_name='last used')),
+                ('revoked_at', models.DateTimeField(blank=True, null=True, verbose_name='revoked')),
             ],
             options={
-                "verbose_name": "API key",
-                "verbose_name_plural": "API keys",
+                'verbose_name': 'API key',
+                'verbose_name_plural': 'API keys',
             },
         ),
         migrations.CreateModel(
-            name="Connection",
+            name='Connection',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("kind", models.TextField(verbose_name="CRM")),
-                ("name", models.TextField(unique=True, verbose_name="name")),
-                ("slug", models.SlugField(unique=True, verbose_name="short name")),
-                ("config", models.JSONField(blank=True, default=dict, verbose_name="settings")),
-                (
-                    "credentials",
-                    crm.fields.EncryptedJSONField(blank=True, default=dict, verbose_name="credentials"),
-                ),
-                ("mapping", models.JSONField(blank=True, default=dict, verbose_name="field mapping")),
-                (
-                    "cursor",
-                    models.JSONField(blank=True, default=dict, editable=False, verbose_name="position"),
-                ),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("active", "active"), ("paused", "paused")],
-                        default="active",
-                        verbose_name="state",
-                    ),
-                ),
-                (
-                    "interval_minutes",
-                    models.PositiveIntegerField(default=2, verbose_name="minutes between syncs"),
-                ),
-                (
-                    "next_sync_at",
-                    models.DateTimeField(blank=True, editable=False, null=True, verbose_name="next sync"),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.TextField(verbose_name='CRM')),
+                ('name', models.TextField(unique=True, verbose_name='name')),
+                ('slug', models.SlugField(unique=True, verbose_name='short name')),
+                ('config', models.JSONField(blank=True, default=dict, verbose_name='settings')),
+                ('credentials', crm.fields.EncryptedJSONField(blank=True, default=dict, verbose_name='credentials')),
+                ('mapping', models.JSONField(blank=True, default=dict, verbose_name='field mapping')),
+                ('cursor', models.JSONField(blank=True, default=dict, editable=False, verbose_name='position')),
+                ('state', models.TextField(choices=[('active', 'active'), ('paused', 'paused')], default='active', verbose_name='state')),
+                ('interval_minutes', models.PositiveIntegerField(default=2, verbose_name='minutes between syncs')),
+                ('next_sync_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='next sync')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
             ],
             options={
-                "verbose_name": "CRM connection",
-                "verbose_name_plural": "CRM connections",
+                'verbose_name': 'CRM connection',
+                'verbose_name_plural': 'CRM connections',
             },
         ),
         migrations.CreateModel(
-            name="LogCursor",
+            name='LogCursor',
             fields=[
-                ("name", models.TextField(primary_key=True, serialize=False)),
-                ("txid", models.BigIntegerField(default=0)),
-                ("seq", models.BigIntegerField(default=0)),
-                ("moved_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('name', models.TextField(primary_key=True, serialize=False)),
+                ('txid', models.BigIntegerField(default=0)),
+                ('seq', models.BigIntegerField(default=0)),
+                ('moved_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                "verbose_name": "log cursor",
-                "verbose_name_plural": "log cursors",
+                'verbose_name': 'log cursor',
+                'verbose_name_plural': 'log cursors',
             },
         ),
         migrations.CreateModel(
-            name="UndatedEvent",
+            name='UndatedEvent',
             fields=[
-                ("id", models.UUIDField(primary_key=True, serialize=False)),
-                (
-                    "received_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True),
-                ),
+                ('id', models.UUIDField(primary_key=True, serialize=False)),
+                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name="Profile",
+            name='Profile',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("external_id", models.TextField(blank=True, null=True, verbose_name="customer number")),
-                ("email", models.TextField(blank=True, null=True, verbose_name="email")),
-                ("phone", models.TextField(blank=True, null=True, verbose_name="phone")),
-                ("first_name", models.TextField(blank=True, null=True, verbose_name="first name")),
-                ("last_name", models.TextField(blank=True, null=True, verbose_name="last name")),
-                (
-                    "language",
-                    models.TextField(
-                        blank=True, help_text="Such as en, ar or pl.", null=True, verbose_name="language"
-                    ),
-                ),
-                (
-                    "timezone",
-                    models.TextField(
-                        blank=True, help_text="Such as Europe/Warsaw.", null=True, verbose_name="time zone"
-                    ),
-                ),
-                (
-                    "country",
-                    models.TextField(
-                        blank=True, help_text="Two letters, such as PL.", null=True, verbose_name="country"
-                    ),
-                ),
-                ("city", models.TextField(blank=True, null=True, verbose_name="city")),
-                ("latitude", models.FloatField(blank=True, null=True, verbose_name="latitude")),
-                ("longitude", models.FloatField(blank=True, null=True, verbose_name="longitude")),
-                ("birthday", models.DateField(blank=True, null=True, verbose_name="birthday")),
-                ("lifecycle_stage", models.TextField(blank=True, null=True, verbose_name="lifecycle stage")),
-                (
-                    "attributes",
-                    models.JSONField(blank=True, db_default={}, default=dict, verbose_name="attributes"),
-                ),
-                ("first_seen", models.DateTimeField(blank=True, null=True, verbose_name="first seen")),
-                ("last_seen", models.DateTimeField(blank=True, null=True, verbose_name="last seen")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                (
-                    "updated_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="changed",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('external_id', models.TextField(blank=True, null=True, verbose_name='customer number')),
+                ('email', models.TextField(blank=True, null=True, verbose_name='email')),
+                ('phone', models.TextField(blank=True, null=True, verbose_name='phone')),
+                ('first_name', models.TextField(blank=True, null=True, verbose_name='first name')),
+                ('last_name', models.TextField(blank=True, null=True, verbose_name='last name')),
+                ('language', models.TextField(blank=True, help_text='Such as en, ar or pl.', null=True, verbose_name='language')),
+                ('timezone', models.TextField(blank=True, help_text='Such as Europe/Warsaw.', null=True, verbose_name='time zone')),
+                ('country', models.TextField(blank=True, help_text='Two letters, such as PL.', null=True, verbose_name='country')),
+                ('city', models.TextField(blank=True, null=True, verbose_name='city')),
+                ('latitude', models.FloatField(blank=True, null=True, verbose_name='latitude')),
+                ('longitude', models.FloatField(blank=True, null=True, verbose_name='longitude')),
+                ('birthday', models.DateField(blank=True, null=True, verbose_name='birthday')),
+                ('lifecycle_stage', models.TextField(blank=True, null=True, verbose_name='lifecycle stage')),
+                ('attributes', models.JSONField(blank=True, db_default={}, default=dict, verbose_name='attributes')),
+                ('first_seen', models.DateTimeField(blank=True, null=True, verbose_name='first seen')),
+                ('last_seen', models.DateTimeField(blank=True, null=True, verbose_name='last seen')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='changed')),
             ],
             options={
-                "verbose_name": "profile",
-                "verbose_name_plural": "profiles",
-                "indexes": [
-                    models.Index(fields=["country"], name="profile_by_country"),
-                    models.Index(fields=["email"], name="profile_by_email"),
-                    models.Index(fields=["external_id"], name="profile_by_external_id"),
-                    django.contrib.postgres.indexes.GinIndex(
-                        fields=["attributes"], name="profile_by_attributes", opclasses=["jsonb_path_ops"]
-                    ),
-                    django.contrib.postgres.indexes.GinIndex(
-                        django.contrib.postgres.indexes.OpClass(
-                            django.db.models.functions.text.Upper("email"), name="gin_trgm_ops"
-                        ),
-                        name="profile_search_email",
-                    ),
-                    django.contrib.postgres.indexes.GinIndex(
-                        django.contrib.postgres.indexes.OpClass(
-                            django.db.models.functions.text.Upper("first_name"), name="gin_trgm_ops"
-                        ),
-                        name="profile_search_first_name",
-                    ),
-                    django.contrib.postgres.indexes.GinIndex(
-                        django.contrib.postgres.indexes.OpClass(
-                            django.db.models.functions.text.Upper("last_name"), name="gin_trgm_ops"
-                        ),
-                        name="profile_search_last_name",
-                    ),
-                ],
+                'verbose_name': 'profile',
+                'verbose_name_plural': 'profiles',
+                'indexes': [models.Index(fields=['country'], name='profile_by_country'), models.Index(fields=['email'], name='profile_by_email'), models.Index(fields=['external_id'], name='profile_by_external_id'), django.contrib.postgres.indexes.GinIndex(fields=['attributes'], name='profile_by_attributes', opclasses=['jsonb_path_ops']), django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('email'), name='gin_trgm_ops'), name='profile_search_email'), django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('first_name'), name='gin_trgm_ops'), name='profile_search_first_name'), django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('last_name'), name='gin_trgm_ops'), name='profile_search_last_name')],
             },
         ),
         migrations.CreateModel(
-            name="ProfileMerge",
+            name='ProfileMerge',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("loser_id", models.BigIntegerField(db_index=True, verbose_name="merged profile")),
-                ("reason", models.TextField(verbose_name="reason")),
-                ("snapshot", models.JSONField(verbose_name="the merged profile as it was")),
-                (
-                    "merged_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="merged",
-                    ),
-                ),
-                (
-                    "winner",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="merges",
-                        to="crm.profile",
-                        verbose_name="into",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('loser_id', models.BigIntegerField(db_index=True, verbose_name='merged profile')),
+                ('reason', models.TextField(verbose_name='reason')),
+                ('snapshot', models.JSONField(verbose_name='the merged profile as it was')),
+                ('merged_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='merged')),
+                ('winner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='merges', to='crm.profile', verbose_name='into')),
             ],
             options={
-                "verbose_name": "merge",
-                "verbose_name_plural": "merges",
+                'verbose_name': 'merge',
+                'verbose_name_plural': 'merges',
             },
         ),
         migrations.CreateModel(
-            name="Suppression",
+            name='Suppression',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("channel", models.TextField(verbose_name="channel")),
-                ("address", models.TextField(verbose_name="address")),
-                ("reason", models.TextField(verbose_name="reason")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="since",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('channel', models.TextField(verbose_name='channel')),
+                ('address', models.TextField(verbose_name='address')),
+                ('reason', models.TextField(verbose_name='reason')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='since')),
             ],
             options={
-                "verbose_name": "suppressed address",
-                "verbose_name_plural": "suppressed addresses",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("channel", "address"), name="an_address_is_suppressed_once"
-                    )
-                ],
+                'verbose_name': 'suppressed address',
+                'verbose_name_plural': 'suppressed addresses',
+                'constraints': [models.UniqueConstraint(fields=('channel', 'address'), name='an_address_is_suppressed_once')],
             },
         ),
         migrations.CreateModel(
-            name="SyncRun",
+            name='SyncRun',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "mode",
-                    models.TextField(
-                        choices=[("incremental", "changes since the last run"), ("full", "everything")],
-                        default="incremental",
-                        verbose_name="mode",
-                    ),
-                ),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[
-                            ("queued", "queued"),
-                            ("running", "running"),
-                            ("succeeded", "succeeded"),
-                            ("failed", "failed"),
-                        ],
-                        default="queued",
-                        verbose_name="state",
-                    ),
-                ),
-                (
-                    "queued_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="queued"
-                    ),
-                ),
-                ("started_at", models.DateTimeField(null=True, verbose_name="started")),
-                ("beat_at", models.DateTimeField(null=True, verbose_name="last progress")),
-                ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
-                ("expected", models.IntegerField(null=True, verbose_name="expected")),
-                ("read", models.IntegerField(default=0, verbose_name="read")),
-                ("created", models.IntegerField(default=0, verbose_name="created")),
-                ("updated", models.IntegerField(default=0, verbose_name="updated")),
-                ("unchanged", models.IntegerField(default=0, verbose_name="unchanged")),
-                ("rejected", models.IntegerField(default=0, verbose_name="rejected")),
-                ("deleted", models.IntegerField(default=0, verbose_name="deleted")),
-                ("cursor_before", models.JSONField(default=dict, verbose_name="position before")),
-                ("cursor_after", models.JSONField(default=dict, verbose_name="position after")),
-                ("error", models.TextField(blank=True, default="", verbose_name="error")),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="runs",
-                        to="crm.connection",
-                        verbose_name="connection",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('mode', models.TextField(choices=[('incremental', 'changes since the last run'), ('full', 'everything')], default='incremental', verbose_name='mode')),
+                ('state', models.TextField(choices=[('queued', 'queued'), ('running', 'running'), ('succeeded', 'succeeded'), ('failed', 'failed')], default='queued', verbose_name='state')),
+                ('queued_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='queued')),
+                ('started_at', models.DateTimeField(null=True, verbose_name='started')),
+                ('beat_at', models.DateTimeField(null=True, verbose_name='last progress')),
+                ('finished_at', models.DateTimeField(null=True, verbose_name='finished')),
+                ('expected', models.IntegerField(null=True, verbose_name='expected')),
+                ('read', models.IntegerField(default=0, verbose_name='read')),
+                ('created', models.IntegerField(default=0, verbose_name='created')),
+                ('updated', models.IntegerField(default=0, verbose_name='updated')),
+                ('unchanged', models.IntegerField(default=0, verbose_name='unchanged')),
+                ('rejected', models.IntegerField(default=0, verbose_name='rejected')),
+                ('deleted', models.IntegerField(default=0, verbose_name='deleted')),
+                ('cursor_before', models.JSONField(default=dict, verbose_name='position before')),
+                ('cursor_after', models.JSONField(default=dict, verbose_name='position after')),
+                ('error', models.TextField(blank=True, default='', verbose_name='error')),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='crm.connection', verbose_name='connection')),
             ],
             options={
-                "verbose_name": "sync run",
-                "verbose_name_plural": "sync runs",
+                'verbose_name': 'sync run',
+                'verbose_name_plural': 'sync runs',
             },
         ),
         migrations.CreateModel(
-            name="SyncReject",
+            name='SyncReject',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField(verbose_name="object")),
-                ("record_id", models.TextField(verbose_name="record")),
-                ("code", models.TextField(verbose_name="code")),
-                ("field", models.TextField(blank=True, default="", verbose_name="field")),
-                ("detail", models.TextField(verbose_name="reason")),
-                ("raw", models.JSONField(verbose_name="record as received")),
-                ("attempts", models.PositiveIntegerField(default=1, verbose_name="attempts")),
-                (
-                    "first_seen",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="first seen"
-                    ),
-                ),
-                (
-                    "last_seen",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="last seen"
-                    ),
-                ),
-                ("resolved_at", models.DateTimeField(blank=True, null=True, verbose_name="resolved")),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="rejects",
-                        to="crm.connection",
-                        verbose_name="connection",
-                    ),
-                ),
-                (
-                    "run",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="rejects",
-                        to="crm.syncrun",
-                        verbose_name="run",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField(verbose_name='object')),
+                ('record_id', models.TextField(verbose_name='record')),
+                ('code', models.TextField(verbose_name='code')),
+                ('field', models.TextField(blank=True, default='', verbose_name='field')),
+                ('detail', models.TextField(verbose_name='reason')),
+                ('raw', models.JSONField(verbose_name='record as received')),
+                ('attempts', models.PositiveIntegerField(default=1, verbose_name='attempts')),
+                ('first_seen', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='first seen')),
+                ('last_seen', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='last seen')),
+                ('resolved_at', models.DateTimeField(blank=True, null=True, verbose_name='resolved')),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rejects', to='crm.connection', verbose_name='connection')),
+                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='rejects', to='crm.syncrun', verbose_name='run')),
             ],
             options={
-                "verbose_name": "rejected record",
-                "verbose_name_plural": "rejected records",
+                'verbose_name': 'rejected record',
+                'verbose_name_plural': 'rejected records',
             },
         ),
         migrations.CreateModel(
-            name="Identifier",
+            name='Identifier',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("kind", models.TextField(verbose_name="kind")),
-                ("value", models.TextField(verbose_name="value")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="since",
-                    ),
-                ),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="identifiers",
-                        to="crm.profile",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.TextField(verbose_name='kind')),
+                ('value', models.TextField(verbose_name='value')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='since')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='identifiers', to='crm.profile')),
             ],
             options={
-                "verbose_name": "identifier",
-                "verbose_name_plural": "identifiers",
-                "constraints": [
-                    models.UniqueConstraint(fields=("kind", "value"), name="an_identifier_names_one_profile")
-                ],
+                'verbose_name': 'identifier',
+                'verbose_name_plural': 'identifiers',
+                'constraints': [models.UniqueConstraint(fields=('kind', 'value'), name='an_identifier_names_one_profile')],
             },
         ),
         migrations.CreateModel(
-            name="Device",
+            name='Device',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("kind", models.TextField(default="webpush", verbose_name="kind")),
-                ("endpoint", models.TextField(unique=True, verbose_name="endpoint")),
-                ("p256dh", models.TextField(verbose_name="public key")),
-                ("auth", models.TextField(verbose_name="shared secret")),
-                ("application_key", models.TextField(default="", verbose_name="our public key")),
-                ("origin", models.TextField(blank=True, default="", verbose_name="site")),
-                ("user_agent", models.TextField(blank=True, default="", verbose_name="browser")),
-                ("language", models.TextField(blank=True, default="", verbose_name="language")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("active", "active"), ("gone", "gone")],
-                        default="active",
-                        verbose_name="state",
-                    ),
-                ),
-                ("gone_reason", models.TextField(blank=True, default="", verbose_name="why it is gone")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="subscribed",
-                    ),
-                ),
-                (
-                    "changed_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="last change"
-                    ),
-                ),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="devices", to="crm.profile"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.TextField(default='webpush', verbose_name='kind')),
+                ('endpoint', models.TextField(unique=True, verbose_name='endpoint')),
+                ('p256dh', models.TextField(verbose_name='public key')),
+                ('auth', models.TextField(verbose_name='shared secret')),
+                ('application_key', models.TextField(default='', verbose_name='our public key')),
+                ('origin', models.TextField(blank=True, default='', verbose_name='site')),
+                ('user_agent', models.TextField(blank=True, default='', verbose_name='browser')),
+                ('language', models.TextField(blank=True, default='', verbose_name='language')),
+                ('state', models.TextField(choices=[('active', 'active'), ('gone', 'gone')], default='active', verbose_name='state')),
+                ('gone_reason', models.TextField(blank=True, default='', verbose_name='why it is gone')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='subscribed')),
+                ('changed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='last change')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='devices', to='crm.profile')),
             ],
             options={
-                "verbose_name": "device",
-                "verbose_name_plural": "devices",
-                "indexes": [
-                    models.Index(
-                        condition=models.Q(("state", "active")),
-                        fields=["profile"],
-                        name="device_active_by_profile",
-                    )
-                ],
+                'verbose_name': 'device',
+                'verbose_name_plural': 'devices',
+                'indexes': [models.Index(condition=models.Q(('state', 'active')), fields=['profile'], name='device_active_by_profile')],
             },
         ),
         migrations.CreateModel(
-            name="ConsentChange",
+            name='ConsentChange',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "kind",
-                    models.TextField(
-                        choices=[("channel", "channel"), ("topic", "topic")], verbose_name="for a"
-                    ),
-                ),
-                (
-                    "key",
-                    models.TextField(
-                        help_text="The channel's or topic's name, such as webpush.", verbose_name="name"
-                    ),
-                ),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("subscribed", "subscribed"), ("unsubscribed", "unsubscribed")],
-                        verbose_name="state",
-                    ),
-                ),
-                (
-                    "source",
-                    models.TextField(
-                        help_text="Who changed it: sdk, api, crm, admin, person …", verbose_name="source"
-                    ),
-                ),
-                ("wording", models.TextField(blank=True, default="", verbose_name="wording shown")),
-                ("changed_at", models.DateTimeField(verbose_name="changed")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="consent_changes",
-                        to="crm.profile",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.TextField(choices=[('channel', 'channel'), ('topic', 'topic')], verbose_name='for a')),
+                ('key', models.TextField(help_text="The channel's or topic's name, such as webpush.", verbose_name='name')),
+                ('state', models.TextField(choices=[('subscribed', 'subscribed'), ('unsubscribed', 'unsubscribed')], verbose_name='state')),
+                ('source', models.TextField(help_text='Who changed it: sdk, api, crm, admin, person …', verbose_name='source')),
+                ('wording', models.TextField(blank=True, default='', verbose_name='wording shown')),
+                ('changed_at', models.DateTimeField(verbose_name='changed')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='consent_changes', to='crm.profile')),
             ],
             options={
-                "verbose_name": "consent change",
-                "verbose_name_plural": "consent changes",
-                "indexes": [models.Index(fields=["profile", "changed_at"], name="consent_change_by_profile")],
+                'verbose_name': 'consent change',
+                'verbose_name_plural': 'consent changes',
+                'indexes': [models.Index(fields=['profile', 'changed_at'], name='consent_change_by_profile')],
             },
         ),
         migrations.CreateModel(
-            name="Consent",
+            name='Consent',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "kind",
-                    models.TextField(
-                        choices=[("channel", "channel"), ("topic", "topic")], verbose_name="for a"
-                    ),
-                ),
-                (
-                    "key",
-                    models.TextField(
-                        help_text="The channel's or topic's name, such as webpush.", verbose_name="name"
-                    ),
-                ),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("subscribed", "subscribed"), ("unsubscribed", "unsubscribed")],
-                        verbose_name="state",
-                    ),
-                ),
-                (
-                    "source",
-                    models.TextField(
-                        help_text="Who changed it: sdk, api, crm, admin, person …", verbose_name="source"
-                    ),
-                ),
-                ("wording", models.TextField(blank=True, default="", verbose_name="wording shown")),
-                ("changed_at", models.DateTimeField(verbose_name="changed")),
-                (
-                    "profile",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="consents", to="crm.profile"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.TextField(choices=[('channel', 'channel'), ('topic', 'topic')], verbose_name='for a')),
+                ('key', models.TextField(help_text="The channel's or topic's name, such as webpush.", verbose_name='name')),
+                ('state', models.TextField(choices=[('subscribed', 'subscribed'), ('unsubscribed', 'unsubscribed')], verbose_name='state')),
+                ('source', models.TextField(help_text='Who changed it: sdk, api, crm, admin, person …', verbose_name='source')),
+                ('wording', models.TextField(blank=True, default='', verbose_name='wording shown')),
+                ('changed_at', models.DateTimeField(verbose_name='changed')),
+                ('profile', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='consents', to='crm.profile')),
             ],
             options={
-                "verbose_name": "consent",
-                "verbose_name_plural": "consents",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("profile", "kind", "key"), name="one_consent_per_channel_or_topic"
-                    )
-                ],
+                'verbose_name': 'consent',
+                'verbose_name_plural': 'consents',
+                'constraints': [models.UniqueConstraint(fields=('profile', 'kind', 'key'), name='one_consent_per_channel_or_topic')],
             },
         ),
         migrations.CreateModel(
-            name="SourceRecord",
+            name='SourceRecord',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField(verbose_name="object")),
-                ("record_id", models.TextField(verbose_name="record")),
-                ("modified_at", models.DateTimeField(verbose_name="changed in the CRM")),
-                ("content_hash", models.BinaryField()),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[("live", "live"), ("deleted", "deleted"), ("erased", "erased for privacy")],
-                        default="live",
-                        verbose_name="state",
-                    ),
-                ),
-                (
-                    "synced_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="taken"
-                    ),
-                ),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="records",
-                        to="crm.connection",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField(verbose_name='object')),
+                ('record_id', models.TextField(verbose_name='record')),
+                ('modified_at', models.DateTimeField(verbose_name='changed in the CRM')),
+                ('content_hash', models.BinaryField()),
+                ('state', models.TextField(choices=[('live', 'live'), ('deleted', 'deleted'), ('erased', 'erased for privacy')], default='live', verbose_name='state')),
+                ('synced_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='taken')),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='records', to='crm.connection')),
             ],
             options={
-                "verbose_name": "CRM record",
-                "verbose_name_plural": "CRM records",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("connection", "object", "record_id"), name="one_row_per_crm_record"
-                    )
-                ],
+                'verbose_name': 'CRM record',
+                'verbose_name_plural': 'CRM records',
+                'constraints': [models.UniqueConstraint(fields=('connection', 'object', 'record_id'), name='one_row_per_crm_record')],
             },
         ),
         migrations.AddIndex(
-            model_name="syncrun",
-            index=models.Index(fields=["connection", "-queued_at"], name="sync_run_latest"),
+            model_name='syncrun',
+            index=models.Index(fields=['connection', '-queued_at'], name='sync_run_latest'),
         ),
         migrations.AddConstraint(
-            model_name="syncrun",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "running")),
-                fields=("connection",),
-                name="one_running_sync_per_connection",
-            ),
+            model_name='syncrun',
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'running')), fields=('connection',), name='one_running_sync_per_connection'),
         ),
         migrations.AddConstraint(
-            model_name="syncreject",
-            constraint=models.UniqueConstraint(
-                fields=("connection", "object", "record_id"), name="one_reject_per_crm_record"
-            ),
+            model_name='syncreject',
+            constraint=models.UniqueConstraint(fields=('connection', 'object', 'record_id'), name='one_reject_per_crm_record'),
         ),
     ]

@@ -5,33 +5,30 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0002_event_log"),
+        ('crm', '0002_event_log'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="sourcerecord",
-            name="consent",
+            model_name='sourcerecord',
+            name='consent',
             field=models.JSONField(default=dict),
         ),
         migrations.AddField(
-            model_name="sourcerecord",
-            name="empty",
-            field=django.contrib.postgres.fields.ArrayField(
-                base_field=models.TextField(), default=list, size=None
-            ),
+            model_name='sourcerecord',
+            name='empty',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="notes",
-            field=models.TextField(blank=True, default="", verbose_name="worth knowing"),
+            model_name='syncrun',
+            name='notes',
+            field=models.TextField(blank=True, default='', verbose_name='worth knowing'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="requested_by",
-            field=models.TextField(
-                blank=True, default="", help_text="Empty: the schedule.", verbose_name="requested by"
-            ),
+            model_name='syncrun',
+            name='requested_by',
+            field=models.TextField(blank=True, default='', help_text='Empty: the schedule.', verbose_name='requested by'),
         ),
     ]

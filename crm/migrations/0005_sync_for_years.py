@@ -7,8 +7,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0004_profile_by_change"),
+        ('crm', '0004_profile_by_change'),
     ]
 
     operations = [
@@ -17,278 +18,174 @@ class Migration(migrations.Migration):
             migrations.RunSQL.noop,
         ),
         migrations.CreateModel(
-            name="AccessToken",
+            name='AccessToken',
             fields=[
-                (
-                    "connection",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="+",
-                        serialize=False,
-                        to="crm.connection",
-                    ),
-                ),
-                ("token", crm.fields.EncryptedJSONField(default=dict)),
+                ('connection', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='+', serialize=False, to='crm.connection')),
+                ('token', crm.fields.EncryptedJSONField(default=dict)),
             ],
         ),
         migrations.AddField(
-            model_name="connection",
-            name="deletions_allowed_until",
+            model_name='connection',
+            name='deletions_allowed_until',
             field=models.DateTimeField(blank=True, editable=False, null=True),
         ),
         migrations.AddField(
-            model_name="connection",
-            name="schema",
+            model_name='connection',
+            name='schema',
             field=models.JSONField(blank=True, default=dict, editable=False),
         ),
         migrations.AddField(
-            model_name="connection",
-            name="sweep_every_days",
-            field=models.PositiveIntegerField(
-                default=7,
-                help_text="Compares all record ids with the CRM's, to find deletions that it never reported.",
-                verbose_name="days between complete comparisons",
-            ),
+            model_name='connection',
+            name='sweep_every_days',
+            field=models.PositiveIntegerField(default=7, help_text="Compares all record ids with the CRM's, to find deletions that it never reported.", verbose_name='days between complete comparisons'),
         ),
         migrations.AddField(
-            model_name="connection",
-            name="swept_at",
-            field=models.DateTimeField(
-                blank=True, editable=False, null=True, verbose_name="last complete comparison"
-            ),
+            model_name='connection',
+            name='swept_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last complete comparison'),
         ),
         migrations.AddField(
-            model_name="connection",
-            name="synced_until",
-            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name="complete up to"),
+            model_name='connection',
+            name='synced_until',
+            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name='complete up to'),
         ),
         migrations.AddField(
-            model_name="connection",
-            name="watch",
+            model_name='connection',
+            name='watch',
             field=models.JSONField(blank=True, default=dict, editable=False),
         ),
         migrations.AddField(
-            model_name="sourcerecord",
-            name="local",
-            field=models.TextField(blank=True, db_default="", default=""),
+            model_name='sourcerecord',
+            name='local',
+            field=models.TextField(blank=True, db_default='', default=''),
         ),
         migrations.AddField(
-            model_name="sourcerecord",
-            name="merged_into",
-            field=models.TextField(blank=True, db_default="", default="", verbose_name="merged into"),
+            model_name='sourcerecord',
+            name='merged_into',
+            field=models.TextField(blank=True, db_default='', default='', verbose_name='merged into'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="budget_limit",
-            field=models.IntegerField(null=True, verbose_name="calls allowed by the CRM"),
+            model_name='syncrun',
+            name='budget_limit',
+            field=models.IntegerField(null=True, verbose_name='calls allowed by the CRM'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="budget_used",
-            field=models.IntegerField(null=True, verbose_name="calls counted by the CRM"),
+            model_name='syncrun',
+            name='budget_used',
+            field=models.IntegerField(null=True, verbose_name='calls counted by the CRM'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="calls",
-            field=models.IntegerField(default=0, verbose_name="calls to the CRM"),
+            model_name='syncrun',
+            name='calls',
+            field=models.IntegerField(default=0, verbose_name='calls to the CRM'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="held",
-            field=models.IntegerField(default=0, verbose_name="deletions held back"),
+            model_name='syncrun',
+            name='held',
+            field=models.IntegerField(default=0, verbose_name='deletions held back'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="lag_seconds",
-            field=models.FloatField(null=True, verbose_name="lag in seconds"),
+            model_name='syncrun',
+            name='lag_seconds',
+            field=models.FloatField(null=True, verbose_name='lag in seconds'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="merged",
-            field=models.IntegerField(default=0, verbose_name="merged"),
+            model_name='syncrun',
+            name='merged',
+            field=models.IntegerField(default=0, verbose_name='merged'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="sweep",
-            field=models.BooleanField(default=False, verbose_name="with a complete comparison"),
+            model_name='syncrun',
+            name='sweep',
+            field=models.BooleanField(default=False, verbose_name='with a complete comparison'),
         ),
         migrations.AddField(
-            model_name="syncrun",
-            name="written",
-            field=models.IntegerField(default=0, verbose_name="written back"),
+            model_name='syncrun',
+            name='written',
+            field=models.IntegerField(default=0, verbose_name='written back'),
         ),
         migrations.AlterField(
-            model_name="sourcerecord",
-            name="state",
-            field=models.TextField(
-                choices=[
-                    ("live", "live"),
-                    ("deleted", "deleted"),
-                    ("missing", "no longer visible"),
-                    ("merged", "merged into another"),
-                    ("erased", "erased for privacy"),
-                ],
-                default="live",
-                verbose_name="state",
-            ),
+            model_name='sourcerecord',
+            name='state',
+            field=models.TextField(choices=[('live', 'live'), ('deleted', 'deleted'), ('missing', 'no longer visible'), ('merged', 'merged into another'), ('erased', 'erased for privacy')], default='live', verbose_name='state'),
         ),
         migrations.CreateModel(
-            name="Product",
+            name='Product',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("sku", models.TextField(unique=True, verbose_name="product number")),
-                ("name", models.TextField(blank=True, default="", verbose_name="name")),
-                (
-                    "price",
-                    models.DecimalField(
-                        blank=True, decimal_places=4, max_digits=18, null=True, verbose_name="price"
-                    ),
-                ),
-                (
-                    "currency",
-                    models.TextField(
-                        blank=True, default="", help_text="Such as EUR or SAR.", verbose_name="currency"
-                    ),
-                ),
-                (
-                    "stock",
-                    models.DecimalField(
-                        blank=True, decimal_places=4, max_digits=18, null=True, verbose_name="in stock"
-                    ),
-                ),
-                ("category", models.TextField(blank=True, default="", verbose_name="category")),
-                ("description", models.TextField(blank=True, default="", verbose_name="description")),
-                ("url", models.TextField(blank=True, default="", verbose_name="page")),
-                ("image_url", models.TextField(blank=True, default="", verbose_name="image")),
-                (
-                    "attributes",
-                    models.JSONField(blank=True, db_default={}, default=dict, verbose_name="attributes"),
-                ),
-                ("active", models.BooleanField(default=True, verbose_name="for sale")),
-                ("source", models.TextField(blank=True, default="", editable=False, verbose_name="source")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
-                (
-                    "updated_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="changed",
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('sku', models.TextField(unique=True, verbose_name='product number')),
+                ('name', models.TextField(blank=True, default='', verbose_name='name')),
+                ('price', models.DecimalField(blank=True, decimal_places=4, max_digits=18, null=True, verbose_name='price')),
+                ('currency', models.TextField(blank=True, default='', help_text='Such as EUR or SAR.', verbose_name='currency')),
+                ('stock', models.DecimalField(blank=True, decimal_places=4, max_digits=18, null=True, verbose_name='in stock')),
+                ('category', models.TextField(blank=True, default='', verbose_name='category')),
+                ('description', models.TextField(blank=True, default='', verbose_name='description')),
+                ('url', models.TextField(blank=True, default='', verbose_name='page')),
+                ('image_url', models.TextField(blank=True, default='', verbose_name='image')),
+                ('attributes', models.JSONField(blank=True, db_default={}, default=dict, verbose_name='attributes')),
+                ('active', models.BooleanField(default=True, verbose_name='for sale')),
+                ('source', models.TextField(blank=True, default='', editable=False, verbose_name='source')),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created')),
+                ('updated_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='changed')),
             ],
             options={
-                "verbose_name": "product",
-                "verbose_name_plural": "products",
-                "indexes": [models.Index(fields=["category"], name="product_by_category")],
+                'verbose_name': 'product',
+                'verbose_name_plural': 'products',
+                'indexes': [models.Index(fields=['category'], name='product_by_category')],
             },
         ),
         migrations.CreateModel(
-            name="CrmPurchase",
+            name='CrmPurchase',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField()),
-                ("record_id", models.TextField()),
-                ("profile_id", models.BigIntegerField()),
-                ("event_id", models.UUIDField()),
-                ("occurred_at", models.DateTimeField()),
-                ("properties", models.JSONField(default=dict)),
-                ("cancelled", models.BooleanField(default=False)),
-                ("corrections", models.IntegerField(default=0)),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="crm.connection"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField()),
+                ('record_id', models.TextField()),
+                ('profile_id', models.BigIntegerField()),
+                ('event_id', models.UUIDField()),
+                ('occurred_at', models.DateTimeField()),
+                ('properties', models.JSONField(default=dict)),
+                ('cancelled', models.BooleanField(default=False)),
+                ('corrections', models.IntegerField(default=0)),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='crm.connection')),
             ],
             options={
-                "verbose_name": "purchase of a CRM",
-                "verbose_name_plural": "purchases of CRMs",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("connection", "object", "record_id"), name="one_purchase_per_crm_record"
-                    )
-                ],
+                'verbose_name': 'purchase of a CRM',
+                'verbose_name_plural': 'purchases of CRMs',
+                'constraints': [models.UniqueConstraint(fields=('connection', 'object', 'record_id'), name='one_purchase_per_crm_record')],
             },
         ),
         migrations.CreateModel(
-            name="SyncHint",
+            name='SyncHint',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField()),
-                ("record_id", models.TextField()),
-                ("kind", models.TextField()),
-                ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="hints", to="crm.connection"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField()),
+                ('record_id', models.TextField()),
+                ('kind', models.TextField()),
+                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='hints', to='crm.connection')),
             ],
             options={
-                "verbose_name": "hint of a CRM",
-                "verbose_name_plural": "hints of CRMs",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("connection", "object", "record_id"), name="one_hint_per_crm_record"
-                    )
-                ],
+                'verbose_name': 'hint of a CRM',
+                'verbose_name_plural': 'hints of CRMs',
+                'constraints': [models.UniqueConstraint(fields=('connection', 'object', 'record_id'), name='one_hint_per_crm_record')],
             },
         ),
         migrations.CreateModel(
-            name="WrittenRecord",
+            name='WrittenRecord',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField()),
-                ("record_id", models.TextField()),
-                ("profile_id", models.BigIntegerField(db_index=True)),
-                ("values", models.JSONField(default=dict)),
-                ("error", models.TextField(blank=True, default="")),
-                ("written_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                (
-                    "connection",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="crm.connection"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField()),
+                ('record_id', models.TextField()),
+                ('profile_id', models.BigIntegerField(db_index=True)),
+                ('values', models.JSONField(default=dict)),
+                ('error', models.TextField(blank=True, default='')),
+                ('written_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ('connection', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='crm.connection')),
             ],
             options={
-                "verbose_name": "record written back",
-                "verbose_name_plural": "records written back",
-                "constraints": [
-                    models.UniqueConstraint(
-                        fields=("connection", "object", "record_id"), name="one_written_row_per_crm_record"
-                    )
-                ],
+                'verbose_name': 'record written back',
+                'verbose_name_plural': 'records written back',
+                'constraints': [models.UniqueConstraint(fields=('connection', 'object', 'record_id'), name='one_written_row_per_crm_record')],
             },
         ),
     ]

@@ -5,69 +5,56 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0005_sync_for_years"),
+        ('crm', '0005_sync_for_years'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="OutgoingActivity",
+            name='OutgoingActivity',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("object", models.TextField()),
-                ("record_id", models.TextField()),
-                ("event_id", models.UUIDField()),
-                ("name", models.TextField()),
-                ("occurred_at", models.DateTimeField()),
-                ("properties", models.JSONField(default=dict)),
-                ("attempts", models.PositiveIntegerField(default=0)),
-                ("error", models.TextField(blank=True, default="", verbose_name="why it was refused")),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('object', models.TextField()),
+                ('record_id', models.TextField()),
+                ('event_id', models.UUIDField()),
+                ('name', models.TextField()),
+                ('occurred_at', models.DateTimeField()),
+                ('properties', models.JSONField(default=dict)),
+                ('attempts', models.PositiveIntegerField(default=0)),
+                ('error', models.TextField(blank=True, default='', verbose_name='why it was refused')),
             ],
             options={
-                "verbose_name": "event for a CRM",
-                "verbose_name_plural": "events for CRMs",
+                'verbose_name': 'event for a CRM',
+                'verbose_name_plural': 'events for CRMs',
             },
         ),
         migrations.AddField(
-            model_name="connection",
-            name="written_until",
+            model_name='connection',
+            name='written_until',
             field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.AddField(
-            model_name="writtenrecord",
-            name="due_at",
+            model_name='writtenrecord',
+            name='due_at',
             field=models.DateTimeField(null=True),
         ),
         migrations.AlterField(
-            model_name="writtenrecord",
-            name="error",
-            field=models.TextField(blank=True, default="", verbose_name="why it was refused"),
+            model_name='writtenrecord',
+            name='error',
+            field=models.TextField(blank=True, default='', verbose_name='why it was refused'),
         ),
         migrations.AddIndex(
-            model_name="writtenrecord",
-            index=models.Index(
-                condition=models.Q(("due_at__isnull", False)),
-                fields=["connection", "object", "due_at"],
-                name="written_record_due",
-            ),
+            model_name='writtenrecord',
+            index=models.Index(condition=models.Q(('due_at__isnull', False)), fields=['connection', 'object', 'due_at'], name='written_record_due'),
         ),
         migrations.AddField(
-            model_name="outgoingactivity",
-            name="connection",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="crm.connection"
-            ),
+            model_name='outgoingactivity',
+            name='connection',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='crm.connection'),
         ),
         migrations.AddConstraint(
-            model_name="outgoingactivity",
-            constraint=models.UniqueConstraint(
-                fields=("connection", "object", "record_id", "event_id"),
-                name="one_activity_per_event_and_record",
-            ),
+            model_name='outgoingactivity',
+            constraint=models.UniqueConstraint(fields=('connection', 'object', 'record_id', 'event_id'), name='one_activity_per_event_and_record'),
         ),
     ]

@@ -6,57 +6,36 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0007_connection_drafts"),
+        ('crm', '0007_connection_drafts'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Upload",
+            name='Upload',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("name", models.TextField(verbose_name="file")),
-                ("size", models.BigIntegerField(default=0, verbose_name="bytes")),
-                ("uploaded_by", models.TextField(blank=True, default="", verbose_name="uploaded by")),
-                (
-                    "uploaded_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(), verbose_name="uploaded"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.TextField(verbose_name='file')),
+                ('size', models.BigIntegerField(default=0, verbose_name='bytes')),
+                ('uploaded_by', models.TextField(blank=True, default='', verbose_name='uploaded by')),
+                ('uploaded_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='uploaded')),
             ],
             options={
-                "verbose_name": "uploaded file",
-                "verbose_name_plural": "uploaded files",
+                'verbose_name': 'uploaded file',
+                'verbose_name_plural': 'uploaded files',
             },
         ),
         migrations.CreateModel(
-            name="UploadPart",
+            name='UploadPart',
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("number", models.PositiveIntegerField()),
-                ("content", models.BinaryField()),
-                (
-                    "upload",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="parts", to="crm.upload"
-                    ),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('content', models.BinaryField()),
+                ('upload', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='parts', to='crm.upload')),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("upload", "number"), name="one_upload_part_per_number")
-                ],
+                'constraints': [models.UniqueConstraint(fields=('upload', 'number'), name='one_upload_part_per_number')],
             },
         ),
     ]

@@ -4,25 +4,18 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0008_uploads"),
+        ('crm', '0008_uploads'),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name="product",
-            options={
-                "permissions": [("export_product", "Can export products")],
-                "verbose_name": "product",
-                "verbose_name_plural": "products",
-            },
+            name='product',
+            options={'permissions': [('export_product', 'Can export products')], 'verbose_name': 'product', 'verbose_name_plural': 'products'},
         ),
         migrations.AlterModelOptions(
-            name="profile",
-            options={
-                "permissions": [("export_profile", "Can export profiles")],
-                "verbose_name": "profile",
-                "verbose_name_plural": "profiles",
-            },
+            name='profile',
+            options={'permissions': [('export_profile', 'Can export profiles')], 'verbose_name': 'profile', 'verbose_name_plural': 'profiles'},
         ),
     ]

@@ -5,19 +5,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0009_export_permissions"),
+        ('crm', '0009_export_permissions'),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name="sourcerecord",
-            name="connection",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="records",
-                to="crm.connection",
-            ),
+            model_name='sourcerecord',
+            name='connection',
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='records', to='crm.connection'),
         ),
     ]

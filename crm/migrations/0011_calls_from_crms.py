@@ -4,16 +4,15 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("crm", "0010_crm_records_by_one_index"),
+        ('crm', '0010_crm_records_by_one_index'),
     ]
 
     operations = [
         migrations.AddField(
-            model_name="connection",
-            name="called_at",
-            field=models.DateTimeField(
-                blank=True, editable=False, null=True, verbose_name="last call from the CRM"
-            ),
+            model_name='connection',
+            name='called_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last call from the CRM'),
         ),
     ]

@@ -58,25 +58,17 @@ def name_topics(apps, schema_editor):
 def consent_fields(model_name):
     return [
         migrations.AddField(
-            model_name,
-            "wording_version",
-            models.TextField(
-                "version of the wording", blank=True, default="", db_default="", help_text="Such as 2026-03."
-            ),
+            model_name, "wording_version",
+            models.TextField("version of the wording", blank=True, default="", db_default="", help_text="Such as 2026-03."),
         ),
         migrations.AddField(
-            model_name,
-            "legal_basis",
+            model_name, "legal_basis",
             models.TextField("legal basis", choices=BASES, default="consent", db_default="consent"),
         ),
         migrations.AddField(
-            model_name,
-            "proof",
+            model_name, "proof",
             models.JSONField(
-                "proof",
-                default=dict,
-                db_default={},
-                blank=True,
+                "proof", default=dict, db_default={}, blank=True,
                 help_text="The page, the browser, the language and a fingerprint of the address.",
             ),
         ),
@@ -91,143 +83,54 @@ class Migration(migrations.Migration):
         *consent_fields("consent"),
         *consent_fields("consentchange"),
         migrations.AddField(
-            "suppression",
-            "source",
+            "suppression", "source",
             models.TextField("source", blank=True, default="", db_default="", editable=False),
         ),
         migrations.AlterModelOptions(
             "suppression",
             {
-                "verbose_name": "suppressed address",
-                "verbose_name_plural": "suppressed addresses",
+                "verbose_name": "suppressed address", "verbose_name_plural": "suppressed addresses",
                 "permissions": [("export_suppression", "Can export suppressed addresses")],
             },
         ),
         migrations.CreateModel(
             name="Topic",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "slug",
-                    models.SlugField(
-                        unique=True, help_text="What messages and the API call it.", verbose_name="short name"
-                    ),
-                ),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True, help_text="What messages and the API call it.", verbose_name="short name")),
                 ("name", models.TextField(verbose_name="name")),
-                (
-                    "description",
-                    models.TextField(
-                        blank=True,
-                        default="",
-                        help_text="What people get, and how often.",
-                        verbose_name="description",
-                    ),
-                ),
+                ("description", models.TextField(blank=True, default="", help_text="What people get, and how often.", verbose_name="description")),
                 ("translations", models.JSONField(blank=True, default=dict, verbose_name="translations")),
                 ("position", models.PositiveIntegerField(default=0, verbose_name="position")),
-                (
-                    "shown",
-                    models.BooleanField(
-                        default=True,
-                        help_text="Shown on everybody's preference page.",
-                        verbose_name="people may choose it",
-                    ),
-                ),
-                (
-                    "needs_yes",
-                    models.BooleanField(
-                        default=False,
-                        help_text="Otherwise those who agreed to the channel get it until they say no.",
-                        verbose_name="needs a yes",
-                    ),
-                ),
-                (
-                    "double_opt_in",
-                    models.BooleanField(
-                        default=False,
-                        help_text="A yes counts once it was confirmed by a link.",
-                        verbose_name="double opt-in",
-                    ),
-                ),
-                (
-                    "legal_basis",
-                    models.TextField(choices=BASES, default="consent", verbose_name="legal basis"),
-                ),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="created",
-                    ),
-                ),
+                ("shown", models.BooleanField(default=True, help_text="Shown on everybody's preference page.", verbose_name="people may choose it")),
+                ("needs_yes", models.BooleanField(default=False, help_text="Otherwise those who agreed to the channel get it until they say no.", verbose_name="needs a yes")),
+                ("double_opt_in", models.BooleanField(default=False, help_text="A yes counts once it was confirmed by a link.", verbose_name="double opt-in")),
+                ("legal_basis", models.TextField(choices=BASES, default="consent", verbose_name="legal basis")),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name="created")),
                 ("updated_at", models.DateTimeField(auto_now=True, verbose_name="changed")),
             ],
-            options={
-                "verbose_name": "topic",
-                "verbose_name_plural": "topics",
-                "ordering": ["position", "name"],
-            },
+            options={"verbose_name": "topic", "verbose_name_plural": "topics", "ordering": ["position", "name"]},
         ),
         migrations.CreateModel(
             name="ChannelTerms",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("channel", models.TextField(unique=True, verbose_name="channel")),
-                (
-                    "double_opt_in",
-                    models.BooleanField(
-                        default=False,
-                        help_text="A yes counts once it was confirmed by a link.",
-                        verbose_name="double opt-in",
-                    ),
-                ),
-                (
-                    "legal_basis",
-                    models.TextField(choices=BASES, default="consent", verbose_name="legal basis"),
-                ),
+                ("double_opt_in", models.BooleanField(default=False, help_text="A yes counts once it was confirmed by a link.", verbose_name="double opt-in")),
+                ("legal_basis", models.TextField(choices=BASES, default="consent", verbose_name="legal basis")),
             ],
-            options={
-                "verbose_name": "channel's terms",
-                "verbose_name_plural": "channels' terms",
-                "ordering": ["channel"],
-            },
+            options={"verbose_name": "channel's terms", "verbose_name_plural": "channels' terms", "ordering": ["channel"]},
         ),
         migrations.CreateModel(
             name="Preference",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "frequencies",
-                    models.JSONField(blank=True, default=dict, verbose_name="how often, by topic"),
-                ),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("frequencies", models.JSONField(blank=True, default=dict, verbose_name="how often, by topic")),
                 ("quiet_from", models.TimeField(blank=True, null=True, verbose_name="quiet from")),
                 ("quiet_to", models.TimeField(blank=True, null=True, verbose_name="quiet until")),
                 ("channel", models.TextField(blank=True, default="", verbose_name="preferred channel")),
                 ("changed_at", models.DateTimeField(verbose_name="changed")),
-                (
-                    "profile",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="preference",
-                        to="crm.profile",
-                    ),
-                ),
+                ("profile", models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name="preference", to="crm.profile")),
             ],
             options={
                 "verbose_name": "preference",
@@ -251,33 +154,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ListImport",
             fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "kind",
-                    models.TextField(
-                        choices=[("consents", "consents"), ("suppressions", "suppressed addresses")],
-                        verbose_name="what",
-                    ),
-                ),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.TextField(choices=[("consents", "consents"), ("suppressions", "suppressed addresses")], verbose_name="what")),
                 ("name", models.TextField(verbose_name="file")),
-                (
-                    "state",
-                    models.TextField(
-                        choices=[
-                            ("waiting", "waiting"),
-                            ("running", "being read"),
-                            ("done", "done"),
-                            ("failed", "failed"),
-                        ],
-                        default="waiting",
-                        verbose_name="state",
-                    ),
-                ),
+                ("state", models.TextField(choices=[("waiting", "waiting"), ("running", "being read"), ("done", "done"), ("failed", "failed")], default="waiting", verbose_name="state")),
                 ("error", models.TextField(blank=True, default="", verbose_name="error")),
                 ("rows", models.PositiveIntegerField(default=0, verbose_name="rows")),
                 ("line", models.PositiveIntegerField(default=0, verbose_name="rows read")),
@@ -286,24 +166,9 @@ class Migration(migrations.Migration):
                 ("rejected", models.PositiveIntegerField(default=0, verbose_name="rejected")),
                 ("problems", models.JSONField(blank=True, default=list, verbose_name="rejected rows")),
                 ("started_by", models.TextField(blank=True, default="", verbose_name="by")),
-                (
-                    "created_at",
-                    models.DateTimeField(
-                        db_default=django.db.models.functions.datetime.Now(),
-                        editable=False,
-                        verbose_name="started",
-                    ),
-                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name="started")),
                 ("finished_at", models.DateTimeField(null=True, verbose_name="finished")),
-                (
-                    "upload",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.SET_NULL,
-                        related_name="+",
-                        to="crm.upload",
-                    ),
-                ),
+                ("upload", models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="crm.upload")),
             ],
             options={"verbose_name": "list import", "verbose_name_plural": "list imports"},
         ),

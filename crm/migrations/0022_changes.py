@@ -111,10 +111,7 @@ SERVED = "EXISTS (SELECT FROM crm_computedattribute a WHERE a.id = r.attribute_i
 FUNCTIONS = {
     "crm_profile": ("crm_change_of_profiles", OF_PROFILES),
     "crm_consent": ("crm_consent_changed", of_rows("crm_consent", "consents", "kind, key, state")),
-    "crm_device": (
-        "crm_device_changed",
-        of_rows("crm_device", "devices", "kind, endpoint, application_key, state"),
-    ),
+    "crm_device": ("crm_device_changed", of_rows("crm_device", "devices", "kind, endpoint, application_key, state")),
     "crm_computedvalue": (
         "crm_computedvalue_changed",
         # Nobody can ask for an attribute that is not complete.
