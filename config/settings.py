@@ -8,10 +8,9 @@ from celery.schedules import schedule
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
-from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
-from config import database, secrets
+from config import database, secrets, sidebar
 
 env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -298,19 +297,6 @@ NUDGE_KEY_CACHE_SECONDS = 5  # an API key that is revoked works at most this lon
 
 # --- Admin -----------------------------------------------------------------------------------------------
 
-
-def _item(title, icon, url_name, permission=None):
-    item = {"title": title, "icon": icon, "link": reverse_lazy(url_name)}
-    if permission:
-        item["permission"] = lambda request: request.user.has_perm(permission)
-    return item
-
-
-def _model(title, icon, label):
-    app, model = label.split(".")
-    return _item(title, icon, f"admin:{app}_{model}_changelist", f"{app}.view_{model}")
-
-
 UNFOLD = {
     "SITE_TITLE": "Nudge",
     "SITE_HEADER": "Nudge",
@@ -342,100 +328,7 @@ UNFOLD = {
             "950": "#1e1b4b",
         }
     },
-    "SIDEBAR": {
-        "show_search": False,
-        "command_search": False,
-        "navigation": [
-            {"items": [_item(_("Home"), "dashboard", "admin:index")]},
-            {
-                "title": _("Audience"),
-                "separator": True,
-                "items": [
-                    _model(_("Profiles"), "group", "crm.profile"),
-                    _model(_("Possible duplicates"), "join_inner", "crm.identityconflict"),
-                    _model(_("Consents"), "how_to_reg", "crm.consent"),
-                    _model(_("Segments"), "filter_alt", "campaigns.segment"),
-                    _model(_("Computed attributes"), "calculate", "crm.computedattribute"),
-                    _model(_("Events"), "bolt", "crm.event"),
-                    _model(_("Products"), "sell", "crm.product"),
-                    _model(_("Places"), "location_on", "crm.place"),
-                ],
-            },
-            {
-                "title": _("Campaigns"),
-                "separator": True,
-                "items": [
-                    _model(_("Flows"), "account_tree", "campaigns.flow"),
-                    _model(_("Broadcasts"), "campaign", "campaigns.broadcast"),
-                    _model(_("Webhook calls"), "webhook", "campaigns.webhookcall"),
-                    _model(_("Writes into CRMs"), "sync_alt", "campaigns.crmwrite"),
-                ],
-            },
-            {
-                "title": _("Messages"),
-                "separator": True,
-                "items": [
-                    _model(_("Templates"), "edit_notifications", "delivery.message"),
-                    _model(_("Pictures"), "image", "delivery.emailimage"),
-                    _model(_("Deliveries"), "outbox", "delivery.delivery"),
-                    _model(_("Sandbox"), "science", "delivery.sandboxitem"),
-                    _model(_("Received"), "move_to_inbox", "delivery.inboundmessage"),
-                    _model(_("WhatsApp templates"), "fact_check", "delivery.whatsapptemplate"),
-                    _model(_("Keywords"), "key_vertical", "delivery.keywords"),
-                    _model(_("Snippets"), "short_text", "delivery.snippet"),
-                    _model(_("Brand"), "palette", "delivery.brandkit"),
-                    _model(_("Coupons"), "redeem", "delivery.couponpool"),
-                ],
-            },
-            {
-                "title": _("Reports"),
-                "separator": True,
-                "items": [
-                    _item(
-                        _("Message reports"), "monitoring", "admin:reports_messages", "delivery.view_message"
-                    ),
-                    _item(_("Flow reports"), "filter_list", "admin:reports_flows", "campaigns.view_flow"),
-                ],
-            },
-            {
-                "title": _("Connections"),
-                "separator": True,
-                "items": [
-                    _model(_("Sending accounts"), "outgoing_mail", "delivery.account"),
-                    _model(_("Event streams"), "webhook", "delivery.eventstream"),
-                    _model(_("CRM connections"), "sync_alt", "crm.connection"),
-                    _model(_("Sync runs"), "history", "crm.syncrun"),
-                    _model(_("Rejected records"), "report", "crm.syncreject"),
-                ],
-            },
-            {
-                "title": _("Settings"),
-                "separator": True,
-                "collapsible": True,
-                "items": [
-                    _model(_("API keys"), "key", "crm.apikey"),
-                    _model(_("Identity rules"), "fingerprint", "crm.identityrules"),
-                    _model(_("Catalogue settings"), "price_change", "crm.cataloguesettings"),
-                    _model(_("Indexed attributes"), "speed", "crm.indexedattribute"),
-                    _model(_("Flow settings"), "rule_settings", "campaigns.flowsettings"),
-                    _model(_("Sending rules"), "front_hand", "delivery.sendingrules"),
-                    _model(_("Links"), "link", "delivery.linksettings"),
-                    _model(_("Topics"), "label", "crm.topic"),
-                    _model(_("Channels' terms"), "handshake", "crm.channelterms"),
-                    _model(_("Suppressed addresses"), "block", "crm.suppression"),
-                    _model(_("Preference page"), "tune", "delivery.preferencepage"),
-                    _model(_("Alerts"), "warning", "crm.alert"),
-                    _model(_("Audit log"), "policy", "crm.auditentry"),
-                    _model(_("Event retention"), "auto_delete", "crm.eventretention"),
-                    _model(_("Removed events"), "folder_delete", "crm.removal"),
-                    _model(_("Erasures in CRMs"), "person_remove", "crm.crmerasure"),
-                    _model(_("Users"), "person", "auth.user"),
-                    _model(_("Roles"), "shield_person", "auth.group"),
-                    _model(_("Scheduled tasks"), "schedule", "django_celery_beat.periodictask"),
-                ],
-            },
-        ],
-    },
+    "SIDEBAR": sidebar.SIDEBAR,
 }
 
 # --- Logging ---------------------------------------------------------------------------------------------
