@@ -22,6 +22,7 @@ MAX_LOOPS = 1_000
 MAX_NAMESPACE = 64_000  # bytes held by the template's own variables
 MAX_SECONDS = 0.25
 MAX_ITEM = 32_000  # characters or elements that a filter may take or make
+MAX_COMPARED = 2_000  # elements that are compared with each other
 SNIPPETS = "snippets"
 
 
@@ -60,9 +61,23 @@ class _Missing(Undefined):
 
 class _Context(RenderContext):
     def get(self, *args: Any, **kwargs: Any) -> object:
-        if time.thread_time() > _deadline.get():
-            raise _TooMuch("rendering takes too long")
+        _check_time()
         return super().get(*args, **kwargs)
+
+    def loop(self, namespace: Mapping[str, object], forloop: Any) -> Any:
+        forloop.it = _watched(forloop.it)  # what is looped over need not ask for any name
+        return super().loop(namespace, forloop)
+
+
+def _watched(items: Iterator[Any]) -> Iterator[Any]:
+    for item in items:
+        _check_time()
+        yield item
+
+
+def _check_time() -> None:
+    if time.thread_time() > _deadline.get():
+        raise _TooMuch("rendering takes too long")
 
 
 class _Template(BoundTemplate):
@@ -140,6 +155,8 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             _check_size(item)
         if name in ("replace", "join") and args:
             _check_growth(name, value, args)
+        if name == "uniq" and isinstance(value, Sized) and len(value) > MAX_COMPARED:
+            raise _TooMuch("the list is too long")
         result = function(value, *args, **kwargs)
         _check_size(result)
         return result
@@ -148,8 +165,7 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_size(item: Any) -> None:
-    if time.thread_time() > _deadline.get():
-        raise _TooMuch("rendering takes too long")
+    _check_time()
     if isinstance(item, int):
         if item.bit_length() > 1024:
             raise _TooMuch("the number is too large")

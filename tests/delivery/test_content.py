@@ -66,6 +66,9 @@ class TestLiquid:
             '{{ "aaaaaaaaaa"' + ' | replace: "a", "aaaaaaaaaa"' * 12 + " }}",
             "{% assign s = 'x' %}{% for i in (1..60) %}{% assign s = s | append: s %}{% endfor %}",
             "{% for i in (1..999) %}" + "x" * 100 + "{% endfor %}",
+            "{% for i in (1..999) %}" + "{% if 1 == 2 %}{% endif %}" * 350 + "{% endfor %}",
+            "{% tablerow i in (1..999) %}" + "{% if 1 == 2 %}{% endif %}" * 350 + "{% endtablerow %}",
+            "{{ '" + "ab," * 3000 + "' | split: ',' | uniq | size }}",
         ],
     )
     def test_nothing_grows_without_limit(self, source: str) -> None:
