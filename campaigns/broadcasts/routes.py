@@ -48,13 +48,15 @@ def chosen(
     broadcast: Broadcast, offered: list[str], profile_ids: Collection[int], now: datetime
 ) -> dict[int, str]:
     """Each person's channel among those offered; who can't be reached gets one that says why when sending."""
+    topic = broadcast.message.topic
     if broadcast.channel == Route.PREFERRED:
-        topic = broadcast.message.topic
         return {
             pk: choice.channel for pk, choice in choosing.preferred(profile_ids, offered, topic, now).items()
         }
+    if broadcast.channel == Route.CHEAPEST:
+        return {pk: choice.channel for pk, choice in choosing.cheapest(profile_ids, offered, topic).items()}
     found = dict.fromkeys(profile_ids, offered[0])
     if broadcast.channel == Route.FIRST:
         for kind in reversed(offered):
-            found |= dict.fromkeys(choosing.reachable(profile_ids, kind, broadcast.message.topic), kind)
+            found |= dict.fromkeys(choosing.reachable(profile_ids, kind, topic), kind)
     return found

@@ -44,6 +44,7 @@ class Broadcast(models.Model):
     class Route(models.TextChoices):
         PREFERRED = "preferred", _("The channel that suits each person")
         FIRST = "first", _("The first channel that reaches them")
+        CHEAPEST = "cheapest", _("The cheapest channel that reaches them")
 
     BUSY = (State.EXPANDING, State.SENDING)
     OVER = (State.CANCELLED, State.FINISHED)

@@ -13,7 +13,7 @@ from campaigns.segments import usage
 from crm import merging
 from crm.models import Alert, Profile
 from delivery import dispatch, outbox
-from delivery.models import Delivery, MessageContent
+from delivery.models import Account, Delivery, MessageContent
 from tests.campaigns.broadcasts.conftest import NOW, SECOND, draft, people
 from tests.delivery import world
 
@@ -77,6 +77,26 @@ class TestAudience:
         channels = dict(Delivery.objects.values_list("profile_id", "channel"))
         assert channels[known[0].pk] in ("memory", "inapp")
         assert audience.reach(broadcast).size == 2
+
+    def test_the_cheapest_channel_that_reaches_them(self, memory):
+        message = world.message("news")
+        MessageContent.objects.create(message=message, channel="sms", content={"text": "Hi"})
+        Account.objects.create(name="S", slug="s", channel="sms", provider="sandbox", cost_per_part="0.07")
+        cheap = Account.objects.create(
+            name="M", slug="m", channel="memory", provider="sandbox", cost_per_part="0.01"
+        )
+        known = [world.person(n, channels=["memory", "sms"], phone=f"+4812345678{n}") for n in range(2)]
+        Profile.objects.filter(pk=known[1].pk).update(email=None)
+        broadcasts.launch(draft(message=message, channel="cheapest").pk, now=NOW)
+        assert dict(Delivery.objects.values_list("profile_id", "channel")) == {
+            known[0].pk: "memory",
+            known[1].pk: "sms",
+        }
+        cheap.cost_per_part = "0.09"
+        cheap.save()
+        again = draft(message=message, channel="cheapest")
+        broadcasts.launch(again.pk, now=NOW)
+        assert set(Delivery.objects.filter(origin_id=again.pk).values_list("channel", flat=True)) == {"sms"}
 
     @pytest.mark.parametrize("loser", [0, 1])
     def test_who_was_merged_between_pieces_gets_it_once(self, memory, monkeypatch, loser):
