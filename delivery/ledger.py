@@ -20,6 +20,7 @@ from delivery.outbox import DeliveryRequest
 
 State = Delivery.State
 TIMEOUT_MS = 2_000
+COUNTABLE = 5_000_000  # more rows than these are not counted within TIMEOUT_MS
 MOST = 50_000  # deliveries that are sent again at once
 CHUNK = 1_000
 CAP = 100_000  # waiting messages of a channel that are counted
@@ -84,8 +85,10 @@ class Resendable(msgspec.Struct, frozen=True):
 
 
 def totals(rows: "QuerySet[Delivery]", timeout_ms: int = TIMEOUT_MS) -> Totals:
-    """Count deliveries by state in one statement; where that takes longer than `timeout_ms`, estimate."""
+    """Count deliveries by state in one statement; estimate where that takes, or would take, longer than this."""
     rows = rows.order_by()
+    if _estimate(rows) > COUNTABLE:
+        return _estimated(rows)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(timeout_ms)])
@@ -93,7 +96,7 @@ def totals(rows: "QuerySet[Delivery]", timeout_ms: int = TIMEOUT_MS) -> Totals:
             cursor.execute("SELECT set_config('statement_timeout', '0', true)")
         return Totals({state: found.get(state, 0) for state in State.values}, exact=True)
     except OperationalError:
-        return Totals({state: _estimate(rows.filter(state=state)) for state in State.values}, exact=False)
+        return _estimated(rows)
 
 
 def queues(now: datetime | None = None) -> list[Queue]:
@@ -184,6 +187,10 @@ def _failed(rows: "QuerySet[Delivery]", unknown: bool) -> "QuerySet[Delivery]":
     failed = rows.filter(state=State.FAILED).exclude(origin_type=Delivery.Origin.TEST)
     failed = failed.filter(reason=UNKNOWN) if unknown else failed.exclude(reason=UNKNOWN)
     return failed.filter(~Exists(again))
+
+
+def _estimated(rows: "QuerySet[Delivery]") -> Totals:
+    return Totals({state: _estimate(rows.filter(state=state)) for state in State.values}, exact=False)
 
 
 def _estimate(rows: "QuerySet[Delivery]") -> int:

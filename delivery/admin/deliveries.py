@@ -54,7 +54,7 @@ class ChannelFilter(DropdownFilter):
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnly, LedgerPages, BigTableAdmin):
-    list_display = ["person", "message", "by", "chip", "why", "when"]
+    list_display = ["message", "person", "by", "chip", "why", "when"]
     list_display_links = ["message"]
     list_filter = [
         ("state", ChoicesDropdownFilter),

@@ -18,6 +18,7 @@ from crm import masking
 from crm.admin.export_rows import Column, Table
 from crm.admin.exports import Exports
 from delivery import channels, ledger, links
+from delivery.admin.keyset import NEWER, OLDER, KeysetChangeList
 from delivery.links import qr, tokens
 from delivery.models import Delivery, LinkHit
 
@@ -79,6 +80,10 @@ class LedgerPages(Exports):
             path(route, wrap(view), name=f"delivery_delivery_{name}") for route, view, name in own
         ] + super().get_urls()
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        """The list that reads only the page that is shown."""
+        return KeysetChangeList
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """With the ways on, for who may."""
         more = {
@@ -94,17 +99,24 @@ class LedgerPages(Exports):
 
     def wanted(self, request: HttpRequest) -> tuple[QuerySet, QueryDict]:
         """The rows; of a list without a filter it would be everything that was ever sent."""
-        rows, shown = super().wanted(request)
+        rows, shown = self.listed(request)
         if not shown:
             messages.warning(request, _("Choose a message, a channel, a state or days first."))
             raise IncorrectLookupParameters
         return rows, shown
 
+    def listed(self, request: HttpRequest) -> tuple[QuerySet, QueryDict]:
+        """The rows of the list's filters, whichever page of it is shown, and the filters."""
+        request.GET = request.GET.copy()
+        for name in (OLDER, NEWER):
+            request.GET.pop(name, None)
+        return super().wanted(request)
+
     def totals_view(self, request: HttpRequest) -> HttpResponse:
         """How many of the list's deliveries are in which state."""
         self._check(request)
         try:
-            rows, shown = super().wanted(request)
+            rows, shown = self.listed(request)
         except IncorrectLookupParameters:
             raise Http404 from None
         found = ledger.totals(rows)
@@ -130,7 +142,7 @@ class LedgerPages(Exports):
         if not self.may_resend(request):
             raise PermissionDenied
         try:
-            rows, shown = super().wanted(request)
+            rows, shown = self.listed(request)
         except IncorrectLookupParameters:
             return redirect(LIST)
         back = f"{reverse(LIST)}?{shown.urlencode()}"
