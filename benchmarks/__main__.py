@@ -2,7 +2,8 @@
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
     [email] [sms] [policies] [dispatching]
-python -m benchmarks faults|chaos|storm take many minutes, print tables of their own, and run only when they are named
+python -m benchmarks faults|chaos|chaos_delivery|storm take many minutes, print tables of their own, and run only when
+    they are named
 """
 
 import importlib
@@ -26,7 +27,7 @@ ALL = (
     "policies",
     "dispatching",
 )
-NAMED = ("faults", "chaos", "storm")
+NAMED = ("faults", "chaos", "chaos_delivery", "storm")
 
 
 def main(names: list[str]) -> int:

@@ -1,6 +1,7 @@
 """People whom four channels reach through bad services, and what may never be found in the services' journal.
 
-Needs the product's settings. `fill` makes everything, `judge` holds the journal and the outbox against the rules.
+Needs the product's settings. `fill` makes everything, `leave` lets some people say no, `judge` holds the journal and
+the outbox against the rules.
 """
 
 import json
@@ -14,13 +15,19 @@ from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.conf import settings
 from django.db import connection
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
 
+from benchmarks.chaos_providers import LOSING
 from crm import consent
 from crm.models import Device, Profile
-from delivery import channels, outbox, vapid
+from delivery import channels, ledger, outbox, vapid
+from delivery.dispatch.recovery import UNKNOWN
 from delivery.models import (
     Account,
+    Attempt,
     Delivery,
     FrequencyCap,
     Message,
@@ -42,6 +49,8 @@ ASLEEP, AWAKE = "Etc/GMT-10", "UTC"  # at noon it is ten in the evening for ever
 EVENING, MORNING = time(21), time(8)
 MOST = len(CHANNELS) - 1  # messages a day to one person; every channel is asked for
 CHUNK = 1000
+COUNTING_MS = 60_000
+WINDOW = 10.0  # seconds over which the pace is looked at
 FINAL = {"sent", "delivered", "suppressed", "failed", "expired"}
 _TOLD = ("message_sent", "message_failed", "message_suppressed")
 
@@ -51,6 +60,11 @@ def agrees(number: int, channel: str) -> bool:
     return number % 10 != CHANNELS.index(channel)
 
 
+def leaves(number: int) -> bool:
+    """One in eight says no to everything while messages wait; some of them because they are asleep."""
+    return number % 16 in (5, 7)
+
+
 def address(number: int, channel: str) -> str:
     """Where a person is reached, as a service's journal has it."""
     if channel == "webpush":
@@ -58,8 +72,14 @@ def address(number: int, channel: str) -> str:
     return f"p{number}@example.com" if channel == "email" else f"+4860{number:07d}"
 
 
-def fill(people: int, ports: dict[str, int], now: datetime) -> None:
-    """Make people, their consents, rules, accounts and a message, and ask for it by each channel for everybody."""
+def fill(people: int, ports: dict[str, int], now: datetime, pace: float | None = None) -> None:
+    """Make people, their consents, rules, accounts and a message, and ask for it by each channel for everybody.
+
+    Args:
+        ports: of the services, see chaos_providers.
+        now: when messages are due.
+        pace: text messages a second, at most.
+    """
     profiles = Profile.objects.bulk_create(
         (
             Profile(
@@ -98,7 +118,7 @@ def fill(people: int, ports: dict[str, int], now: datetime) -> None:
     for part in _chunks(yes):
         consent.record(part, events=False)
     _rules()
-    _accounts(ports, now)
+    _accounts(ports, now, pace)
     message = Message.objects.create(slug="chaos", name="Chaos")
     for channel in CHANNELS:
         MessageContent.objects.create(message=message, channel=channel, content=CONTENTS[channel])
@@ -132,7 +152,22 @@ def _rules() -> None:
     FrequencyCap.objects.create(rules=rules, number=MOST, period=FrequencyCap.Period.DAY)
 
 
-def _accounts(ports: dict[str, int], now: datetime) -> None:
+def leave(people: int) -> datetime:
+    """Let those who leave say no; the moment from which nothing may be sent to them. May be repeated."""
+    now = timezone.now()
+    names = [f"p{number}" for number in range(people) if leaves(number)]
+    ids = Profile.objects.filter(external_id__in=names).order_by("pk").values_list("pk", flat=True)
+    no = [
+        consent.Change(pk, consent.CHANNEL, channel, consent.UNSUBSCRIBED, "test", now)
+        for pk in ids
+        for channel in CHANNELS
+    ]
+    for part in _chunks(no):
+        consent.record(part)
+    return timezone.now()
+
+
+def _accounts(ports: dict[str, int], now: datetime, pace: float | None) -> None:
     Account.objects.update(usual=False)
     there = f"http://127.0.0.1:{ports['http']}"
     for channel, provider, config, credentials in (
@@ -169,6 +204,7 @@ def _accounts(ports: dict[str, int], now: datetime) -> None:
             provider=provider,
             config=config,
             credentials=credentials,
+            per_second=pace if channel == "sms" else None,
         )
         if channel == "whatsapp":
             WhatsAppTemplate.objects.create(
@@ -182,31 +218,52 @@ def _accounts(ports: dict[str, int], now: datetime) -> None:
             )
 
 
-def judge(journal: Path, people: int) -> dict[str, Any]:
-    """Count what the services took, by channel, the outbox by state and reason, and every breach of a rule."""
+def judge(
+    journal: Path, people: int, left_at: datetime | None = None, pace: float | None = None
+) -> dict[str, Any]:
+    """Count what the services took and answered, by channel, the outbox by state and reason, and breaches of the rules.
+
+    Args:
+        left_at: what `leave` returned.
+        pace: as `fill` was given it.
+    """
     numbers = {address(number, channel): number for number in range(people) for channel in CHANNELS}
-    taken: dict[tuple[int, str], list[dict]] = defaultdict(list)
-    for line in journal.read_text().splitlines():
-        entry = json.loads(line)
-        taken[numbers[entry["to"]], entry["channel"]].append(entry)
-    states: dict[tuple[int, str], str] = {}
-    counts: Counter[str] = Counter()
-    for step, channel, state, reason in Delivery.objects.values_list(
-        "origin_step", "channel", "state", "reason"
-    ):
-        states[int(step), channel] = state
-        counts[f"{channel} {state} {reason.split(':')[0]}".strip()] += 1
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    met: dict[tuple[int, str], list[dict]] = defaultdict(list)
+    for line in lines:
+        met[numbers[line["to"]], line["channel"]].append(line)
+    taken = {
+        place: found for place, all_ in met.items() if (found := [e for e in all_ if "take" in e["fate"]])
+    }
+    outbox_ = {
+        (int(step), channel): (state, reason, open_, lost)
+        for step, channel, state, reason, open_, lost in Delivery.objects.annotate(
+            open=Exists(Attempt.objects.filter(delivery=OuterRef("pk"), outcome=Attempt.Outcome.STARTED)),
+            lost=Exists(Attempt.objects.filter(delivery=OuterRef("pk"), detail=UNKNOWN)),
+        ).values_list("origin_step", "channel", "state", "reason", "open", "lost")
+    }
+    counts = Counter(
+        f"{channel} {state} {reason.split(':')[0]}".strip()
+        for (_number, channel), (state, reason, *_) in outbox_.items()
+    )
     wrong: Counter[str] = Counter(
         {
             "written to twice": 0,
             "push shown twice": 0,
             "without consent": 0,
+            "after they left": 0,
             "in quiet hours": 0,
             "over the limit": 0,
-            "not in a final state": sum(state not in FINAL for state in states.values()),
-            "lost or doubled": abs(Delivery.objects.count() - people * len(CHANNELS)),
+            "faster than the pace": _too_fast(lines, pace),
+            "not in a final state": sum(state not in FINAL for state, *_ in outbox_.values()),
+            "lost or doubled": abs(Delivery.objects.count() - people * len(CHANNELS))
+            + abs(len(outbox_) - people * len(CHANNELS)),
+            "not in the ledger's totals": abs(
+                ledger.totals(Delivery.objects.all(), COUNTING_MS).total - people * len(CHANNELS)
+            ),
             "sent, but no service has it": 0,
-            "not sent by rule, but a service has it": 0,
+            "not sent, but a service has it": 0,
+            "unknown, but the service's answer came": 0,
             "told not once in the log": _told_not_once(),
         }
     )
@@ -218,15 +275,52 @@ def judge(journal: Path, people: int) -> dict[str, Any]:
         else:
             wrong["written to twice"] += len(entries) > 1
         wrong["without consent"] += not agrees(number, channel)
+        times = [datetime.fromisoformat(entry["at"]) for entry in entries]
+        wrong["after they left"] += bool(left_at and leaves(number) and max(times) > left_at)
         zone = ZoneInfo(ASLEEP if number % 4 == 3 else AWAKE)
-        hours = [datetime.fromisoformat(entry["at"]).astimezone(zone).time() for entry in entries]
+        hours = [at.astimezone(zone).time() for at in times]
         wrong["in quiet hours"] += any(hour >= EVENING or hour < MORNING for hour in hours)
-        wrong["not sent by rule, but a service has it"] += states[number, channel] == "suppressed"
-    for place, state in states.items():
-        wrong["sent, but no service has it"] += state in ("sent", "delivered") and place not in taken
-    by_channel = Counter(channel for _number, channel in taken)
-    repeated = sum(len(entries) - 1 for (_number, channel), entries in taken.items() if channel == "webpush")
-    return {"taken": by_channel, "states": counts, "wrong": wrong, "pushes replaced": repeated}
+    unknown: Counter[str] = Counter()
+    for place, (state, reason, open_, lost) in outbox_.items():
+        sent, came = state in ("sent", "delivered"), place in taken
+        wrong["sent, but no service has it"] += sent and not came
+        if came and not sent:
+            # A push that nobody knows about is tried again, and meanwhile the person may leave, or it may get late.
+            excused = open_ and (place[1] == "webpush" or (state, reason) == ("failed", UNKNOWN))
+            wrong["not sent, but a service has it"] += not excused
+        if (state, reason) == ("failed", UNKNOWN):
+            answers = {entry["fate"] for entry in met.get(place, ())}
+            wrong["unknown, but the service's answer came"] += lost and not answers & LOSING
+            unknown[_why_unknown(answers)] += 1
+    return {
+        "taken": Counter(channel for _number, channel in taken),
+        "answers": Counter(f"{line['channel']} {line['fate']}" for line in lines),
+        "states": counts,
+        "unknown": unknown,
+        "wrong": wrong,
+        "pushes replaced": sum(len(all_) - 1 for (_n, kind), all_ in taken.items() if kind == "webpush"),
+    }
+
+
+def _why_unknown(answers: set[str]) -> str:
+    """What a service knows of a message of which we don't know what became of it."""
+    if answers & LOSING:
+        return "the service gave no clear answer"
+    return "who asked was killed before writing the answer down" if answers else "never came to the service"
+
+
+def _too_fast(lines: Sequence[dict], pace: float | None) -> int:
+    """How many text messages came too early for the pace.
+
+    A second's worth may go at once, and each sender's last batch may have come late, all in one window.
+    """
+    if not pace:
+        return 0
+    times = sorted(
+        datetime.fromisoformat(line["at"]).timestamp() for line in lines if line["channel"] == "sms"
+    )
+    most = int(pace * (WINDOW + 1 + settings.NUDGE_SENDERS_PER_LANE))
+    return sum(later - earlier < WINDOW for earlier, later in zip(times, times[most:], strict=False))
 
 
 def _told_not_once() -> int:

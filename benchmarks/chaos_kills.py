@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ KINDS = (
     "worker child",
     "worker",
     "worker child",
+    "delivery",
     "background",
     "beat",
     "database",
     "database process",
+    "connection",
     "broker",
     "supervisor",
 )
@@ -90,14 +92,21 @@ class Killer:
         pause: seconds between two kills, at least and at most.
         lots: decides what is killed and when.
         kinds: what may be killed; what stands there twice is killed twice as often.
+        others: how to kill what is no part of the product, by kind; it tells whether there was anything to kill.
     """
 
     def __init__(
-        self, stack: Stack, lots: random.Random, pause: tuple[float, float], kinds: Sequence[str] = KINDS
+        self,
+        stack: Stack,
+        lots: random.Random,
+        pause: tuple[float, float],
+        kinds: Sequence[str] = KINDS,
+        others: Mapping[str, Callable[[], bool]] | None = None,
     ):
         self.kills: Counter[str] = Counter()
         self.problem: BaseException | None = None
         self._stack, self._lots, self._pause, self._kinds = stack, lots, pause, kinds
+        self._others = others or {}
         self._database = Database(stack)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -128,8 +137,12 @@ class Killer:
 
     def _kill(self, kind: str) -> bool:
         """Kill one thing of this kind; whether there was one."""
+        if kind in self._others:
+            return self._others[kind]()
         if kind == "broker":
             return self._cut_broker()
+        if kind == "connection":
+            return self._cut_connection()
         if kind == "supervisor":
             return self._end_supervisor()
         if kind == "database process":
@@ -168,6 +181,19 @@ class Killer:
             self._database.close()
             return False
         return True
+
+    def _cut_connection(self) -> bool:
+        """End one of the product's connections."""
+        try:
+            found = self._database._ask(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                " AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1",
+                (),
+            )
+        except psycopg.Error:
+            self._database.close()
+            return False
+        return bool(found)
 
     def _end_supervisor(self) -> bool:
         """Kill the supervisor, whose processes end with it, and start the product anew."""

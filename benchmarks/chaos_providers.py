@@ -1,10 +1,12 @@
-"""Services of one's own that carry messages badly: `python -m benchmarks.chaos_providers JOURNAL SEED CLOCK`.
+"""Services of one's own that carry messages badly.
 
-Prints {"http": port, "smtp": port}. What is taken is written down (JOURNAL, one line of JSON each, on disk before it is
-answered) with the channel, the address, the push's topic and the time. What becomes of a message depends on its
-address alone: taken, refused, gone, told to come again, an error of the service, taken and then cut off, cut off
-before anything was taken, taken and (if NUDGE_CHAOS_SILENT is set) never answered. What can pass passes at the next
-try. CLOCK is a file that holds the time, or one of benchmarks/chaos_clock.py named *.ahead.
+`python -m benchmarks.chaos_providers JOURNAL SEED CLOCK [HTTP SMTP]` prints {"http": port, "smtp": port}: the given
+ones, if any, for services that come back after they were killed. What happens to each message is written down (JOURNAL,
+one line of JSON each, on disk before it is answered) with the channel, the address, the push's topic and the time. It
+depends on the address alone: taken, refused, gone, told to come again, an error of the service, taken and then cut off,
+cut off before anything was taken, taken and (if NUDGE_CHAOS_SILENT is set) never answered. What can pass happens once,
+and the next message to the address is taken. CLOCK is a file that holds the time, or one of benchmarks/chaos_clock.py
+named *.ahead.
 """
 
 import asyncio
@@ -43,7 +45,8 @@ SMTP_FATES = (
     (100, "take in silence"),
 )
 SILENT = bool(os.environ.get("NUDGE_CHAOS_SILENT"))
-PASSING = {"later", "busy", "error", "cut"}  # happens once to an address
+LASTING = {"refuse", "gone"}  # anything else happens once to an address
+LOSING = {"error", "cut", "take and cut", "take in silence"}  # who asked can't know whether it was taken
 STATUS = {
     "take": "201 Created",
     "refuse": "400 Bad Request",
@@ -60,7 +63,8 @@ class Services:
     def __init__(self, journal: Path, seed: str, now: Callable[[], datetime]):
         self._file = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._seed, self._now = seed, now
-        self._met: set[tuple[str, str]] = set()
+        told = map(json.loads, journal.read_text().splitlines())
+        self._met = {(line["channel"], line["to"]) for line in told}
 
     def fate(self, channel: str, to: str) -> str:
         """What happens to the next message to this address."""
@@ -70,14 +74,12 @@ class Services:
         found = next(what for upto, what in fates if place < upto)
         if found == "take in silence" and not SILENT:
             return "take and cut"
-        if found in PASSING and (channel, to) in self._met:
-            return "take"
-        self._met.add((channel, to))
-        return found
+        return found if found in LASTING or (channel, to) not in self._met else "take"
 
-    def take(self, channel: str, to: str, topic: str = "") -> None:
-        """Write down that a message was taken."""
-        line = {"channel": channel, "to": to, "topic": topic, "at": self._now().isoformat()}
+    def note(self, fate: str, channel: str, to: str, topic: str = "") -> None:
+        """Write down what happens to a message."""
+        self._met.add((channel, to))
+        line = {"channel": channel, "to": to, "topic": topic, "at": self._now().isoformat(), "fate": fate}
         os.write(self._file, f"{json.dumps(line)}\n".encode())
 
     async def http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,8 +94,7 @@ class Services:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 channel, to = _addressed(request.split()[1], body)
                 fate = self.fate(channel, to)
-                if "take" in fate:
-                    self.take(channel, to, headers.get("topic", ""))
+                self.note(fate, channel, to, headers.get("topic", ""))
                 if fate == "take in silence":
                     await asyncio.sleep(3600)
                 if "cut" in fate:
@@ -115,14 +116,14 @@ class Services:
         """SMTP: refuse, put off or take a recipient."""
         session.fate = self.fate("email", address)
         if session.fate in ("refuse", "later"):
+            self.note(session.fate, "email", address)
             return "550 No such mailbox" if session.fate == "refuse" else "451 Come again"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 aiosmtpd's name
         """SMTP: take a message or don't."""
-        if "take" in session.fate:
-            self.take("email", envelope.rcpt_tos[0])
+        self.note(session.fate, "email", envelope.rcpt_tos[0])
         if session.fate == "take in silence":
             await asyncio.sleep(3600)
         if "cut" in session.fate:
@@ -149,22 +150,23 @@ def _answer(channel: str, to: str, fate: str) -> str:
     )
 
 
-async def main(journal: Path, seed: str, clock: Path) -> None:
-    """Serve until killed."""
+async def main(journal: Path, seed: str, clock: Path, ports: tuple[int, int] = (0, 0)) -> None:
+    """Serve until killed, on ports for HTTP and SMTP (0: any that is free)."""
     ahead = clock.suffix == ".ahead"
     services = Services(
         journal, seed, Clock(clock).now if ahead else lambda: datetime.fromisoformat(clock.read_text())
     )
     loop = asyncio.get_running_loop()
-    http = await asyncio.start_server(services.http, "127.0.0.1", 0, backlog=1024)
+    http = await asyncio.start_server(services.http, "127.0.0.1", ports[0], backlog=1024)
     smtp = await loop.create_server(
-        lambda: SMTP(services, hostname="chaos.example", loop=loop), "127.0.0.1", 0, backlog=1024
+        lambda: SMTP(services, hostname="chaos.example", loop=loop), "127.0.0.1", ports[1], backlog=1024
     )
-    ports = {name: server.sockets[0].getsockname()[1] for name, server in (("http", http), ("smtp", smtp))}
-    print(json.dumps(ports), flush=True)
+    open_ = {name: server.sockets[0].getsockname()[1] for name, server in (("http", http), ("smtp", smtp))}
+    print(json.dumps(open_), flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    _journal, _seed, _clock = sys.argv[1:]
-    asyncio.run(main(Path(_journal), _seed, Path(_clock)))
+    _journal, _seed, _clock, *_ports = sys.argv[1:]
+    _http, _smtp = map(int, _ports or (0, 0))
+    asyncio.run(main(Path(_journal), _seed, Path(_clock), (_http, _smtp)))
