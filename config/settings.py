@@ -57,6 +57,7 @@ NUDGE_BROADCAST_UNDO_SECONDS = env.int(
 )  # a launch can be taken back so long
 NUDGE_BROADCAST_CONFIRM = env.int("NUDGE_BROADCAST_CONFIRM", 1000)  # above so many people the number is typed
 NUDGE_FLOW_ENTRIES_PER_HOUR = env.int("NUDGE_FLOW_ENTRIES_PER_HOUR", 100)  # of one person: more is a loop
+NUDGE_CONTENT_DAYS = env.int("NUDGE_CONTENT_DAYS", 365)  # the words of messages stay so long; 0: for good
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 
@@ -161,6 +162,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.answer_inbound": {"schedule": schedule(30), "queue": "delivery"},
     "delivery.tasks.end_late": {"schedule": schedule(60), "queue": "delivery"},
     "delivery.tasks.mail_alerts": {"schedule": schedule(60), "queue": "delivery"},
+    "delivery.tasks.forget_content": {"schedule": schedule(60), "queue": "ingest"},
     "delivery.tasks.forget_reports": {"schedule": schedule(3600), "queue": "ingest"},
     "delivery.tasks.run_streams": {"schedule": schedule(5), "queue": "webhooks"},
     "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},

@@ -134,7 +134,7 @@ def _detach(month: date, keep: bool, now: datetime) -> int:
     except (partitions.StillRead, partitions.InUse, LookupError):
         return 0
     changes.touch_everybody()
-    _note(f"{month:%Y-%m}", gone, _after(month), now)
+    note(f"{month:%Y-%m}", gone, _after(month), now)
     return gone
 
 
@@ -195,11 +195,12 @@ def _remove(name: str, before: datetime, now: datetime) -> int:
         whose = {row[0] for row in cursor.fetchall()}
     if gone:
         changes.touch(whose, [f"event:{name}"])
-        _note(name, gone, before, now)
+        note(name, gone, before, now)
     return gone
 
 
-def _note(name: str, rows: int, older_than: datetime, now: datetime) -> None:
+def note(name: str, rows: int, older_than: datetime, now: datetime) -> None:
+    """Note in `Removal` that so many rows of a name went today, all of them older than that."""
     day = timezone.localdate(now)
     Removal.objects.bulk_create(
         [Removal(day=day, name=name, rows=0, older_than=older_than)], ignore_conflicts=True

@@ -5,7 +5,8 @@ import time
 from celery import current_app, shared_task
 from django.utils import timezone
 
-from delivery import accounts, alert_mail, channels, coupons, inbound_replies, reports, streams
+from crm import retention as crm_retention
+from delivery import accounts, alert_mail, channels, coupons, inbound_replies, reports, retention, streams
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes, late
 from delivery.links import hits
@@ -128,6 +129,14 @@ def forget_reports() -> None:
     end = time.monotonic() + BUDGET
     while reports.forget_unmatched() and time.monotonic() < end:
         pass
+
+
+@shared_task
+def forget_content() -> None:
+    """At night, drop the words of messages that are over their time."""
+    now = timezone.now()
+    if crm_retention.is_night(now):
+        retention.apply(now)
 
 
 @shared_task

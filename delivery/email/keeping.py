@@ -5,11 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from django.db import connection
 
 from delivery.email import layouts, text
 from delivery.models import EmailLayout
 
 _HELD = 64  # layouts; another batch rarely has as many
+
+# It is used today, too, which is how it is known when it is needed no longer; nobody waits for another to say so.
+_KEEP = """
+    WITH used AS (
+        UPDATE delivery_emaillayout SET created_at = now() WHERE digest = (
+            SELECT digest FROM delivery_emaillayout
+            WHERE digest = %(digest)s AND created_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED)
+    )
+    INSERT INTO delivery_emaillayout (digest, parts, created_at) VALUES (%(digest)s, %(parts)s::jsonb, now())
+    ON CONFLICT (digest) DO NOTHING
+"""
 
 
 class Held(msgspec.Struct):
@@ -43,8 +55,9 @@ def keep(digest: str) -> Held:
     if found is None:
         raise LookupError(f"There is no email layout {digest}.")
     if not found.kept:
-        parts = {"html": found.html, "text": found.text}
-        EmailLayout.objects.bulk_create([EmailLayout(digest=digest, parts=parts)], ignore_conflicts=True)
+        parts = msgspec.json.encode({"html": found.html, "text": found.text}).decode()
+        with connection.cursor() as cursor:
+            cursor.execute(_KEEP, {"digest": digest, "parts": parts})
         found.kept = True
     return found
 

@@ -8,7 +8,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class EmailLayout(models.Model):
-    """A compiled email that was sent to somebody, by the digest of its parts; deliveries keep only their values."""
+    """A compiled email that was sent to somebody, by the digest of its parts; deliveries keep only their values.
+
+    `created_at` moves on, once a day, while it is in use: see `delivery.email.keeping`.
+    """
 
     digest = models.TextField(primary_key=True)
     parts = models.JSONField()  # {"html": [...], "text": [...]}: texts, and numbers of values
