@@ -1,6 +1,6 @@
 """The inbox of in-app messages: put in by the channel, fetched by the page's script, answered by the person."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from crm.models import Identifier, Profile
 from crm.proof import KNOWN, Judged
 from delivery import tokens
+from delivery.models import InAppMessage
 
 CHANNEL = "inapp"
 MAX_MESSAGES = 20
@@ -73,6 +74,12 @@ def put(expiries: Mapping[int, datetime]) -> set[int]:
     with connection.cursor() as cursor:
         cursor.execute(_PUT, [msgspec.json.encode(rows).decode()])
         return {row[0] for row in cursor.fetchall()}
+
+
+def holds(delivery_ids: Collection[int]) -> set[int]:
+    """Return those of these deliveries that were put into an inbox."""
+    found = InAppMessage.objects.filter(delivery_id__in=delivery_ids)
+    return set(found.values_list("delivery_id", flat=True))
 
 
 def note(delivery_id: int, kind: str, at: datetime) -> None:

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from campaigns.broadcasts import guards, holding
 from campaigns.models import Broadcast, BroadcastPiece
 from delivery import outbox
-from delivery.dispatch import states
+from delivery.dispatch import arrivals, states
 from delivery.models import Delivery
 
 State = Broadcast.State
@@ -57,7 +57,13 @@ def _take_back(broadcast: Broadcast, now: datetime) -> int:
         .select_for_update(of=("self",), skip_locked=True)
     )
     held = {delivery.pk: delivery for delivery in waiting[:BATCH]}
-    changes = [states.Change(id=pk, state=Delivery.State.SUPPRESSED, reason=guards.CANCELLED) for pk in held]
+    changes = arrivals.settle([*held.values()], now) or []
+    arrived = {change.id for change in changes}
+    changes += [
+        states.Change(id=pk, state=Delivery.State.SUPPRESSED, reason=guards.CANCELLED)
+        for pk in held
+        if pk not in arrived
+    ]
     return len(states.apply(changes, held, now))
 
 

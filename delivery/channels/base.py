@@ -149,6 +149,10 @@ class Channel(ABC):
         """Told that a device showed a message, or that the person clicked or closed it: "shown", "clicked",
         "dismissed". In the transaction that logs it."""
 
+    def arrived(self, delivery_ids: Collection[int]) -> set[int]:
+        """Return those of these deliveries that are known to have reached people, whatever became of the sender."""
+        return set()
+
     def compile(self, content: dict[str, Any]) -> Compiled:
         """Return authored JSON ready to be filled in; ContentError when it is not fit to be sent."""
         return Compiled(self.Config, content)

@@ -132,6 +132,10 @@ class InApp(Channel):
                 else:
                     yield Result(parcel.number, Outcome.REFUSED, detail="the person was deleted")
 
+    def arrived(self, delivery_ids: Collection[int]) -> set[int]:
+        """Return those that are in an inbox."""
+        return inbox.holds(delivery_ids)
+
     def reported(self, delivery_id: int, kind: str, at: datetime) -> None:
         """Note it in the inbox."""
         inbox.note(delivery_id, kind, at)

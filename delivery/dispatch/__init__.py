@@ -18,8 +18,8 @@ from delivery import channels
 from delivery.accounts import setup_key
 from delivery.breaker import Breaker
 from delivery.channels.base import Channel, Result
-from delivery.dispatch import lanes
-from delivery.dispatch.claim import Claim, alert_key, channel_failed, claim, set_aside
+from delivery.dispatch import arrivals, lanes
+from delivery.dispatch.claim import Claim, claim, set_aside
 from delivery.dispatch.lanes import Lane
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recording import Recorder
@@ -182,9 +182,9 @@ def _tell(kind: str, account: Account | None, failure: Exception | None) -> None
         )
         return
     if failure is not None:
-        channel_failed(kind, failure)
+        arrivals.channel_failed(kind, failure)
         return
-    alerts.resolve(alert_key(kind))
+    alerts.resolve(arrivals.alert_key(kind))
     if account:
         alerts.resolve(setup_key(account.pk))
 

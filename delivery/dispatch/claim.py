@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from crm import alerts
 from delivery import accounts, channels, policies
 from delivery.channels.base import Address, Parcel
-from delivery.dispatch import gate, states
+from delivery.dispatch import arrivals, gate, states
 from delivery.dispatch.composing import Composed, compose
 from delivery.dispatch.lanes import Lane
 from delivery.dispatch.lease import LEASE
@@ -27,6 +27,7 @@ RETRY = timedelta(minutes=1)
 ODD_RETRY = timedelta(minutes=15)
 NO_ACCOUNT_RETRY = timedelta(minutes=15)
 NO_ADDRESSES = "the channel could not tell addresses"
+NO_WORD = "the channel could not tell what arrived before"
 
 _BEGIN = """
     INSERT INTO delivery_attempt (delivery_id, device_id, account_id, address, outcome, detail, started_at)
@@ -94,12 +95,20 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
     deliveries = _due(lane, now, limit)
     if not deliveries:
         return Claim()
+    taken = len(deliveries)
     by_id = {delivery.pk: delivery for delivery in deliveries}
     _load_messages(deliveries)
     verdicts: dict[int, Verdict] = {}
     facts = Facts({})
     already_sent: dict[int, set[int]] = {}
-    if known is not None and known.provided and account is None:
+    arrived = arrivals.settle(deliveries, now)
+    changes = arrived or []
+    if changes:
+        over = {change.id for change in changes}
+        deliveries = [delivery for delivery in deliveries if delivery.pk not in over]
+    if arrived is None:
+        verdicts = _unless_late(deliveries, policies.defer(now + RETRY, NO_WORD), now)
+    elif known is not None and known.provided and account is None:
         _no_account(lane)
         verdicts = _unless_late(deliveries, policies.defer(now + NO_ACCOUNT_RETRY, accounts.NONE), now)
     elif (found := _addresses(lane.channel, deliveries)) is None:
@@ -110,7 +119,7 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
     composed, left = compose([d for d in deliveries if d.pk not in verdicts], verdicts, began + PATIENCE)
     leased_at = monotonic()
     lease_until = now + timedelta(seconds=leased_at - began) + LEASE
-    changes = [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
+    changes += [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]
     sending = []
     for item in composed:
         item.targets = [
@@ -129,7 +138,7 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
     if account is not None:
         gate.take(account, len(parcels), now)
     reached = Counter(change.state for change in changes)
-    return Claim(len(deliveries) - left, reached, parcels, account, leased_at)
+    return Claim(taken - left, reached, parcels, account, leased_at)
 
 
 @transaction.atomic
@@ -141,7 +150,9 @@ def set_aside(lane: Lane, now: datetime, error: Exception) -> Claim:
     _load_messages(first)
     verdict = policies.defer(now + ODD_RETRY, f"could not be prepared: {type(error).__name__}")
     verdicts = _unless_late(first, verdict, now)
-    changes = [_verdict_change(delivery, verdicts[delivery.pk], now) for delivery in first]
+    changes = arrivals.settle(first, now) or [
+        _verdict_change(delivery, verdicts[delivery.pk], now) for delivery in first
+    ]
     states.apply(changes, {delivery.pk: delivery for delivery in first}, now)
     return Claim(1, Counter(change.state for change in changes))
 
@@ -174,7 +185,7 @@ def _addresses(kind: str, deliveries: Sequence[Delivery]) -> dict[int, list[Addr
                 by_profile = channels.get(kind).addresses({delivery.profile_id for delivery in deliveries})
         except Exception as error:  # one channel's fault must not hold up the others
             logger.exception("The channel %s can't tell addresses", kind)
-            channel_failed(kind, error)
+            arrivals.channel_failed(kind, error)
             return None
     return {
         delivery.pk: [Address(delivery.context["test"]["address"])]
@@ -194,21 +205,6 @@ def _already_sent(deliveries: Sequence[Delivery]) -> dict[int, set[int]]:
     ).values_list("delivery_id", "device_id"):
         accepted.setdefault(delivery_id, set()).add(device_id)
     return accepted
-
-
-def channel_failed(kind: str, error: Exception) -> None:
-    """Tell the operators that a channel, not its provider, is broken."""
-    alerts.raise_alert(
-        alert_key(kind),
-        f"The channel {kind} fails",
-        f"Its messages wait and are tried again until they expire. It failed with {type(error).__name__}; the log "
-        "has the details.",
-    )
-
-
-def alert_key(kind: str) -> str:
-    """What alerts about a broken channel are kept under."""
-    return f"delivery:channel:{kind}"
 
 
 def _no_account(lane: Lane) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from delivery import accounts, channels
-from delivery.dispatch import lanes, states
+from delivery.dispatch import arrivals, lanes, states
 from delivery.dispatch.lanes import Lane
 from delivery.models import Delivery
 from delivery.policies import emergency, expire
@@ -40,5 +40,9 @@ def _end(lane: Lane, now: datetime, limit: int) -> int:
         .order_by("due_at")[:limit]
     }
     verdict = expire()
-    changes = [states.Change(id=pk, state=verdict.state, reason=verdict.reason) for pk in late]
+    changes = arrivals.settle([*late.values()], now) or []
+    arrived = {change.id for change in changes}
+    changes += [
+        states.Change(id=pk, state=verdict.state, reason=verdict.reason) for pk in late if pk not in arrived
+    ]
     return len(states.apply(changes, late, now))

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from delivery import accounts, channels
-from delivery.dispatch import states
+from delivery.dispatch import arrivals, states
 from delivery.models import Attempt, Delivery
 
 UNKNOWN = "unknown outcome"
@@ -16,8 +16,9 @@ UNKNOWN = "unknown outcome"
 def recover(now: datetime, limit: int) -> int:
     """Give up to `limit` deliveries whose lease ran out a next state; return how many.
 
-    Nobody knows whether they went out. Where sending again shows nothing twice they are queued again (expiry is
-    checked when they are claimed); elsewhere they fail, so that nobody is written to twice.
+    What is known to have arrived was sent. Of the others nobody knows whether they went out. Where sending again shows
+    nothing twice they are queued again (expiry is checked when they are claimed); elsewhere they fail, so that nobody
+    is written to twice.
     """
     silent = list(
         Delivery.objects.select_for_update(of=("self",), skip_locked=True)
@@ -25,12 +26,15 @@ def recover(now: datetime, limit: int) -> int:
         .filter(state=Delivery.State.SENDING, lease_until__lte=now)
         .order_by("lease_until")[:limit]
     )
-    repeated = _repeatable(silent)
-    changes = [
+    changes = arrivals.settle(silent, now) or []
+    arrived = {change.id for change in changes}
+    left = [delivery for delivery in silent if delivery.pk not in arrived]
+    repeated = _repeatable(left)
+    changes += [
         states.Change(id=delivery.pk, state=Delivery.State.QUEUED, due_at=min(now, delivery.expires_at))
         if delivery.pk in repeated
         else states.Change(id=delivery.pk, state=Delivery.State.FAILED, reason=UNKNOWN)
-        for delivery in silent
+        for delivery in left
     ]
     return len(states.apply(changes, {delivery.pk: delivery for delivery in silent}, now))
 

@@ -10,8 +10,12 @@ from analytics import tracking
 from crm import api_keys, consent, identity
 from crm.identity import Reference
 from crm.models import Identifier, Profile
-from delivery import dispatch
-from delivery.models import Delivery, InAppMessage
+from delivery import channels, dispatch
+from delivery import inbox as inboxes
+from delivery.dispatch import late
+from delivery.dispatch.lease import LEASE
+from delivery.models import Attempt, Delivery, InAppMessage
+from delivery.policies import emergency
 from delivery.policies.consent import NO_CONSENT
 from tests.crm.api.conftest import Caller
 from tests.delivery import world
@@ -82,6 +86,91 @@ class TestConsent:
             ("suppressed", NO_CONSENT),
             ("suppressed", NO_CONSENT),
         ]
+
+
+OVER = LEASE + timedelta(seconds=10)  # a lease counts from when the texts were filled in
+
+
+class Killed(BaseException):
+    """The sender's end, which nothing catches."""
+
+
+@pytest.mark.django_db
+class TestSenderWhoDies:
+    """Between putting a message into the inbox and recording it."""
+
+    def dying(self, monkeypatch: pytest.MonkeyPatch, how: type[BaseException], **fields: Any) -> Delivery:
+        person = world.person(agrees=False)
+        seen(person)
+        message = world.message(channel="inapp", content=CONTENT)
+        [delivery] = world.queue(message, [person], "inapp", **fields)
+        put = inboxes.put
+
+        def put_and_die(expiries: Any) -> set[int]:
+            put(expiries)
+            raise how
+
+        monkeypatch.setattr(inboxes, "put", put_and_die)
+        if how is Killed:
+            with pytest.raises(Killed):
+                dispatch.run(NOW)
+        else:
+            dispatch.run(NOW)
+        monkeypatch.undo()
+        world.answer(person, consent.UNSUBSCRIBED, ["inapp"], NOW)
+        return delivery
+
+    def found_sent(self, delivery: Delivery) -> None:
+        delivery.refresh_from_db()
+        assert (delivery.state, delivery.reason) == ("sent", "")
+        assert world.event("message_sent").properties["delivery"] == delivery.pk
+        assert world.events("message_suppressed") == world.events("message_failed") == []
+        assert InAppMessage.objects.count() == 1
+        [attempt] = Attempt.objects.filter(delivery=delivery)
+        assert attempt.outcome == "accepted"
+        assert attempt.finished_at
+
+    def test_what_was_seen_was_sent_even_if_they_have_left_since(self, monkeypatch) -> None:
+        delivery = self.dying(monkeypatch, Killed)
+        dispatch.run(NOW + LEASE / 2)
+        delivery.refresh_from_db()
+        assert delivery.state == "sending", "its lease still holds"
+        result = dispatch.run(NOW + OVER)
+        assert (result.recovered, result.claimed) == (1, 0)
+        assert dispatch.run(NOW + 2 * OVER).idle
+        self.found_sent(delivery)
+
+    def test_the_same_when_it_had_expired(self, monkeypatch) -> None:
+        delivery = self.dying(monkeypatch, Killed, expires_at=NOW + LEASE / 2)
+        dispatch.run(NOW + OVER)
+        self.found_sent(delivery)
+
+    def test_the_same_when_only_its_answer_was_lost(self, monkeypatch) -> None:
+        delivery = self.dying(monkeypatch, RuntimeError)
+        delivery.refresh_from_db()
+        assert delivery.state == "deferred"
+        assert dispatch.run(delivery.due_at).sent == 1
+        self.found_sent(delivery)
+
+    def test_the_same_while_sending_is_stopped(self, monkeypatch) -> None:
+        delivery = self.dying(monkeypatch, RuntimeError, expires_at=NOW + LEASE)
+        emergency.press("test", "inapp")
+        assert late.end(NOW + OVER) == 1
+        self.found_sent(delivery)
+
+    def test_a_channel_that_can_not_say_is_asked_again(self, monkeypatch) -> None:
+        delivery = self.dying(monkeypatch, RuntimeError)
+        delivery.refresh_from_db()
+
+        def broken(self: Any, ids: Any) -> set[int]:
+            raise RuntimeError
+
+        monkeypatch.setattr(type(channels.get("inapp")), "arrived", broken)
+        assert dispatch.run(delivery.due_at).deferred == 1
+        monkeypatch.undo()
+        delivery.refresh_from_db()
+        assert dispatch.run(delivery.due_at).sent == 1
+        self.found_sent(delivery)
 
 
 @pytest.fixture

@@ -99,20 +99,18 @@ def outcome(flow, people: list[int]):
         .values_list("delivery__profile_id", "delivery__origin_step")
     ):
         shown[person].append(step)
-    # Shown by a sender who died before saying so, and out of place when the next one looked: it was sent all the same.
-    late = {"message_suppressed": "message_sent", "suppressed": "sent"}
-    for person, name, step in (
+    for person, name in (
         Event.objects.filter(profile_id__in=people, name__startswith="message_")
         .order_by("properties__origin__step")
-        .values_list("profile_id", "name", "properties__origin__step")
+        .values_list("profile_id", "name")
     ):
-        told[person].append(late.get(name, name) if step in shown[person] else name)
+        told[person].append(name)
     for person, step, state in (
         Delivery.objects.filter(origin_id=flow.pk)
         .order_by("origin_step")
         .values_list("profile_id", "origin_step", "state")
     ):
-        sent[person].append((step, late.get(state, state) if step in shown[person] else state))
+        sent[person].append((step, state))
     passed = dict(Profile.objects.filter(pk__in=people).values_list("pk", "attributes__passes"))
     return [
         (ends.get(person), paths[person], told[person], sent[person], shown[person], passed[person])
