@@ -1,0 +1,191 @@
+"""What would not have come without us: people who were treated beside the holdout that was not.
+
+Estimates are plain differences of means, so they are right on average whatever the group sizes. Their intervals put
+together those of the two groups: MOVER, Zou & Donner 2008, "Construction of confidence limits about effect measures"
+(Statistics in Medicine 27); of rates with Wilson's limits it is Newcombe 1998, "Interval estimation for the difference
+between independent proportions" (method 10), which keeps its level with a holdout that has no conversion at all.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from scipy import special
+
+from analytics.experiments import sequences
+from analytics.experiments.arms import Arm, Metric, moments
+from analytics.experiments.posteriors import posteriors
+
+LEVEL = 0.95
+DAYS_OF_A_MONTH = 365.25 / 12
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """An estimate with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Figure":
+        """The same in another unit; `factor` is not negative."""
+        return Figure(self.estimate * factor, self.low * factor, self.high * factor)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What makes an effect certain: the estimate's variance, the people of an even pair, and how many converted."""
+
+    variance: float
+    people: float
+    converted: int
+
+    def rules_out_chance(self, estimate: float, alpha: float) -> bool:
+        """Whether nought is outside of the confidence sequence, which may be looked at every day."""
+        if self.converted < sequences.ENOUGH or self.variance <= 0:
+            return False
+        z = estimate / self.variance**0.5
+        return bool(sequences.surprise(z, self.people, alpha, sequences.TUNED_FOR) < alpha)
+
+
+class Lift(msgspec.Struct, frozen=True, kw_only=True):
+    """The extra conversions and value of all who were treated, over the whole time.
+
+    The intervals hold for one look; `certain` and `certain_value` say whether there is an effect, of whichever sign,
+    beyond doubt however often one looks.
+    """
+
+    treated: int
+    holdout: int
+    messages: int
+    days: float
+    conversions: Figure
+    value: Figure
+    conversions_evidence: Evidence
+    value_evidence: Evidence
+    alpha: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether there are certainly extra (or fewer) conversions."""
+        return self.conversions_evidence.rules_out_chance(self.conversions.estimate, self.alpha)
+
+    @property
+    def certain_value(self) -> bool:
+        """Whether there is certainly extra (or less) value."""
+        return self.value_evidence.rules_out_chance(self.value.estimate, self.alpha)
+
+    @property
+    def conversions_per_message(self) -> Figure | None:
+        """Extra conversions for each message that was sent; None without messages."""
+        return self.conversions.times(1 / self.messages) if self.messages else None
+
+    @property
+    def value_per_message(self) -> Figure | None:
+        """Extra value for each message that was sent; None without messages."""
+        return self.value.times(1 / self.messages) if self.messages else None
+
+    @property
+    def conversions_per_month(self) -> Figure | None:
+        """Extra conversions in a month at this pace; None without days."""
+        return self.conversions.times(DAYS_OF_A_MONTH / self.days) if self.days else None
+
+    @property
+    def value_per_month(self) -> Figure | None:
+        """Extra value in a month at this pace; None without days."""
+        return self.value.times(DAYS_OF_A_MONTH / self.days) if self.days else None
+
+
+def lift(
+    treated: Arm, holdout: Arm, *, messages: int = 0, days: float = 0.0, level: float = LEVEL
+) -> Lift | None:
+    """What the treated brought more than they would have; None while either group is empty.
+
+    `messages` is how many were sent to the treated, `days` how long it took. Where nobody brought any value, the
+    extra value is nought without an interval.
+    """
+    if not treated.exposed or not holdout.exposed:
+        return None
+    return Lift(
+        treated=treated.exposed,
+        holdout=holdout.exposed,
+        messages=messages,
+        days=days,
+        conversions=_difference(treated, holdout, Metric.CONVERSION, level).times(treated.exposed),
+        value=_difference(treated, holdout, Metric.VALUE, level).times(treated.exposed),
+        conversions_evidence=_evidence(treated, holdout, Metric.CONVERSION),
+        value_evidence=_evidence(treated, holdout, Metric.VALUE),
+        alpha=1 - level,
+    )
+
+
+def total(lifts: Sequence[Lift]) -> Lift | None:
+    """The lift of several flows, broadcasts or months together, whose groups are drawn independently; None of none.
+
+    Estimates add up, and so do the squared distances to their limits (MOVER). The days are the longest of them.
+    """
+    if not lifts:
+        return None
+    return Lift(
+        treated=sum(one.treated for one in lifts),
+        holdout=sum(one.holdout for one in lifts),
+        messages=sum(one.messages for one in lifts),
+        days=max(one.days for one in lifts),
+        conversions=_sum([one.conversions for one in lifts]),
+        value=_sum([one.value for one in lifts]),
+        conversions_evidence=_joined([one.conversions_evidence for one in lifts]),
+        value_evidence=_joined([one.value_evidence for one in lifts]),
+        alpha=max(one.alpha for one in lifts),
+    )
+
+
+def wilson(count, people, level: float = LEVEL):
+    """The limits of a rate: Wilson 1927, "Probable inference" (JASA 22). Takes arrays."""
+    z2 = special.ndtri((1 + level) / 2) ** 2
+    centre = (count + z2 / 2) / (people + z2)
+    half = np.sqrt(z2 * (count * (people - count) / people + z2 / 4)) / (people + z2)
+    return np.maximum(0.0, centre - half), np.minimum(1.0, centre + half)
+
+
+def mover(one, one_limits, other, other_limits):
+    """The limits of one less other, from the limits of each. Takes arrays."""
+    low = one - other - np.sqrt((one - one_limits[0]) ** 2 + (other_limits[1] - other) ** 2)
+    high = one - other + np.sqrt((one_limits[1] - one) ** 2 + (other - other_limits[0]) ** 2)
+    return low, high
+
+
+def _difference(treated: Arm, holdout: Arm, metric: Metric, level: float) -> Figure:
+    means = [moments(arm, metric).mean for arm in (treated, holdout)]
+    if metric is Metric.CONVERSION:
+        limits = [wilson(arm.converted, arm.exposed, level) for arm in (treated, holdout)]
+    else:
+        found = posteriors([treated, holdout], metric)
+        if found is None:
+            return Figure(0.0, 0.0, 0.0)
+        edges = np.array([(1 - level) / 2, (1 + level) / 2])
+        limits = [one.ppf(edges) for one in found]
+    low, high = mover(means[0], limits[0], means[1], limits[1])
+    return Figure(means[0] - means[1], float(low), float(high))
+
+
+def _evidence(treated: Arm, holdout: Arm, metric: Metric) -> Evidence:
+    pair = [moments(arm, metric) for arm in (treated, holdout)]
+    return Evidence(
+        variance=treated.exposed**2 * sum(one.variance / one.people for one in pair),
+        people=sequences.pair_size(treated.exposed, holdout.exposed),
+        converted=treated.converted + holdout.converted,
+    )
+
+
+def _joined(evidence: Sequence[Evidence]) -> Evidence:
+    return Evidence(
+        variance=sum(one.variance for one in evidence),
+        people=sum(one.people for one in evidence),
+        converted=sum(one.converted for one in evidence),
+    )
+
+
+def _sum(figures: Sequence[Figure]) -> Figure:
+    estimate = sum(one.estimate for one in figures)
+    down = sum((one.estimate - one.low) ** 2 for one in figures) ** 0.5
+    up = sum((one.high - one.estimate) ** 2 for one in figures) ** 0.5
+    return Figure(estimate, estimate - down, estimate + up)
