@@ -15,11 +15,12 @@ from crm.rules.sql import Sql, sql
 from crm.subscriptions import APPS
 from delivery import push, tokens
 from delivery.channels import register
-from delivery.channels.base import Address, ContentForm, Parcel, Result
+from delivery.channels.base import Address, Parcel, Result
 from delivery.channels.provided import ProvidedChannel
 from delivery.channels.whatsapp import LinesField
 from delivery.content import ContentError, Link
 from delivery.models import Delivery
+from delivery.notifications import NotificationForm, action_fields
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -49,31 +50,10 @@ class PushContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
     data: dict[str, str] = {}
 
 
-class PushForm(ContentForm):
+class PushForm(NotificationForm):
+    buttons = 3
     main = ("title", "body", "app_url", "url", "image")
-    more = (
-        *(
-            "action_1_title",
-            "action_1_url",
-            "action_2_title",
-            "action_2_url",
-            "action_3_title",
-            "action_3_url",
-        ),
-        *("badge", "sound", "tag", "urgency", "ttl_hours", "silent", "data"),
-    )
-    title = forms.CharField(
-        label=gettext_lazy("Title"),
-        required=False,
-        help_text=gettext_lazy("Phones show about 40 characters."),
-        widget=forms.TextInput(attrs={"data-count": "40"}),
-    )
-    body = forms.CharField(
-        label=gettext_lazy("Text"),
-        required=False,
-        help_text=gettext_lazy("About 120 characters stay visible without unfolding."),
-        widget=forms.Textarea(attrs={"rows": 3, "data-count": "120"}),
-    )
+    more = (*action_fields(3), "badge", "sound", "tag", "urgency", "ttl_hours", "silent", "data")
     app_url = forms.CharField(
         label=gettext_lazy("Opens in the app"),
         required=False,
@@ -92,10 +72,6 @@ class PushForm(ContentForm):
         widget=forms.TextInput(attrs={"dir": "ltr"}),
         help_text=gettext_lazy("Address of a wide picture, 2:1. iPhones need an app that fetches it."),
     )
-    action_1_title = forms.CharField(label=gettext_lazy("First button"), required=False)
-    action_1_url = forms.CharField(label=gettext_lazy("First button opens"), required=False)
-    action_2_title = forms.CharField(label=gettext_lazy("Second button"), required=False)
-    action_2_url = forms.CharField(label=gettext_lazy("Second button opens"), required=False)
     action_3_title = forms.CharField(label=gettext_lazy("Third button"), required=False)
     action_3_url = forms.CharField(
         label=gettext_lazy("Third button opens"),
@@ -115,29 +91,6 @@ class PushForm(ContentForm):
         initial="default",
         help_text=gettext_lazy("“default”, a sound file of your app, or “none”."),
     )
-    tag = forms.CharField(
-        label=gettext_lazy("Replaces"),
-        required=False,
-        help_text=gettext_lazy(
-            "A newer notification with the same word, such as cart, replaces the older one."
-        ),
-    )
-    urgency = forms.ChoiceField(
-        label=gettext_lazy("Urgency"),
-        required=False,
-        initial="normal",
-        choices=[
-            ("normal", gettext_lazy("normal")),
-            ("high", gettext_lazy("high: wakes a sleeping phone")),
-        ],
-    )
-    ttl_hours = forms.IntegerField(
-        label=gettext_lazy("Hours a sleeping device may take"),
-        required=False,
-        min_value=0,
-        max_value=672,
-        help_text=gettext_lazy("Empty: until the message itself is too late."),
-    )
     silent = forms.BooleanField(
         label=gettext_lazy("Show nothing"),
         required=False,
@@ -150,26 +103,15 @@ class PushForm(ContentForm):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        initial = dict(kwargs.pop("initial", None) or {})
-        for number, action in enumerate(initial.pop("actions", []), start=1):
-            initial |= {
-                f"action_{number}_title": action["title"],
-                f"action_{number}_url": action.get("url", ""),
-            }
-        kwargs["initial"] = initial
         super().__init__(*args, **kwargs)
+        self.fields["title"].required = False  # a text alone will do, and data needs none
 
     def content(self) -> dict[str, Any]:
         """The authored JSON as entered."""
         values = super().content()
         if not values.get("silent"):
             values.pop("silent", None)
-        actions = [
-            {"title": values.pop(f"action_{n}_title", ""), "url": values.pop(f"action_{n}_url", "")}
-            for n in (1, 2, 3)
-        ]
-        actions = [action for action in actions if action["title"] or action["url"]]
-        return values | ({"actions": actions} if actions else {})
+        return values
 
 
 @register

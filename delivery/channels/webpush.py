@@ -17,9 +17,10 @@ from crm.models import Device
 from crm.rules.sql import Sql, sql
 from delivery import clicks, encryption, httpclient, pushhosts, tokens, vapid
 from delivery.channels import register
-from delivery.channels.base import Address, Channel, ContentForm, Outcome, Parcel, Result
+from delivery.channels.base import Address, Channel, Outcome, Parcel, Result
 from delivery.content import ContentError, Link
 from delivery.models import Delivery
+from delivery.notifications import URGENCIES, NotificationForm, action_fields
 
 MAX_TTL = 28 * 24 * 3600  # seconds: four weeks, the most that FCM keeps a message
 PAUSE_AFTER = (
@@ -76,23 +77,9 @@ class Push(msgspec.Struct, frozen=True):
     max_ttl: int  # seconds
 
 
-class WebPushForm(ContentForm):
+class WebPushForm(NotificationForm):
     main = ("title", "body", "url", "icon", "image")
-    more = (
-        *("action_1_title", "action_1_url", "action_2_title", "action_2_url"),
-        *("tag", "urgency", "ttl_hours"),
-    )
-    title = forms.CharField(
-        label=gettext_lazy("Title"),
-        help_text=gettext_lazy("Phones show about 40 characters."),
-        widget=forms.TextInput(attrs={"data-count": "40"}),
-    )
-    body = forms.CharField(
-        label=gettext_lazy("Text"),
-        required=False,
-        help_text=gettext_lazy("About 120 characters stay visible without unfolding."),
-        widget=forms.Textarea(attrs={"rows": 3, "data-count": "120"}),
-    )
+    more = (*action_fields(2), "tag", "urgency", "ttl_hours")
     url = forms.CharField(
         label=gettext_lazy("Opens"),
         required=False,
@@ -106,56 +93,25 @@ class WebPushForm(ContentForm):
         required=False,
         help_text=gettext_lazy("Address of a wide picture, 2:1. Some browsers leave it out."),
     )
-    action_1_title = forms.CharField(label=gettext_lazy("First button"), required=False)
-    action_1_url = forms.CharField(label=gettext_lazy("First button opens"), required=False)
-    action_2_title = forms.CharField(label=gettext_lazy("Second button"), required=False)
-    action_2_url = forms.CharField(label=gettext_lazy("Second button opens"), required=False)
-    tag = forms.CharField(
-        label=gettext_lazy("Replaces"),
-        required=False,
-        help_text=gettext_lazy(
-            "A newer notification with the same word, such as cart, replaces the older one."
-        ),
-    )
     urgency = forms.ChoiceField(
         label=gettext_lazy("Urgency"),
         required=False,
         initial="normal",
         choices=[
-            ("normal", gettext_lazy("normal")),
-            ("high", gettext_lazy("high: wakes a sleeping phone")),
+            *URGENCIES,
             ("low", gettext_lazy("low: may wait for Wi-Fi or power")),
             ("very-low", gettext_lazy("very low: only when charging on Wi-Fi")),
         ],
     )
-    ttl_hours = forms.IntegerField(
-        label=gettext_lazy("Hours a sleeping device may take"),
-        required=False,
-        min_value=0,
-        max_value=672,
-        help_text=gettext_lazy("Empty: until the message itself is too late."),
-    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        initial = dict(kwargs.pop("initial", None) or {})
+        initial = kwargs.get("initial") or {}
         self._untouched = {name: initial[name] for name in ("badge", "data") if initial.get(name)}
-        for number, action in enumerate(initial.pop("actions", []), start=1):
-            initial |= {
-                f"action_{number}_title": action["title"],
-                f"action_{number}_url": action.get("url", ""),
-            }
-        kwargs["initial"] = initial
         super().__init__(*args, **kwargs)
 
     def content(self) -> dict[str, Any]:
         """The authored JSON; what the form doesn't show is kept."""
-        values = super().content()
-        actions = [
-            {"title": values.pop(f"action_{n}_title", ""), "url": values.pop(f"action_{n}_url", "")}
-            for n in (1, 2)
-        ]
-        actions = [action for action in actions if action["title"] or action["url"]]
-        return self._untouched | values | ({"actions": actions} if actions else {})
+        return self._untouched | super().content()
 
 
 @register
