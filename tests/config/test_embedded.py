@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,11 @@ def _query(socket_dir: Path, query: str, name: str = "postgres"):
     with psycopg.connect(host=str(socket_dir), user="postgres", dbname=name) as connection:
         cursor = connection.execute(query)
         return cursor.fetchone() if cursor.description else None
+
+
+def _query_again_and_again(socket_dir: Path):
+    while True:
+        _query(socket_dir, "SELECT 1")
 
 
 def _in_another_process(data_dir: Path, then: str = "") -> subprocess.Popen[str]:
@@ -86,6 +92,21 @@ class TestServer:
         assert embedded.ensure_running(data_dir, durable=False) == socket_dir
         assert not processes.is_alive(backend)
         connection.close()
+        assert _query(socket_dir, "SELECT 1") == (1,)
+
+    def test_a_server_that_somebody_killed_meanwhile_had_asked_to_stop_is_waited_for(self, data_dir):
+        socket_dir = embedded.ensure_running(data_dir, durable=False)
+        stopping = embedded.postmaster_pid(data_dir)
+        guest = psycopg.connect(host=str(socket_dir), user=embedded.USER)
+        os.kill(stopping, signal.SIGTERM)  # as `pg_ctl stop` does: it ends when the guest has left
+        with pytest.raises(psycopg.OperationalError, match="shutting down"):
+            _query_again_and_again(socket_dir)
+        leaving = threading.Timer(0.5, guest.close)
+        leaving.start()
+
+        assert embedded.ensure_running(data_dir, durable=False) == socket_dir
+        leaving.join()
+        assert embedded.postmaster_pid(data_dir) not in (None, stopping)
         assert _query(socket_dir, "SELECT 1") == (1,)
 
     def test_a_stale_pid_file_of_a_stranger_is_no_obstacle(self, data_dir):
