@@ -20,6 +20,7 @@ from delivery.whatsapp.payload import WhatsAppPayload
 
 MAX_TEXT = 4_096  # characters of a free message
 MAX_SHOWN = 1_024  # of a filled-in template
+FILES = ("IMAGE", "VIDEO", "DOCUMENT")  # headers that are shown from an address
 
 
 class WhatsAppContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -27,7 +28,8 @@ class WhatsAppContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_u
 
     Args:
         parameters: of the body, by name or number.
-        header: address of the picture, film or document, or the value of the place in a header of words.
+        header: address of the picture, film or document, or the value of the place in a header of words. Twilio's
+            templates have none: what is above the words has places among the parameters.
         buttons: what a button's address ends with, or its answer, by the button's number from 0.
         shown: what the phone shows, and what kind of header and buttons the template has: told by `compile`.
     """
@@ -41,6 +43,7 @@ class WhatsAppContent(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_u
     picture: Link = ""
     shown: str = ""
     header_kind: str = ""
+    header_name: str = ""
     labels: Annotated[list[str], msgspec.Meta(max_length=10)] = []
 
 
@@ -174,15 +177,11 @@ class WhatsApp(PhoneChannel):
         values = content.get("parameters") or {}
         header = templates.part(found.components, "HEADER")
         kind = str(header.get("format", "")).lower()
+        names = templates.variables(header.get("text")) if kind == "text" else []
         words = [templates.filled(templates.part(found.components, "BODY").get("text"), values)]
         if kind == "text":
             value = content.get("header", "")
-            words.insert(
-                0,
-                templates.filled(
-                    header.get("text"), dict.fromkeys(templates.variables(header.get("text")), value)
-                ),
-            )
+            words.insert(0, templates.filled(header.get("text"), dict.fromkeys(names, value)))
         if footer := templates.part(found.components, "FOOTER").get("text"):
             words.append(str(footer))
         buttons = templates.buttons(found.components)
@@ -192,7 +191,8 @@ class WhatsApp(PhoneChannel):
             {
                 **content,
                 "shown": "\n".join(words),
-                "header_kind": kind,
+                "header_kind": kind if names or kind.upper() in FILES else "",
+                "header_name": next((name for name in names if not name.isdecimal()), ""),
                 "labels": [str(button.get("text", "")) for button in buttons][:10],
                 "buttons": {
                     f"{kinds[int(number)]}:{number}": value
@@ -217,6 +217,10 @@ class WhatsApp(PhoneChannel):
         for name, value in content.parameters.items():
             if not value.strip():
                 raise ContentError("parameters", _("“%s” has no value for this person") % name)
+        if content.header_kind and not content.header.strip():
+            raise ContentError("header", _("This must not be empty."))
+        if empty := [key.partition(":")[2] for key, value in content.buttons.items() if not value.strip()]:
+            raise ContentError("buttons", _("“%s” has no value for this person") % empty[0])
         if len(content.shown) > MAX_SHOWN:
             raise ContentError("parameters", _("longer than %d characters") % MAX_SHOWN)
         return WhatsAppPayload(
@@ -227,6 +231,7 @@ class WhatsApp(PhoneChannel):
             {name: " ".join(value.split()) for name, value in content.parameters.items()},
             content.header,
             content.header_kind,
+            content.header_name,
             content.buttons,
             labels=content.labels,
         )
@@ -269,7 +274,7 @@ def _template_problems(content: dict[str, Any]) -> list[ContentError]:
     if row is None or row.state != WhatsAppTemplate.State.APPROVED:
         return [ContentError("template", _unusable(row))]
     found = []
-    places = templates.variables(templates.part(row.components, "BODY").get("text"))
+    places = templates.places(row.components)
     given = content.get("parameters") or {}
     if missing := [name for name in places if not given.get(name)]:
         found.append(ContentError("parameters", _("The template also needs: %s") % ", ".join(missing)))
@@ -277,8 +282,15 @@ def _template_problems(content: dict[str, Any]) -> list[ContentError]:
         found.append(ContentError("parameters", _("The template has no place for: %s") % ", ".join(extra)))
     header = templates.part(row.components, "HEADER")
     kind = str(header.get("format", "")).upper()
-    if (kind not in ("", "TEXT") or templates.variables(header.get("text"))) and not content.get("header"):
+    wants = kind in FILES or (kind == "TEXT" and bool(templates.variables(header.get("text"))))
+    if kind not in ("", "TEXT", *FILES):
+        found.append(
+            ContentError("template", _("Headers of this kind can't be filled in: %s") % kind.lower())
+        )
+    elif wants and not content.get("header"):
         found.append(ContentError("header", _("This template has a header that needs a value.")))
+    elif content.get("header") and not wants:
+        found.append(ContentError("header", _("This template has no header to fill in.")))
     needed = [
         str(number)
         for number, button in enumerate(templates.buttons(row.components))

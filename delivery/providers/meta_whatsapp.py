@@ -265,7 +265,8 @@ def _components(payload: WhatsAppPayload) -> Iterator[dict[str, Any]]:
     if payload.header:
         kind = payload.header_kind
         value = payload.header if kind == "text" else {"link": payload.header}
-        yield {"type": "header", "parameters": [{"type": kind, kind: value}]}
+        name = {"parameter_name": payload.header_name} if payload.header_name else {}
+        yield {"type": "header", "parameters": [{"type": kind, **name, kind: value}]}
     if payload.parameters:
         numbered = all(name.isdecimal() for name in payload.parameters)
         names = sorted(payload.parameters, key=int) if numbered else list(payload.parameters)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from delivery.channels.base import Outcome, Parcel, Result
-from delivery.providers import register
+from delivery.providers import register, twilio_content
 from delivery.providers import twilio_words as words
 from delivery.providers.base import (
     AccountForm,
@@ -291,10 +291,6 @@ def _variables(payload: WhatsAppPayload) -> str:
 
 def _template(row: Mapping[str, Any]) -> templates.Found:
     approval = row.get("approval_requests") or {}
-    types = row.get("types") or {}
-    body = next(
-        (kind.get("body") for kind in types.values() if isinstance(kind, dict) and kind.get("body")), ""
-    )
     return templates.Found(
         external_id=str(row.get("sid", "")),
         name=str(row.get("friendly_name", "")),
@@ -302,5 +298,5 @@ def _template(row: Mapping[str, Any]) -> templates.Found:
         category=str(approval.get("category") or "").lower(),
         status=str(approval.get("status") or ""),
         reason=str(approval.get("rejection_reason") or ""),
-        components=[{"type": "BODY", "text": body}],
+        components=twilio_content.components(row),
     )

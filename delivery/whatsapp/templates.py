@@ -18,6 +18,7 @@ from delivery.providers.base import ProviderError
 
 State = WhatsAppTemplate.State
 SANDBOX = "sandbox"
+PLACES = "PLACES"  # a part of ours: the names of places that are filled in like those of the body
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 # Words of Meta and of Twilio, in lower case; what is not here can't be used.
 _STATES = {
@@ -157,6 +158,14 @@ def part(components: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any
 def variables(text: Any) -> list[str]:
     """The names or numbers that a text has places for, each once, in order."""
     return list(dict.fromkeys(_VARIABLE.findall(str(text or ""))))
+
+
+def places(components: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names or numbers of all values that a template's parameters have to hold."""
+    held = list(components)
+    named = part(held, PLACES).get("names")
+    body = variables(part(held, "BODY").get("text"))
+    return list(dict.fromkeys([*body, *(str(name) for name in named or [])]))
 
 
 def filled(text: Any, values: Mapping[str, str]) -> str:

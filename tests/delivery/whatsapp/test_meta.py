@@ -176,6 +176,32 @@ class TestTemplates:
         [component] = meta.taken[0]["template"]["components"]
         assert [each["text"] for each in component["parameters"]] == ["a", "b"]
 
+    def test_a_header_of_words_has_its_place_by_name(self, used: Account, meta: services.Meta) -> None:
+        WhatsAppTemplate.objects.filter(name="sale").update(
+            state="approved",
+            components=[
+                {"type": "HEADER", "format": "TEXT", "text": "Hi {{who}}"},
+                {"type": "BODY", "text": "!"},
+            ],
+        )
+        first, second = queued(
+            {"template": "sale", "language": "pl", "header": "{{ profile.city }}"}, count=2
+        )
+        type(first.profile).objects.filter(pk=first.profile_id).update(city="Gdańsk")
+        dispatch.run(NOW)
+        [[header]] = [message["template"]["components"] for message in meta.taken]
+        told = {"type": "text", "parameter_name": "who", "text": "Gdańsk"}
+        assert header == {"type": "header", "parameters": [told]}
+        second.refresh_from_db()
+        assert second.reason == "render: header: This must not be empty."
+
+    def test_a_button_without_a_value_is_left_out(self, used: Account, meta: services.Meta) -> None:
+        [delivery] = queued({**GOOD, "buttons": {"0": "{{ profile.city }}"}})
+        dispatch.run(NOW)
+        delivery.refresh_from_db()
+        assert (delivery.state, meta.taken) == ("failed", [])
+        assert "buttons" in delivery.reason
+
     @pytest.mark.parametrize(
         ("change", "field"),
         [
