@@ -18,6 +18,8 @@ from delivery.email import keeping, layouts, links
 from delivery.email.content import EmailContent, FilledEmail, Head
 
 _PLAIN = re.compile(r"\{\{-?\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*-?\}\}")
+_OUTPUT = re.compile(r"\{\{\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*\}\}")
+_LONG = 1000  # characters of one value; longer ones are Liquid's, which has limits
 _HEAD = frozenset(Head.__struct_fields__)
 _TEXT_FOOTER = "\n\n-- \n%s{{ email_words.unsubscribe }}: {{ unsubscribe_url }}\n"
 
@@ -37,7 +39,9 @@ class CompiledEmail:
         if email.text and layouts.with_footer(email.text):
             who = [line for line in (brand.name, *brand.postal_address.splitlines()) if line]
             head["text"] = email.text + _TEXT_FOOTER % "".join(f"{_verbatim(line)}\n" for line in who)
-        self._head = Compiled(Head, _from_brand(head, brand))
+        head = _from_brand(head, brand)
+        self._head = Compiled(Head, head)
+        self._plain_head = _PlainHead(head)
         self._field = layouts.body_field(email)
         self._regions: list[BoundTemplate] = [
             liquid.parse(source, html=True) for source in self.layout.regions
@@ -57,7 +61,9 @@ class CompiledEmail:
             ContentError: a text can't be rendered for this data, or an address is none.
         """
         told = {**data, "email_words": words(locale), "email_locale": locale or "und"}
-        head = self._head.render(told, missing, locale)
+        head = (None if missing is not None else self._plain_head.render(told)) or msgspec.structs.asdict(
+            self._head.render(told, missing, locale)
+        )
         values = []
         for number, region in enumerate(self._regions):
             value = _looked_up(self._names[number], told)
@@ -70,7 +76,40 @@ class CompiledEmail:
                 value = value.strip()
                 links.check(value, self._field)
             values.append(value)
-        return FilledEmail(**msgspec.structs.asdict(head), layout=self.layout.digest, values=values)
+        return FilledEmail(**head, layout=self.layout.digest, values=values)
+
+
+class _PlainHead:
+    """Fills in a head whose texts hold nothing but words and names, without Liquid, at a tenth of the effort."""
+
+    def __init__(self, head: Mapping[str, Any]):
+        self._fixed: dict[str, str] = {}
+        self._parts: dict[str, tuple[list[str], list[list[str]]]] | None = {}
+        for name, text in head.items():
+            if not liquid.is_template(text):
+                self._fixed[name] = text
+                continue
+            pieces = _OUTPUT.split(text)
+            words, names = pieces[::2], pieces[1::2]
+            if any(mark in word for word in words for mark in ("{{", "{%")):
+                self._parts = None
+                return
+            self._parts[name] = (words, [path.split(".") for path in names])
+
+    def render(self, data: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return the head's texts; None where Liquid has to do it."""
+        if self._parts is None:
+            return None
+        found = dict(self._fixed)
+        for name, (words, paths) in self._parts.items():
+            pieces = [words[0]]
+            for place, path in enumerate(paths, start=1):
+                value = _value(path, data)
+                if value is None or len(value) > _LONG:
+                    return None
+                pieces += (value, words[place])
+            found[name] = "".join(pieces)
+        return found if found["subject"] else None
 
 
 def _from_brand(head: dict[str, Any], brand: Brand) -> dict[str, Any]:
@@ -96,10 +135,18 @@ def _name(source: str) -> list[str]:
 
 def _looked_up(path: list[str], data: Mapping[str, Any]) -> str | None:
     """What Liquid would print for a path that leads to a text, at a tenth of the effort; None for all else."""
-    value: Any = data if path else None
+    value = _value(path, data) if path else None
+    return None if value is None else str(markup_escape(value))
+
+
+def _value(path: Sequence[str], data: Mapping[str, Any]) -> str | None:
+    """The text or whole number that a path leads to, as Liquid prints it; None for all else."""
+    value: Any = data
     for key in path:
         value = value.get(key) if type(value) is dict else None
-    return str(markup_escape(value)).replace("\x00", "") if type(value) is str else None
+    if type(value) is str:
+        return value.replace("\x00", "")
+    return str(value) if type(value) is int else None
 
 
 def converted(content: Mapping[str, Any]) -> EmailContent:

@@ -24,7 +24,9 @@ def rewrite(html: str, change: Callable[[str], str]) -> str:
 def with_picture(html: str, address: str) -> str:
     """Return `html` with an invisible picture at the end of its body."""
     picture = f'<img src="{escape(address)}" width="1" height="1" alt="" style="display:block;border:0">'
-    place = html.lower().rfind("</body")
+    place = html.rfind("</body")
+    if place < 0:
+        place = html.lower().rfind("</body")
     return html[:place] + picture + html[place:] if place >= 0 else html + picture
 
 

@@ -17,6 +17,11 @@ _ADDRESS = re.compile(r"[^\s<>\"(),:;@\[\]\\\x00-\x20\x7f]{1,64}@[^\s<>\"(),:;@\
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]+\Z")
 _NAME = re.compile(r"[A-Za-z0-9-]+\Z")
 _LINE = 76
+_AS_IT_IS = bytes((9, 10, *range(32, 127)))
+_STRANGERS = 20  # different bytes to encode; with more of them one go through the text is quicker
+# Escapes are three characters, never divided; a soft line break takes the 76th place.
+_PIECES = re.compile(rb".{1,75}(?<!=)(?<!=.)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class BadAddress(ValueError):
@@ -47,7 +52,7 @@ def header(name: str, value: str) -> bytes:
     Raises:
         ValueError: the value would begin another line, or is not ASCII.
     """
-    if not _NAME.match(name) or any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if not _NAME.match(name) or _CONTROL.search(value):
         raise ValueError(f"the header {name[:40]} has control characters")
     return f"{name}: {value}\r\n".encode("ascii")
 
@@ -127,12 +132,14 @@ def _folded(name: str, value: str) -> bytes:
 
 
 def _part(kind: str, text: str) -> bytes:
-    data = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
-    if sum(map(data.count, b"\xd8\xd9")) * 6 > len(data):  # mostly Arabic
+    data = text.encode("utf-8", "replace")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.isascii() and sum(map(data.count, b"\xd8\xd9")) * 6 > len(data):  # mostly Arabic
         encoding, body = b"base64", _base64(data)
     else:
         encoding = b"quoted-printable"
-        body = binascii.b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
+        body = _quoted_printable(data)
         if len(body) > 2 * len(data) + 200:  # another script with few ASCII letters
             encoding, body = b"base64", _base64(data)
     return b"Content-Type: %s; charset=utf-8\r\nContent-Transfer-Encoding: %s\r\n\r\n%s" % (
@@ -142,8 +149,20 @@ def _part(kind: str, text: str) -> bytes:
     )
 
 
-def _base64(data: bytes) -> bytes:
-    data = data.replace(b"\n", b"\r\n")
+def _quoted_printable(data: bytes) -> bytes:
+    """Encode text as RFC 2045, section 6.7 has it; HTML by replacing the few bytes that stand for something else."""
+    strangers = set(data.translate(None, _AS_IT_IS))
+    if len(strangers) > _STRANGERS:
+        return binascii.b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
+    data = data.replace(b"=", b"=3D")
+    for byte in strangers:
+        data = data.replace(bytes((byte,)), b"=%02X" % byte)
+    data = (data + b"\n").replace(b" \n", b"=20\n").replace(b"\t\n", b"=09\n")[:-1]
     return b"\r\n".join(
-        binascii.b2a_base64(data[since : since + 57], newline=False) for since in range(0, len(data), 57)
+        line if len(line) <= _LINE else b"=\r\n".join(_PIECES.findall(line)) for line in data.split(b"\n")
     )
+
+
+def _base64(data: bytes) -> bytes:
+    encoded = binascii.b2a_base64(data.replace(b"\n", b"\r\n"), newline=False)
+    return b"\r\n".join(encoded[since : since + _LINE] for since in range(0, len(encoded), _LINE))

@@ -18,6 +18,7 @@ from delivery.channels.base import Outcome
 
 CONNECT, ENVELOPE, FINAL = 8.0, 8.0, 20.0  # seconds to wait for answers: together less than a lease's margin
 IDLE = 30.0  # seconds after which a kept connection is not trusted any more
+LONGEST_LINE, MOST_LINES = 8192, 100  # of an answer
 _ENHANCED = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 # RFC 3463: bad destination mailbox, its system, its syntax, moved; mailbox disabled. And null MX (RFC 7505).
 _DEAD = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"}
@@ -99,6 +100,7 @@ class Connection:
             self._give_up(smtp)
             raise Unreachable(error.strerror or str(error) or type(error).__name__) from error
         self._smtp = smtp
+        self._unread = b""
         self._pipelining = smtp.has_extn("pipelining")
 
     def transmit(self, sender: str, recipient: str, message: bytes) -> Answer | None:
@@ -111,27 +113,27 @@ class Connection:
         try:
             self._patience(ENVELOPE)
             if self._pipelining:
-                self._smtp.send(f"{mail}{rcpt}DATA\r\n")
-                answers = [self._smtp.getreply() for _command in range(3)]
+                self._send(f"{mail}{rcpt}DATA\r\n".encode("ascii"))
+                answers = [self._reply() for _command in range(3)]
             else:
                 answers = []
                 for command, fine in ((mail, 250), (rcpt, 250), ("DATA\r\n", 354)):
-                    self._smtp.send(command)
-                    answers.append(self._smtp.getreply())
+                    self._send(command.encode("ascii"))
+                    answers.append(self._reply())
                     if not _accepts(answers[-1][0], fine):
                         break
             refused = self._refused(answers)
             if refused is not None:
                 return refused
             body = message.replace(b"\r\n.", b"\r\n..")
-            self._smtp.send(body + (b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"))
+            self._send(body + (b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"))
         except (smtplib.SMTPException, OSError):
             self.close()
             return None
         # From here on the server has all of it.
         try:
             self._patience(FINAL)
-            code, words = self._smtp.getreply()
+            code, words = self._reply()
         except (smtplib.SMTPException, OSError) as error:
             self.close()
             return Answer(Outcome.STARTED, None, f"no answer to the message: {error}"[:200])
@@ -159,6 +161,37 @@ class Connection:
             raise smtplib.SMTPServerDisconnected("the connection is closed")
         self._smtp.sock.settimeout(seconds)
 
+    def _send(self, data: bytes) -> None:
+        """Hand over bytes; `smtplib` would do the same in more steps."""
+        if self._smtp.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection is closed")
+        self._smtp.sock.sendall(data)
+
+    def _reply(self) -> tuple[int, bytes]:
+        """Return the code and the words of the next reply, -1 for one that is none (RFC 5321, section 4.2).
+
+        Several that came at once take one call of the system.
+        """
+        words = []
+        while True:
+            line = self._line()
+            code = int(line[:3]) if line[:3].isdigit() else -1
+            words.append(line[4:].strip())
+            if code < 0 or line[3:4] != b"-":
+                return code, b"\n".join(words)
+            if len(words) > MOST_LINES:
+                raise smtplib.SMTPServerDisconnected("its answer does not end")
+
+    def _line(self) -> bytes:
+        while (end := self._unread.find(b"\n")) < 0:
+            if len(self._unread) > LONGEST_LINE:
+                raise smtplib.SMTPServerDisconnected("its answer does not end")
+            if self._smtp.sock is None or not (more := self._smtp.sock.recv(65536)):
+                raise smtplib.SMTPServerDisconnected("the connection was closed")
+            self._unread += more
+        line, self._unread = self._unread[:end], self._unread[end + 1 :]
+        return line
+
     def _refused(self, answers: list[tuple[int, bytes]]) -> Answer | None:
         """Return what the server refused before the message, if it did, and leave it ready for the next one."""
         place = next(
@@ -175,11 +208,11 @@ class Connection:
         if code == 421:
             self.close()
         elif len(answers) == 3 and answers[2][0] == 354:
-            self._smtp.send(b".\r\n")  # it waits for a message to nobody (RFC 2920, section 3.1)
-            self._smtp.getreply()
+            self._send(b".\r\n")  # it waits for a message to nobody (RFC 2920, section 3.1)
+            self._reply()
         else:
-            self._smtp.send("RSET\r\n")
-            self._smtp.getreply()
+            self._send(b"RSET\r\n")
+            self._reply()
         self.used_at = time.monotonic()
         if 400 <= code < 500:
             return Answer(Outcome.RETRY, code, words)

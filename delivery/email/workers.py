@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from delivery.channels.base import Outcome, Parcel, Result
 
 Send = Callable[[Parcel], Result]
+AHEAD = 8  # parcels for each thread, so that none is idle while the caller writes down results
 
 
 def spread(
@@ -29,7 +30,7 @@ def spread(
     coming, begun = iter(parcels), 0
     try:
         while True:
-            while begun < 2 * count and not stop():
+            while begun < AHEAD * count and not stop():
                 parcel = next(coming, None)
                 if parcel is None:
                     break
