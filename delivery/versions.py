@@ -61,7 +61,7 @@ def keep(
     message.version = Message.objects.select_for_update().values_list("version", flat=True).get(pk=message.pk)
     state = state_of(message)
     last = MessageVersion.objects.filter(message=message, number=message.version).first()
-    if last is not None and last.state == state:
+    if last is not None and _meant(last.state) == _meant(state):
         return None
     message.version += 1
     Message.objects.filter(pk=message.pk).update(version=message.version)
@@ -139,13 +139,36 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
     )
     if was != now:
         yield here, str(_("Variants")), was, now
-    old, new = ({_key(words): words["content"] for words in state["words"]} for state in (before, after))
+    old, new = (
+        {_key(words): words["content"] for words in _meant(state)["words"]} for state in (before, after)
+    )
     for key in sorted(old.keys() | new.keys()):
         place = _place(*key)
         was_content, now_content = old.get(key, {}), new.get(key, {})
         for name in dict.fromkeys([*was_content, *now_content]):
             if was_content.get(name) != now_content.get(name):
                 yield place, _content_label(key[0], name), was_content.get(name), now_content.get(name)
+
+
+def _meant(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A version's state without what says the same as saying nothing, which forms write down and programs leave out."""
+    known = channels.everything()
+    words = [
+        {**each, "content": _without_defaults(known[each["channel"]].Config, each["content"])}
+        if each["channel"] in known
+        else each
+        for each in state["words"]
+    ]
+    return {**state, "words": words}
+
+
+def _without_defaults(config: type[msgspec.Struct], content: Mapping[str, Any]) -> dict[str, Any]:
+    usual = {field.name: field.default for field in msgspec.structs.fields(config)}
+    return {
+        name: value
+        for name, value in content.items()
+        if value not in ("", None, [], {}) and (name not in usual or value != usual[name])
+    }
 
 
 def _key(words: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from delivery import channels, variants
@@ -29,7 +30,9 @@ _WIDGETS: dict[type[forms.Widget], type[forms.Widget]] = {
     forms.Textarea: UnfoldAdminTextareaWidget,
     forms.NumberInput: UnfoldAdminIntegerFieldWidget,
     forms.Select: UnfoldAdminSelectWidget,
+    forms.CheckboxInput: UnfoldBooleanSwitchWidget,
 }
+_WRITTEN = (forms.TextInput, forms.Textarea)
 
 
 class LocaleField(forms.CharField):
@@ -235,6 +238,8 @@ def _inline(channel: Channel) -> type[admin.options.InlineModelAdmin]:
             attrs = {
                 key: value for key, value in field.widget.attrs.items() if key not in ("cols", "maxlength")
             }
+            if type(field.widget) in _WRITTEN:
+                attrs.setdefault("dir", "auto")  # what is written may be of another direction than the page
             widget = themed(attrs=attrs)
             if isinstance(field, forms.ChoiceField):
                 widget.choices = field.choices

@@ -104,7 +104,7 @@ class DeliveryAdmin(ReadOnly, LedgerPages, BigTableAdmin):
     ]
 
     class Media:
-        css = {"all": ["nudge/admin/delivery.css"]}
+        css = {"all": ["nudge/admin/email.css", "nudge/admin/delivery.css"]}
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str

@@ -21,7 +21,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from crm.admin.base import leave_dialog
 from crm.models import Topic
 from delivery import channels, versions
-from delivery.admin import contents, fillins, preview, rule_section, trying, version_pages, writing
+from delivery.admin import contents, fillins, preview, printing, rule_section, trying, version_pages, writing
 from delivery.models import Delivery, Message, MessageVersion
 
 
@@ -194,6 +194,7 @@ class MessageAdmin(ModelAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("preview/", wrap(require_POST(self.preview)), name="delivery_message_preview"),
+            path("qr.svg", wrap(require_safe(self.qr)), name="delivery_message_qr"),
             path("fill-ins/", wrap(require_safe(self.fill_ins)), name="delivery_message_fill_ins"),
             path("<int:pk>/versions/", wrap(self.versions), name="delivery_message_versions"),
             *super().get_urls(),
@@ -229,6 +230,11 @@ class MessageAdmin(ModelAdmin):
         self._check_writer(request)
         context = preview.context(request.POST)
         return TemplateResponse(request, "admin/delivery/message/preview.html", context)
+
+    def qr(self, request: HttpRequest) -> HttpResponse:
+        """A link of the message as a QR code."""
+        self._check_writer(request)
+        return printing.picture(request)
 
     def fill_ins(self, request: HttpRequest) -> HttpResponse:
         """What fits what was typed behind `{{` or `|`, as JSON."""

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from crm.models import Profile
 from delivery import channels, content, walking
-from delivery.admin import people
+from delivery.admin import people, printing
 from delivery.admin.contents import USUAL
 from delivery.channels.base import Channel
 from delivery.content import ContentError, advice
@@ -70,6 +70,7 @@ def context(post: Mapping[str, str]) -> dict[str, Any]:
         }
     return shown | {
         "content": msgspec.to_builtins(filled),
+        "printed": printing.offers(channel, filled, post.get("slug", "")[:100]),
         "missing": list(dict.fromkeys(missing)),
         "notes": [(note.field, note.message, False) for note in _notes(channel, form, authored, locale)],
         "lacking": advice.summary(advice.lacking(compiled, authored, locale, content.gather([], [authored]))),

@@ -140,6 +140,9 @@ class SendingRulesAdmin(ModelAdmin):
         if not may_stop(request.user):
             raise PermissionDenied
         form = StopForm(request.POST if request.method == "POST" else None)
+        if emergency.ALL in emergency.stopped():
+            messages.info(request, _("Everything is stopped already."))
+            return redirect(PAGE)
         if request.method == "POST" and form.is_valid():
             channel = form.cleaned_data["channel"]
             emergency.press(request, channel, form.cleaned_data["reason"])
@@ -206,4 +209,8 @@ def stop_state(request: HttpRequest) -> dict[str, Any]:
         {"stop": stop, "what": emergency.words(stop.channel)}
         for stop in EmergencyStop.objects.select_related("pressed_by").order_by("channel")
     ]
-    return {"stops": stops, "may_stop": may_stop(request.user)}
+    return {
+        "stops": stops,
+        "everything_stopped": any(row["stop"].channel == emergency.ALL for row in stops),
+        "may_stop": may_stop(request.user),
+    }

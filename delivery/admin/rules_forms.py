@@ -15,6 +15,7 @@ from delivery import channels
 from delivery.admin import people
 from delivery.models import FrequencyCap, Message, SendingHours, SendingRules
 from delivery.models.policies import EVERY_DAY
+from delivery.policies import emergency
 
 
 def listed() -> list[tuple[str, Any]]:
@@ -192,7 +193,9 @@ class StopForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.fields["channel"].choices = [("", _("everything")), *listed()]
+        stopped = emergency.stopped()
+        offered = [(kind, label) for kind, label in listed() if kind not in stopped]
+        self.fields["channel"].choices = [("", _("everything")), *offered]
 
 
 def may_stop(user: Any) -> bool:

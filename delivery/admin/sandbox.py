@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 
-from crm import masking
+from crm import app_devices, audit, masking
 from crm.admin.base import ReadOnly
 from delivery import channels, inbound, reports
+from delivery.admin import people
 from delivery.models import Account, SandboxItem
 from delivery.providers.base import Inbound, Report, Reported
 
@@ -43,6 +44,7 @@ class SandboxAdmin(ReadOnly, ModelAdmin):
         """The buttons."""
         wrap = self.admin_site.admin_view
         return [
+            path("phone/", wrap(self.phone_view), name="delivery_sandboxitem_phone"),
             path("<int:pk>/report/", wrap(self.report_view), name="delivery_sandboxitem_report"),
             *super().get_urls(),
         ]
@@ -73,6 +75,8 @@ class SandboxAdmin(ReadOnly, ModelAdmin):
             "term": term,
             "items": [(item, _shown(item), self._buttons(request, item)) for item in shown],
             "older": shown[-1].pk if len(found) > PER_PAGE else None,
+            "may_add_phone": self.may_add_phone(request),
+            "people": people.suggestions() if self.may_add_phone(request) else [],
         }
         return TemplateResponse(request, "admin/delivery/sandbox/page.html", context)
 
@@ -82,6 +86,24 @@ class SandboxAdmin(ReadOnly, ModelAdmin):
             return []
         told: list[tuple[str, Any]] = [(kind.value, label) for kind, label in REPORTS.items()]
         return [*told, (STOP, _("Reply STOP"))] if item.account.channel in ANSWERED else told
+
+    def may_add_phone(self, request: HttpRequest) -> bool:
+        """A phone that is not there is one more device of the person, with their yes to pushes."""
+        return request.user.has_perms(["delivery.change_sandboxitem", "crm.change_profile"])
+
+    def phone_view(self, request: HttpRequest) -> HttpResponse:
+        """Give a person a phone that is not there, so that mobile pushes can be tried without an app."""
+        if request.method != "POST" or not self.may_add_phone(request):
+            raise PermissionDenied
+        person = people.find(request.POST.get("person", ""))
+        if person is None:
+            messages.error(request, _("Nobody is known by this."))
+        else:
+            device = app_devices.add_sandbox(person.pk)
+            audit.record(request, "sandbox.phone_added", device)
+            told = _("%s has a pretended phone now: mobile pushes to them appear here.")
+            messages.success(request, told % person.display_name)
+        return redirect("admin:delivery_sandboxitem_changelist")
 
     def report_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Make the pretended provider report, by the way that real ones do."""

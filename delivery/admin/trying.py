@@ -42,7 +42,9 @@ class TestForm(BaseDialogForm):
 
     def __init__(self, request: HttpRequest, object_id: int | str | None = None, *args: Any, **kwargs: Any):
         mail = getattr(request.user, "email", "")
-        kwargs.setdefault("initial", {"person": mail})
+        known = bool(mail) and people.find(mail) is not None
+        offered = people.suggestions()
+        kwargs.setdefault("initial", {"person": mail if known or not offered else offered[0][0]})
         super().__init__(request, object_id, *args, **kwargs)
         written = set(
             MessageContent.objects.filter(message=object_id).values_list("channel", "variant")

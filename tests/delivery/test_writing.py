@@ -1,27 +1,23 @@
-"""What messages are filled in with, which variant people get, and what messages said before."""
+"""What messages are filled in with, which variant people get, and what their authors are told."""
 
 import uuid
 from collections import Counter
-from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crm.models import Identifier, Product, ProductInterest
-from delivery import authoring, channels, content, dispatch, outbox, variants, versions
+from crm.models import Identifier, Product
+from delivery import channels, content, dispatch, outbox, variants
 from delivery.content import advice, liquid, snippets
 from delivery.models import (
     BrandKit,
     Delivery,
     MessageContent,
     MessageVariant,
-    MessageVersion,
     Snippet,
     SnippetText,
 )
@@ -163,75 +159,6 @@ class TestSnippets:
         assert not Snippet.objects.exists()
 
 
-class TestProducts:
-    def test_a_batch_is_filled_in_by_a_fixed_number_of_queries(self) -> None:
-        for number in range(30):
-            Product.objects.create(
-                sku=f"s{number}", name=f"Shoe {number}", price=10 + number, currency="EUR", category="shoes"
-            )
-        BrandKit(company_name="Acme").save()
-        SnippetText.objects.create(
-            snippet=Snippet.objects.create(slug="foot", name="Foot"), text="{{ brand.name }}"
-        )
-        text = (
-            "{% for p in event.products %}{{ p.title }} x{{ p.quantity }}"
-            " {{ p.price | money: p.currency }};{% endfor %}"
-            '{{ products["s7"].title }}|{{ recommended[0].title }}|{{ snippets.foot }}'
-        )
-        people = [world.person(number) for number in range(25)]
-        for person in people:
-            ProductInterest.objects.create(sku="s3", profile=person, viewed_at=NOW)
-        counts = []
-        for size in (3, 25):
-            cache.clear()
-            wanted = [
-                content.Sample(
-                    person.pk,
-                    {"event": {"properties": {"items": [{"product_id": f"s{n}", "quantity": 2}]}}},
-                    pk=n,
-                )
-                for n, person in enumerate(people[:size])
-            ]
-            with CaptureQueriesContext(connection) as captured:
-                gathered = content.gather(wanted, [{"text": text}], NOW)
-            counts.append(len(captured))
-            said = [
-                liquid.render(liquid.parse(text), {**each.context, **gathered.data(each)}) for each in wanted
-            ]
-            assert said[2] == "Shoe 2 x2 €12.00;Shoe 7|Shoe 3|Acme"
-        assert counts[0] == counts[1] <= 7
-
-    def test_nothing_is_looked_up_that_no_text_asks_for(self, django_assert_num_queries) -> None:
-        with django_assert_num_queries(0):
-            content.gather(
-                [content.Sample(1, {"event": {"properties": {"sku": "a"}}})], [{"text": "Hi"}], NOW
-            )
-
-    def test_people_get_their_favourite_category_without_what_they_bought(self) -> None:
-        for sku, category in (("shoe1", "shoes"), ("shoe2", "shoes"), ("hat1", "hats"), ("hat2", "hats")):
-            Product.objects.create(sku=sku, name=sku, category=category)
-        ann, ben, cat = (world.person(number) for number in range(3))
-        for sku, person, bought in (
-            ("shoe1", ann, True), ("shoe2", ann, False), ("hat1", ann, False),
-            ("hat1", ben, False), ("hat2", ben, False),
-        ):  # fmt: skip
-            at = NOW - timedelta(days=1)
-            ProductInterest.objects.create(
-                sku=sku, profile=person, viewed_at=at, bought_at=at if bought else None
-            )
-        found = content.products.recommended({ann.pk, ben.pk, cat.pk}, NOW)
-        assert found[ann.pk][0] == "shoe2"
-        assert "shoe1" not in found[ann.pk]
-        assert found[ben.pk][0].startswith("hat")
-        assert found[cat.pk], "who cares for nothing yet gets the best sellers"
-
-    def test_a_product_that_left_the_catalogue_is_told_as_the_event_has_it(self) -> None:
-        event = {"properties": {"items": [{"sku": "old", "title": "Lamp", "price": 5}]}}
-        own = content.Sample(1, {"event": event})
-        gathered = content.gather([own], [{"text": "{{ event.products }}"}], NOW)
-        assert gathered.data(own)["event"]["products"] == [{"sku": "old", "title": "Lamp", "price": 5}]
-
-
 class TestVariants:
     @given(
         st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100), min_size=2).filter(
@@ -281,90 +208,6 @@ class TestVariants:
         outbox.queue([world.request("x", message, ann, variant="b")], NOW)
         dispatch.run(NOW)
         assert memory.sent[0].payload == "variant b"
-
-
-WORDS = st.dictionaries(
-    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "ar", "pl"])),
-    st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20),
-    min_size=1,
-    max_size=4,
-)
-
-
-def _save(name: str, words: dict[tuple[str, str], str], weights: dict[str, int]):
-    told = [
-        authoring.Words("memory", variant, locale, {"text": text})
-        for (variant, locale), text in words.items()
-    ]
-    shares = [authoring.Variant(key, "", weight) for key, weight in weights.items()]
-    return authoring.save("m", {"name": name}, told, shares)[0]
-
-
-class TestVersions:
-    @given(
-        st.lists(
-            st.tuples(st.text("xyz", min_size=1, max_size=3), WORDS, st.booleans()), min_size=2, max_size=5
-        ),
-        st.data(),
-    )
-    @QUICK
-    def test_any_version_comes_back_as_it_was_and_nothing_is_lost(self, saves, data) -> None:
-        MessageVersion.objects.all().delete()
-        MessageContent.objects.all().delete()
-        for name, words, split_ in saves:
-            message = _save(name, words, {"a": 1, "b": 2} if split_ else {})
-        kept = {each.number: each.state for each in message.versions.all()}
-        message.refresh_from_db()
-        assert sorted(kept)[-1] == message.version
-        assert versions.state_of(message) == kept[message.version]
-        number = data.draw(st.sampled_from(sorted(kept)))
-        made = versions.restore(message.pk, number)
-        message.refresh_from_db()
-        assert versions.state_of(message) == kept[number]
-        assert {each.number: each.state for each in message.versions.all() if each.number in kept} == kept
-        assert (made is None) == (kept[number] == kept[max(kept)])
-        message.delete()
-
-    @given(st.text("ab \n", max_size=30), st.text("ab \n", max_size=30))
-    @QUICK
-    def test_a_comparison_holds_both_texts(self, before: str, after: str) -> None:
-        pieces = versions.compared(before, after)
-        assert "".join(text for kind, text in pieces if kind != "new") == before
-        assert "".join(text for kind, text in pieces if kind != "gone") == after
-
-    def test_a_page_shows_what_changed_and_brings_it_back(self, marketer) -> None:  # noqa: F811
-        _save("Welcome", {("a", ""): "Hello <old>"}, {})
-        message = _save("Welcome", {("a", ""): "Hello new"}, {})
-        url = reverse("admin:delivery_message_versions", args=[message.pk])
-        page = marketer.get(url).content.decode()
-        assert "&lt;<" not in page
-        assert "<ins>new</ins>" in page
-        assert marketer.get(url, {"version": "99"}).status_code == 404
-        assert marketer.post(url, {"version": "1"}).status_code == 302
-        assert message.contents.get().content == {"text": "Hello <old>"}
-        assert list(message.versions.values_list("number", "restored_from")) == [(3, 1), (2, None), (1, None)]
-
-    def test_who_saved_meanwhile_is_shown_and_nothing_is_lost(self, marketer) -> None:  # noqa: F811
-        message = world.message(channel="webpush", content={"title": "Old"})
-        url = reverse("admin:delivery_message_change", args=[message.pk])
-        row = message.contents.get()
-        same = {"id": str(row.pk), "message": str(message.pk)}
-        first = form({**same, "title": "Theirs"}, saved=1, seen_version="0")
-        assert marketer.post(url, first).status_code == 302
-        mine = form({**same, "title": "Mine"}, saved=1, seen_version="0")
-        answer = marketer.post(url, mine)
-        page = answer.content.decode()
-        assert answer.status_code == 200
-        assert "<ins>Theirs</ins>" in page
-        assert 'value="Mine"' in page
-        row.refresh_from_db()
-        assert row.content["title"] == "Theirs"
-        MessageContent.objects.filter(pk=row.pk).delete()  # even if the other one removed the text
-        seen = str(MessageVersion.objects.filter(message=message).count())
-        assert marketer.post(url, {**mine, "seen_version": seen}).status_code == 302
-        assert message.contents.get().content["title"] == "Mine"
-        titles = [v.state["words"][0]["content"]["title"] for v in message.versions.order_by("number")]
-        assert titles == ["Old", "Theirs", "Mine"]
 
 
 class TestOffers:
