@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-    [email] [sms] [policies] [dispatching]
+    [email] [sms] [policies] [dispatching] [statistics]
 python -m benchmarks faults|chaos|chaos_delivery|storm take many minutes, print tables of their own, and run only when
     they are named
 """
@@ -26,6 +26,7 @@ ALL = (
     "sms",
     "policies",
     "dispatching",
+    "statistics",
 )
 NAMED = ("faults", "chaos", "chaos_delivery", "storm")
 
@@ -44,7 +45,7 @@ def main(names: list[str]) -> int:
     for name in names or ALL:
         print(f"· {name} …", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmarks.{name}")
-        if name in NAMED:
+        if hasattr(module, "report"):
             try:
                 print(module.report())
             except Differs as found:

@@ -70,11 +70,7 @@ class Moments(msgspec.Struct, frozen=True):
 
 
 def moments(arm: Arm, metric: Metric) -> Moments:
-    """Mean and variance of one person's outcome.
-
-    The variance of a rate is taken at (converted + 1) / (exposed + 2), so that it is not nought after the first people
-    (Agresti & Caffo 2000, "Simple and effective confidence intervals for proportions and differences of proportions").
-    """
+    """Mean and variance of one person's outcome."""
     people = arm.exposed
     if metric is Metric.VALUE:
         if people < 2:
@@ -82,8 +78,17 @@ def moments(arm: Arm, metric: Metric) -> Moments:
         mean = arm.value / people
         return Moments(people, mean, max(0.0, (arm.value_squares - people * mean**2) / (people - 1)))
     count = arm.people_with(metric)
+    return Moments(people, count / max(people, 1), rate_variance(count, people))
+
+
+def rate_variance(count, people):
+    """The variance of one person's yes or no, taken at (count + 1) / (people + 2). Takes arrays.
+
+    So it is not nought after the first people: Agresti & Caffo 2000, "Simple and effective confidence intervals for
+    proportions and differences of proportions" (The American Statistician 54).
+    """
     rate = (count + 1) / (people + 2)
-    return Moments(people, count / max(people, 1), rate * (1 - rate))
+    return rate * (1 - rate)
 
 
 def together(arms: Sequence[Arm], key: str = "") -> Arm:

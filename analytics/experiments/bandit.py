@@ -39,7 +39,12 @@ def shares(arms: Sequence[Arm], metric: Metric = Metric.CONVERSION, floor: float
 
 
 def regret(arms: Sequence[Arm], metric: Metric = Metric.CONVERSION) -> Regret:
-    """What the shares given so far cost against the best arm, and what they saved against equal shares."""
+    """What the shares given so far cost against the best arm, and what they brought on top of equal shares.
+
+    Arms that began badly get few people to make up for it, so their means are a little too low (Nie, Tian, Taylor &
+    Zou 2018, "Why adaptively collected data have negative bias and how to correct for it"), and the gain is told
+    about a tenth too high.
+    """
     people = sum(arm.exposed for arm in arms)
     lost = sum(one.people * one.expected_loss for one in bayes.beliefs(arms, metric))
     means = [moments(arm, metric).mean for arm in arms if arm.exposed]

@@ -33,18 +33,18 @@ def adjust(arms: Sequence[Arm], metric: Metric) -> Adjusted:
     crosses = [one.with_value if metric is Metric.VALUE else one.with_converted for one in histories]
     own_mean = [one.total / arm.exposed for one, arm in zip(histories, arms, strict=True)]
     own_variance = [
-        max(0.0, one.squares / arm.exposed - mean**2)
+        max(0.0, one.squares - arm.exposed * mean**2) / (arm.exposed - 1)
         for one, arm, mean in zip(histories, arms, own_mean, strict=True)
     ]
     covariance = [
-        cross / arm.exposed - mean * before.mean
+        (cross - arm.exposed * mean * before.mean) / (arm.exposed - 1)
         for cross, arm, mean, before in zip(crosses, arms, own_mean, plain, strict=True)
     ]
     people = sum(arm.exposed for arm in arms)
-    within = sum(arm.exposed * one for arm, one in zip(arms, own_variance, strict=True))
+    within = sum((arm.exposed - 1) * one for arm, one in zip(arms, own_variance, strict=True))
     if within <= 0:
         return Adjusted(plain)
-    theta = sum(arm.exposed * one for arm, one in zip(arms, covariance, strict=True)) / within
+    theta = sum((arm.exposed - 1) * one for arm, one in zip(arms, covariance, strict=True)) / within
     centre = sum(one.total for one in histories) / people
     adjusted = [
         Moments(

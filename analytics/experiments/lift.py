@@ -33,15 +33,15 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What makes an effect certain: the estimate's variance, the people of an even pair, and how many converted."""
+    """What makes an effect certain: the estimate's variance, and the size of an even pair that knows as much."""
 
     variance: float
     people: float
-    converted: int
+    enough: bool
 
     def rules_out_chance(self, estimate: float, alpha: float) -> bool:
         """Whether nought is outside of the confidence sequence, which may be looked at every day."""
-        if self.converted < sequences.ENOUGH or self.variance <= 0:
+        if not self.enough or self.variance <= 0:
             return False
         z = estimate / self.variance**0.5
         return bool(sequences.surprise(z, self.people, alpha, sequences.TUNED_FOR) < alpha)
@@ -169,10 +169,15 @@ def _difference(treated: Arm, holdout: Arm, metric: Metric, level: float) -> Fig
 
 def _evidence(treated: Arm, holdout: Arm, metric: Metric) -> Evidence:
     pair = [moments(arm, metric) for arm in (treated, holdout)]
+    spreads = pair[0].variance, pair[1].variance
+    if metric is Metric.VALUE:
+        spreads = sequences.steady(*spreads, treated.exposed, holdout.exposed)
     return Evidence(
-        variance=treated.exposed**2 * sum(one.variance / one.people for one in pair),
+        variance=float(treated.exposed**2 * (spreads[0] / treated.exposed + spreads[1] / holdout.exposed)),
         people=sequences.pair_size(treated.exposed, holdout.exposed),
-        converted=treated.converted + holdout.converted,
+        enough=bool(
+            sequences.enough(treated.converted + holdout.converted, treated.exposed, holdout.exposed)
+        ),
     )
 
 
@@ -180,7 +185,7 @@ def _joined(evidence: Sequence[Evidence]) -> Evidence:
     return Evidence(
         variance=sum(one.variance for one in evidence),
         people=sum(one.people for one in evidence),
-        converted=sum(one.converted for one in evidence),
+        enough=any(one.enough for one in evidence),
     )
 
 

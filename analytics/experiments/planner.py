@@ -17,6 +17,7 @@ from scipy import special
 from analytics.experiments import sequences
 
 LOOKS = 28  # at which the price is computed; who looks more often needs a little less
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(60)
 FEWEST_CONVERSIONS = 10  # in each arm, before a normal approximation is worth anything
 FEWEST_DAYS = 7  # each weekday once: people differ by weekday
 
@@ -142,8 +143,8 @@ def _sequential(alpha: float, power: float) -> tuple[float, float]:
 
     And the mean share of the people it takes, with that effect.
     """
-    low, high = 0.0, 12.0
-    for _ in range(30):
+    low, high = 0.0, 8.0
+    for _ in range(16):
         middle = (low + high) / 2
         if sum(crossings(middle, alpha)) < power:
             low = middle
@@ -162,7 +163,6 @@ def crossings(drift: float, alpha: float, looks: int = LOOKS) -> np.ndarray:
     """
     times = np.arange(1, looks + 1) / looks
     bounds = sequences.widening(times, alpha, 1.0) * np.sqrt(times)
-    nodes, weights = np.polynomial.legendre.leggauss(80)
     step = 1 / looks
     places, mass = np.zeros(1), np.ones(1)
     left = np.empty(looks)
@@ -172,7 +172,7 @@ def crossings(drift: float, alpha: float, looks: int = LOOKS) -> np.ndarray:
             (-bound - ahead) / np.sqrt(step)
         )
         left[look] = mass @ beyond
-        targets = nodes * bound
+        targets = NODES * bound
         density = np.exp(-((targets[:, None] - ahead) ** 2) / (2 * step)) / np.sqrt(2 * np.pi * step)
-        places, mass = targets, (density @ mass) * weights * bound
+        places, mass = targets, (density @ mass) * WEIGHTS * bound
     return left

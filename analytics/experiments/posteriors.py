@@ -10,6 +10,7 @@ from scipy import special
 from analytics.experiments.arms import Arm, Metric, moments, together
 
 PRIOR = 0.5  # Jeffreys' prior: half a person who did, half a person who didn't
+UNSEEN = 5  # k · var(Σ y²) / (E Σ y²)² of k purchases, were they exponential: how little few of them tell of the spread
 
 
 class Posterior(Protocol):
@@ -88,8 +89,9 @@ class Normal(msgspec.Struct, frozen=True):
 def posteriors(arms: Sequence[Arm], metric: Metric) -> list[Posterior] | None:
     """One distribution for each arm; None where no value is known at all, so that nothing can be believed of it.
 
-    For a value, each arm is given half a buyer of the average buyer's value in all arms: without a buyer of its own
-    it is not taken to be worthless.
+    For a value, each arm is given half a buyer, who spends what the average unit of money in all arms was spent with
+    (Σ value² / Σ value; Fay & Feuer give a whole one to the upper limit): an arm without buyers is not taken to be
+    worthless. Its variance is raised for the large purchases that few buyers have not shown yet.
     """
     if metric is not Metric.VALUE:
         return [
@@ -102,14 +104,14 @@ def posteriors(arms: Sequence[Arm], metric: Metric) -> list[Posterior] | None:
     if min(arm.value for arm in arms) < 0 or everyone.value <= 0:
         spread = moments(everyone, metric).variance
         return [_normal(arm, spread) for arm in arms]
-    typical, square = everyone.value / everyone.converted, everyone.value_squares / everyone.converted
-    return [_gamma(arm, typical, square) for arm in arms]
+    return [_gamma(arm, everyone.value_squares / everyone.value) for arm in arms]
 
 
-def _gamma(arm: Arm, typical: float, square: float) -> Gamma:
+def _gamma(arm: Arm, spent: float) -> Gamma:
     people = arm.exposed + 2 * PRIOR
-    mean = (arm.value + PRIOR * typical) / people
-    return Gamma(mean, ((arm.value_squares + PRIOR * square) / people - mean**2) / people)
+    mean = (arm.value + PRIOR * spent) / people
+    variance = ((arm.value_squares + PRIOR * spent**2) / people - mean**2) / people
+    return Gamma(mean, variance * (1 + UNSEEN / (arm.converted + UNSEEN)))
 
 
 def _normal(arm: Arm, spread: float) -> Normal:

@@ -4,7 +4,7 @@ A confidence sequence holds at all times together: the probability that the trut
 alpha. So one may stop whenever it tells what one wanted to know. Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024,
 "Time-uniform central limit theory and asymptotic confidence sequences" (Annals of Statistics 52(6), theorem 2.2); the
 bound is the normal mixture of Robbins 1970, which Johari, Koomen, Pekelis & Walsh 2022, "Always valid inference"
-(Operations Research 70(3)), use as mSPRT. It is asymptotic, so nothing is said before `ENOUGH` people did something.
+(Operations Research 70(3)), use as mSPRT. It is asymptotic, so nothing is said before there is `enough`.
 
 The functions that take numbers take arrays as well.
 """
@@ -21,7 +21,7 @@ from analytics.experiments import cuped
 from analytics.experiments.arms import Arm, Metric, Moments
 
 TUNED_FOR = 10_000  # people of two arms, where nobody has planned
-ENOUGH = 20  # people of the two arms who did what is counted, before anything is said
+ENOUGH = 10  # people who should have done what is counted, in the smaller arm, before anything is said
 
 
 class Verdict(StrEnum):
@@ -75,6 +75,21 @@ def surprise(z, people, alpha: float, tuned_for: float):
 def pair_size(one, other):
     """The size of an evenly split pair that knows as much as these two arms."""
     return 4 * one * other / (one + other)
+
+
+def enough(count, one, other):
+    """How many of the smaller arm would have done it, were the arms alike: 10 at least before anything is said."""
+    return count / (one + other) * np.minimum(one, other) >= ENOUGH
+
+
+def steady(variance, other_variance, people, other_people):
+    """The variances of two arms' values, neither taken to be less than that of all people together.
+
+    A small arm in which nobody happened to spend much has a low mean and a low variance at once, and would be called
+    worse far too often.
+    """
+    pooled = (people * variance + other_people * other_variance) / (people + other_people)
+    return np.maximum(variance, pooled), np.maximum(other_variance, pooled)
 
 
 def compare(
@@ -180,10 +195,14 @@ def _compare(
     control, arm = pair
     difference = after.mean - before.mean
     low, high, p_value, variance, people = -np.inf, np.inf, 1.0, np.inf, 0.0
+    count = control.people_with(metric) + arm.people_with(metric)
     if before.people and after.people:
         people = pair_size(before.people, after.people)
-        variance = before.variance / before.people + after.variance / after.people
-    if variance > 0 and people and control.people_with(metric) + arm.people_with(metric) >= ENOUGH:
+        spreads = (before.variance, after.variance)
+        if metric is Metric.VALUE:
+            spreads = steady(*spreads, before.people, after.people)
+        variance = spreads[0] / before.people + spreads[1] / after.people
+    if variance > 0 and people and enough(count, before.people, after.people):
         level = alpha / comparisons
         half = widening(people, level, tuned_for) * np.sqrt(variance)
         low, high = difference - half, difference + half
