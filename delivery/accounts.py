@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from crm import alerts
 from crm.fields import Unreadable
 from delivery import channels, outbox, providers
+from delivery.channels.base import Channel
 from delivery.models import Account, Delivery, SandboxItem
 from delivery.providers.base import Provider, ProviderError, Sender
 
@@ -84,15 +85,21 @@ def route(channel: str, transactional: bool = False) -> Account | None:
 
 def idempotent(account_ids: Collection[int]) -> set[int]:
     """Return which of these accounts have a provider that sends what it was given twice only once."""
-    found = set()
-    for account in Account.objects.filter(pk__in=account_ids).defer("credentials"):
-        try:
-            service = provider(account)
-            if service.repeatable(_convert(account.config, service.Config, "settings")):
-                found.add(account.pk)
-        except ProviderError:
-            continue
-    return found
+    asked = Account.objects.filter(pk__in=account_ids).defer("credentials")
+    return {account.pk for account in asked if _idempotent(account)}
+
+
+def repeats(channel: Channel, account: Account | None) -> bool:
+    """Tell whether an attempt with unknown outcome may be made again: what was sent twice is shown once. No query."""
+    return channel.repeatable or (account is not None and _idempotent(account))
+
+
+def _idempotent(account: Account) -> bool:
+    try:
+        service = provider(account)
+        return service.repeatable(_convert(account.config, service.Config, "settings"))
+    except ProviderError:
+        return False
 
 
 def opened(channel: str, now: datetime | None = None) -> int:

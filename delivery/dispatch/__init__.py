@@ -21,6 +21,7 @@ from delivery.channels.base import Channel, Result
 from delivery.dispatch import arrivals, lanes
 from delivery.dispatch.claim import Claim, claim, set_aside
 from delivery.dispatch.lanes import Lane
+from delivery.dispatch.lasting import spared
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recording import Recorder
 from delivery.dispatch.recovery import recover
@@ -146,7 +147,7 @@ def _send(kind: str, claimed: Claim, clock: Callable[[], datetime]) -> Counter[s
     channel = channels.get(kind)
     account = claimed.account
     account_id = account.pk if account else None
-    lease = Lease(claimed.parcels, claimed.leased_at)
+    lease = Lease(claimed.parcels, claimed.leased_at, claimed.marked)
     breaker = Breaker(account, clock) if account else None
     recorder = Recorder(channel, account, claimed.parcels, lease, clock)
     failure = None
@@ -161,14 +162,16 @@ def _send(kind: str, claimed: Claim, clock: Callable[[], datetime]) -> Counter[s
         if result is None:
             break
         if breaker and result.account_id is None:
-            breaker.note(result)
+            with spared():
+                breaker.note(result)
             if breaker.open:
                 lease.stop()
         recorder.add(result)
-    _tell(kind, account, failure)
     recorder.finish(failure)
-    if breaker:
-        breaker.finish()
+    with spared():
+        _tell(kind, account, failure)
+        if breaker:
+            breaker.finish()
     return recorder.states
 
 

@@ -15,7 +15,7 @@ from delivery.channels.base import Address, Parcel
 from delivery.dispatch import arrivals, gate, states
 from delivery.dispatch.composing import Composed, compose
 from delivery.dispatch.lanes import Lane
-from delivery.dispatch.lease import LEASE
+from delivery.dispatch.lease import LEASE, NOT_BEGUN
 from delivery.models import Account, Attempt, Delivery, Message
 from delivery.policies import Facts, Verdict, emergency
 
@@ -31,7 +31,7 @@ NO_WORD = "the channel could not tell what arrived before"
 
 _BEGIN = """
     INSERT INTO delivery_attempt (delivery_id, device_id, account_id, address, outcome, detail, started_at)
-    SELECT r.delivery_id, r.device_id, %(account)s, r.address, 'started', '', %(now)s
+    SELECT r.delivery_id, r.device_id, %(account)s, r.address, 'started', %(detail)s, %(now)s
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(delivery_id bigint, device_id bigint, address text)
     ORDER BY r.device_id  -- the foreign key locks devices; one order for all workers
     RETURNING id, delivery_id, device_id
@@ -63,8 +63,8 @@ _DUE = """
 class Claim(msgspec.Struct):
     """A batch after its policies: `looked_at` rows, their new states, and what is to be sent, by which account.
 
-    `leased_at` is when the leases began, by the monotonic clock. `wait` tells after how many seconds the account may
-    send again, when it is what kept the batch small.
+    `leased_at` is when the leases began, by the monotonic clock. `marked`: attempts are marked when they are begun.
+    `wait` tells after how many seconds the account may send again, when it is what kept the batch small.
     """
 
     looked_at: int = 0
@@ -72,6 +72,7 @@ class Claim(msgspec.Struct):
     parcels: list[Parcel] = []
     account: Account | None = None
     leased_at: float = 0.0
+    marked: bool = False
     wait: float | None = None
 
 
@@ -134,11 +135,12 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
         else:  # earlier tries reached every browser that is left
             changes.append(states.Change(id=item.delivery.pk, state=State.SENT, sent_at=now))
     states.apply(changes, by_id, now)
-    parcels = _begin_attempts(sending, account, now)
+    marked = known is not None and not accounts.repeats(known, account)
+    parcels = _begin_attempts(sending, account, NOT_BEGUN if marked else "", now)
     if account is not None:
         gate.take(account, len(parcels), now)
     reached = Counter(change.state for change in changes)
-    return Claim(taken - left, reached, parcels, account, leased_at)
+    return Claim(taken - left, reached, parcels, account, leased_at, marked)
 
 
 @transaction.atomic
@@ -236,7 +238,9 @@ def _sending_change(item: Composed, lease_until: datetime) -> states.Change:
     )
 
 
-def _begin_attempts(sending: Sequence[Composed], account: Account | None, now: datetime) -> list[Parcel]:
+def _begin_attempts(
+    sending: Sequence[Composed], account: Account | None, detail: str, now: datetime
+) -> list[Parcel]:
     """Write an attempt as `started` for each address and return the parcels, in order of `sending`."""
     wanted = {
         (item.delivery.pk, address.device.pk if address.device else None): (item, address)
@@ -249,9 +253,8 @@ def _begin_attempts(sending: Sequence[Composed], account: Account | None, now: d
         for (delivery_id, device_id), (_item, address) in wanted.items()
     ]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _BEGIN, {"now": now, "account": account_id, "rows": msgspec.json.encode(rows).decode()}
-        )
+        wanted_rows = msgspec.json.encode(rows).decode()
+        cursor.execute(_BEGIN, {"now": now, "account": account_id, "detail": detail, "rows": wanted_rows})
         numbers = {(delivery_id, device_id): number for number, delivery_id, device_id in cursor.fetchall()}
     return [
         Parcel(numbers[key], item.delivery, address, item.payload, account_id)

@@ -1,4 +1,8 @@
-"""How long a worker may work on what it claimed."""
+"""How long a worker may work on what it claimed, and what of it was begun.
+
+What is sent by a channel that can't repeat is marked in the attempts before it is handed out, some at a time: when the
+worker dies, what has no mark was certainly not sent, and goes to somebody else.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -7,6 +11,7 @@ from time import monotonic
 from django.db import connection
 
 from delivery.channels.base import Parcel
+from delivery.dispatch.lasting import spared
 from delivery.models import Delivery
 from delivery.policies.emergency import Watch
 
@@ -16,15 +21,27 @@ MARGIN = 45.0
 # Seconds after which what the policies said is not acted on any more: who leaves must not get what a slow provider
 # has not begun yet.
 FRESH = 60.0
+AHEAD = 50  # parcels marked at once: of so many nobody knows what became of them when a worker dies
+NOT_BEGUN = "not begun"  # the detail of an attempt that is not marked
+
+# Whoever takes over deletes what is not marked: one of the two comes first.
+_BEGIN = """
+    UPDATE delivery_attempt SET detail = ''
+    WHERE id = ANY(%s) AND outcome = 'started' AND detail = %s RETURNING id
+"""
 
 
 class Lease:
     """The claim on a batch. Nothing is handed out for sending once it may have passed to somebody else."""
 
-    def __init__(self, parcels: Sequence[Parcel], since: float):
-        """Args: since: when the lease began, by the monotonic clock; other channels may have been sent first."""
+    def __init__(self, parcels: Sequence[Parcel], since: float, marked: bool = False):
+        """Args:
+        since: when the lease began, by the monotonic clock; other channels may have been sent first.
+        marked: what is handed out is marked before.
+        """
         self._parcels = parcels
-        self._ends = since + LEASE.total_seconds()
+        self._marked = marked
+        self.ends = since + LEASE.total_seconds()
         self._stale = since + FRESH
         self._lost: set[int] = set()
         self._over = False
@@ -33,16 +50,38 @@ class Lease:
 
     def parcels(self) -> Iterator[Parcel]:
         """Yield the parcels to send; `begun` holds the numbers of those that were taken."""
-        for parcel in self._parcels:
-            if self._over or monotonic() > min(self._ends - MARGIN, self._stale):
-                return
-            if parcel.delivery.pk not in self._lost and not self._stopped(parcel.delivery.channel):
-                self.begun.add(parcel.number)
-                yield parcel
+        step = AHEAD if self._marked else max(1, len(self._parcels))
+        for start in range(0, len(self._parcels), step):
+            part = self._parcels[start : start + step]
+            if self._marked and not self._ended:
+                self._mark(part)
+            for parcel in part:
+                if self._ended:
+                    return
+                if parcel.delivery.pk not in self._lost and not self._stopped(parcel.delivery.channel):
+                    self.begun.add(parcel.number)
+                    yield parcel
+
+    @property
+    def _ended(self) -> bool:
+        return self._over or monotonic() > min(self.ends - MARGIN, self._stale)
+
+    def _mark(self, parcels: Sequence[Parcel]) -> None:
+        """Say that these are begun now; those that somebody else took over are not ours to send."""
+        mine: set[int] = set()
+        self._over = True  # if the database can't be reached
+        with spared(), connection.cursor() as cursor:
+            cursor.execute(_BEGIN, [[parcel.number for parcel in parcels], NOT_BEGUN])
+            mine = {row[0] for row in cursor.fetchall()}
+            self._over = False
+        self._lost |= {parcel.delivery.pk for parcel in parcels if parcel.number not in mine}
 
     def _stopped(self, channel: str) -> bool:
-        """Whether the emergency stop was pressed since."""
-        return self._watches.setdefault(channel, Watch(channel))()
+        """Whether the emergency stop was pressed since, or nobody can say."""
+        with spared():
+            return self._watches.setdefault(channel, Watch(channel))()
+        self._over = True
+        return True
 
     def stop(self) -> None:
         """Hand out nothing more."""
@@ -50,7 +89,7 @@ class Lease:
 
     def renew(self, open_deliveries: Sequence[Delivery], now: datetime) -> None:
         """Extend the lease of what is still open when half of it has passed."""
-        if not open_deliveries or monotonic() < self._ends - LEASE.total_seconds() / 2:
+        if not open_deliveries or monotonic() < self.ends - LEASE.total_seconds() / 2:
             return
         with connection.cursor() as cursor:
             cursor.execute(
@@ -68,4 +107,4 @@ class Lease:
             )
             kept = {row[0] for row in cursor.fetchall()}
         self._lost |= {delivery.pk for delivery in open_deliveries} - kept
-        self._ends = monotonic() + LEASE.total_seconds()
+        self.ends = monotonic() + LEASE.total_seconds()

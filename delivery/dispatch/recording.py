@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from django.db import connection, transaction
@@ -12,6 +13,7 @@ from crm.models import Device
 from delivery import breaker, policies, reports
 from delivery.channels.base import Channel, Outcome, Parcel, Result
 from delivery.dispatch import backoff, states
+from delivery.dispatch.lasting import lasting
 from delivery.dispatch.lease import Lease
 from delivery.dispatch.recovery import UNKNOWN
 from delivery.models import Account, Attempt, Delivery
@@ -34,7 +36,10 @@ _FINISH = """
 
 
 class Recorder:
-    """Collects one account's results and writes them in chunks, each in one transaction with its log events."""
+    """Collects one account's results and writes them in chunks, each in one transaction with its log events.
+
+    While the database is away it waits, as long as nobody else may take over: what was answered must not be lost.
+    """
 
     def __init__(
         self,
@@ -92,18 +97,24 @@ class Recorder:
     def _give_back(self, failure: Exception | None) -> None:
         now = self._clock()
         changes = [self._undone(self._deliveries[pk], failure, now) for pk in self._waiting]
-        partial = [result for found in self._results.values() for result in found]
+        some = [result for found in self._results.values() for result in found]
         unused = [
             number
             for number, parcel in self._parcels.items()
             if parcel.delivery.pk in self._waiting and number not in self._lease.begun
         ]
-        with transaction.atomic():
-            changed = states.apply(changes, self._deliveries, now)
-            self._finish_attempts(partial, now)
-            self._drop_gone_devices(partial, now)
-            Attempt.objects.filter(pk__in=unused).delete()
+        changed = lasting(partial(self._store_back, changes, some, unused, now), self._lease.ends)
         self.states.update(change.state for change in changes if change.id in changed)
+
+    @transaction.atomic
+    def _store_back(
+        self, changes: Sequence[states.Change], some: Sequence[Result], unused: Sequence[int], now: datetime
+    ) -> set[int]:
+        changed = states.apply(changes, self._deliveries, now)
+        self._finish_attempts(some, now)
+        self._drop_gone_devices(some, now)
+        Attempt.objects.filter(pk__in=unused).delete()
+        return changed
 
     def _undone(self, delivery: Delivery, failure: Exception | None, now: datetime) -> states.Change:
         """What becomes of a delivery that was not tried everywhere."""
@@ -129,14 +140,18 @@ class Recorder:
         self._recorded |= {result.number for found in results.values() for result in found}
         changes = [self._change(self._deliveries[pk], found, now) for pk, found in results.items()]
         flat = [result for found in results.values() for result in found]
-        with transaction.atomic():
-            changed = states.apply(changes, self._deliveries, now)
-            self._finish_attempts(flat, now)
-            self._drop_gone_devices(flat, now)
-            self._hear(flat, now)
-            self._alert(flat)
-            self._lease.renew([self._deliveries[pk] for pk in self._waiting], now)
+        changed = lasting(partial(self._store, changes, flat, now), self._lease.ends)
         self.states.update(change.state for change in changes if change.id in changed)
+
+    @transaction.atomic
+    def _store(self, changes: Sequence[states.Change], results: Sequence[Result], now: datetime) -> set[int]:
+        changed = states.apply(changes, self._deliveries, now)
+        self._finish_attempts(results, now)
+        self._drop_gone_devices(results, now)
+        self._hear(results, now)
+        self._alert(results)
+        self._lease.renew([self._deliveries[pk] for pk in self._waiting], now)
+        return changed
 
     def _change(self, delivery: Delivery, results: Sequence[Result], now: datetime) -> states.Change:
         """One browser reached is enough; otherwise whatever may still succeed is tried again."""

@@ -117,10 +117,11 @@ class ChannelConformance:
     def test_what_was_silent_is_repeated_only_where_that_shows_nothing_twice(self) -> None:
         from delivery.dispatch.claim import claim
         from delivery.dispatch.lanes import Lane
-        from delivery.dispatch.lease import LEASE
+        from delivery.dispatch.lease import LEASE, Lease
 
         [delivery] = self.queue(self.people(1))
-        claim(Lane(self.kind), NOW, 10)  # and the worker dies
+        claimed = claim(Lane(self.kind), NOW, 10)
+        next(Lease(claimed.parcels, claimed.leased_at, claimed.marked).parcels())  # and the worker dies
         later = NOW + LEASE + timedelta(seconds=30)  # it began when the texts were ready
         assert dispatch.run(NOW).idle, "the lease holds"
         assert dispatch.run(later).recovered == 1

@@ -10,7 +10,7 @@ from delivery import accounts, channels, dispatch
 from delivery.channels.base import Outcome, Parcel, Result
 from delivery.dispatch.claim import claim
 from delivery.dispatch.lanes import Lane
-from delivery.dispatch.lease import LEASE
+from delivery.dispatch.lease import LEASE, Lease
 from delivery.models import Account, Attempt, Delivery
 from delivery.providers.base import ProviderError
 from tests.delivery import pretend, world
@@ -103,7 +103,8 @@ def test_a_silent_try_is_repeated_only_where_the_provider_knows_it_again(
     monkeypatch.setattr(pretend.Carrier, "idempotent", idempotent)
     pretend.account()
     delivery = queue()
-    claim(Lane("pretend"), NOW, 10)  # and the worker dies
+    claimed = claim(Lane("pretend"), NOW, 10)
+    next(Lease(claimed.parcels, claimed.leased_at, claimed.marked).parcels())  # and the worker dies
     result = dispatch.run(NOW + LEASE + timedelta(seconds=30))
     delivery.refresh_from_db()
     assert (result.recovered, carrier.sent[delivery.pk]) == (1, int(idempotent))
