@@ -5,7 +5,18 @@ import time
 from celery import shared_task
 
 from campaigns import broadcasts
-from campaigns.flows import backtest, catching_up, clock, crm_writes, engine, jobs, publish, reading, webhooks
+from campaigns.flows import (
+    backtest,
+    catching_up,
+    clock,
+    crm_writes,
+    engine,
+    entering,
+    jobs,
+    publish,
+    reading,
+    webhooks,
+)
 from campaigns.segments import exporting, keeping, list_work, refresh
 from crm import log, wake
 
@@ -45,10 +56,14 @@ def _turns(until: float) -> bool:
 
 @shared_task
 def change_runs() -> None:
-    """Move, end and enrol people as it was asked for, some seconds long; stop flows that everybody has left."""
+    """Move, end and enrol people as it was asked for, some seconds long; stop flows that everybody has left.
+
+    Alerts about loops that have come to an end are taken back.
+    """
     if jobs.work():
         wake.on_commit(jobs.TASK, jobs.QUEUE)
     publish.close_finished()
+    entering.forget_loops()
 
 
 @shared_task

@@ -59,3 +59,9 @@ def resolve_all(key: str) -> None:
     """Mark the alert about `key` and those about its parts, `key:…`, as no longer true."""
     about = Q(key=key) | Q(key__startswith=f"{key}:")
     Alert.objects.filter(about, resolved_at=None).update(resolved_at=Now())
+
+
+def resolve_quiet(beginning: str, ending: str, before: datetime) -> None:
+    """Mark the alerts whose keys begin and end like this as no longer true, unless they came again since `before`."""
+    about = Q(key__startswith=beginning, key__endswith=ending, last_at__lt=before)
+    Alert.objects.filter(about, resolved_at=None).update(resolved_at=Now())

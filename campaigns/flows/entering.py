@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from campaigns.flows import asking, entries, leaving
 from campaigns.flows.entries import Door, Entered
@@ -39,6 +40,8 @@ _BEFORE = """
     SELECT flow_id, profile_id, bool_or(state = 'active'), max(entered_at), count(*) FILTER (WHERE entered_at > %s)
     FROM campaigns_enrollment WHERE profile_id = ANY(%s) AND flow_id = ANY(%s) GROUP BY 1, 2
 """
+
+FLOW, LOOP = "flow:", ":loop"  # between them the flow's number: the key of the alert about a loop
 
 
 class _Before(NamedTuple):
@@ -241,12 +244,17 @@ def _not_in_a_loop(
             left[place] = each
     if len(left) < len(wanted):
         alerts.raise_alert(
-            f"flow:{door.flow_id}:loop",
+            f"{FLOW}{door.flow_id}{LOOP}",
             f"People enter the flow “{door.slug}” again and again",
             f"Nobody is let in more than {most} times within an hour. Look whether a step of it, or of another flow, "
             "brings about what starts it.",
         )
     return left
+
+
+def forget_loops(now: datetime | None = None) -> None:
+    """Take back what was told of people who enter again and again, of flows that have refused nobody for an hour."""
+    alerts.resolve_quiet(FLOW, LOOP, (now or timezone.now()) - entries.AN_HOUR)
 
 
 def _store(wanted: Sequence[tuple[Door, _Wanted, Entered]], now: datetime) -> None:

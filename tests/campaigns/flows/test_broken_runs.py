@@ -1,11 +1,12 @@
 """Somebody whose run can't be read or stored holds up nobody else; and a run ends once, whoever ends it."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 
-from campaigns.flows import engine, steps, troubles
+from campaigns.flows import engine, entering, steps, troubles
 from campaigns.flows.steps.base import go_on
 from campaigns.models import Decision, Enrollment, Flow
 from crm.models import Alert
@@ -124,3 +125,8 @@ def test_who_enters_again_and_again_is_stopped_for_the_hour_and_it_is_told(world
     world.happens(ann, "signed_up", cart=9)
     world.run(hours=1)
     assert Enrollment.objects.filter(profile_id=ann).count() == 4
+
+    told = Alert.objects.get()
+    for after, left in ((59, 1), (61, 0)):
+        entering.forget_loops(told.last_at + timedelta(minutes=after))
+        assert Alert.objects.filter(resolved_at=None).count() == left
