@@ -1,150 +1,43 @@
-"""Keeps Engagement, Conversion and the deliveries' last state in step with the event log.
+"""Keeps facts, figures, conversions and the deliveries' last state in step with the event log.
 
 One reader, one cursor: what it writes and where it stands move in one transaction, so each event counts once.
 """
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
-import msgspec
-from django.db import connection
-
+from analytics.goals import last_click
+from analytics.rollups import keeping, rebuild, seen
 from crm import log
 from delivery import receipts
-from delivery.models import Message
 
-CURSOR = "analytics"
-Key = tuple[UUID, datetime]  # id and time of an event: the log's unique key
-COLUMNS = {
-    "message_delivered": "shown_at",
-    "message_opened": "opened_at",
-    "message_clicked": "clicked_at",
-    "message_dismissed": "dismissed_at",
-}
+CURSOR = rebuild.CURSOR
+# Whatever of these a device or provider reports, it has the message.
+ARRIVED = frozenset({"message_delivered", "message_opened", "message_clicked", "message_dismissed"})
 
 
 def read(limit: int = 5000) -> tuple[int, bool]:
     """Handle the next events of the log; return how many mattered and whether more may be waiting."""
-    goals = set(Message.objects.exclude(goal_event="").values_list("goal_event", flat=True))
-    with log.read(CURSOR, limit, {*COLUMNS, *goals}) as batch:
-        engaged = [event for event in batch.events if event.name in COLUMNS]
-        if engaged:
-            _engage(engaged)
+    goals = last_click.names()
+    with log.read(CURSOR, limit, {*seen.NAMES, *goals}) as batch:
+        if batch.start is not None:
+            rebuild.begin(batch.start)
+        keeping.store(seen.collect(batch.events, keeping.known_zone))
+        _mark_delivered([event for event in batch.events if event.name in ARRIVED])
         reached = {(event.id, event.occurred_at) for event in batch.events if event.name in goals}
-        if clicked := [event for event in engaged if event.name == "message_clicked"]:
-            reached |= _reached_before(clicked)
+        clicked = [event for event in batch.events if event.name == "message_clicked"]
+        if numbers := [
+            number for event in clicked if type(number := event.properties.get("delivery")) is int
+        ]:
+            reached |= last_click.reached_before(numbers)
         if reached:
-            _credit(reached)
+            last_click.credit(reached)
     return len(batch.events), batch.full
 
 
-def _engage(events: Sequence[log.LoggedEvent]) -> None:
-    rows = [
-        {"delivery": event.properties.get("delivery"), COLUMNS[event.name]: event.occurred_at}
-        for event in events
-    ]
-    columns = list(COLUMNS.values())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            INSERT INTO analytics_engagement AS g (delivery_id, {", ".join(columns)})
-            SELECT r.delivery, {", ".join(f"min(r.{column})" for column in columns)}
-            FROM jsonb_to_recordset(%s::jsonb)
-                AS r(delivery bigint, {", ".join(f"{column} timestamptz" for column in columns)})
-            JOIN delivery_delivery d ON d.id = r.delivery GROUP BY r.delivery
-            ON CONFLICT (delivery_id) DO UPDATE
-                SET {", ".join(f"{column} = least(g.{column}, excluded.{column})" for column in columns)}
-            """,
-            [msgspec.json.encode(rows).decode()],
-        )
-    # Whatever a device reports, it has the message.
+def _mark_delivered(events: Sequence[log.LoggedEvent]) -> None:
     first: dict[int, datetime] = {}
     for event in sorted(events, key=lambda event: event.occurred_at):
-        if isinstance(number := event.properties.get("delivery"), int):
+        if number := seen.delivery_of(event):
             first.setdefault(number, event.occurred_at)
     receipts.mark_delivered(first)
-
-
-def _reached_before(clicked: Sequence[log.LoggedEvent]) -> set[Key]:
-    """Goal events in the windows of these clicks: a device that was offline tells of a click after the purchase."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT e.id, e.occurred_at FROM delivery_delivery d
-            JOIN delivery_message m ON m.id = d.message_id AND m.goal_event <> ''
-            JOIN analytics_engagement g ON g.delivery_id = d.id
-            JOIN crm_event e ON e.profile_id = d.profile_id AND e.name = m.goal_event
-                AND e.occurred_at >= g.clicked_at
-                AND e.occurred_at < g.clicked_at + make_interval(hours => m.goal_window_hours)
-            WHERE d.id = ANY(%s)
-            """,
-            [[number for event in clicked if isinstance(number := event.properties.get("delivery"), int)]],
-        )
-        return set(cursor.fetchall())
-
-
-def _credit(events: Collection[Key]) -> None:
-    """Credit each goal event to the person's last click within the message's window (last-click attribution).
-
-    A click that is told late may take over the credit. `message_converted` goes to the log once for each goal
-    event and names the message that had the credit first.
-    """
-    keys = sorted(events)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH credit AS (
-                SELECT DISTINCT ON (e.id) e.id AS event_id, e.profile_id, e.name, e.occurred_at,
-                    d.id AS delivery_id, d.sent,
-                    CASE WHEN jsonb_typeof(d.amount) = 'number' AND abs((d.amount)::numeric) < 1e13
-                        THEN (d.amount)::numeric END AS value,
-                    left(coalesce(e.properties ->> 'currency', ''), 3) AS currency
-                FROM unnest(%s::uuid[], %s::timestamptz[]) AS k(id, occurred_at)
-                JOIN crm_event e ON e.id = k.id AND e.occurred_at = k.occurred_at
-                CROSS JOIN LATERAL (
-                    SELECT d.id, jsonb_build_object('message', m.slug, 'delivery', d.id, 'channel', d.channel,
-                            'variant', d.variant, 'origin', jsonb_build_object(
-                                'type', d.origin_type, 'id', d.origin_id, 'step', d.origin_step)) AS sent,
-                        e.properties #> string_to_array(m.goal_value_property, '.') AS amount
-                    FROM delivery_delivery d
-                    JOIN delivery_message m ON m.id = d.message_id AND m.goal_event = e.name
-                    JOIN analytics_engagement g ON g.delivery_id = d.id
-                    WHERE d.profile_id = e.profile_id AND g.clicked_at <= e.occurred_at
-                      AND g.clicked_at > e.occurred_at - make_interval(hours => m.goal_window_hours)
-                    ORDER BY g.clicked_at DESC, d.id DESC LIMIT 1
-                ) d
-                ORDER BY e.id, e.occurred_at -- an id may come again with another time; it counts once
-            ), kept AS (
-                INSERT INTO analytics_conversion AS c (event_id, delivery_id, value, currency, occurred_at)
-                SELECT event_id, delivery_id, value, currency, occurred_at FROM credit
-                ON CONFLICT (event_id) DO UPDATE SET delivery_id = excluded.delivery_id,
-                        value = excluded.value, currency = excluded.currency
-                    WHERE c.delivery_id <> excluded.delivery_id AND c.occurred_at = excluded.occurred_at
-                RETURNING c.event_id
-            )
-            SELECT event_id, profile_id, name, occurred_at, sent, value, currency
-            FROM credit JOIN kept USING (event_id)
-            """,
-            [[key[0] for key in keys], [key[1] for key in keys]],
-        )
-        credited = cursor.fetchall()
-    log.append(
-        [
-            log.NewEvent(
-                log.event_id("converted", event_id),
-                profile_id,
-                "message_converted",
-                occurred_at,
-                {
-                    **json.loads(sent),
-                    "goal": name,
-                    "value": None if value is None else float(value),
-                    "currency": currency,
-                },
-                "nudge",
-            )
-            for event_id, profile_id, name, occurred_at, sent, value, currency in credited
-        ]
-    )

@@ -7,8 +7,9 @@ import msgspec
 from django.db import connection, transaction
 
 from crm import log
+from delivery.dispatch import traits
 
-_MARK = """
+_MARK = f"""
     WITH told AS (
         SELECT r.id, r.at, d.state AS before FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, at timestamptz)
         JOIN delivery_delivery d ON d.id = r.id
@@ -21,7 +22,8 @@ _MARK = """
     FROM told, delivery_message m WHERE d.id = told.id AND m.id = d.message_id
     RETURNING d.id, d.profile_id, d.channel, d.variant, m.slug, d.origin_type, d.origin_id, d.origin_step,
         d.sent_at, told.before <> 'sent'
-            AND NOT (d.origin_type = 'test' AND coalesce(d.context #>> '{test,address}', '') <> '')
+            AND NOT (d.origin_type = 'test' AND coalesce(d.context #>> '{{test,address}}', '') <> ''),
+        CASE WHEN told.before <> 'sent' THEN {traits.RAW} END
 """
 
 
@@ -52,11 +54,12 @@ def mark_delivered(times: Mapping[int, datetime]) -> int:
                     "channel": channel,
                     "variant": variant,
                     "origin": {"type": origin_type, "id": origin_id, "step": origin_step},
+                    **traits.told(channel, raw),
                 },
                 "nudge",
             )
-            for pk, profile_id, channel, variant, slug, origin_type, origin_id, origin_step, sent_at, happened in marked
-            if happened
+            for pk, profile_id, channel, variant, slug, origin_type, origin_id, origin_step, sent_at, new, raw in marked
+            if new
         ]
     )
     return len(marked)

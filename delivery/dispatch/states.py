@@ -10,6 +10,7 @@ from django.db import connection
 
 from crm import log
 from delivery import policies
+from delivery.dispatch import traits
 from delivery.models import Delivery
 
 State = Delivery.State
@@ -44,7 +45,7 @@ class Change(msgspec.Struct, kw_only=True):
     links: list[str] | None = None
 
 
-_APPLY = """
+_APPLY = f"""
     UPDATE delivery_delivery d
     SET state = r.state, reason = r.reason, lease_until = r.lease_until,
         attempts = coalesce(r.attempts, d.attempts), due_at = coalesce(r.due_at, d.due_at),
@@ -56,7 +57,7 @@ _APPLY = """
         id bigint, state text, reason text, held int, attempts int, due_at timestamptz, lease_until timestamptz,
         sent_at timestamptz, locale text, variant text, content jsonb, links jsonb)
     WHERE d.id = r.id AND (r.held IS NULL OR (d.state = 'sending' AND d.attempts = r.held))
-    RETURNING d.id, d.profile_id
+    RETURNING d.id, d.profile_id, CASE WHEN r.state = 'sent' THEN {traits.RAW} END
 """
 
 
@@ -74,10 +75,10 @@ def apply(changes: Sequence[Change], deliveries: dict[int, Delivery], now: datet
         change.reason = clean(change.reason)
     with connection.cursor() as cursor:
         cursor.execute(_APPLY, [msgspec.json.encode(changes).decode()])
-        changed = dict(cursor.fetchall())
+        changed = {pk: (profile_id, raw) for pk, profile_id, raw in cursor.fetchall()}
     log.append(
         [
-            _event(change, deliveries[change.id], changed[change.id], now)
+            _event(change, deliveries[change.id], *changed[change.id], now)
             for change in changes
             if change.id in changed
             and change.state in EVENTS
@@ -115,7 +116,14 @@ def event(
     )
 
 
-def _event(change: Change, delivery: Delivery, profile_id: int, now: datetime) -> log.NewEvent:
+def _event(
+    change: Change, delivery: Delivery, profile_id: int, raw: str | None, now: datetime
+) -> log.NewEvent:
     # The profile comes from the row: a merge may have moved the delivery since it was read.
     name = EVENTS[State(change.state)]
-    return event(log.event_id(name, delivery.pk), name, delivery, now, change.reason, profile_id)
+    made = event(log.event_id(name, delivery.pk), name, delivery, now, change.reason, profile_id)
+    if change.state == State.SENT:
+        made.properties |= traits.told(delivery.channel, raw)
+    elif name == "message_failed":
+        made.properties["state"] = change.state
+    return made

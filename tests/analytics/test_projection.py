@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from analytics import projection
+from analytics.goals import last_click
 from analytics.models import Conversion, Engagement
 from crm.models import Event
 from tests.analytics import world
@@ -76,13 +76,13 @@ class TestExactlyOnce:
         sent = world.delivery(welcome, ann)
         world.engages(sent, "clicked")
         bought = world.happens(ann, "purchase", NOW + HOUR, total=10, currency="EUR")
-        credit = projection._credit
+        credit = last_click.credit
 
         def crash(events):
             credit(events)
             raise RuntimeError
 
-        monkeypatch.setattr(projection, "_credit", crash)
+        monkeypatch.setattr(last_click, "credit", crash)
         with pytest.raises(RuntimeError):
             world.read()
         assert not Engagement.objects.exists()

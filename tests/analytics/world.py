@@ -28,11 +28,16 @@ def message(slug: str = "welcome", **fields: Any) -> Message:
 
 
 def delivery(
-    wanted: Message, profile: Profile, state: str = "sent", at: datetime = NOW, **fields: Any
+    wanted: Message,
+    profile: Profile,
+    state: str = "sent",
+    at: datetime = NOW,
+    logged: bool = True,
+    **fields: Any,
 ) -> Delivery:
-    """A delivery queued `at`, and sent then if its state says so."""
+    """A delivery queued `at`, and sent then if its state says so; the log knows what became of it if `logged`."""
     reasons = {"suppressed": "no consent", "failed": "410 Gone"}
-    return Delivery.objects.create(
+    made = Delivery.objects.create(
         **{
             "cause": f"test:{next(_causes)}",
             "message": wanted,
@@ -50,6 +55,19 @@ def delivery(
             **fields,
         }
     )
+    if logged:
+        _log(made, at)
+    return made
+
+
+def _log(made: Delivery, at: datetime) -> None:
+    told: dict[str, Any] = {"delivery": made.pk, "message": made.message.slug, "channel": made.channel}
+    if made.state in ("sent", "delivered"):
+        happens(made.profile, "message_sent", made.sent_at or at, locale=made.locale, **told)
+    elif made.state in ("failed", "expired"):
+        happens(made.profile, "message_failed", at, reason=made.reason, state=made.state, **told)
+    elif made.state == "suppressed":
+        happens(made.profile, "message_suppressed", at, reason=made.reason, **told)
 
 
 def happens(

@@ -1,0 +1,1 @@
+"""Goals that were reached, and which messages have the credit."""

@@ -1,0 +1,121 @@
+"""Storing facts together with the difference they make to the figures."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import msgspec
+from django.conf import settings
+from django.db import connection
+
+from analytics.models import RollupState
+from analytics.rollups import columns
+from analytics.rollups.seen import TAKEN, TIMES, TRAITS, Seen
+
+_SERIES = "message_id, channel, variant, origin_type, origin_id, origin_step"
+_NEW_SERIES = f"""
+    INSERT INTO analytics_series ({_SERIES})
+    SELECT DISTINCT d.message_id, d.channel, d.variant, d.origin_type, coalesce(d.origin_id, 0), d.origin_step
+    FROM delivery_delivery d
+    WHERE d.id = ANY(%s::bigint[]) AND d.origin_type <> 'test' AND NOT EXISTS (
+        SELECT FROM analytics_series s WHERE s.message_id = d.message_id AND s.channel = d.channel
+            AND s.variant = d.variant AND s.origin_type = d.origin_type
+            AND s.origin_id = coalesce(d.origin_id, 0) AND s.origin_step = d.origin_step)
+    ORDER BY 1, 2, 3, 4, 5, 6 ON CONFLICT DO NOTHING
+"""
+_FACTS = ("series_id", *TIMES, "ended_at", "ended", "reason", *TRAITS, "device", "device_at")
+
+
+def _update() -> str:
+    """How a fact takes what is new: the first time of each thing, the last end, the first device."""
+    sets = ["series_id = excluded.series_id"]
+    for name in TIMES:
+        first = f"least(g.{name}, excluded.{name})"
+        if bit := TAKEN.get(name):
+            taken = f"(SELECT n.taken & {bit} <> 0 FROM told n WHERE n.delivery = g.delivery_id)"
+            first = f"CASE WHEN {taken} THEN excluded.{name} ELSE {first} END"
+        sets.append(f"{name} = {first}")
+    later = (
+        "excluded.ended_at IS NOT NULL AND (g.ended_at IS NULL OR"
+        " (excluded.ended_at, excluded.ended, excluded.reason) > (g.ended_at, g.ended, g.reason))"
+    )
+    sets += [
+        f"{name} = CASE WHEN {later} THEN excluded.{name} ELSE g.{name} END"
+        for name in ("ended_at", "ended", "reason")
+    ]
+    sets += [f"{name} = coalesce(nullif(g.{name}, ''), excluded.{name})" for name in TRAITS]
+    sooner = (
+        "excluded.device <> '' AND (g.device = '' OR"
+        " (coalesce(excluded.device_at, 'infinity'), excluded.device) < (coalesce(g.device_at, 'infinity'), g.device))"
+    )
+    sets += [
+        f"{name} = CASE WHEN {sooner} THEN excluded.{name} ELSE g.{name} END"
+        for name in ("device", "device_at")
+    ]
+    return ", ".join(sets)
+
+
+_TYPES = dict.fromkeys((*TIMES, "ended_at", "device_at"), "timestamptz")
+_TYPES |= dict.fromkeys(("ended", "reason", *TRAITS, "device"), "text")
+_STORE = f"""
+    WITH told AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(seen)s::jsonb)
+            AS r(delivery bigint, taken int, {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())})
+    ), before AS (
+        SELECT g.* FROM analytics_engagement g WHERE g.delivery_id = ANY(%(ids)s::bigint[])
+    ), after AS (
+        INSERT INTO analytics_engagement AS g (delivery_id, {", ".join(_FACTS)})
+        SELECT n.delivery, s.id, {", ".join(f"n.{name}" for name in _FACTS[1:])}
+        FROM told n JOIN delivery_delivery d ON d.id = n.delivery
+        LEFT JOIN analytics_series s ON d.origin_type <> 'test' AND s.message_id = d.message_id
+            AND s.channel = d.channel AND s.variant = d.variant AND s.origin_type = d.origin_type
+            AND s.origin_id = coalesce(d.origin_id, 0) AND s.origin_step = d.origin_step
+        ORDER BY n.delivery
+        ON CONFLICT (delivery_id) DO UPDATE SET {_update()}
+        RETURNING g.*
+    ), facts AS (
+        SELECT a.*, 1 AS sign FROM after a
+        UNION ALL
+        SELECT b.*, -1 FROM before b WHERE EXISTS (SELECT FROM after a WHERE a.delivery_id = b.delivery_id)
+    ), targets AS (
+        SELECT generation, zone, NULL::bigint AS upto FROM analytics_rollupstate WHERE id = 1
+        UNION ALL
+        SELECT next_generation, next_zone, position FROM analytics_rollupstate
+        WHERE id = 1 AND next_generation IS NOT NULL
+    )
+    {columns.added(columns.counted("facts", "targets"))}
+"""
+
+
+def store(seen: Sequence[Seen]) -> None:
+    """Add to the facts what was seen, and to the figures what that changes, in the transaction that holds the cursor.
+
+    Saying the same again changes nothing. Two queries, and one more while there is no state yet.
+    """
+    if not seen:
+        return
+    ids = [each.delivery for each in seen]
+    with connection.cursor() as cursor:
+        cursor.execute(_NEW_SERIES, [ids])
+        cursor.execute(_STORE, {"seen": msgspec.json.encode(seen).decode(), "ids": ids})
+
+
+def state() -> tuple[RollupState, bool]:
+    """The one row of state, and whether it was made just now."""
+    return RollupState.objects.get_or_create(pk=1, defaults={"zone": account_zone()})
+
+
+def account_zone() -> str:
+    """The time zone whose days reports have; UTC where the database does not know the account's."""
+    return settings.TIME_ZONE if known_zone(settings.TIME_ZONE) else "UTC"
+
+
+def known_zone(name: str) -> bool:
+    """Whether PostgreSQL knows this time zone: an unknown name would stop a whole statement."""
+    return name in _zones()
+
+
+@cache
+def _zones() -> frozenset[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_timezone_names")
+        return frozenset(row[0] for row in cursor.fetchall())
