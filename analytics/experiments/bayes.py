@@ -16,7 +16,7 @@ from analytics.experiments.arms import Arm, Metric, moments
 from analytics.experiments.posteriors import Posterior, posteriors
 
 LEVEL = 0.95
-QUANTILES = 200  # of each arm on the grid
+QUANTILES = 120  # of each arm on the grid
 
 
 def _grid() -> np.ndarray:

@@ -60,7 +60,12 @@ def plan_sentence(plan: Plan) -> str:
         "but usually you know after %(days)s days, if the difference is there.",
         plan.typical_days,
     ) % {"days": written.count(plan.typical_days)}
-    return f"{said} {most} {usual}"
+    once = ngettext(
+        "Looked at only once, at the end, it would take %(days)s day.",
+        "Looked at only once, at the end, it would take %(days)s days.",
+        plan.days_once or 0,
+    ) % {"days": written.count(plan.days_once or 0)}
+    return f"{said} {most} {usual} {once}"
 
 
 def regret_sentence(regret: Regret, metric: Metric, currency: str = "") -> str:
