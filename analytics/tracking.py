@@ -1,15 +1,14 @@
 """Reports from people's devices: a push or in-app message was shown, clicked or dismissed."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from django.db import transaction
 from django.utils import timezone
 
-from analytics.models import Engagement
 from crm import log
-from crm.models import Event
-from delivery import channels, tokens
+from delivery import channels, spool, spool_drain, tokens
 from delivery.models import Delivery
 
 # A click on a message opens the page behind it, so it is both.
@@ -18,16 +17,30 @@ NAMES = {
     "clicked": ("message_opened", "message_clicked"),
     "dismissed": ("message_dismissed",),
 }
+KIND = "report"
 CLOCK_TOLERANCE = timedelta(minutes=5)
+OLDEST = timedelta(days=400)  # no browser keeps a report for so long
+_FIELDS = ("profile_id", "channel", "variant", "origin_type", "origin_id", "origin_step", "queued_at")
 
 
 class BadReport(ValueError):
     """The report is not about one of our deliveries or does not say what happened."""
 
 
-@transaction.atomic
-def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:
-    """Store in the log what a device says happened to a message; return whether it is news.
+class Told(spool.Record):
+    """What a device says happened to a delivery, when it did, and when it said so."""
+
+    delivery: int
+    kind: str
+    at: datetime
+    came: datetime
+
+
+_decoder = msgspec.json.Decoder(Told)
+
+
+def read(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> Told:
+    """Return the record of a report, without asking the database.
 
     Args:
         token: as made by `delivery.tokens.make`; it came with the message.
@@ -44,22 +57,60 @@ def record(token: str, kind: str, at: datetime | None = None, now: datetime | No
         delivery_id = tokens.read(token)
     except tokens.BadToken as error:
         raise BadReport("The token is not one of ours.") from error
-    # Locked, so that a merge of the profile waits and takes these events along.
-    delivery = (
-        Delivery.objects.select_for_update(of=("self",), no_key=True)
-        .select_related("message")
-        .filter(pk=delivery_id)
-        .first()
-    )
-    if delivery is None:
-        return False
-    if (
-        at is None
-        or at.tzinfo is None
-        or at > now + CLOCK_TOLERANCE
-        or at < delivery.queued_at - CLOCK_TOLERANCE
-    ):
+    if at is None or at.tzinfo is None or not now - OLDEST <= at <= now + CLOCK_TOLERANCE:
         at = now
+    return Told(spool.number(), delivery_id, kind, min(at, now), now)
+
+
+def keep(*reports: Told) -> bool:
+    """Keep reports on disk until they are stored a moment later; return False if there is no room for them."""
+    try:
+        spool.current().append(KIND, *reports)
+    except spool.Full:
+        return spool_drain.directly(KIND, *reports)
+    return True
+
+
+def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:
+    """Store at once what a device says happened to a message; return whether it is news. See `read`."""
+    return bool(store([read(token, kind, at, now)]))
+
+
+@transaction.atomic
+def store(reports: Sequence[Told]) -> int:
+    """Store reports in the log; return how many events are news.
+
+    What is there already is left alone, and so is what was said of deliveries that are no more.
+    """
+    ids = {report.delivery for report in reports}
+    # Locked, so that a merge of the profile waits and takes these events along.
+    deliveries = {
+        delivery.pk: delivery
+        for delivery in Delivery.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("message")
+        .only(*_FIELDS, "message__slug")
+        .filter(pk__in=ids)
+        .order_by("pk")
+    }
+    events: list[log.NewEvent] = []
+    for report in reports:
+        delivery = deliveries.get(report.delivery)
+        if delivery is None:
+            continue
+        at = report.came if report.at < delivery.queued_at - CLOCK_TOLERANCE else report.at
+        events += _events(delivery, report.kind, at)
+        if delivery.channel in channels.everything():
+            channels.get(delivery.channel).reported(delivery.pk, report.kind, at)
+    now = max((report.came for report in reports), default=timezone.now())
+    return log.append_once(list({event.id: event for event in reversed(events)}.values()), now)
+
+
+def store_kept(bodies: Sequence[bytes]) -> None:
+    """Store what was kept, as JSON of `Told`, in the caller's transaction."""
+    store([_decoder.decode(body) for body in bodies])
+
+
+def _events(delivery: Delivery, kind: str, at: datetime) -> list[log.NewEvent]:
     properties = {
         "message": delivery.message.slug,
         "delivery": delivery.pk,
@@ -67,31 +118,9 @@ def record(token: str, kind: str, at: datetime | None = None, now: datetime | No
         "variant": delivery.variant,
         "origin": {"type": delivery.origin_type, "id": delivery.origin_id, "step": delivery.origin_step},
     }
-    events = [
+    return [
         log.NewEvent(
-            log.event_id("engagement", delivery.pk, name),
-            delivery.profile_id,
-            name,
-            min(at, now),
-            properties,
-            "device",
+            log.event_id("engagement", delivery.pk, name), delivery.profile_id, name, at, properties, "device"
         )
         for name in NAMES[kind]
     ]
-    if delivery.channel in channels.everything():
-        channels.get(delivery.channel).reported(delivery.pk, kind, min(at, now))
-    return log.append_once(events, now) > 0
-
-
-def withdraw(gone: Mapping[int, set[str]]) -> None:
-    """Take back from the reports what turned out to be a machine's doing; what the log has stays there.
-
-    Args:
-        gone: {delivery id: names of events}; what a device of the person told itself stays.
-    """
-    told = {log.event_id("engagement", pk, name): (pk, name) for pk, names in gone.items() for name in names}
-    kept = set(Event.objects.filter(pk__in=told, source="device").values_list("pk", flat=True))
-    for name, column in (("message_opened", "opened_at"), ("message_clicked", "clicked_at")):
-        ids = [pk for number, (pk, each) in told.items() if each == name and number not in kept]
-        if ids:
-            Engagement.objects.filter(pk__in=ids).update(**{column: None})

@@ -1,9 +1,10 @@
 """What browsers report about pushes; the signed token of the push is all the authority they need."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import View
 
@@ -11,7 +12,9 @@ from analytics import tracking
 from crm import subscriptions
 from delivery import pushhosts
 
-MAX_BODY = 8192
+MAX_BODY = 32_768
+MAX_REPORTS = 100
+RETRY = 30  # seconds
 
 
 class Report(msgspec.Struct):
@@ -29,19 +32,29 @@ class Change(msgspec.Struct):
     subscription: subscriptions.PushSubscription | None = None
 
 
+class Refused(Exception):
+    """What the answer says: status, detail, and further fields of the error."""
+
+    def __init__(self, status: int, detail: str, **more: Any):
+        super().__init__(detail)
+        self.status, self.more = status, more
+
+
 class DeviceView(View):
-    """Takes one small JSON object by POST, from any site: a service worker runs on the customer's own."""
+    """Takes a small JSON document by POST, from any site: a service worker runs on the customer's own."""
 
     http_method_names = ["post", "options"]
-    shape: type[msgspec.Struct]
+    decoder: msgspec.json.Decoder[Any]
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Parse, handle, answer 204; 400 names what is wrong."""
+        """Parse, handle, answer 204; 400 names what is wrong, and 503 asks to come again."""
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdecimal() or int(length) > MAX_BODY:
             return _refuse("The report is too large.", 413)
         try:
-            self.handle(msgspec.json.decode(request.body, type=self.shape))
+            self.handle(self.decoder.decode(request.body))
+        except Refused as refused:
+            return _refuse(str(refused), refused.status, **refused.more)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             return _refuse(str(error))
         return _open(HttpResponse(status=204))
@@ -60,29 +73,48 @@ class DeviceView(View):
 
 
 class PushReport(DeviceView):
-    """POST /t/push/"""
+    """POST /t/push/: one report, or up to 100 of them. The database is asked nothing."""
 
-    shape = Report
+    decoder = msgspec.json.Decoder(
+        Report | Annotated[list[Report], msgspec.Meta(min_length=1, max_length=MAX_REPORTS)]
+    )
 
-    def handle(self, body: Report) -> None:
-        """See tracking.record."""
-        tracking.record(body.token, body.kind, body.at)
+    def handle(self, body: Report | list[Report]) -> None:
+        """Keep all reports that can be right; one by itself must be."""
+        told, wrong = [], []
+        for place, report in enumerate([body] if isinstance(body, Report) else body):
+            try:
+                told.append(tracking.read(report.token, report.kind, report.at))
+            except tracking.BadReport as error:
+                wrong.append({"index": place, "detail": str(error)})
+        if told and not tracking.keep(*told):
+            raise Refused(503, "There is no room for reports now; send it again later.")
+        if wrong:
+            more = {} if isinstance(body, Report) else {"accepted": len(told), "rejected": wrong}
+            raise Refused(400, str(wrong[0]["detail"]), **more)
 
 
 class PushChanged(DeviceView):
     """POST /t/push/changed/: the old endpoint is a secret between the browser and us, so it proves who asks."""
 
-    shape = Change
+    decoder = msgspec.json.Decoder(Change)
 
     def handle(self, body: Change) -> None:
         """See subscriptions.replace; an unknown endpoint is nothing to do."""
         if "\x00" in body.old_endpoint:
             return  # PostgreSQL can't even compare with it
-        subscriptions.replace(body.old_endpoint, body.subscription, pushhosts.allowed)
+        try:
+            subscriptions.replace(body.old_endpoint, body.subscription, pushhosts.allowed)
+        except (OperationalError, InterfaceError) as error:
+            raise Refused(503, "The server is busy; send it again later.") from error
 
 
-def _refuse(detail: str, status: int = 400) -> HttpResponse:
-    return _open(JsonResponse({"error": {"code": "bad_report", "detail": detail}}, status=status))
+def _refuse(detail: str, status: int = 400, **more: Any) -> HttpResponse:
+    code = "unavailable" if status == 503 else "bad_report"
+    response = _open(JsonResponse({"error": {"code": code, "detail": detail, **more}}, status=status))
+    if status == 503:
+        response["Retry-After"] = str(RETRY)
+    return response
 
 
 def _open(response: HttpResponse) -> HttpResponse:

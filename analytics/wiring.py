@@ -5,11 +5,10 @@ def connect() -> None:
     """Called once when Django is ready."""
     from analytics import tracking
     from crm import signals
-    from delivery.links import hits
+    from delivery import spool_drain
 
     signals.events_recorded.connect(wake_reader, dispatch_uid="analytics.wake_reader")
-    if tracking.withdraw not in hits.withdrawn:
-        hits.withdrawn.append(tracking.withdraw)
+    spool_drain.handlers[tracking.KIND] = tracking.store_kept
 
 
 def wake_reader(names: set[str], **kwargs: object) -> None:

@@ -58,6 +58,9 @@ NUDGE_BROADCAST_UNDO_SECONDS = env.int(
 NUDGE_BROADCAST_CONFIRM = env.int("NUDGE_BROADCAST_CONFIRM", 1000)  # above so many people the number is typed
 NUDGE_FLOW_ENTRIES_PER_HOUR = env.int("NUDGE_FLOW_ENTRIES_PER_HOUR", 100)  # of one person: more is a loop
 NUDGE_CONTENT_DAYS = env.int("NUDGE_CONTENT_DAYS", 365)  # the words of messages stay so long; 0: for good
+# Opens, clicks and devices' reports wait there, on this host's own disk, until the database has them.
+NUDGE_SPOOL_DIR = Path(env.str("NUDGE_SPOOL_DIR", str(NUDGE_DATA / "spool"))).resolve()
+NUDGE_SPOOL_MB = env.int("NUDGE_SPOOL_MB", 512)  # all its files together; what does not fit is turned away
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 
@@ -104,6 +107,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "crm.api.direct.DirectMiddleware",
+    "analytics.direct.TrackingMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -157,6 +161,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.forget_places": {"schedule": schedule(86400), "queue": "ingest"},
     "delivery.tasks.empty_sandbox": {"schedule": schedule(3600), "queue": "ingest"},
     "delivery.tasks.match_reports": {"schedule": schedule(15), "queue": "reports"},
+    "delivery.tasks.drain_spool": {"schedule": schedule(5), "queue": "reports"},
     "delivery.tasks.judge_clicks": {"schedule": schedule(5), "queue": "reports"},
     "delivery.tasks.note_used_coupons": {"schedule": schedule(30), "queue": "reports"},
     "delivery.tasks.answer_inbound": {"schedule": schedule(30), "queue": "delivery"},

@@ -1,12 +1,23 @@
 """What the workers run. Each may run twice, late or never."""
 
 import time
+from contextlib import suppress
 
 from celery import current_app, shared_task
 from django.utils import timezone
 
 from crm import retention as crm_retention
-from delivery import accounts, alert_mail, channels, coupons, inbound_replies, reports, retention, streams
+from delivery import (
+    accounts,
+    alert_mail,
+    channels,
+    coupons,
+    inbound_replies,
+    reports,
+    retention,
+    spool_drain,
+    streams,
+)
 from delivery import dispatch as dispatcher
 from delivery.dispatch import lanes, late
 from delivery.links import hits
@@ -69,6 +80,13 @@ def match_reports() -> None:
     end = time.monotonic() + BUDGET
     while reports.match_waiting() and time.monotonic() < end:
         pass
+
+
+@shared_task
+def drain_spool() -> None:
+    """Store what web processes of this host have left behind; while they live, they do so themselves."""
+    with suppress(spool_drain.Away):
+        spool_drain.run(BUDGET)
 
 
 @shared_task

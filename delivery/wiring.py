@@ -19,11 +19,13 @@ ERASED = "the person was erased"
 def connect() -> None:
     """Called once when the app is ready."""
     from crm.computed import usage as computed_usage
-    from delivery import clicks, streams
+    from delivery import clicks, spool_drain, streams
     from delivery.content import usage
+    from delivery.links import hits
 
     computed_usage.register(usage.computed)
     proof.register(clicks.people)
+    spool_drain.handlers[hits.KIND] = hits.store
     signals.profiles_merging.connect(move_deliveries, dispatch_uid="delivery.move_deliveries")
     merge_preview.register(count_deliveries)
     signals.profiles_unmerging.connect(give_back_deliveries, dispatch_uid="delivery.give_back_deliveries")
@@ -77,6 +79,7 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
 
     Their coupons stay given, and are nobody's; what they wrote to us is dropped.
     """
+    from delivery.links import targets
     from delivery.models import (
         Attempt,
         CouponCode,
@@ -89,6 +92,7 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     from delivery.streams import calling
 
     calling.forget_people(profile_ids)
+    targets.forget()
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
     theirs.update(context={}, content=None, links=[])

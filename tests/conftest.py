@@ -94,6 +94,16 @@ def _drop_databases_of_dead_runs() -> None:
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
+@pytest.fixture
+def spooled(settings, tmp_path: Path) -> Path:
+    """The folder of this test's spool: nothing that other tests have left is in it."""
+    from delivery.links import targets
+
+    targets.forget()
+    settings.NUDGE_SPOOL_DIR = tmp_path / "spool"
+    return settings.NUDGE_SPOOL_DIR
+
+
 @pytest.fixture(scope="class")
 def data_root() -> Iterator[Path]:
     """A folder for the data of servers that run under a user of their own, gone after the test class.

@@ -7,6 +7,7 @@ pytest-django loads settings before it reads any conftest.py, so the environment
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 from config import embedded
@@ -41,3 +42,7 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0  # noqa: F405
 # Tests come from one address and revoke keys behind the cache's back.
 NUDGE_RATE_LIMITS = {}
 NUDGE_KEY_CACHE_SECONDS = 0
+
+# Each process its own: two runs at once share the rest.
+_spool = tempfile.TemporaryDirectory(prefix="nudge-spool-")
+NUDGE_SPOOL_DIR = Path(_spool.name)

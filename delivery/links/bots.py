@@ -14,7 +14,8 @@ import msgspec
 from delivery.models import LinkHit
 
 Verdict = LinkHit.Verdict
-VERSION = 1
+VERSION = 2
+HEAD = "HEAD"  # as a purpose: only the head of the answer was asked for
 AT_ONCE = timedelta(seconds=2)
 SETTLED = timedelta(seconds=5)  # after which no rule needs to know what comes later
 MANY = 3  # links that nobody follows at once
@@ -54,6 +55,8 @@ def judge(
     agent = hit.user_agent.strip()
     if _AHEAD.search(hit.purpose):
         return Verdict.MACHINE, "fetched ahead"
+    if HEAD in hit.purpose.split():
+        return Verdict.MACHINE, "asked for the head alone"
     if not agent:
         return Verdict.MACHINE, "no program named"
     if hit.link is None and _PROXIES.search(agent):

@@ -1,87 +1,89 @@
 """Keeping what follows links and fetches pictures, and judging it some seconds later.
 
-A click costs one statement. Whether it was a person shows when it is known what else was followed with it; then the
-first one of each delivery goes to the event log as `message_opened` and `message_clicked`.
+A click costs one line in a file (delivery/spool.py). Whether it was a person shows when it is known what else was
+followed with it; then the first one of each delivery goes to the event log as `message_opened` and `message_clicked`,
+and what a machine did first as `message_machine_opened` and `message_machine_clicked`. Where newer rules see it
+otherwise, `message_withdrawn` names what counts no more.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
 from crm import log
-from delivery import policies
-from delivery.content.addresses import is_web
+from crm.models import Event
+from delivery import policies, spool
 from delivery.dispatch import states
 from delivery.links import bots
 from delivery.links.bots import Hit
 from delivery.models import Delivery, LinkHit
 
+KIND = "hit"
 KEPT = 200  # of one delivery: a link that is fetched again and again fills no disk
 MAX_TEXT = 300  # characters of what a browser tells of itself
 COUNTED = frozenset({LinkHit.Verdict.PERSON.value, LinkHit.Verdict.PROXY.value})
 OPENED, CLICKED = "message_opened", "message_clicked"
+MACHINE_OPENED, MACHINE_CLICKED = "message_machine_opened", "message_machine_clicked"
+WITHDRAWN = "message_withdrawn"
+Counted = Mapping[str, LinkHit]
 
-_NOTE = """
-    WITH followed AS (
-        SELECT d.id, d.links ->> %(link)s::int AS target, d.origin_type = 'test' AS test
-        FROM delivery_delivery d WHERE d.id = %(delivery)s
-    ), noted AS (
-        INSERT INTO delivery_linkhit (delivery_id, link, at, user_agent, purpose)
-        SELECT f.id, %(link)s, %(at)s, %(agent)s, %(purpose)s FROM followed f
-        WHERE %(counts)s AND (f.target IS NOT NULL OR %(link)s::int IS NULL)
-            AND (SELECT count(*) FROM delivery_linkhit h WHERE h.delivery_id = f.id) < %(kept)s
+# Of people who were erased nothing is kept, whenever it comes.
+_STORE = """
+    WITH told AS (
+        SELECT r.*, row_number() OVER (PARTITION BY r.delivery ORDER BY r.at, r.record) AS place
+        FROM jsonb_to_recordset(%(rows)s::jsonb)
+            AS r(record uuid, delivery bigint, link int, at timestamptz, agent text, purpose text)
+    ), alive AS (
+        SELECT d.id, d.links, d.content IS NOT NULL AS words FROM delivery_delivery d
+        WHERE d.id IN (SELECT delivery FROM told) ORDER BY d.id FOR KEY SHARE OF d
+    ), there AS (
+        SELECT h.delivery_id AS id, count(*) AS count FROM delivery_linkhit h
+        WHERE h.delivery_id IN (SELECT delivery FROM told) GROUP BY h.delivery_id
     )
-    SELECT target, test FROM followed
+    INSERT INTO delivery_linkhit (record, delivery_id, link, at, user_agent, purpose)
+    SELECT t.record, t.delivery, t.link, t.at, t.agent, t.purpose
+    FROM told t JOIN alive a ON a.id = t.delivery LEFT JOIN there ON there.id = t.delivery
+    WHERE CASE WHEN t.link IS NULL THEN a.words ELSE a.links ->> t.link IS NOT NULL END
+        AND t.place + coalesce(there.count, 0) <= %(kept)s
+    ON CONFLICT (record) WHERE record IS NOT NULL DO NOTHING
 """
 _JUDGED = """
     UPDATE delivery_linkhit h SET verdict = r.verdict, reason = r.reason, rules = %s
     FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, verdict text, reason text) WHERE h.id = r.id
 """
 
-# Told (in the transaction) of deliveries whose opening or click turned out to be a machine's when rules changed:
-# {delivery id: names of events}. Layers above add to it.
-withdrawn: list[Callable[[dict[int, set[str]]], None]] = []
+
+class Fetched(spool.Record):
+    """A link of a delivery (None: its picture) was fetched."""
+
+    delivery: int
+    link: int | None
+    at: datetime
+    agent: str
+    purpose: str
 
 
-class Target(msgspec.Struct, frozen=True):
-    """Where a link leads; `test`: whoever follows it need not be the person that the message was filled in for."""
-
-    url: str
-    test: bool
-
-
-def follow(
-    delivery_id: int,
-    link: int | None,
-    user_agent: str,
-    purpose: str,
-    now: datetime | None = None,
-    counts: bool = True,
-) -> Target | None:
-    """Note that a link (None: the picture) was fetched, and return where it leads; None if it leads nowhere.
+def fetched(
+    delivery_id: int, link: int | None, user_agent: str, purpose: str, now: datetime | None = None
+) -> Fetched:
+    """Return the record of a link (None: the picture) that was fetched.
 
     Args:
-        counts: False to look without noting anything.
+        purpose: what it was fetched for, as far as the request says; see `bots.judge`.
     """
+    at = now or timezone.now()
+    return Fetched(spool.number(), delivery_id, link, at, _clean(user_agent), _clean(purpose))
+
+
+def store(hits: Sequence[bytes]) -> None:
+    """Store what was kept, as JSON of `Fetched`, in the caller's transaction; each counts once."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            _NOTE,
-            {
-                "delivery": delivery_id,
-                "link": link,
-                "at": now or timezone.now(),
-                "agent": _clean(user_agent),
-                "purpose": _clean(purpose),
-                "counts": counts,
-                "kept": KEPT,
-            },
-        )
-        row = cursor.fetchone()
-    return Target(*row) if row and row[0] and is_web(row[0]) else None
+        cursor.execute(_STORE, {"rows": f"[{b','.join(hits).decode()}]", "kept": KEPT})
 
 
 @transaction.atomic
@@ -110,7 +112,14 @@ def settle(now: datetime | None = None, limit: int = 1000) -> int:
     rows: dict[int, list[LinkHit]] = defaultdict(list)
     for row in LinkHit.objects.filter(delivery_id__in=ids).order_by("at", "pk"):
         rows[row.delivery_id].append(row)
+    # With those that came at the same time and were stored and judged before.
     judged = {row.pk for row in due}
+    judged |= {
+        row.pk
+        for hit in due
+        for row in rows[hit.delivery_id]
+        if row.rules and abs(row.at - hit.at) <= bots.AT_ONCE
+    }
     before = {pk: _counted(found) for pk, found in rows.items()}
     for pk, found in rows.items():
         _judge(deliveries[pk], found, judged)
@@ -123,18 +132,72 @@ def settle(now: datetime | None = None, limit: int = 1000) -> int:
         ]
         cursor.execute(_JUDGED, [bots.VERSION, msgspec.json.encode(told).decode()])
     after = {pk: _counted(found) for pk, found in rows.items()}
-    events = [
-        _event(deliveries[pk], name, row)
-        for pk, found in after.items()
-        if not policies.for_tester(deliveries[pk])
-        for name, row in found.items()
-    ]
-    log.append_once(events, now)
-    gone = {pk: names for pk in before if (names := before[pk].keys() - after[pk].keys())}
-    if gone:
-        for tell in withdrawn:
-            tell(gone)
+    known = {pk for pk in deliveries if not policies.for_tester(deliveries[pk])}
+    _log(
+        {pk: delivery for pk, delivery in deliveries.items() if pk in known},
+        before,
+        after,
+        {pk for pk, found in rows.items() if any(row.rules for row in found)},
+        now,
+    )
     return len(due)
+
+
+def _log(
+    deliveries: Mapping[int, Delivery],
+    before: Mapping[int, Counted],
+    after: Mapping[int, Counted],
+    again: Collection[int],
+    now: datetime,
+) -> None:
+    """Tell the log what counts now and did not before, and the other way round.
+
+    Args:
+        again: deliveries of which some hit had been judged before.
+    """
+    gone = {pk: names for pk in deliveries if (names := before[pk].keys() - after[pk].keys())}
+    new = [(pk, name) for pk in deliveries for name in sorted(after[pk].keys() - before[pk].keys())]
+    taken_back = _withdrawn([pk for pk, _name in new if pk in again])
+    events = []
+    for pk, name in new:
+        # A device's own report of the same has the same id; what was taken back needs another.
+        times = taken_back[pk, name]
+        fact = "machine" if name in (MACHINE_OPENED, MACHINE_CLICKED) else "engagement"
+        number = log.event_id(fact, pk, name, *((times,) if times else ()))
+        events.append(_event(number, deliveries[pk], name, after[pk][name]))
+    log.append_once(events, now)
+    if not gone:
+        return
+    told = _told_by_devices(gone)
+    gone = {pk: left for pk, names in gone.items() if (left := names - told.get(pk, set()))}
+    taken = [states.event(_withdrawal(pk, bots.VERSION), WITHDRAWN, deliveries[pk], now) for pk in gone]
+    for event, names in zip(taken, gone.values(), strict=True):
+        event.properties |= {"names": sorted(names), "rules": bots.VERSION}
+    log.append(taken)
+
+
+def _withdrawal(delivery_id: int, rules: int) -> UUID:
+    return log.event_id("withdrawn", delivery_id, rules)
+
+
+def _withdrawn(delivery_ids: Collection[int]) -> Counter[tuple[int, str]]:
+    """How often each event was taken back of these deliveries: (delivery's id, event's name)."""
+    ids = {_withdrawal(pk, rules): pk for pk in delivery_ids for rules in range(1, bots.VERSION + 1)}
+    found: Counter[tuple[int, str]] = Counter()
+    if ids:
+        for number, properties in Event.objects.filter(pk__in=ids).values_list("pk", "properties"):
+            found.update((ids[number], name) for name in properties["names"])
+    return found
+
+
+def _told_by_devices(gone: Mapping[int, Collection[str]]) -> dict[int, set[str]]:
+    """Which of these a device of the person told, too."""
+    ids = {log.event_id("engagement", pk, name): (pk, name) for pk, names in gone.items() for name in names}
+    found: dict[int, set[str]] = defaultdict(set)
+    for number in Event.objects.filter(pk__in=ids, source="device").values_list("pk", flat=True):
+        pk, name = ids[number]
+        found[pk].add(name)
+    return found
 
 
 def _judge(delivery: Delivery, rows: Sequence[LinkHit], judged: set[int]) -> None:
@@ -147,22 +210,27 @@ def _judge(delivery: Delivery, rows: Sequence[LinkHit], judged: set[int]) -> Non
             row.verdict = verdict.value
 
 
-def _counted(rows: Sequence[LinkHit]) -> dict[str, LinkHit]:
-    """The first opening and the first click that count, by the name of the event. A click opens, too."""
+def _counted(rows: Sequence[LinkHit]) -> Counted:
+    """The first of each thing that a person or a machine did, by the name of its event. A click opens, too."""
     found: dict[str, LinkHit] = {}
     for row in rows:
         if row.verdict in COUNTED:
             found.setdefault(OPENED, row)
             if row.link is not None:
                 found.setdefault(CLICKED, row)
+        elif row.verdict == LinkHit.Verdict.MACHINE.value:
+            found.setdefault(MACHINE_OPENED if row.link is None else MACHINE_CLICKED, row)
     return found
 
 
-def _event(delivery: Delivery, name: str, row: LinkHit) -> log.NewEvent:
-    # A device's own report of the same has the same id.
-    event = states.event(log.event_id("engagement", delivery.pk, name), name, delivery, row.at)
+def _event(number: UUID, delivery: Delivery, name: str, row: LinkHit) -> log.NewEvent:
+    event = states.event(number, name, delivery, row.at)
     event.properties["device"] = bots.class_of(row.user_agent)
-    if name == CLICKED and row.link is not None:
+    if row.verdict == LinkHit.Verdict.MACHINE.value:
+        event.properties |= {"machine": True, "reason": row.reason}
+    elif row.verdict == LinkHit.Verdict.PROXY.value:
+        event.properties["proxy"] = True
+    if name in (CLICKED, MACHINE_CLICKED) and row.link is not None:
         event.properties |= {"link": row.link, "url": delivery.links[row.link]}
     return event
 

@@ -1,89 +1,106 @@
-"""Where tracked links lead: on to their target, or to a page that says why not. And the tiny picture."""
+"""Where tracked links lead: on to their target, or to a page that says why not. And the tiny picture.
+
+Neither waits for the database to take the note, and the picture asks it nothing at all.
+"""
 
 import base64
 
 from django.conf import settings
-from django.db import Error, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.encoding import iri_to_uri
 from django.views.decorators.http import require_safe
 
-from delivery import clicks
-from delivery.links import hits, tokens, utm
-from delivery.models import LinkSettings
+from delivery import clicks, spool, spool_drain
+from delivery.links import bots, hits, targets, tokens, utm
 
 PICTURE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
-RETRY = 30  # seconds
-_PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+RETRY = 10  # seconds
+AGAIN = "again"  # in the address that the page for waiting comes back with: the click was noted before
+_PURPOSES = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+_PRIVATE = {
+    "Cache-Control": "no-store, private",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex, nofollow",
+}
 
 
 @require_safe
 def follow(request: HttpRequest, token: str) -> HttpResponse:
-    """GET /l/<token>: note the click and redirect. HEAD redirects and counts nothing.
+    """GET /l/<token>: note the click and redirect.
 
     Where it leads is kept with the message, so only what we sent ourselves is redirected to. While the database
-    can't be reached nobody knows where that is, and the page asks to try again.
+    can't tell, a page asks for patience and tries again by itself.
     """
     try:
         delivery_id, link = tokens.read(token)
-        target = hits.follow(
-            delivery_id,
-            link,
-            request.headers.get("User-Agent", ""),
-            _purpose(request),
-            counts=request.method == "GET",
-        )
-        if target is None:
-            return _page(request, "unknown", 404)
-        url = target.url
-        if request.method == "GET" and not target.test:
-            url = _recognisable(url, delivery_id)
     except tokens.BadToken:
         return _page(request, "unknown", 404)
-    except OperationalError:
-        return _page(request, "later", 503)
-    response = HttpResponse(status=302)
-    response["Location"] = iri_to_uri(url)
-    return _private(response)
+    try:
+        target = targets.find(delivery_id, link)
+    except targets.Unreachable:
+        _note(request, delivery_id, link)
+        return _page(request, "later", 503, {"seconds": RETRY, "again": f"{request.path}?{AGAIN}"})
+    if target is None:
+        return _page(request, "unknown", 404)
+    _note(request, delivery_id, link)
+    url = target.url
+    if request.method == "GET" and not target.test:
+        url = _recognisable(url, delivery_id, target.sites)
+    return HttpResponse(status=302, headers={"Location": iri_to_uri(url), **_PRIVATE})
 
 
 @require_safe
 def picture(request: HttpRequest, token: str) -> HttpResponse:
-    """GET /o/<token>.gif: note that the email was opened. It is always a picture, whatever happens to the note."""
+    """GET /o/<token>.gif: note that the email was opened. It is always a picture; 503 says that nothing was noted."""
     try:
-        if request.method == "GET":
-            delivery_id, _link = tokens.read(token, "open")
-            hits.follow(delivery_id, None, request.headers.get("User-Agent", ""), _purpose(request))
-    except (tokens.BadToken, Error):
-        pass
-    return _private(HttpResponse(PICTURE, content_type="image/gif"))
+        delivery_id, _link = tokens.read(token, "open")
+    except tokens.BadToken:
+        return HttpResponse(PICTURE, content_type="image/gif", headers=_PRIVATE)
+    if _note(request, delivery_id, None):
+        return HttpResponse(PICTURE, content_type="image/gif", headers=_PRIVATE)
+    headers = {"Retry-After": str(RETRY), **_PRIVATE}
+    return HttpResponse(PICTURE, content_type="image/gif", status=503, headers=headers)
 
 
-def _recognisable(target: str, delivery_id: int) -> str:
+def _note(request: HttpRequest, delivery_id: int, link: int | None) -> bool:
+    """Note what was fetched, unless it was before; return False if that is not possible."""
+    if AGAIN in request.GET:
+        return True
+    agent = request.META.get("HTTP_USER_AGENT", "")
+    hit = hits.fetched(delivery_id, link, agent, _purpose(request))
+    try:
+        spool.current().append(hits.KIND, hit)
+    except spool.Full:
+        return spool_drain.directly(hits.KIND, hit)
+    return True
+
+
+def _recognisable(target: str, delivery_id: int, sites: tuple[str, ...]) -> str:
     """Add to an address of an own site what tells its script who comes (delivery/clicks.py)."""
-    if not settings.NUDGE_LINK_VISITORS:
-        return target
-    sites = LinkSettings.load().own_hosts
-    if not utm.belongs(utm.host_of(target), sites):
+    if not settings.NUDGE_LINK_VISITORS or not utm.belongs(utm.host_of(target), sites):
         return target
     return utm.tagged(target, {clicks.PARAMETER: clicks.make(delivery_id, timezone.now())})
 
 
 def _purpose(request: HttpRequest) -> str:
-    return " ".join(filter(None, (request.headers.get(name, "") for name in _PURPOSES)))
+    told = [value for name in _PURPOSES if (value := request.META.get(name))]
+    return " ".join([bots.HEAD, *told] if request.method == "HEAD" else told)
 
 
-def _page(request: HttpRequest, name: str, status: int) -> HttpResponse:
-    response = render(request, f"links/{name}.html", status=status)
+def _page(
+    request: HttpRequest, name: str, status: int, words: dict[str, object] | None = None
+) -> HttpResponse:
+    with translation.override(translation.get_language_from_request(request)):
+        response = render(request, f"links/{name}.html", words, status=status)
+        response["Content-Language"] = translation.get_language() or settings.LANGUAGE_CODE
+    response["Vary"] = "Accept-Language"
+    response["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    )
     if status == 503:
         response["Retry-After"] = str(RETRY)
-    return _private(response)
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    response["Cache-Control"] = "no-store, private"
-    response["Referrer-Policy"] = "no-referrer"
-    response["X-Robots-Tag"] = "noindex, nofollow"
+    for header, value in _PRIVATE.items():
+        response[header] = value
     return response

@@ -89,6 +89,8 @@ class LinkSettings(models.Model):
         """Check names and addresses, and that this server answers by the short domain."""
         from django.conf import settings
 
+        from delivery.links.apps import is_app
+
         self.short_domain = self.short_domain.strip().rstrip("/").lower()
         problems = {}
         if self.short_domain:
@@ -102,6 +104,8 @@ class LinkSettings(models.Model):
         for name in ("own_hosts", "untouched_hosts"):
             hosts = [host.strip().lower() for host in getattr(self, name) if host.strip()]
             setattr(self, name, list(dict.fromkeys(hosts)))
+            if name == "untouched_hosts":
+                hosts = [host for host in hosts if not is_app(host)]
             if wrong := [host for host in hosts if not _HOST.match(host)]:
                 problems[name] = _("“%s” is not the name of a site, such as example.com.") % wrong[0][:80]
         if problems:
@@ -133,9 +137,15 @@ class LinkHit(models.Model):
     verdict = models.TextField(_("followed by"), choices=Verdict, blank=True, default="", db_default="")
     reason = models.TextField(_("because"), blank=True, default="", db_default="")
     rules = models.PositiveSmallIntegerField(_("version of the rules"), default=0, db_default=0)
+    record = models.UUIDField(_("number of the record"), null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("followed link")
         verbose_name_plural = _("followed links")
         default_permissions = ()
         indexes = [models.Index(fields=["rules", "at"], name="link_hit_to_judge")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["record"], condition=Q(record__isnull=False), name="a_record_is_kept_once"
+            )
+        ]

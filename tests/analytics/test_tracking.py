@@ -8,10 +8,11 @@ from django.utils import timezone
 
 from analytics import tracking
 from crm.models import Device, Event
-from delivery import tokens
+from delivery import spool_drain, tokens
+from delivery.links import tokens as link_tokens
 from tests.analytics import world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("spooled")]
 URL = "/t/push/"
 
 
@@ -26,13 +27,16 @@ def post(client, body, content_type="application/json", url=URL, **headers):
 
 
 def names() -> list[str]:
-    return sorted(Event.objects.values_list("name", flat=True))
+    """What the log holds once everything is stored."""
+    spool_drain.run()
+    return sorted(Event.objects.filter(source="device").values_list("name", flat=True))
 
 
 def test_what_is_shown_is_logged_with_whose_and_which(client, sent):
     response = post(client, {"token": tokens.make(sent.pk), "kind": "shown"})
     assert (response.status_code, response.content) == (204, b"")
-    event = Event.objects.get()
+    assert names() == ["message_delivered"]
+    event = Event.objects.get(source="device")
     assert (event.name, event.profile_id, event.source) == ("message_delivered", sent.profile_id, "device")
     assert event.properties == {
         "message": "welcome",
@@ -97,7 +101,7 @@ def test_reports_about_deleted_deliveries_are_taken_and_forgotten(client, sent):
 
 
 def test_large_bodies_are_not_read(client, sent):
-    response = post(client, {"token": tokens.make(sent.pk), "kind": "shown", "x": "y" * 9000})
+    response = post(client, {"token": tokens.make(sent.pk), "kind": "shown", "x": "y" * 33_000})
     assert response.status_code == 413
 
 
@@ -105,6 +109,24 @@ def test_large_bodies_are_not_read(client, sent):
 def test_a_nonsense_length_is_no_server_error(client, sent, length):
     response = client.generic("POST", URL, b"{}", content_type="application/json", CONTENT_LENGTH=length)
     assert response.status_code == 413
+
+
+def test_a_report_asks_the_database_nothing(client, sent, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert post(client, {"token": tokens.make(sent.pk), "kind": "shown"}).status_code == 204
+        assert client.get(f"/o/{link_tokens.make(sent.pk, kind='open')}.gif").status_code == 200
+
+
+def test_reports_may_come_together_and_one_that_is_wrong_spoils_no_other(client, sent, tmp_path):
+    token = tokens.make(sent.pk)
+    good = [{"token": token, "kind": kind} for kind in ("shown", "dismissed")]
+    assert post(client, good).status_code == 204
+    response = post(client, [{"token": "x", "kind": "shown"}, {"token": token, "kind": "clicked"}])
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["accepted"], [one["index"] for one in error["rejected"]]) == (1, [0])
+    assert names() == ["message_clicked", "message_delivered", "message_dismissed", "message_opened"]
+    assert post(client, good * 51).status_code == 400
 
 
 def test_any_site_may_report_without_cookies(client):
@@ -124,10 +146,10 @@ def test_a_clock_that_can_not_be_right_is_replaced(sent):
     for number, at in enumerate([now + timedelta(days=1), sent.queued_at - timedelta(days=1), naive, None]):
         one = world.delivery(sent.message, world.person(), at=sent.queued_at)
         assert tracking.record(tokens.make(one.pk), "shown", at, now)
-        assert Event.objects.get(properties__delivery=one.pk).occurred_at == now, number
+        assert Event.objects.get(source="device", properties__delivery=one.pk).occurred_at == now, number
     believable = now - timedelta(minutes=10)
     assert tracking.record(tokens.make(sent.pk), "shown", believable, now)
-    assert Event.objects.get(properties__delivery=sent.pk).occurred_at == believable
+    assert Event.objects.get(source="device", properties__delivery=sent.pk).occurred_at == believable
     assert not tracking.record(tokens.make(sent.pk), "shown", believable, now)
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from campaigns import audience
 from campaigns.models import Broadcast, Segment
 from crm.models import AuditEntry
-from delivery import dispatch, ledger
+from delivery import dispatch, ledger, spool_drain
 from delivery.channels.base import Outcome, Result
 from delivery.channels.memory import Memory
 from delivery.dispatch.recovery import UNKNOWN
@@ -21,7 +21,7 @@ from delivery.models import Account, Delivery, LinkSettings, Message
 from tests.delivery import world
 from tests.delivery.world import NOW
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("spooled")]
 LIST = "/admin/delivery/delivery/"
 STATES = ("sent", "sent", "delivered", "queued", "failed", "suppressed", "expired")
 
@@ -221,6 +221,7 @@ def test_a_delivery_shows_its_links_and_who_followed_them(boss: Any) -> None:
     dispatch.run(NOW)
     for agent in ("Mozilla/5.0 (iPhone) Safari/604.1", "curl/8"):
         boss.get(f"/l/{tokens.make(delivery.pk)}", HTTP_USER_AGENT=agent)
+    spool_drain.run()
     hits.settle(timezone.now() + timedelta(hours=1))
     page = boss.get(f"{LIST}{delivery.pk}/change/").content.decode()
     assert f"/l/{tokens.make(delivery.pk)}" in page
