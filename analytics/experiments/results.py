@@ -92,6 +92,9 @@ def assess(
 ) -> Result:
     """Where the experiment stands after so many `days`; may be asked as often as one likes.
 
+    The 5 % are about obeying the first answer that ends the experiment: a later look may be less sure again, so the
+    caller keeps the answer.
+
     `periods` tell the counts for each time that the shares were others; without them the rules' shares hold from the
     start. `alarmed`: the sample-ratio alarm has gone off at an earlier look, so it stays on. Raises ValueError for
     fewer than two arms.
