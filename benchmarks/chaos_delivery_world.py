@@ -152,9 +152,9 @@ def _rules() -> None:
     FrequencyCap.objects.create(rules=rules, number=MOST, period=FrequencyCap.Period.DAY)
 
 
-def leave(people: int) -> datetime:
-    """Let those who leave say no; the moment from which nothing may be sent to them. May be repeated."""
-    now = timezone.now()
+def leave(people: int, now: datetime | None = None) -> datetime:
+    """Let those who leave say no while nothing is being sent; since when nothing may be. May be repeated."""
+    now = now or timezone.now()
     names = [f"p{number}" for number in range(people) if leaves(number)]
     ids = Profile.objects.filter(external_id__in=names).order_by("pk").values_list("pk", flat=True)
     no = [
@@ -164,7 +164,7 @@ def leave(people: int) -> datetime:
     ]
     for part in _chunks(no):
         consent.record(part)
-    return timezone.now()
+    return now
 
 
 def _accounts(ports: dict[str, int], now: datetime, pace: float | None) -> None:
