@@ -186,10 +186,12 @@ class CouponPoolAdmin(ModelAdmin):
             "used": level.used,
         }
         if pool.kind == CouponPool.Kind.FIXED:
-            return format_html('{} · <a href="{}">{}</a>', words, listed, _("Show who has it"))
+            return format_html(
+                '{} · <a class="text-link" href="{}">{}</a>', words, listed, _("Show who has it")
+            )
         add = reverse("admin:delivery_couponpool_codes", args=[pool.pk])
         return format_html(
-            '{} · <a href="{}">{}</a> · <a href="{}">{}</a>',
+            '{} · <a class="text-link" href="{}">{}</a> · <a class="text-link" href="{}">{}</a>',
             *(words, add, _("Add codes"), listed, _("Show the codes")),
         )
 

@@ -49,7 +49,10 @@ class LinkForm(forms.ModelForm):
     untouched_hosts = HostsField(
         label=_("Links that open apps"),
         required=False,
-        help_text=_("Sites, one a line, whose links stay as they are, since a phone opens them in an app."),
+        help_text=_(
+            "One a line: sites whose links stay as they are, since a phone opens them in an app, and what addresses of"
+            " your apps begin with, such as shop://, so that emails may lead there. Gmail follows links of sites only."
+        ),
     )
     untracked_channels = forms.MultipleChoiceField(
         label=_("Do not count clicks in"),

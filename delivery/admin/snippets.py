@@ -125,7 +125,9 @@ class SnippetAdmin(ModelAdmin):
         uses = snippets.uses().get(snippet.slug, []) if snippet.pk else []
         if not uses:
             return gettext("Nothing yet.")
-        items = format_html_join("", '<li><a href="{}">{}</a></li>', ((use.url, use.text) for use in uses))
+        items = format_html_join(
+            "", '<li><a class="text-link" href="{}">{}</a></li>', ((use.url, use.text) for use in uses)
+        )
         return format_html("<ul>{}</ul>", items)
 
     def has_delete_permission(self, request: HttpRequest, obj: Snippet | None = None) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from html import escape
 from typing import Any
 
@@ -16,6 +16,7 @@ from delivery.content import Compiled, ContentError, liquid
 from delivery.content.brand import Brand
 from delivery.email import keeping, layouts, links
 from delivery.email.content import EmailContent, FilledEmail, Head
+from delivery.links.apps import app_schemes
 
 _PLAIN = re.compile(r"\{\{-?\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*-?\}\}")
 _OUTPUT = re.compile(r"\{\{\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*\}\}")
@@ -47,6 +48,7 @@ class CompiledEmail:
             liquid.parse(source, html=True) for source in self.layout.regions
         ]
         self._names = [_name(source) for source in self.layout.regions]
+        self._apps = cache(app_schemes)  # asked for once, however many people are led to an app
         keeping.hold(self.layout)
 
     def render(
@@ -74,7 +76,7 @@ class CompiledEmail:
                     raise ContentError(self._field, str(error)) from error
             if number in self.layout.leads:
                 value = value.strip()
-                links.check(value, self._field)
+                links.check(value, self._field, self._apps)
             values.append(value)
         return FilledEmail(**head, layout=self.layout.digest, values=values)
 

@@ -1,14 +1,16 @@
 """The addresses in an email's HTML."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape, unescape
 
 from django.utils.translation import gettext as _
 
 from delivery.content import ContentError
+from delivery.links.apps import app_schemes
 
 # Only whole addresses: a mail program has no page that a path could belong to.
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://[^\s]*\Z", re.IGNORECASE)
 _FINE = re.compile(r"(?:https?://[^\s/]|mailto:|tel:|sms:|cid:|data:image/)[^\s]*\Z", re.IGNORECASE)
 _ADDRESSES = re.compile(r"""\b(href|src)\s*=\s*(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 _ANCHORS = re.compile(r"""(<a\b[^>]*?\bhref\s*=\s*)(["'])(https?://.*?)\2""", re.IGNORECASE | re.DOTALL)
@@ -30,17 +32,23 @@ def with_picture(html: str, address: str) -> str:
     return html[:place] + picture + html[place:] if place >= 0 else html + picture
 
 
-def is_fine(address: str) -> bool:
-    """Whether an address may stand in an email."""
-    return not address or address.startswith("#") or _FINE.match(address) is not None
+def is_fine(address: str, apps: Callable[[], Collection[str]] = app_schemes) -> bool:
+    """Whether an address may stand in an email; `apps` is only asked about those that lead neither to the web nor to
+    a mailbox or telephone."""
+    if not address or address.startswith("#") or _FINE.match(address) is not None:
+        return True
+    found = _SCHEME.match(address)
+    return found is not None and found[1].lower() in apps()
 
 
-def check(address: str, field: str) -> None:
+def check(address: str, field: str, apps: Callable[[], Collection[str]] = app_schemes) -> None:
     """Raise ContentError when an address is none that a mail program can open."""
-    if not is_fine(address):
-        raise ContentError(
-            field, _("“%s” is not a whole address: it must begin with https:// or mailto:.") % address[:80]
+    if not is_fine(address, apps):
+        told = _(
+            "“%s” is not a whole address: it must begin with https:// or mailto:, or lead to an app that the"
+            " settings of links name."
         )
+        raise ContentError(field, told % address[:80])
 
 
 def check_authored(pieces: Sequence[tuple[str, bool]], field: str) -> None:
