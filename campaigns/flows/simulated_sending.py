@@ -1,7 +1,8 @@
 """What would have become of simulated messages, asked of the policies that decide about real ones.
 
 Consents, addresses, suppressions and wishes are those of today: there is no history of them that sending could ask.
-What takes a place under a limit is counted here, in memory, among the simulated messages alone.
+What counts under limits, and as the same by another channel, is kept here in memory: the simulated messages alone.
+That somebody opened a message by another channel is not known, since nobody got any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,15 @@ from delivery.policies import (
     Verdict,
     ages,
     applies,
+    caps,
     consent,
     expiry,
     limited,
+    people,
+    places,
     preferences,
     reachability,
+    rules,
     settled,
     suppress,
     suppression,
@@ -52,7 +57,8 @@ class Post:
     def __init__(self, definition: Definition):
         self.definition = definition
         self._messages: dict[str, Message | None] = {}
-        self._taken: dict[tuple[int, str], datetime] = {}  # the latest place taken, by person and limit
+        self._taken: dict[int, list[places.Taken]] = {}  # what counts under limits, by person
+        self._questions: dict[tuple[int, str], datetime] = {}  # when people were last asked, by channel
 
     def message(self, slug: str) -> Message | None:
         """The message with this short name, asked for once."""
@@ -91,7 +97,7 @@ class Post:
             ages.judge,
             preferences.judge,
             timing.judge,
-            self._weekly,
+            self._limits,
             self._asked,
         ):
             left = [each for each in deliveries if each.pk not in verdicts and applies(policy, each)]
@@ -115,6 +121,9 @@ class Post:
             due_at=letter.due_at,
             origin_type=Delivery.Origin.FLOW,
             when_limited=self.definition.when_limited,
+            priority=self.definition.priority,
+            # What one step sends by one channel after the other belongs together.
+            cause=f"flow:{letter.run.number if letter.run else 0}:{letter.step}",
         )
 
     def _addresses(self, deliveries: Sequence[Delivery]) -> dict[int, Any]:
@@ -136,21 +145,21 @@ class Post:
         }
         return {pk: limited(at, guards.OUTSIDE) for pk, at in opens.items() if at is not None}
 
-    def _weekly(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
-        """As preferences.judge_last."""
+    def _limits(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
+        """As caps.judge; of each person there is one at most, so none waits for another."""
+        left = [delivery for delivery in deliveries if not delivery.message.exempt]
+        known = rules.of(facts, left)
+        wishes = preferences.wishes_of(facts, left)
+        them = people.of(facts, {delivery.profile_id for delivery in left})
         verdicts = {}
-        for delivery in deliveries:
-            if delivery.message.exempt:
-                continue
-            if preferences.weekly(delivery, preferences.wishes_of(facts, deliveries)):
-                free = self._free(delivery, f"topic:{delivery.message.topic}", preferences.WEEK, now)
-                if free is not None:
-                    late = free >= delivery.expires_at
-                    verdicts[delivery.pk] = (
-                        suppress(preferences.WEEKLY_LIMIT)
-                        if late
-                        else limited(free, preferences.WEEKLY_LIMIT)
-                    )
+        for delivery in left:
+            rule, before = known[delivery.message_id], self._taken.setdefault(delivery.profile_id, [])
+            which = caps.applicable(delivery, rule, preferences.weekly(delivery, wishes))
+            refusal = caps.against(delivery, rule, which, before, them[delivery.profile_id].zone, now)
+            if refusal is None:
+                before.append(places.of(delivery, now))
+            else:
+                verdicts[delivery.pk] = caps.verdict(refusal, delivery, rule)
         return verdicts
 
     def _asked(self, deliveries: list[Delivery], facts: Facts, now: datetime) -> Mapping[int, Verdict]:
@@ -158,15 +167,14 @@ class Post:
         return {
             delivery.pk: suppress(consent.ASKED_ALREADY)
             for delivery in deliveries
-            if delivery.message.confirms
-            and self._free(delivery, f"confirm:{delivery.channel}", consent.ASKED_AGAIN_AFTER, now)
-            is not None
+            if delivery.message.confirms and self._asked_lately(delivery, now)
         }
 
-    def _free(self, delivery: Delivery, key: str, period: timedelta, now: datetime) -> datetime | None:
-        """When a place gets free; None, and it is taken, if there is one."""
-        taken = self._taken.get((delivery.profile_id, key))
-        if taken is not None and taken + period > now:
-            return taken + period
-        self._taken[delivery.profile_id, key] = now
-        return None
+    def _asked_lately(self, delivery: Delivery, now: datetime) -> bool:
+        """Whether the person was asked before; otherwise they are now."""
+        key = delivery.profile_id, delivery.channel
+        asked = self._questions.get(key)
+        if asked is not None and asked + consent.ASKED_AGAIN_AFTER > now:
+            return True
+        self._questions[key] = now
+        return False

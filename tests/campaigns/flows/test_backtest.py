@@ -15,8 +15,9 @@ from campaigns.flows.definition import DefinitionError
 from campaigns.flows.simulated_counts import Result
 from campaigns.models import Backtest, Flow
 from crm import consent
-from crm.models import Identifier
+from crm.models import Identifier, Profile
 from delivery import vapid
+from delivery.models import SendingRules
 from tests.campaigns.admin.conftest import client_with
 from tests.campaigns.flows.conftest import World
 
@@ -119,6 +120,34 @@ def test_messages_are_stopped_for_the_reasons_of_sending(shop):
     consent.record([consent.Change(ann, "channel", "inapp", "unsubscribed", "test", shop.now)])
     channel = tried(shop).channels["inapp"]
     assert (channel.sent, channel.stopped) == (0, {"no consent": 1})
+
+
+def test_limits_count_what_it_would_have_sent(shop):
+    """Two messages within an hour, and the same one by two channels."""
+    account = SendingRules.of_account()
+    cap = account.caps.create(number=1, period="day", channel="inapp")
+    hello = {"kind": "message", "config": {"message": "hello", "channel": "inapp"}}
+    wait = {"kind": "wait", "config": {"amount": 1, "unit": "hours"}}
+    draft = {"trigger": {"kind": "event", "name": "signed_up"}, "reentry": {"mode": "never"}}
+    steps = [{**step, "key": f"t{place}"} for place, step in enumerate((hello, wait, hello))]
+    Flow.objects.update(draft={**draft, "steps": steps, "when_limited": "skip"})
+    channel = tried(shop).channels["inapp"]
+    assert (channel.queued, channel.sent, channel.stopped) == (6, 3, {"limit: 1 a day by inapp": 3})
+
+    Flow.objects.update(draft={**draft, "steps": steps})
+    assert tried(shop).channels["inapp"].sent == 6  # put off until the next day
+
+    cap.delete()
+    account.collision, account.collision_hours = "sent", 24
+    account.save()
+    steps[2]["config"] = {"message": "hello", "channel": "memory"}
+    Flow.objects.update(draft={**draft, "steps": steps})
+    for person in shop.people:
+        Profile.objects.filter(pk=person).update(email=f"p{person}@example.com")
+        consent.record([consent.Change(person, "channel", "memory", "subscribed", "test", shop.now)])
+    shop.message.contents.create(channel="memory", content={"text": "Hi"})
+    channels = tried(shop).channels
+    assert (channels["inapp"].sent, channels["memory"].stopped) == (3, {"sent by another channel": 3})
 
 
 def test_nothing_changes_in_the_database(shop):
