@@ -73,6 +73,15 @@ class TestSequences:
         assert four.high - four.low > one.high - one.low
         assert four.p_value > one.p_value
 
+    @pytest.mark.parametrize("comparisons", [1, 4])
+    def test_the_p_value_is_small_just_when_the_interval_leaves_out_nought(self, comparisons):
+        found = [
+            sequences.compare(rate("A", 9_000, 300), rate("B", 9_000, count), comparisons=comparisons)
+            for count in range(300, 500, 4)
+        ]
+        assert [one.p_value < 0.05 for one in found] == [one.low > 0 for one in found]
+        assert 0.1 < np.mean([one.low > 0 for one in found]) < 0.9
+
     def test_nothing_is_said_of_a_handful(self):
         found = sequences.compare(rate("A", 40, 0), rate("B", 40, 19))
         assert (found.low, found.high, found.p_value) == (-math.inf, math.inf, 1.0)
