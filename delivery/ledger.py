@@ -13,7 +13,7 @@ from django.db.models.functions import Cast, Concat
 from django.utils import timezone
 
 from crm import audit
-from delivery import channels, outbox
+from delivery import channels, outbox, retention
 from delivery.dispatch.recovery import UNKNOWN
 from delivery.models import Account, Delivery
 from delivery.outbox import DeliveryRequest
@@ -186,6 +186,8 @@ def _failed(rows: "QuerySet[Delivery]", unknown: bool) -> "QuerySet[Delivery]":
     ).filter(cause=F("named"))
     failed = rows.filter(state=State.FAILED).exclude(origin_type=Delivery.Origin.TEST)
     failed = failed.filter(reason=UNKNOWN) if unknown else failed.exclude(reason=UNKNOWN)
+    # Without the data that its text was asked for with, an old one would say something else.
+    failed = failed.filter(queued_at__gte=retention.came_to())
     return failed.filter(~Exists(again))
 
 

@@ -108,7 +108,7 @@ def _in_batches(batch: Callable[[], int], ends: float) -> int:
 
 @transaction.atomic
 def _batch(kind: str, before: datetime, now: datetime) -> int:
-    after = _came_to(kind)
+    after = came_to(kind)
     if after >= before:
         return 0
     with connection.cursor() as cursor:
@@ -121,7 +121,8 @@ def _batch(kind: str, before: datetime, now: datetime) -> int:
     return gone
 
 
-def _came_to(kind: str) -> datetime:
+def came_to(kind: str = CONTENT) -> datetime:
+    """The moment before which nothing of a kind has its words any more."""
     found = Removal.objects.filter(name=kind).aggregate(latest=Max("older_than"))["latest"]
     return found or datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -134,4 +135,4 @@ def _forget_layouts(kept: timedelta, now: datetime) -> None:
     first = Removal.objects.filter(name=CONTENT).aggregate(first=Min("day"))["first"]
     if first is None or first > timezone.localdate(now - kept - IN_USE):
         return
-    EmailLayout.objects.filter(created_at__lt=_came_to(CONTENT) - IN_USE).delete()
+    EmailLayout.objects.filter(created_at__lt=came_to(CONTENT) - IN_USE).delete()

@@ -14,6 +14,7 @@ from crm import merge_preview, merging, proof, signals, unmerging
 DELIVERIES, COUPONS, INBOUND = "delivery_delivery", "delivery_couponcode", "delivery_inboundmessage"
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
+DROPPED = "what the provider said was dropped with the person"
 
 
 def connect() -> None:
@@ -96,6 +97,8 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
     theirs.update(context={}, content=None, links=[])
+    # A provider's words about an address or a number; our own reasons hold neither.
+    theirs.filter(reason__regex=r"@|[0-9]{6}").update(reason=DROPPED)
     LinkHit.objects.filter(delivery__profile_id__in=profile_ids).delete()
     tries = Attempt.objects.filter(delivery__profile_id__in=profile_ids)
     addresses = list(tries.exclude(address="").values_list("address", flat=True).distinct())

@@ -19,7 +19,8 @@ class Delivery(Outlined):
     asked for: with the channel it says which lane it goes by.
     """
 
-    contact_data = {"context": "data", "content": "data", "links": "data"}
+    # A reason may be a provider's words, which often tell the address.
+    contact_data = {"context": "data", "content": "data", "links": "data", "reason": "text"}
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")

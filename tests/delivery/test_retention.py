@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from crm import privacy
 from crm.models import Removal
-from delivery import accounts, retention, tasks
+from delivery import accounts, ledger, retention, tasks, wiring
 from delivery.content import brand
 from delivery.email import compiling, keeping
-from delivery.links import hits
 from delivery.models import Account, Delivery, EmailLayout, InboundMessage
 from tests.delivery import world
 from tests.delivery.world import NOW
@@ -46,11 +46,12 @@ def test_words_go_when_they_are_over_their_time_and_the_ledger_stays(monkeypatch
     young = sent(10, NOW - 31 * DAY)  # it could be sent for two days
     assert retention.apply(NOW, days=30) == 7
     assert kept() == sorted([waits.pk, shown.pk, young.pk])
+    assert ledger.resendable(Delivery.objects.all()).certain == 0, "it would say something else now"
     assert dict(Removal.objects.values_list("name", "rows")) == {retention.CONTENT: 6, retention.INAPP: 1}
 
     row = Delivery.objects.get(pk=gone[0].pk)
     assert (row.state, row.sent_at, row.attempts) == ("sent", same, 0)
-    assert hits.follow(row.pk, 0, "", "").url == "https://shop.example.com/"
+    assert row.links == ["https://shop.example.com/"], "they go on working"
     assert {failed.pk, older.pk} <= set(Delivery.objects.values_list("pk", flat=True))
 
     assert retention.apply(NOW, days=30) == 0
@@ -80,6 +81,17 @@ def test_it_is_done_at_night_by_what_the_operator_set(settings, monkeypatch) -> 
         monkeypatch.setattr(tasks.timezone, "now", lambda hour=hour: NOW.replace(hour=hour))
         tasks.forget_content()
         assert kept() == left
+
+
+def test_the_words_of_providers_about_the_erased_go() -> None:
+    """They often tell the address; our own reasons stay."""
+    told = sent(1, NOW, state="failed", reason="550 5.1.1 <person1@example.com> unknown")
+    plain = sent(2, NOW, state="failed", reason="unknown outcome")
+    privacy.erase([told.profile_id, plain.profile_id], "test")
+    assert dict(Delivery.objects.values_list("pk", "reason")) == {
+        told.pk: wiring.DROPPED,
+        plain.pk: "unknown outcome",
+    }
 
 
 def test_layouts_go_when_no_email_needs_them() -> None:

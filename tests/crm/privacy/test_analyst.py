@@ -54,7 +54,9 @@ def person() -> Profile:
         Identifier.objects.create(kind=kind, value=value, profile=profile)
     rows.crm_record(profile)
     log.append([log.NewEvent(uuid.uuid4(), profile.pk, "ordered", rows.NOW, told, "api")])
-    Delivery.objects.filter(profile=profile).update(content={"title": f"Hello {EMAIL}", "body": PHONE})
+    Delivery.objects.filter(profile=profile).update(
+        content={"title": f"Hello {EMAIL}", "body": PHONE}, reason=f"550 5.1.1 <{EMAIL}> unknown, nor {PHONE}"
+    )
     ProfileMerge.objects.filter(winner=profile).update(snapshot={"email": SECOND, "phone": PHONE})
     SyncReject.objects.create(
         connection_id=_connection(),
