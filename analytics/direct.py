@@ -38,5 +38,7 @@ class TrackingMiddleware:
     def _answer(self, request: HttpRequest) -> HttpResponse:
         match: Any = request.resolver_match
         answer = match.func(request, *match.args, **match.kwargs)
+        if answer.status_code != 204:
+            answer.headers.setdefault("Content-Length", str(len(answer.content)))
         answer._has_been_logged = True  # tokens are nothing for Django's log of what was refused
         return answer
