@@ -29,7 +29,20 @@ def rows() -> list[Row]:
     return [
         row(f"{stage}, one process", wall["one"], "msg/s", PEER, wall["post_office"]),
         row(f"{stage}, two processes", wall["two"], "msg/s", f"{PEER} with two", wall["post_office two"]),
-        row(stage, cpu["one"], "msg/s per core", PEER, cpu["post_office"]),
+        row(
+            f"{stage}, with the database's work, one process",
+            cpu["one"],
+            "msg/s per core",
+            PEER,
+            cpu["post_office"],
+        ),
+        row(
+            f"{stage}, with the database's work, two processes",
+            cpu["two"],
+            "msg/s per core",
+            f"{PEER} with two",
+            cpu["post_office two"],
+        ),
     ]
 
 

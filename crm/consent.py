@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 from django.db import connection, transaction
-from django.db.models import Q
 
 from crm import log
 from crm.models import Consent, LegalBasis, Preference, Topic
-from crm.pg import copy_columns
+from crm.pg import copy_columns, number_array
 
 CHANNEL, TOPIC = Consent.Kind.CHANNEL.value, Consent.Kind.TOPIC.value
 SUBSCRIBED, UNSUBSCRIBED = Consent.State.SUBSCRIBED.value, Consent.State.UNSUBSCRIBED.value
@@ -152,6 +151,13 @@ def record_first(changes: Sequence[Change]) -> None:
                 copy_columns(copy, columns)
 
 
+_ANSWERS = f"""
+    SELECT profile_id, kind, state FROM crm_consent
+    WHERE profile_id = ANY(%s::bigint[])
+        AND ((kind, key) = ('{CHANNEL}', %s) OR (kind, key) = ('{TOPIC}', nullif(%s, '')))
+"""
+
+
 def subscribed(profile_ids: Collection[int], channel: str, topic: str = "", opt_in: bool = True) -> set[int]:
     """Return those of `profile_ids` that may be written to by `channel` about `topic`.
 
@@ -162,16 +168,13 @@ def subscribed(profile_ids: Collection[int], channel: str, topic: str = "", opt_
         opt_in: False for a channel that only must not have a no, such as messages inside the customer's own site.
     """
     wanted = set(profile_ids)
-    asked = Q(kind=CHANNEL, key=channel)
-    needs_yes = False
-    if topic and wanted:
-        needs_yes = Topic.objects.filter(slug=topic, needs_yes=True).exists()
-        asked |= Q(kind=TOPIC, key=topic)
+    needs_yes = bool(topic and wanted) and Topic.objects.filter(slug=topic, needs_yes=True).exists()
     yes: dict[str, set[int]] = {CHANNEL: set(), TOPIC: set()}
     no: dict[str, set[int]] = {CHANNEL: set(), TOPIC: set()}
-    rows = Consent.objects.filter(asked, profile_id__in=wanted)
-    for profile_id, kind, state in rows.values_list("profile_id", "kind", "state"):
-        (yes if state == SUBSCRIBED else no)[kind].add(profile_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWERS, [number_array(wanted), channel, topic])
+        for profile_id, kind, state in cursor.fetchall():
+            (yes if state == SUBSCRIBED else no)[kind].add(profile_id)
     agreed = yes[CHANNEL] if opt_in else wanted - no[CHANNEL]
     return agreed & yes[TOPIC] if needs_yes else agreed - no[TOPIC]
 

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from crm import normalise
 from crm.models import Suppression
+from crm.pg import text_array
 
 ALL = Suppression.ALL
 MAX_REASON = 200  # characters
@@ -33,6 +34,8 @@ _REMOVE = """
     DELETE FROM crm_suppression s USING jsonb_to_recordset(%s::jsonb) AS r(channel text, address text)
     WHERE s.channel = r.channel AND s.address = r.address
 """
+
+_LISTED = "SELECT channel, address FROM crm_suppression WHERE channel = ANY(%s::text[]) AND address = ANY(%s::text[])"
 
 
 def entry(channel: str | None, address: str | None, reason: str | None = "") -> Entry:
@@ -82,8 +85,6 @@ def remove(entries: Sequence[Entry]) -> int:
 
 def listed(channels: Collection[str], addresses: Collection[str]) -> set[tuple[str, str]]:
     """The (channel, address) on the list, in one query; the channel may be ALL."""
-    return set(
-        Suppression.objects.filter(channel__in={*channels, ALL}, address__in=addresses).values_list(
-            "channel", "address"
-        )
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTED, [text_array([*channels, ALL]), text_array(list(addresses))])
+        return set(cursor.fetchall())

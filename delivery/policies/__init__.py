@@ -59,12 +59,15 @@ TESTING = frozenset({expiry.judge, suppression.judge, reachability.judge})
 def decide(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Return a verdict for each delivery that may not be sent now."""
     verdicts: dict[int, Verdict] = {}
+    left = deliveries
+    special = [d for d in deliveries if d.origin_type == Delivery.Origin.TEST or d.message.exempt]
     for policy in POLICIES:
-        left = [
-            delivery for delivery in deliveries if delivery.pk not in verdicts and applies(policy, delivery)
-        ]
-        if left:
-            verdicts |= policy(left, facts, now)
+        skipped = {d.pk for d in special if not applies(policy, d)}
+        asked = [delivery for delivery in left if delivery.pk not in skipped] if skipped else left
+        found = policy(asked, facts, now) if asked else {}
+        if found:
+            verdicts |= found
+            left = [delivery for delivery in left if delivery.pk not in found]
     return {
         delivery.pk: settled(verdicts[delivery.pk], delivery)
         for delivery in deliveries

@@ -1,6 +1,7 @@
 """Is it for adults only, and are they?"""
 
-from datetime import datetime
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from delivery.models import Delivery
 from delivery.policies import people, rules
@@ -22,11 +23,16 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
         return {}
     everybody = people.of(facts, {delivery.profile_id for delivery in bound})
     verdicts = {}
+    dates: dict[ZoneInfo, date] = {}
     for delivery in bound:
         person, rule = everybody[delivery.profile_id], known[delivery.message_id]
         if person.birthday is None:
             if rule.skip_unknown_age:
                 verdicts[delivery.pk] = suppress(UNKNOWN_AGE)
-        elif not is_of_age(person.birthday, rule.adult_age, now.astimezone(person.zone).date()):
+            continue
+        today = dates.get(person.zone)
+        if today is None:
+            today = dates[person.zone] = now.astimezone(person.zone).date()
+        if not is_of_age(person.birthday, rule.adult_age, today):
             verdicts[delivery.pk] = suppress(MINOR)
     return verdicts

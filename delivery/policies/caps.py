@@ -36,7 +36,14 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     """
     known = rules.of(facts, deliveries)
     wishes = wishes_of(facts, deliveries)
-    caps = {d.pk: applicable(d, known[d.message_id], weekly(d, wishes)) for d in deliveries}
+    alike: dict[tuple[int, str, int, bool], list[Cap]] = {}
+    caps: dict[int, list[Cap]] = {}
+    for d in deliveries:
+        key = (d.message_id, d.channel, d.priority, weekly(d, wishes))
+        found = alike.get(key)
+        if found is None:
+            found = alike[key] = applicable(d, known[d.message_id], key[-1])
+        caps[d.pk] = found
     asked = [d for d in deliveries if caps[d.pk] or known[d.message_id].collision in rules.COUNTING]
     counted = [d for d in deliveries if caps[d.pk] or known[d.message_id].counts]
     if not counted:
@@ -51,7 +58,7 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     taken: list[Taken] = []
     for delivery in counted:
         rule, before = known[delivery.message_id], held.setdefault(delivery.profile_id, [])
-        others = [each for each in before if each.delivery_id != delivery.pk]
+        others = [each for each in before if each.delivery_id != delivery.pk] if before else before
         refusal = None
         if caps[delivery.pk] or rule.collision in rules.COUNTING:
             zone = facts.people[delivery.profile_id].zone
@@ -130,10 +137,14 @@ def count(cap: Cap, delivery: Delivery, others: Iterable[Taken]) -> list[datetim
 
 
 def free(
-    cap: Cap, delivery: Delivery, others: Iterable[Taken], zone: ZoneInfo, now: datetime
+    cap: Cap, delivery: Delivery, others: Sequence[Taken], zone: ZoneInfo, now: datetime
 ) -> datetime | None:
     """When a place under a limit gets free; None if there is one."""
+    if len(others) < cap.number:
+        return None
     times = sorted(count(cap, delivery, others), reverse=True)
+    if len(times) < cap.number:
+        return None
     if cap.rolling:
         length = clock.ROLLING[cap.period]
         used = [at for at in times if at > now - length]
@@ -160,11 +171,8 @@ def words(cap: Cap) -> str:
 def _looks_back(
     asked: Sequence[Delivery], caps: dict[int, list[Cap]], known: rules.Mapping[int, Effective]
 ) -> timedelta:
-    lengths = [
-        clock.ROLLING[cap.period] if cap.rolling else _CALENDAR[cap.period]
-        for delivery in asked
-        for cap in caps[delivery.pk]
-    ]
+    each_once = {cap for found in {id(each): each for each in caps.values()}.values() for cap in found}
+    lengths = [clock.ROLLING[cap.period] if cap.rolling else _CALENDAR[cap.period] for cap in each_once]
     lengths += [
         timedelta(hours=rule.collision_hours)
         for delivery in asked

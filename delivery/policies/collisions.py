@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
+from crm.pg import number_array
 from delivery.models import Delivery, Message, SendingRules
 from delivery.policies import rules
 from delivery.policies.verdicts import Facts, Verdict, suppress
@@ -16,7 +17,7 @@ _LOOKING = (SendingRules.Collision.OPENED, SendingRules.Collision.SENT)
 _SEEN = """
     SELECT e.profile_id, e.properties ->> 'message', e.properties ->> 'channel', max(e.occurred_at)
     FROM crm_event e
-    WHERE e.profile_id = ANY(%s) AND e.name = ANY(%s) AND e.occurred_at > %s AND e.occurred_at <= %s
+    WHERE e.profile_id = ANY(%s::bigint[]) AND e.name = ANY(%s) AND e.occurred_at > %s AND e.occurred_at <= %s
         AND e.properties ->> 'message' = ANY(%s)
     GROUP BY 1, 2, 3
 """
@@ -35,7 +36,7 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
         cursor.execute(
             _SEEN,
             [
-                list({delivery.profile_id for delivery in bound}),
+                number_array({delivery.profile_id for delivery in bound}),
                 list(ENGAGED),
                 now - timedelta(hours=longest),
                 now,

@@ -5,7 +5,7 @@ did; one that is being sent counts as sent now. So nothing has to be given back,
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from crm import signals
+from crm.pg import number_array
 from delivery.models import Delivery, Message, Place
 
 UNKNOWN = "unknown outcome"  # as `delivery.dispatch.recovery` calls it
@@ -21,19 +22,22 @@ _SLACK = timedelta(
     hours=1
 )  # a message is sent at most so long after it was let through, unless it is let through again
 _CHUNK = 50_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Rows that are there already are locked by the second statement; those of both are taken in one order by everybody,
 # so that no two dispatchers wait for each other.
 _KNOW = """
     INSERT INTO delivery_placelock (profile_id) SELECT unnest(%s::bigint[]) ON CONFLICT DO NOTHING
 """
-_LOCK = "SELECT FROM delivery_placelock WHERE profile_id = ANY(%s) ORDER BY profile_id FOR UPDATE"
+_LOCK = "SELECT FROM delivery_placelock WHERE profile_id = ANY(%s::bigint[]) ORDER BY profile_id FOR UPDATE"
 _READ = """
     SELECT p.profile_id, p.delivery_id, p.channel, p.topic, p.message_id, p.content_group, p.thread,
-        CASE WHEN d.state = 'sending' THEN greatest(p.taken_at, %(now)s) ELSE coalesce(d.sent_at, p.taken_at) END,
+        (extract(epoch FROM CASE
+            WHEN d.state = 'sending' THEN greatest(p.taken_at, %(now)s) ELSE coalesce(d.sent_at, p.taken_at)
+        END) * 1000000)::bigint,  -- read in a tenth of the time that a timestamp takes
         d.state IN ('suppressed', 'failed', 'expired') AND d.reason <> %(unknown)s
     FROM delivery_place p LEFT JOIN delivery_delivery d ON d.id = p.delivery_id
-    WHERE p.profile_id = ANY(%(profiles)s) AND p.taken_at > %(since)s
+    WHERE p.profile_id = ANY(%(profiles)s::bigint[]) AND p.taken_at > %(since)s
 """
 _PERHAPS_SENT = """
     SELECT DISTINCT delivery_id FROM delivery_attempt
@@ -88,13 +92,15 @@ def of(delivery: Delivery, at: datetime) -> Taken:
 
 def thread(delivery: Delivery) -> str:
     """What the messages share that one step sends to one person, by one channel after the other; else ""."""
+    if delivery.origin_type != Delivery.Origin.FLOW:
+        return ""
     parts = delivery.cause.split(":")
-    return ":".join(parts[:3]) if delivery.origin_type == Delivery.Origin.FLOW and len(parts) >= 3 else ""
+    return ":".join(parts[:3]) if len(parts) >= 3 else ""
 
 
 def lock(profile_ids: Collection[int]) -> None:
     """Let nobody else count these people's messages until the caller's transaction ends; two queries."""
-    ids = sorted(profile_ids)
+    ids = number_array(sorted(profile_ids))
     with connection.cursor() as cursor:
         cursor.execute(_KNOW, [ids])
         cursor.execute(_LOCK, [ids])
@@ -105,7 +111,7 @@ def read(profile_ids: Collection[int], since: datetime, now: datetime) -> dict[i
     with connection.cursor() as cursor:
         cursor.execute(
             _READ,
-            {"profiles": list(profile_ids), "since": since - _SLACK, "now": now, "unknown": UNKNOWN},
+            {"profiles": number_array(profile_ids), "since": since - _SLACK, "now": now, "unknown": UNKNOWN},
         )
         rows = cursor.fetchall()
         lost = [row[1] for row in rows if row[-1]]
@@ -114,9 +120,11 @@ def read(profile_ids: Collection[int], since: datetime, now: datetime) -> dict[i
             lost = list(set(lost) - {row[0] for row in cursor.fetchall()})
     gone = set(lost)
     found: dict[int, list[Taken]] = {}
-    for row in rows:
-        if row[1] not in gone:
-            found.setdefault(row[0], []).append(Taken(*row[:-1]))
+    for profile_id, delivery_id, channel, topic, message_id, group, own, microseconds, _lost in rows:
+        if delivery_id not in gone:
+            at = _EPOCH + timedelta(microseconds=microseconds)
+            taken = Taken(profile_id, delivery_id, channel, topic, message_id, group, own, at)
+            found.setdefault(profile_id, []).append(taken)
     return found
 
 
@@ -125,7 +133,8 @@ def write(taken: Sequence[Taken], refused: Iterable[int], now: datetime) -> None
     gone = list(refused)
     with connection.cursor() as cursor:
         if gone:
-            cursor.execute("DELETE FROM delivery_place WHERE delivery_id = ANY(%s)", [gone])
+            forget = "DELETE FROM delivery_place WHERE delivery_id = ANY(%s::bigint[])"
+            cursor.execute(forget, [number_array(gone)])
         if taken:
             cursor.execute(_WRITE, [now, msgspec.json.encode(taken).decode()])
 
