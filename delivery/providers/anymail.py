@@ -34,7 +34,7 @@ from delivery.channels.webpush import retry_after
 from delivery.email.addressing import addressed
 from delivery.email.messages import email_message
 from delivery.email.workers import spread
-from delivery.providers import register
+from delivery.providers import anymail_check, register
 from delivery.providers.base import (
     AccountForm,
     Call,
@@ -176,10 +176,19 @@ class Anymail(Provider):
         return [(_("Webhook address"), parts._replace(netloc=f"{secret}@{parts.netloc}").geturl())]
 
     def check(self, sender: Sender) -> str:
-        """See that the settings fit the service; none of the services has a call that sends nothing in common."""
-        with _backend(sender):
-            pass
-        return _("The settings are complete. Send a test to see whether the service takes them.")
+        """Ask the service whether it knows the key."""
+        config: AnymailConfig = sender.config
+        domain = config.domain if config.service == "mailgun" else ""
+        domain = domain or config.from_address.rpartition("@")[2].rstrip("> ")
+        with _backend(sender) as backend:
+            return anymail_check.ask(
+                backend.session,
+                config.service,
+                SERVICES[config.service].label,
+                config.api_url or SERVICES[config.service].url,
+                (sender.credentials.api_key, sender.credentials.second_key),
+                domain,
+            )
 
     def send(self, sender: Sender, parcels: Iterable[Parcel], now: datetime) -> Iterator[Result]:
         """Make one call for each message, several at once."""

@@ -28,11 +28,16 @@ HEADERS = {
 
 
 class Service:
-    """Answers like a mail service: `answers` by recipient are (status, body), or None to hang up."""
+    """Answers like a mail service: `answers` by recipient are (status, body), or None to hang up.
+
+    Whoever asks by GET is told `status`; `asked` is by what path and with what headers.
+    """
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.answers: dict[str, Any] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.status = 200
 
 
 @pytest.fixture
@@ -57,6 +62,13 @@ def service(settings: Any) -> Any:
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
             self.wfile.write(said.encode())
+
+        def do_GET(self) -> None:
+            found.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            self.send_response(found.status)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *args: Any) -> None:
             pass
@@ -116,6 +128,61 @@ def test_what_a_service_answers(service: Any, answer: Any, outcome: Outcome) -> 
     }
     assert results == {1: Outcome.ACCEPTED, 2: outcome, 3: Outcome.ACCEPTED}
     assert [call["To"] for call in service.calls].count("p2@example.com") == 1, "asked once, whatever happens"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "header", "value"),
+    [
+        ("brevo", "/v3/account", "api-key", "key-1"),
+        ("mailgun", "/v3/domains/shop.example", "authorization", "api:key-1"),
+        ("mailjet", "/v3/REST/user", "authorization", "key-1:second"),
+        ("postmark", "/v3/server", "x-postmark-server-token", "key-1"),
+        ("sparkpost", "/v3/account", "authorization", "key-1"),
+    ],
+)
+def test_a_service_is_asked_whether_it_knows_the_key(
+    service: Any, kind: str, path: str, header: str, value: str
+) -> None:
+    check = providers.get("email", "anymail").check
+    by = sender(kind, f"{service.url}v3", second_key="second" if kind == "mailjet" else "")
+    assert "knows the key" in check(by)
+    [(asked, headers)] = service.asked
+    assert (asked, headers[header]) == (path, basic(value) if ":" in value else value)
+    service.status = 401
+    with pytest.raises(ProviderError, match="401") as refused:
+        check(by)
+    assert "key-1" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        ("sparkpost", 403, "may only send"),
+        ("mailgun", 404, "not the domain shop.example"),
+        ("postmark", 404, "can't tell"),
+        ("postmark", 302, "can't be reached"),
+        ("brevo", 500, "can't tell"),
+    ],
+)
+def test_what_a_service_says_of_the_key(service: Any, kind: str, status: int, words: str) -> None:
+    service.status = status
+    with pytest.raises(ProviderError, match=words):
+        providers.get("email", "anymail").check(sender(kind, service.url))
+    assert len(service.asked) == 1, "no redirect is followed"
+
+
+def test_nobody_is_asked_where_only_we_can_reach(service: Any, settings: Any, monkeypatch: Any) -> None:
+    check = providers.get("email", "anymail").check
+    settings.NUDGE_PROVIDER_HOSTS_TRUSTED = ["127.0.0.1:1"]
+    with pytest.raises(ProviderError, match="can't be reached"):
+        check(sender(url="http://127.0.0.1:1/"))
+    with pytest.raises(ProviderError):
+        check(sender(url=service.url))
+    inside = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: inside)
+    with pytest.raises(ProviderError, match="can't be reached"):
+        check(sender(url=f"https://api.example.com:{service.url.rpartition(':')[2]}"))
+    assert service.asked == []
 
 
 def test_nothing_is_sent_where_no_connection_comes_about(settings: Any) -> None:
