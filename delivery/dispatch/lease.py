@@ -21,7 +21,10 @@ MARGIN = 45.0
 # Seconds after which what the policies said is not acted on any more: who leaves must not get what a slow provider
 # has not begun yet.
 FRESH = 60.0
-AHEAD = 50  # parcels marked at once: of so many nobody knows what became of them when a worker dies
+# Parcels marked at once: of so many nobody knows what became of them when a worker dies. A channel that sends more than
+# that in `BEAT` seconds gets twice as many, up to `MOST_AHEAD`, and half as many when it takes longer.
+AHEAD, MOST_AHEAD = 8, 256
+BEAT = 0.25
 NOT_BEGUN = "not begun"  # the detail of an attempt that is not marked
 
 # Whoever takes over deletes what is not marked: one of the two comes first.
@@ -50,9 +53,7 @@ class Lease:
 
     def parcels(self) -> Iterator[Parcel]:
         """Yield the parcels to send; `begun` holds the numbers of those that were taken."""
-        step = AHEAD if self._marked else max(1, len(self._parcels))
-        for start in range(0, len(self._parcels), step):
-            part = self._parcels[start : start + step]
+        for part in self._parts():
             if self._marked and not self._ended:
                 self._mark(part)
             for parcel in part:
@@ -61,6 +62,19 @@ class Lease:
                 if parcel.delivery.pk not in self._lost and not self._stopped(parcel.delivery.channel):
                     self.begun.add(parcel.number)
                     yield parcel
+
+    def _parts(self) -> Iterator[Sequence[Parcel]]:
+        """Yield the parcels in parts, as many at once as are sent in a moment; unmarked ones together."""
+        if not self._marked:
+            yield self._parcels
+            return
+        start, size = 0, AHEAD
+        while start < len(self._parcels):
+            began = monotonic()
+            yield self._parcels[start : start + size]
+            start += size
+            quick = monotonic() - began < BEAT
+            size = min(2 * size, MOST_AHEAD) if quick else max(size // 2, 1)
 
     @property
     def _ended(self) -> bool:

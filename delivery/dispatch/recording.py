@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from time import monotonic
 
 import msgspec
 from django.db import connection, transaction
@@ -21,6 +22,7 @@ from delivery.models import Account, Attempt, Delivery
 State = Delivery.State
 
 CHUNK = 200  # deliveries recorded at once: what a crash may make us send again
+SOON = 1.0  # seconds after which fewer are recorded
 
 _FINISH = """
     UPDATE delivery_attempt a
@@ -59,6 +61,7 @@ class Recorder:
         self._waiting = Counter(parcel.delivery.pk for parcel in parcels)
         self._results: dict[int, list[Result]] = {}
         self._done: list[int] = []
+        self._flushed = monotonic()
         self._recorded: set[int] = set()
         self._alerted: set[str] = set()
         self._repeats: bool | None = None
@@ -71,7 +74,7 @@ class Recorder:
         if not self._waiting[pk]:
             del self._waiting[pk]
             self._done.append(pk)
-            if len(self._done) >= CHUNK:
+            if len(self._done) >= CHUNK or monotonic() - self._flushed > SOON:
                 self._flush()
 
     def finish(self, failure: Exception | None = None) -> None:
@@ -133,7 +136,7 @@ class Recorder:
 
     def _flush(self) -> None:
         now = self._clock()
-        done, self._done = self._done, []
+        done, self._done, self._flushed = self._done, [], monotonic()
         if not done:
             return
         results = {pk: self._results.pop(pk) for pk in done}

@@ -57,6 +57,33 @@ class TestADeadSender:
         assert list(parcels) == []
         assert len(memory.sent) == 2
 
+    def test_what_was_answered_is_written_down_soon(self, memory: Memory, monkeypatch) -> None:
+        class Died(BaseException):
+            pass
+
+        def answer(parcel: Parcel) -> Result:
+            if len(memory.sent) == 3:
+                raise Died
+            return accept(parcel)
+
+        monkeypatch.setattr("delivery.dispatch.recording.SOON", -1.0)
+        memory.answer = answer
+        crowd(5)
+        with pytest.raises(Died):
+            dispatch.run(NOW)
+        assert world.states() == {State.SENT: 2, State.SENDING: 3}
+
+    def test_slow_services_get_fewer_at_once(self, memory: Memory, monkeypatch) -> None:
+        clock = [0.0]
+        monkeypatch.setattr(lease_module, "monotonic", lambda: clock[0])
+        crowd(40)
+        claimed = claim(MEMORY, NOW, 1000)
+        sizes: list[int] = []
+        monkeypatch.setattr(Lease, "_mark", lambda _lease, parcels: sizes.append(len(parcels)))
+        for _parcel in Lease(claimed.parcels, 0.0, marked=True).parcels():
+            clock[0] += 0.02
+        assert sizes == [8, 16, 8, 8]
+
     def test_where_a_device_replaces_it_nothing_is_marked(self, memory: Memory, monkeypatch) -> None:
         monkeypatch.setattr(Memory, "repeatable", True)
         crowd(2)
