@@ -1,5 +1,6 @@
 """Reports from people's devices: a push or in-app message was shown, clicked or dismissed."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -93,14 +94,16 @@ def store(reports: Sequence[Told]) -> int:
         .order_by("pk")
     }
     events: list[log.NewEvent] = []
+    told: dict[str, list[tuple[int, str, datetime]]] = defaultdict(list)
     for report in reports:
         delivery = deliveries.get(report.delivery)
         if delivery is None:
             continue
         at = report.came if report.at < delivery.queued_at - CLOCK_TOLERANCE else report.at
         events += _events(delivery, report.kind, at)
-        if delivery.channel in channels.everything():
-            channels.get(delivery.channel).reported(delivery.pk, report.kind, at)
+        told[delivery.channel].append((delivery.pk, report.kind, at))
+    for channel in told.keys() & channels.everything().keys():
+        channels.get(channel).reported(told[channel])
     now = max((report.came for report in reports), default=timezone.now())
     return log.append_once(list({event.id: event for event in reversed(events)}.values()), now)
 

@@ -1,6 +1,6 @@
 """The inbox of in-app messages: put in by the channel, fetched by the page's script, answered by the person."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,10 +31,12 @@ _PUT = """
 """
 # A later answer counts more than an earlier one, and nothing comes back once it was closed.
 _NOTE = """
-    UPDATE delivery_inappmessage SET state = %(state)s, answered_at = %(at)s
-    WHERE delivery_id = %(id)s AND array_position(ARRAY['waiting', 'shown', 'clicked', 'dismissed'], state)
-        < array_position(ARRAY['waiting', 'shown', 'clicked', 'dismissed'], %(state)s)
+    UPDATE delivery_inappmessage a SET state = r.state, answered_at = r.at
+    FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, state text, at timestamptz)
+    WHERE a.delivery_id = r.id AND array_position(ARRAY['waiting', 'shown', 'clicked', 'dismissed'], a.state)
+        < array_position(ARRAY['waiting', 'shown', 'clicked', 'dismissed'], r.state)
 """
+_ORDER = ("shown", "clicked", "dismissed")
 _OPEN = """
     SELECT i.profile_id FROM crm_identifier i
     WHERE i.kind = 'anonymous_id' AND i.value = %s AND (i.verified OR NOT EXISTS (
@@ -82,10 +84,14 @@ def holds(delivery_ids: Collection[int]) -> set[int]:
     return set(found.values_list("delivery_id", flat=True))
 
 
-def note(delivery_id: int, kind: str, at: datetime) -> None:
-    """Keep what the person did with a message: "shown", "clicked" or "dismissed"."""
+def note(reports: Sequence[tuple[int, str, datetime]]) -> None:
+    """Keep what people did with messages, in one query: (delivery's id, "shown", "clicked" or "dismissed", when)."""
+    last: dict[int, dict[str, Any]] = {}
+    for pk, kind, at in sorted(reports, key=lambda report: (_ORDER.index(report[1]), report[2])):
+        if pk not in last or last[pk]["state"] != kind:
+            last[pk] = {"id": pk, "state": kind, "at": at}
     with connection.cursor() as cursor:
-        cursor.execute(_NOTE, {"id": delivery_id, "state": kind, "at": at})
+        cursor.execute(_NOTE, [msgspec.json.encode(list(last.values())).decode()])
 
 
 def owner(who: Judged) -> int | None:

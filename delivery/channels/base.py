@@ -1,7 +1,7 @@
 """What a channel is: one class that checks its content, finds people's addresses and sends a batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -145,9 +145,9 @@ class Channel(ABC):
         """Tell whether an attempt by this account with unknown outcome may be made again."""
         return self.repeatable
 
-    def reported(self, delivery_id: int, kind: str, at: datetime) -> None:  # noqa: B027 - few want to know
-        """Told that a device showed a message, or that the person clicked or closed it: "shown", "clicked",
-        "dismissed". In the transaction that logs it."""
+    def reported(self, reports: Sequence[tuple[int, str, datetime]]) -> None:  # noqa: B027 - few want to know
+        """Told that devices showed messages, or that people clicked or closed them: (delivery's id, "shown",
+        "clicked" or "dismissed", when). In the transaction that logs it."""
 
     def arrived(self, delivery_ids: Collection[int]) -> set[int]:
         """Return those of these deliveries that are known to have reached people, whatever became of the sender."""

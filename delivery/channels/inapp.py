@@ -1,6 +1,6 @@
 """In-app messages: banners, dialogs and an inbox inside the customer's own site, shown by the page's script."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -136,9 +136,9 @@ class InApp(Channel):
         """Return those that are in an inbox."""
         return inbox.holds(delivery_ids)
 
-    def reported(self, delivery_id: int, kind: str, at: datetime) -> None:
-        """Note it in the inbox."""
-        inbox.note(delivery_id, kind, at)
+    def reported(self, reports: Sequence[tuple[int, str, datetime]]) -> None:
+        """Note it in the inboxes."""
+        inbox.note(reports)
 
 
 InAppForm.channel = InApp

@@ -4,6 +4,8 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from analytics import tracking
@@ -171,3 +173,18 @@ def test_a_renewed_subscription_needs_the_old_endpoint(client, settings):
     device.refresh_from_db()
     assert device.state == "gone"
     assert post(client, {"subscription": None}, url=url).status_code == 400
+
+
+def test_the_number_of_queries_does_not_grow_with_the_reports(client, sent):
+    counts = []
+    for number in (1, 3, 30):
+        reports = []
+        for _ in range(number):
+            one = world.delivery(sent.message, world.person(), at=sent.queued_at, channel="inapp")
+            reports += [{"token": tokens.make(one.pk), "kind": kind} for kind in ("shown", "clicked")]
+        assert post(client, reports).status_code == 204
+        with CaptureQueriesContext(connection) as queries:
+            spool_drain.run()
+        counts.append(len(queries))
+    assert counts[1] == counts[2], "the first one makes room in the log"
+    assert names().count("message_clicked") == 34
