@@ -152,14 +152,14 @@ class MetaWhatsApp(HttpProvider):
         """200 with the message's id; an error has a code of Meta's."""
         found = answer.json
         if 200 <= answer.status < 300:
-            [first, *_rest] = found.get("messages") or [{}]
-            number = first.get("id") if isinstance(first, dict) else None
+            [first, *_rest] = _dicts(found, "messages") or [{}]
+            number = first.get("id")
             if not isinstance(number, str) or not number:
                 return Result(parcel.number, Outcome.STARTED, answer.status, "no id in the answer")
             return Result(parcel.number, Outcome.ACCEPTED, answer.status, provider_id=number)
         error = found.get("error")
         error = error if isinstance(error, dict) else {}
-        code = error.get("code")
+        code = _code(error)
         outcome = _outcome(code) or usual(answer.status)
         data = error.get("error_data")
         more = data.get("details", "") if isinstance(data, dict) else ""
@@ -293,7 +293,12 @@ def _components(payload: WhatsAppPayload) -> Iterator[dict[str, Any]]:
         }
 
 
-def _outcome(code: Any) -> Outcome | None:
+def _code(error: Mapping[str, Any]) -> int:
+    code = error.get("code")
+    return code if isinstance(code, int) else -1
+
+
+def _outcome(code: int) -> Outcome | None:
     if code in _ACCOUNT:
         return Outcome.CONFIGURATION
     if code in _BUSY:
@@ -334,7 +339,7 @@ def _reports(value: Mapping[str, Any]) -> Iterator[Report]:
         address = f"+{str(status.get('recipient_id', '')).removeprefix('+')}"
         at = _at(status.get("timestamp"))
         [error, *_more] = _dicts(status, "errors") or [{}]
-        code = error.get("code")
+        code = _code(error)
         detail = f"{code} {error.get('title', '')}".strip() if error else ""
         yield Report(f"{number}:{word}", number, kind, at, detail, address)
         if code == _OPTED_OUT:
