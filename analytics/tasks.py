@@ -5,6 +5,7 @@ import time
 from celery import shared_task
 
 from analytics import projection
+from analytics.rollups import audience
 from analytics.rollups import rebuild as rebuilding
 from crm import log, wake
 
@@ -33,3 +34,9 @@ def rebuild() -> None:
     rebuilding.check()
     if rebuilding.run(REBUILD_SECONDS):
         wake.on_commit("analytics.tasks.rebuild", "reports")
+
+
+@shared_task
+def count_audience() -> None:
+    """Count who can be written to, and who came and left by day."""
+    audience.keep()

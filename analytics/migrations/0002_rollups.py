@@ -259,6 +259,58 @@ class Migration(migrations.Migration):
                 name="one_series_of_a_kind",
             ),
         ),
+        migrations.CreateModel(
+            name="AudienceDay",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "measure",
+                        "day",
+                        "channel",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("measure", models.TextField()),
+                ("day", models.DateField()),
+                ("channel", models.TextField()),
+                ("people", models.BigIntegerField()),
+            ],
+            options={
+                "verbose_name": "audience of a day",
+                "verbose_name_plural": "audience of days",
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="CohortCell",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "kind",
+                        "start",
+                        "later",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("kind", models.TextField()),
+                ("start", models.DateField()),
+                ("later", models.IntegerField()),
+                ("people", models.BigIntegerField()),
+            ],
+            options={
+                "verbose_name": "people of a cohort",
+                "verbose_name_plural": "people of cohorts",
+                "default_permissions": (),
+            },
+        ),
         # Rows change some times after they are written: with room beside them, indexes need not follow.
         migrations.RunSQL(
             "ALTER TABLE analytics_engagement SET (fillfactor = 80);"

@@ -57,6 +57,36 @@ class DayFigures(models.Model):
         default_permissions = ()
 
 
+class AudienceDay(models.Model):
+    """How many people there were on one day: a `measure` of analytics/rollups/audience.py, by channel or in all."""
+
+    pk = models.CompositePrimaryKey("measure", "day", "channel")
+    measure = models.TextField()
+    day = models.DateField()
+    channel = models.TextField()
+    people = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("audience of a day")
+        verbose_name_plural = _("audience of days")
+        default_permissions = ()
+
+
+class CohortCell(models.Model):
+    """How many of those who began something together came back that much later; see rollups/cohorts.py."""
+
+    pk = models.CompositePrimaryKey("kind", "start", "later")
+    kind = models.TextField()
+    start = models.DateField()
+    later = models.IntegerField()
+    people = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("people of a cohort")
+        verbose_name_plural = _("people of cohorts")
+        default_permissions = ()
+
+
 class RollupState(models.Model):
     """Which generation of the figures counts, and how far the next one has come. There is one row.
 

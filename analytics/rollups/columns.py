@@ -5,6 +5,8 @@ came of it, and on that of each thing which happened. The same SQL counts one ba
 were before as -1 and what they are now as +1, and everything for a rebuild.
 """
 
+from collections.abc import Sequence
+
 # Of those sent on the day: column -> condition.
 COHORT = {
     "sent": "true",
@@ -74,40 +76,43 @@ def _happened() -> str:
     return ", ".join(["(0, f.sent_at)", *activity, ended])
 
 
-def _dimension() -> str:
-    every = 2 ** len(DIMENSIONS) - 1
+def _dimension(dimensions: Sequence[str]) -> str:
+    every = 2 ** len(dimensions) - 1
     whens = [
-        f"WHEN {every - 2 ** (len(DIMENSIONS) - 1 - place)} THEN '{name}'"
-        for place, name in enumerate(DIMENSIONS)
+        f"WHEN {every - 2 ** (len(dimensions) - 1 - place)} THEN '{name}'"
+        for place, name in enumerate(dimensions)
     ]
-    return f"CASE GROUPING({', '.join(DIMENSIONS)}) {' '.join(whens)} ELSE '' END"
+    return f"CASE GROUPING({', '.join(dimensions)}) {' '.join(whens)} ELSE '' END"
 
 
-def counted(facts: str, targets: str) -> str:
+def counted(facts: str, targets: str, dimensions: Sequence[str] = DIMENSIONS) -> str:
     """A SELECT of what `facts` add: generation, dimension, day, series_id, value and COLUMNS; only what is not zero.
 
     Args:
         facts: a relation of rows of analytics_engagement with a `sign`.
         targets: a relation of (generation, zone, upto): the figures to add to, the time zone of their days, and up
             to which delivery they hold the facts (null: all).
+        dimensions: by which to count besides all together.
     """
-    sets = ", ".join(f"(generation, day, series_id, {name})" for name in DIMENSIONS)
+    sets = ", ".join(f"(generation, day, series_id, {name})" for name in dimensions)
+    values = ", ".join(f"{_VALUES[name]} AS {name}" for name in dimensions)
+    having = "HAVING GROUPING(reason) = 1 OR reason <> ''" if "reason" in dimensions else ""
     flags = ", ".join(f"{condition} AS b_{name}" for name, condition in COHORT.items())
     changed = " OR ".join(f"{column} <> 0" for column in COLUMNS)
     return f"""
         SELECT * FROM (
-            SELECT generation, {_dimension()} AS dimension, day, series_id,
-                coalesce({", ".join(DIMENSIONS)}, '') AS value, {_sums()}
+            SELECT generation, {_dimension(dimensions)} AS dimension, day, series_id,
+                coalesce({", ".join(dimensions)}, '') AS value, {_sums()}
             FROM (
                 SELECT t.generation, (x.at AT TIME ZONE t.zone)::date AS day, f.series_id, f.sign, f.ended,
-                    x.kind, {flags}, {", ".join(f"{value} AS {name}" for name, value in _VALUES.items())}
+                    x.kind, {flags}, {values}
                 FROM (SELECT *, {ARRIVED} AS arrived_at FROM {facts} f WHERE f.series_id IS NOT NULL) f
                 JOIN {targets} t ON t.upto IS NULL OR f.delivery_id <= t.upto
                 CROSS JOIN LATERAL (VALUES {_happened()}) AS x(kind, at)
                 WHERE x.at IS NOT NULL
             ) AS happened
             GROUP BY GROUPING SETS ((generation, day, series_id), {sets})
-            HAVING GROUPING(reason) = 1 OR reason <> ''
+            {having}
         ) AS made WHERE {changed}
     """
 

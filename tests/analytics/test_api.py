@@ -36,10 +36,7 @@ def welcome():
     world.delivery(wanted, world.person(), "suppressed")
     world.delivery(wanted, world.person(), "queued")
     world.delivery(wanted, world.person(), "sent", origin_type="test")
-    clicked.engagement = None
-    from analytics.models import Engagement
-
-    Engagement.objects.create(delivery=clicked, shown_at=NOW, opened_at=NOW, clicked_at=NOW)
+    world.engages(clicked, "clicked")
     for number, (value, currency) in enumerate(((59.9, "EUR"), (0.1, "EUR"), (100, "PLN"), (None, ""))):
         Conversion.objects.create(
             event_id=f"0f5c9a52-3f1e-4f53-9f0e-6d1f4f3b8a1{number}",
@@ -48,6 +45,7 @@ def welcome():
             currency=currency,
             occurred_at=NOW,
         )
+    world.count()
     return wanted
 
 
@@ -90,13 +88,14 @@ def test_one_message(get, welcome):
 @pytest.mark.parametrize(
     ("since", "until", "sent"),
     [
-        ("2026-03-02T09:00:00Z", "", 2),
-        ("2026-03-02T09:00:01Z", "", 1),
-        ("2026-03-02T10:00:00+01:00", "2026-03-04T09:00:00Z", 1),
-        ("", "2026-03-04T09:00:00.000001Z", 2),
+        ("2026-03-02T00:00:00Z", "", 2),
+        ("2026-03-02T09:00:01Z", "", 2),
+        ("2026-03-03T00:00:00Z", "", 1),
+        ("2026-03-02T10:00:00+01:00", "2026-03-04T00:00:00Z", 1),
+        ("", "2026-03-04T00:00:00.000001Z", 2),
     ],
 )
-def test_the_period_includes_its_beginning_but_not_its_end(get, welcome, since, until, sent):
+def test_the_period_is_whole_days_and_its_end_is_not_in_it(get, welcome, since, until, sent):
     body = get(
         "messages/welcome/", **{key: text for key, text in [("since", since), ("until", until)] if text}
     ).json()

@@ -63,9 +63,8 @@ def greeted(ann, later: bool = True):
         Decision.objects.create(
             enrollment=run, flow=flow, profile=ann, step=step, kind=kind, detail=detail, at=NOW
         )
-    sent = world.delivery(
-        world.message(), ann, cause=f"flow:{run.pk}:m", origin_type="flow", origin_id=flow.pk, origin_step="m"
-    )
+    origin = {"origin_type": "flow", "origin_id": flow.pk, "origin_step": "m"}
+    sent = world.delivery(world.message(), ann, logged=False, cause=f"flow:{run.pk}:m", **origin)
     world.happens(ann, "message_sent", NOW + HOUR, message="welcome", delivery=sent.pk)
     return sent
 
@@ -104,7 +103,7 @@ class TestStory:
         assert "Later branch" not in words
 
     def test_a_refusal_tells_its_reason(self, ann):
-        sent = world.delivery(world.message(), ann, "suppressed")
+        sent = world.delivery(world.message(), ann, "suppressed", logged=False)
         world.happens(ann, "message_suppressed", delivery=sent.pk, message="welcome", reason="no consent")
         [entry] = timeline(ann.pk).entries
         assert "no consent" in entry.why[-1]

@@ -8,8 +8,9 @@ from typing import Any
 from django.utils import timezone
 
 from analytics import projection
+from analytics.rollups import audience, keeping, seen
 from crm import log
-from crm.models import Profile
+from crm.models import Event, Profile
 from delivery.models import Delivery, Message, MessageContent
 from tests.reading import drain
 
@@ -64,6 +65,8 @@ def _log(made: Delivery, at: datetime) -> None:
     told: dict[str, Any] = {"delivery": made.pk, "message": made.message.slug, "channel": made.channel}
     if made.state in ("sent", "delivered"):
         happens(made.profile, "message_sent", made.sent_at or at, locale=made.locale, **told)
+        if made.state == "delivered":
+            happens(made.profile, "message_delivered", made.delivered_at or at, **told)
     elif made.state in ("failed", "expired"):
         happens(made.profile, "message_failed", at, reason=made.reason, state=made.state, **told)
     elif made.state == "suppressed":
@@ -89,6 +92,17 @@ def engages(about: Delivery, name: str, at: datetime = NOW) -> log.NewEvent:
 def read(limit: int = 5000) -> None:
     """Bring the projection to the end of the log."""
     drain(projection.CURSOR, lambda: projection.read(limit))
+
+
+def count() -> None:
+    """Bring the figures up to date within a test's own transaction, of which the log's reader sees nothing yet."""
+    events = [
+        log.LoggedEvent(**{name: getattr(event, name) for name in log.LoggedEvent.__struct_fields__})
+        for event in Event.objects.order_by("seq")
+    ]
+    keeping.state()
+    keeping.store(seen.collect(events, keeping.known_zone))
+    audience.keep()
 
 
 def lately(**ago: float) -> datetime:

@@ -1,0 +1,152 @@
+"""What came of messages in a period: the numbers behind all reports, from the figures by day.
+
+Those that are about messages sent in the period say what came of them until now; the others say what happened in the
+period, whenever the message was sent. Days are those of the account's time zone.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import msgspec
+from django.db import connection
+
+from analytics.reports import money
+from analytics.reports.definitions import DEFINITIONS, RATES, Comparison, Figures
+from analytics.reports.filters import EVERYTHING, TRAITS, Filters
+from analytics.reports.periods import Period
+from analytics.rollups import columns
+
+__all__ = ["DEFINITIONS", "DIMENSIONS", "RATES", "Comparison", "Figures", "Filters"]
+
+
+class Dimension(msgspec.Struct, frozen=True):
+    """By what figures can be told apart: SQL on a series `s` and a day's figures `f`; or a kept dimension's value."""
+
+    keys: tuple[str, ...] = ()
+    where: str = "true"
+    kept: str = ""
+
+
+DIMENSIONS = {
+    "channel": Dimension(("s.channel",)),
+    "message": Dimension(("s.message_id",)),
+    "variant": Dimension(("s.message_id", "s.variant")),
+    "flow": Dimension(("s.origin_id",), "s.origin_type = 'flow'"),
+    "broadcast": Dimension(("s.origin_id",), "s.origin_type = 'broadcast'"),
+    "step": Dimension(("s.origin_id", "s.origin_step"), "s.origin_type = 'flow'"),
+    "origin": Dimension(("s.origin_type",)),
+    "day": Dimension(("f.day",)),
+    **{name: Dimension(("f.value",), kept=name) for name in (*TRAITS, "hour", "slot", "reason")},
+}
+_ALL = Dimension()
+
+
+def compare(period: Period, filters: Filters = EVERYTHING) -> Comparison:
+    """The figures of a period and of the one before."""
+    found = by_before("", period, filters)
+    return found.get((), Comparison(Figures(), Figures()))
+
+
+def total(period: Period, filters: Filters = EVERYTHING) -> Figures:
+    """The figures of a period."""
+    return by("", period, filters).get((), Figures())
+
+
+def days(period: Period, filters: Filters = EVERYTHING) -> dict[date, Figures]:
+    """The figures of every day of the period, also of those on which nothing was."""
+    found = by("day", period, filters)
+    return {day: found.get(day, Figures()) for day in period.dates()}
+
+
+def hours(day: date, filters: Filters = EVERYTHING) -> dict[int, Figures]:
+    """The figures of every hour of a day, by the account's clock; without what was earned."""
+    found = by("hour", Period(day, day), filters)
+    return {hour: found.get(str(hour), Figures()) for hour in range(24)}
+
+
+def by(dimension: str, period: Period, filters: Filters = EVERYTHING) -> dict[Any, Figures]:
+    """The figures by what DIMENSIONS name: {key: figures}, a tuple where the key has several parts.
+
+    The number of queries does not depend on how much there is to count.
+    """
+    found = _read(_dimension(dimension), period, period, filters)
+    return {key: figures for (late, key), figures in found.items() if late}
+
+
+def by_before(dimension: str, period: Period, filters: Filters = EVERYTHING) -> dict[Any, Comparison]:
+    """The same together with the period before."""
+    found = _read(_dimension(dimension), period, period.before, filters)
+    keys = dict.fromkeys(key for _late, key in found)
+    return {
+        key: Comparison(found.get((True, key), Figures()), found.get((False, key), Figures())) for key in keys
+    }
+
+
+def _dimension(name: str) -> Dimension:
+    return DIMENSIONS[name] if name else _ALL
+
+
+def _read(
+    dimension: Dimension, period: Period, before: Period, filters: Filters
+) -> dict[tuple[bool, Any], Figures]:
+    """{(whether in `period`, key): figures} of both periods, which follow each other or are one."""
+    first = min(before.first, period.first)
+    where, values = filters.of_series()
+    values |= {"first": first, "last": period.last, "late": period.first}
+    source, kept, more = _source(dimension, Period(first, period.last), filters)
+    keys = ["f.day >= %(late)s", *dimension.keys]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {", ".join(keys)}, {", ".join(f"sum(f.{name})::bigint" for name in columns.COLUMNS)}
+            FROM {source} f JOIN analytics_series s ON s.id = f.series_id
+            WHERE f.day BETWEEN %(first)s AND %(last)s AND {kept} AND {dimension.where} AND {where}
+            GROUP BY {", ".join(str(place) for place in range(1, len(keys) + 1))}
+            """,
+            values | more,
+        )
+        rows = cursor.fetchall()
+    found = {
+        (row[0], _key(row[1 : len(keys)])): Figures(*row[len(keys) :])
+        for row in rows
+        if any(row[len(keys) :])
+    }
+    if not dimension.kept or dimension.kept in TRAITS:
+        trait = f"g.{dimension.kept}" if dimension.kept else ""
+        keys = [trait if key == "f.value" else key for key in dimension.keys]
+        money.add(found, keys, dimension.where, Period(first, period.last), period.first, filters)
+    if filters.machines:
+        for figures in found.values():
+            figures.opened += figures.machine_opened
+            figures.clicked += figures.machine_clicked
+            figures.opens += figures.machine_opens
+            figures.clicks += figures.machine_clicks
+    return found
+
+
+def _key(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _source(dimension: Dimension, period: Period, filters: Filters) -> tuple[str, str, dict[str, Any]]:
+    """Where to read, the condition on its dimension and value, and their parameters."""
+    traits = filters.traits
+    by_fact = filters.exact or (bool(traits) and dimension.kept not in ("", *traits))
+    if not by_fact:
+        kept, value = next(iter(traits.items())) if traits else (dimension.kept, None)
+        where = "f.generation = (SELECT generation FROM analytics_rollupstate WHERE id = 1) AND f.dimension = %(kept)s"
+        if value is None:
+            return "analytics_dayfigures", where, {"kept": kept}
+        return "analytics_dayfigures", f"{where} AND f.value = %(value)s", {"kept": kept, "value": value}
+    since, until = period.bounds()
+    where, values = filters.of_facts()
+    facts = f"""
+        (SELECT g.*, 1 AS sign FROM analytics_engagement g WHERE {where} AND (
+            g.sent_at >= %(since)s AND g.sent_at < %(until)s
+            OR g.sent_at IS NULL AND g.ended_at >= %(since)s AND g.ended_at < %(until)s))
+    """
+    targets = "(SELECT 0 AS generation, zone, NULL::bigint AS upto FROM analytics_rollupstate WHERE id = 1)"
+    made = columns.counted(facts, targets, [dimension.kept] if dimension.kept else ["hour"])
+    values |= {"kept": dimension.kept, "since": since, "until": until}
+    return f"({made})", "f.dimension = %(kept)s", values

@@ -1,0 +1,80 @@
+"""Who can be written to, day by day: counted from profiles, consents and the ledger of consents every few minutes."""
+
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from analytics.rollups.keeping import account_zone
+
+LOCK = 0x6E756475  # any fixed number: one counts at a time
+# A yes or no is one where it changes the answer before.
+_JOINED = """
+    SELECT CASE state WHEN 'subscribed' THEN 'joined' ELSE 'left' END AS measure,
+        (changed_at AT TIME ZONE %(zone)s)::date AS day, key AS channel, count(*) AS people
+    FROM (
+        SELECT key, state, changed_at,
+            lag(state) OVER (PARTITION BY profile_id, key ORDER BY changed_at, id) AS before
+        FROM crm_consentchange WHERE kind = 'channel' AND state IN ('subscribed', 'unsubscribed')
+    ) AS answers
+    WHERE state = 'subscribed' AND before IS DISTINCT FROM 'subscribed'
+        OR state = 'unsubscribed' AND before = 'subscribed'
+    GROUP BY 1, 2, 3
+"""
+_NEW = """
+    SELECT 'new' AS measure, (created_at AT TIME ZONE %(zone)s)::date AS day, '' AS channel, count(*) AS people
+    FROM crm_profile GROUP BY 2
+"""
+# Today's state; the days before keep what they were.
+_NOW = """
+    SELECT 'profiles' AS measure, %(today)s::date AS day, '' AS channel, count(*) AS people FROM crm_profile
+    UNION ALL
+    SELECT x.measure, %(today)s::date, c.key, count(*)
+    FROM crm_consent c JOIN crm_profile p ON p.id = c.profile_id
+    LEFT JOIN (SELECT DISTINCT profile_id, kind FROM crm_device WHERE state = 'active') v
+        ON v.profile_id = c.profile_id AND c.key IN ('webpush', 'push') AND (v.kind = 'webpush') = (c.key = 'webpush')
+    CROSS JOIN LATERAL (VALUES ('agreed', true), ('reachable', CASE c.key
+        WHEN 'email' THEN coalesce(p.email, '') <> '' WHEN 'sms' THEN coalesce(p.phone, '') <> ''
+        WHEN 'whatsapp' THEN coalesce(p.phone, '') <> '' WHEN 'webpush' THEN v.profile_id IS NOT NULL
+        WHEN 'push' THEN v.profile_id IS NOT NULL ELSE true END
+        AND NOT EXISTS (SELECT FROM crm_suppression b WHERE b.channel IN (c.key, 'all') AND b.address =
+            CASE c.key WHEN 'email' THEN p.email WHEN 'sms' THEN p.phone WHEN 'whatsapp' THEN p.phone END)
+    )) AS x(measure, counts)
+    WHERE c.kind = 'channel' AND c.state = 'subscribed' AND x.counts GROUP BY x.measure, c.key
+"""
+_PUT = """
+    INSERT INTO analytics_audienceday AS a (measure, day, channel, people)
+    SELECT measure, day, channel, people FROM ({source}) AS made ORDER BY 1, 2, 3
+    ON CONFLICT (measure, day, channel) DO UPDATE SET people = excluded.people WHERE a.people <> excluded.people
+"""
+
+
+@transaction.atomic
+def keep(now: datetime | None = None) -> None:
+    """Bring the audience's days up to date; what was told late or merged changes days that are past."""
+    now = now or timezone.now()
+    zone = account_zone()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return
+        cursor.execute("SELECT (%s AT TIME ZONE %s)::date", [now, zone])
+        values = {"zone": zone, "today": cursor.fetchone()[0]}
+        cursor.execute(
+            "CREATE TEMPORARY TABLE audience_made ON COMMIT DROP AS " + f"{_JOINED} UNION ALL {_NEW}", values
+        )
+        # A day from which everybody has moved, by a merge or another time zone.
+        cursor.execute(
+            """
+            DELETE FROM analytics_audienceday a WHERE a.measure IN ('joined', 'left', 'new') AND NOT EXISTS (
+                SELECT FROM audience_made m
+                WHERE (m.measure, m.day, m.channel) = (a.measure, a.day, a.channel))
+            """
+        )
+        cursor.execute(_PUT.format(source="SELECT * FROM audience_made"))
+        cursor.execute("DROP TABLE audience_made")
+        cursor.execute(
+            "DELETE FROM analytics_audienceday WHERE measure IN ('agreed', 'reachable') AND day = %(today)s",
+            values,
+        )
+        cursor.execute(_PUT.format(source=_NOW), values)
