@@ -201,4 +201,7 @@ def _registered_since(device: Device | None, stamp: Any) -> bool:
     """Whether the app told us its token after Apple last saw it gone (milliseconds)."""
     if device is None or not isinstance(stamp, (int, float)):
         return False
-    return device.changed_at > datetime.fromtimestamp(stamp / 1000, UTC)
+    try:
+        return device.changed_at > datetime.fromtimestamp(stamp / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # no time that can be
+        return False

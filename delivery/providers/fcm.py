@@ -158,12 +158,13 @@ def _error(found: dict[str, Any]) -> tuple[str, set[str], str]:
     error = found.get("error")
     if not isinstance(error, dict):
         return "", set(), ""
-    details = [each for each in error.get("details") or [] if isinstance(each, dict)]
+    details = _dicts(error.get("details"))
     code = next((str(each.get("errorCode", "")) for each in details if each.get("@type") == ERROR_TYPE), "")
     fields = {
-        str(violation.get("field"))
-        for each in details
-        for violation in each.get("fieldViolations") or []
-        if isinstance(violation, dict)
+        str(violation.get("field")) for each in details for violation in _dicts(each.get("fieldViolations"))
     }
     return code, fields, str(error.get("message", ""))
+
+
+def _dicts(found: Any) -> list[dict[str, Any]]:
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
+from crm.models import Device
 from delivery.channels.base import Address, Outcome, Parcel, Result
 from delivery.channels.sms import SmsPayload
 from delivery.httpclient import Response
 from delivery.models import Delivery
-from delivery.providers import meta_whatsapp, sms_http, twilio, webhook_http
+from delivery.providers import apns, fcm, meta_whatsapp, sms_http, twilio, webhook_http
 from delivery.providers.base import Call, Heard, Sender
 from delivery.providers.http import Answer, HttpProvider
 from tests.delivery.world import NOW
@@ -102,6 +103,26 @@ def test_any_answer_is_a_result(provider: HttpProvider) -> None:
         assert result.number == 7
         assert isinstance(result.provider_id, str)
         assert result.outcome != Outcome.ACCEPTED or status < 300
+
+    understood()
+
+
+@pytest.mark.parametrize("provider", [fcm.Fcm(), apns.Apns()], ids=lambda provider: provider.kind)
+def test_any_answer_of_a_push_service_is_a_result(provider: HttpProvider) -> None:
+    phone = Device(pk=1, changed_at=NOW)
+    parcel = Parcel(7, Delivery(pk=1), Address("token", phone), None, 1)
+    sender = Sender(1, "a", None, None, CALLBACK)
+
+    @trials(deadline=None, max_examples=80)
+    @given(st.sampled_from([each for each in STATUSES if each != 401]), anything)
+    @example(400, {"error": {"details": 1}})
+    @example(400, {"error": {"details": [{"fieldViolations": 1}]}})
+    @example(410, {"reason": "Unregistered", "timestamp": 1e99})
+    @example(410, {"reason": ["Unregistered"], "timestamp": 10**400})
+    def understood(status: int, told: Any) -> None:
+        answer = Answer(Response(parcel, status, {}, json.dumps(told).encode()))
+        result = provider.understand(sender, parcel, answer, NOW)
+        assert (result.number, isinstance(result.provider_id, str)) == (7, True)
 
     understood()
 
