@@ -28,6 +28,28 @@ class TestCuped:
         assert found.arms[1].mean - found.arms[0].mean == pytest.approx(coefficients[1])
         assert np.mean([one.variance for one in found.arms]) == pytest.approx(rest[0] / 797, rel=0.003)
 
+    def test_of_conversions_too_and_the_mean_of_all_stays(self):
+        rng = np.random.default_rng(7)
+        before = rng.uniform(0, 1, (2, 600))
+        did = rng.uniform(0, 1, (2, 600)) < 0.5 * before + np.array([[0.0], [0.1]])
+        arms = [
+            rate(
+                key,
+                600,
+                int(yes.sum()),
+                history=History(
+                    total=x.sum(), squares=(x**2).sum(), with_converted=(x * yes).sum(), with_value=99.0
+                ),
+            )
+            for key, x, yes in zip("AB", before, did, strict=True)
+        ]
+        found = cuped.adjust(arms, Metric.CONVERSION)
+        design = np.column_stack([np.ones(1_200), np.repeat([0, 1], 600), before.ravel()])
+        coefficients = np.linalg.lstsq(design, did.ravel().astype(float), rcond=None)[0]
+        assert found.arms[1].mean - found.arms[0].mean == pytest.approx(coefficients[1])
+        assert np.mean([one.mean for one in found.arms]) == pytest.approx(did.mean())
+        assert 0.05 < found.saved < 0.2
+
     def test_the_comparison_gains_from_it(self):
         rng = np.random.default_rng(6)
         before = rng.normal(20, 5, (2, 300))

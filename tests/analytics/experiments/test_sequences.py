@@ -65,6 +65,17 @@ class TestSequences:
         assert sequences.compare(control, same, smallest=0.01).verdict is sequences.Verdict.SAME
         assert sequences.compare(control, same, smallest=0.001).verdict is sequences.Verdict.OPEN
 
+    def test_an_interval_is_the_same_only_if_both_ends_are_near(self):
+        assert sequences.verdict(-0.02, 0.001, 0.005) is sequences.Verdict.OPEN
+        assert sequences.verdict(-0.001, 0.02, 0.005) is sequences.Verdict.OPEN
+        assert sequences.verdict(-0.005, 0.005, 0.005) is sequences.Verdict.SAME
+
+    def test_arms_share_the_error_of_what_is_said_of_one_of_them(self):
+        arms = [rate("A", 9_000, 300), rate("B", 9_000, 330), rate("C", 9_000, 350)]
+        expected = sequences.compare(arms[0], arms[2], comparisons=2)
+        assert sequences.against_control(arms)[1] == expected
+        assert sequences.all_pairs(arms)["C", "A"] == expected
+
     def test_more_comparisons_make_it_harder(self):
         one, four = (
             sequences.compare(rate("A", 9_000, 300), rate("B", 9_000, 400), comparisons=count)
