@@ -225,7 +225,7 @@ class Anymail(Provider):
         try:
             request = _request(call)
             view.run_validators(request)
-        except AnymailWebhookValidationFailure as error:
+        except (AnymailWebhookValidationFailure, ValueError, KeyError, TypeError, AttributeError) as error:
             raise NotGenuine from error
         try:
             events = view.parse_events(request)

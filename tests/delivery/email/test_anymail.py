@@ -268,8 +268,9 @@ def test_a_signature_is_looked_at() -> None:
     [report] = hear(by, call(body)).reports
     assert (report.kind, report.provider_id) == (Reported.COMPLAINED, "<1@mg.example>")
     body["signature"] = {**body["signature"], "signature": "0" * 64}
-    with pytest.raises(NotGenuine):
-        hear(by, call(body))
+    for wrong in (body, None, [], 1, "x", {"signature": 3}, {"signature": {"token": 1}}):
+        with pytest.raises(NotGenuine):
+            hear(by, call(wrong))
 
 
 def test_a_secret_is_made_and_shown_where_the_service_has_none() -> None:
