@@ -179,19 +179,12 @@ class Migration(migrations.Migration):
             model_name="attempt",
             name="account",
             field=models.ForeignKey(
+                db_index=False,  # built by 0012, while attempts go on being written
                 null=True,
                 on_delete=django.db.models.deletion.SET_NULL,
                 related_name="+",
                 to="delivery.account",
                 verbose_name="account",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(
-                condition=models.Q(("provider_id", ""), _negated=True),
-                fields=["account", "provider_id"],
-                name="attempt_by_provider_id",
             ),
         ),
         migrations.AddField(
