@@ -323,6 +323,12 @@
   });
 
   // --- Notes that the preview brings along ----------------------------------------------------------------
+  const edited = new Set();
+  root.addEventListener("input", (event) => {
+    edited.add(event.target);
+    const line = event.target.closest(".field-line.errors") ?? event.target.closest(".field-line");
+    line?.querySelectorAll(":scope .text-red-600 > ul").forEach((found) => found.parentElement.remove());
+  });
   document.addEventListener("htmx:afterSwap", (event) => {
     const notes = event.target.querySelector?.("[data-notes]");
     if (!notes) return;
@@ -332,6 +338,8 @@
     for (const note of notes.children) {
       const there = document.querySelector(`[name="${CSS.escape(`${prefix}-${note.dataset.for}`)}"]`);
       if (!there) continue;
+      // What the last save found wrong stands there already, until the field says something else.
+      if (!edited.has(there) && there.closest(".field-line")?.innerText.includes(note.textContent)) continue;
       let list = made.get(there);
       if (!list) {
         list = document.createElement("ul");
