@@ -56,6 +56,15 @@ def test_it_tells_when_one_fits_again(carrier: pretend.Carrier) -> None:
     assert (result.sent, result.wait) == (0, 0.5)
 
 
+@pytest.mark.django_db
+def test_at_a_high_pace_some_are_waited_for(carrier: pretend.Carrier) -> None:
+    pretend.account(per_second=20.0)
+    crowd(30)
+    assert dispatch.run_lane(LANE, NOW).sent == 20
+    assert dispatch.run_lane(LANE, NOW).wait == pytest.approx(throttle.GATHERED)
+    assert dispatch.run_lane(LANE, NOW + timedelta(seconds=throttle.GATHERED)).sent == 5, "and none is lost"
+
+
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make dispatchers that can look at an account at the same time do so."""
