@@ -37,6 +37,7 @@ DIMENSIONS = {
     "step": Dimension(("s.origin_id", "s.origin_step"), "s.origin_type = 'flow'"),
     "origin": Dimension(("s.origin_type",)),
     "day": Dimension(("f.day",)),
+    "carrier": Dimension(("s.channel", "f.value"), kept="provider"),
     **{name: Dimension(("f.value",), kept=name) for name in (*TRAITS, "hour", "slot", "reason")},
 }
 _ALL = Dimension()

@@ -5,7 +5,6 @@ Nothing of it names the person: the language, the country, the time zone, who ca
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from crm import normalise
 from delivery.links import bots
@@ -57,13 +56,18 @@ def told(channel: str, raw: str | dict[str, Any] | None) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value}
 
 
+def push_service(host: str) -> str:
+    """Who carries web pushes to endpoints at this host, which may have a port."""
+    name = host.partition(":")[0].lower()
+    return next((short for end, short in _PUSH.items() if name == end or name.endswith(f".{end}")), OTHER)
+
+
 def _provider(channel: str, known: dict[str, Any]) -> str:
     if channel == "email":
         domain = str(known.get("address") or "").rpartition("@")[2].lower()
         return domain if domain in MAILBOXES else OTHER if domain else ""
     if known.get("kind") == "webpush":
-        host = urlsplit(f"//{known.get('endpoint') or ''}").hostname or ""
-        return next((name for end, name in _PUSH.items() if host == end or host.endswith(f".{end}")), OTHER)
+        return push_service(str(known.get("endpoint") or ""))
     return str(known.get("kind") or known.get("account") or "")
 
 

@@ -1,0 +1,78 @@
+"""Whom a number is about: page by page, the latest deliveries first."""
+
+from datetime import datetime
+
+import msgspec
+from django.db import connection
+
+from analytics.reports.filters import EVERYTHING, Filters
+from analytics.reports.periods import Period
+from analytics.rollups import columns
+
+COLUMNS = columns.COLUMNS
+
+
+class Person(msgspec.Struct, frozen=True):
+    """One delivery behind a number, whose it is, and when what was counted happened."""
+
+    delivery_id: int
+    profile_id: int
+    at: datetime
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some people; `next` is what to ask for the following ones with, None at the end."""
+
+    rows: list[Person]
+    next: int | None
+
+
+def page(
+    column: str,
+    period: Period,
+    filters: Filters = EVERYTHING,
+    before: int | None = None,
+    limit: int = 50,
+) -> Page:
+    """The deliveries that a column of the figures counts, whose person is still there; see COLUMNS.
+
+    Args:
+        before: the `next` of the page before.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    at, condition = _counted(column, filters.machines)
+    of_series, values = filters.of_series()
+    of_facts, more = filters.of_facts()
+    since, until = period.bounds()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT g.delivery_id, d.profile_id, {at} AS at
+            FROM (SELECT f.*, {columns.ARRIVED} AS arrived_at FROM analytics_engagement f) g
+            JOIN analytics_series s ON s.id = g.series_id
+            JOIN delivery_delivery d ON d.id = g.delivery_id
+            WHERE {at} >= %(since)s AND {at} < %(until)s AND {condition} AND {of_series} AND {of_facts}
+                AND (%(before)s::bigint IS NULL OR g.delivery_id < %(before)s)
+            ORDER BY g.delivery_id DESC LIMIT %(limit)s
+            """,
+            values | more | {"since": since, "until": until, "before": before, "limit": limit + 1},
+        )
+        rows = [Person(*row) for row in cursor.fetchall()]
+    return Page(rows[:limit], rows[limit - 1].delivery_id if len(rows) > limit else None)
+
+
+def _counted(column: str, machines: bool) -> tuple[str, str]:
+    """When what a column counts happened, and the condition for counting it, as SQL on a fact `g`."""
+    if column in columns.NOT_SENT:
+        return "g.ended_at", f"g.sent_at IS NULL AND g.ended = '{column}'"
+    if column in columns.COHORT:
+        condition = columns.COHORT[column]
+        if machines and column in ("opened", "clicked"):
+            condition = f"({condition} OR {columns.COHORT[f'machine_{column}']})"
+        return "g.sent_at", condition.replace("f.", "g.")
+    at = columns.ACTIVITY[column]
+    if machines and column in ("opens", "clicks"):
+        at = f"coalesce({at}, {columns.ACTIVITY[f'machine_{column}']})"
+    return at.replace("f.", "g."), "g.sent_at IS NOT NULL"
