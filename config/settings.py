@@ -173,7 +173,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "analytics.tasks.rebuild": {"schedule": schedule(30), "queue": "reports"},
-    "analytics.tasks.count_audience": {"schedule": schedule(300), "queue": "segments"},
+    "analytics.tasks.count_audience": {"schedule": schedule(10), "queue": "segments"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},
     "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
