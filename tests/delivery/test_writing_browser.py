@@ -7,7 +7,8 @@ from django.test import Client
 from playwright.sync_api import expect, sync_playwright
 
 from crm.models import Identifier
-from delivery.models import Message
+from delivery import dispatch
+from delivery.models import Account, Message
 from tests.delivery import world
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -79,3 +80,24 @@ def test_a_message_is_written_with_what_is_offered(page) -> None:
         ("b", "ar"): "أهلا",
     }
     assert not page.errors
+
+
+def test_what_was_sent_and_a_list_of_it_fit_a_phone(page) -> None:
+    Account.objects.create(name="Mail", slug="mail", channel="email", provider="sandbox")
+    ann = world.person(1, channels=["email"])
+    html = '<p>Hello</p><a href="https://shop.example.com/a-long-way/to/what-is-on-offer-today">Look</a>'
+    message = world.message("letter", "email", {"subject": "Hello", "html": html})
+    [delivery] = world.queue(message, [ann], "email")
+    dispatch.run(world.NOW)
+    page.set_viewport_size({"width": 390, "height": 844})
+    for address in (f"{delivery.pk}/change/", ""):
+        page.goto(f"/admin/delivery/delivery/{address}")
+        expect(page.get_by_text("letter").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        if address:
+            frame = page.locator("iframe.email-shown-body").bounding_box()
+            assert frame["height"] > 400
+            assert frame["x"] >= 0
+            assert frame["x"] + frame["width"] <= 390
+            expect(page.frame_locator("iframe.email-shown-body").get_by_text("Hello")).to_be_visible()
+    assert page.errors == []
