@@ -64,12 +64,8 @@ def read(token: str, kind: str, at: datetime | None = None, now: datetime | None
 
 
 def keep(*reports: Told) -> bool:
-    """Keep reports on disk until they are stored a moment later; return False if there is no room for them."""
-    try:
-        spool.current().append(KIND, *reports)
-    except spool.Full:
-        return spool_drain.directly(KIND, *reports)
-    return True
+    """Keep reports until they are stored a moment later; return False if there is no room for them."""
+    return spool_drain.keep(KIND, *reports)
 
 
 def record(token: str, kind: str, at: datetime | None = None, now: datetime | None = None) -> bool:

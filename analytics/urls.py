@@ -6,5 +6,6 @@ from analytics import views
 # Exempt from CSRF: no cookie is looked at; the signed token or the secret endpoint is the proof.
 urlpatterns = [
     path("push/", csrf_exempt(views.PushReport.as_view()), name="push_report"),
+    path("landed/", csrf_exempt(views.Landed.as_view()), name="landed"),
     path("push/changed/", csrf_exempt(views.PushChanged.as_view()), name="push_changed"),
 ]

@@ -10,11 +10,13 @@ from django.views import View
 
 from analytics import tracking
 from crm import subscriptions
-from delivery import pushhosts
+from delivery import pushhosts, spool_drain
+from delivery.links import hits
 
 MAX_BODY = 32_768
 MAX_REPORTS = 100
 RETRY = 30  # seconds
+FULL = "There is no room for reports now; send it again later."
 
 
 class Report(msgspec.Struct):
@@ -23,6 +25,12 @@ class Report(msgspec.Struct):
     token: str
     kind: str
     at: datetime | None = None
+
+
+class Arrival(msgspec.Struct):
+    """Somebody came to a page by a link of a message; `click` is what its address told."""
+
+    click: str
 
 
 class Change(msgspec.Struct):
@@ -88,10 +96,24 @@ class PushReport(DeviceView):
             except tracking.BadReport as error:
                 wrong.append({"index": place, "detail": str(error)})
         if told and not tracking.keep(*told):
-            raise Refused(503, "There is no room for reports now; send it again later.")
+            raise Refused(503, FULL)
         if wrong:
             more = {} if isinstance(body, Report) else {"accepted": len(told), "rejected": wrong}
             raise Refused(400, str(wrong[0]["detail"]), **more)
+
+
+class Landed(DeviceView):
+    """POST /t/landed/: told by the page behind a link. The database is asked nothing."""
+
+    decoder = msgspec.json.Decoder(Arrival)
+
+    def handle(self, body: Arrival) -> None:
+        """Keep it beside the click."""
+        hit = hits.landed(body.click, self.request.META.get("HTTP_USER_AGENT", ""))
+        if hit is None:
+            raise Refused(400, "The click is not one of ours, or was long ago.")
+        if not spool_drain.keep(hits.KIND, hit):
+            raise Refused(503, FULL)
 
 
 class PushChanged(DeviceView):

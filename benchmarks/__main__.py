@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-    [email] [sms] [policies] [dispatching] [statistics]
+    [email] [sms] [policies] [dispatching] [statistics] [tracking]
 python -m benchmarks faults|chaos|chaos_delivery|storm take many minutes, print tables of their own, and run only when
     they are named
 """
@@ -27,6 +27,7 @@ ALL = (
     "policies",
     "dispatching",
     "statistics",
+    "tracking",
 )
 NAMED = ("faults", "chaos", "chaos_delivery", "storm")
 

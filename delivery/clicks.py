@@ -29,6 +29,12 @@ def make(delivery_id: int, now: datetime | None = None) -> str:
     return signatures.signer(_SALT).sign(f"{signing.b62_encode(delivery_id)}-{signing.b62_encode(at)}")
 
 
+def delivery_of(token: str, now: datetime | None = None) -> int | None:
+    """Return the number of the delivery whose link was clicked, without asking the database; None if it is not ours or
+    too old."""
+    return _read(token, now or timezone.now()) if settings.NUDGE_LINK_VISITORS else None
+
+
 def people(tokens: Collection[str], now: datetime | None = None) -> dict[str, int]:
     """Return the profiles that messages were sent to, by token, in one query; bad and old tokens are left out."""
     if not settings.NUDGE_LINK_VISITORS:

@@ -57,8 +57,19 @@ def run(budget: float = 20.0) -> int:
     return handled
 
 
-def directly(kind: str, *records: spool.Record) -> bool:
-    """Store records that the spool has no room for; return False if that is not possible either."""
+def keep(kind: str, *records: spool.Record) -> bool:
+    """Keep records until they are stored a moment later; where there is no room, store them now.
+
+    Returns False if neither is possible; they are lost unless they are sent again.
+    """
+    try:
+        spool.current().append(kind, *records)
+    except spool.Full:
+        return _directly(kind, records)
+    return True
+
+
+def _directly(kind: str, records: Sequence[spool.Record]) -> bool:
     try:
         refused = _stored([(kind, msgspec.json.encode(record)) for record in records])
     except Away:

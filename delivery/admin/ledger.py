@@ -19,7 +19,7 @@ from crm.admin.export_rows import Column, Table
 from crm.admin.exports import Exports
 from delivery import channels, ledger, links
 from delivery.admin.keyset import NEWER, OLDER, KeysetChangeList
-from delivery.links import qr, tokens
+from delivery.links import bots, qr, tokens
 from delivery.models import Delivery, LinkHit
 
 LIST = "admin:delivery_delivery_changelist"
@@ -193,6 +193,7 @@ def followed(delivery: Delivery) -> list[dict[str, Any]]:
     hits = {
         row["link"]: row
         for row in LinkHit.objects.filter(delivery=delivery)
+        .exclude(purpose=bots.LANDED)
         .values("link")
         .annotate(
             people=Count("pk", filter=~machine & ~Q(verdict="")),

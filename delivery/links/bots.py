@@ -16,6 +16,10 @@ from delivery.models import LinkHit
 Verdict = LinkHit.Verdict
 VERSION = 2
 HEAD = "HEAD"  # as a purpose: only the head of the answer was asked for
+LANDED = (
+    "landed"  # the same: no link was fetched, but the script of the page behind it told that somebody came
+)
+LANDS_WITHIN = timedelta(minutes=1)
 AT_ONCE = timedelta(seconds=2)
 SETTLED = timedelta(seconds=5)  # after which no rule needs to know what comes later
 MANY = 3  # links that nobody follows at once
@@ -59,6 +63,8 @@ def judge(
         return Verdict.MACHINE, "asked for the head alone"
     if not agent:
         return Verdict.MACHINE, "no program named"
+    if hit.link is None and hit.purpose == LANDED:
+        return _landed(hit, others, links, sent_at)
     if hit.link is None and _PROXIES.search(agent):
         return Verdict.PROXY, "mail service's proxy"
     if hit.link is None and agent == _APPLE:
@@ -74,6 +80,23 @@ def judge(
         if len(together) >= min(links, MANY):
             return Verdict.MACHINE, "every link at once"
     return Verdict.PERSON, ""
+
+
+def _landed(
+    hit: Hit, others: Sequence[Hit], links: int, sent_at: datetime | None
+) -> tuple[LinkHit.Verdict, str]:
+    """Scanners run pages' scripts, too: who comes to the page is whoever clicked, as far as that is known."""
+    if _MACHINES.search(hit.user_agent):
+        return Verdict.MACHINE, "known program"
+    clicks = [
+        judge(other, others, links, sent_at)
+        for other in others
+        if other.link is not None
+        and other.user_agent == hit.user_agent
+        and timedelta() <= hit.at - other.at <= LANDS_WITHIN
+    ]
+    people = [verdict for verdict in clicks if verdict[0] != Verdict.MACHINE]
+    return clicks[0] if clicks and not people else (Verdict.PERSON, "")
 
 
 def class_of(user_agent: str) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from crm import log
 from crm.models import Event
-from delivery import policies, spool
+from delivery import clicks, policies, spool
 from delivery.dispatch import states
 from delivery.links import bots
 from delivery.links.bots import Hit
@@ -78,6 +78,19 @@ def fetched(
     """
     at = now or timezone.now()
     return Fetched(spool.number(), delivery_id, link, at, _clean(user_agent), _clean(purpose))
+
+
+def landed(token: str, user_agent: str, now: datetime | None = None) -> Fetched | None:
+    """Return the record of somebody's coming to the page behind a link; None if the token of the click is not ours.
+
+    Args:
+        token: as in the address that the click led to, see delivery/clicks.py. It counts once.
+    """
+    delivery_id = clicks.delivery_of(token, now)
+    if delivery_id is None:
+        return None
+    at = now or timezone.now()
+    return Fetched(log.event_id("landed", token), delivery_id, None, at, _clean(user_agent), bots.LANDED)
 
 
 def store(hits: Sequence[bytes]) -> None:
@@ -214,12 +227,13 @@ def _counted(rows: Sequence[LinkHit]) -> Counted:
     """The first of each thing that a person or a machine did, by the name of its event. A click opens, too."""
     found: dict[str, LinkHit] = {}
     for row in rows:
+        clicked = row.link is not None or row.purpose == bots.LANDED
         if row.verdict in COUNTED:
             found.setdefault(OPENED, row)
-            if row.link is not None:
+            if clicked:
                 found.setdefault(CLICKED, row)
         elif row.verdict == LinkHit.Verdict.MACHINE.value:
-            found.setdefault(MACHINE_OPENED if row.link is None else MACHINE_CLICKED, row)
+            found.setdefault(MACHINE_CLICKED if clicked else MACHINE_OPENED, row)
     return found
 
 

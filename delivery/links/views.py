@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 from django.utils.encoding import iri_to_uri
 from django.views.decorators.http import require_safe
 
-from delivery import clicks, spool, spool_drain
+from delivery import clicks, spool_drain
 from delivery.links import bots, hits, targets, tokens, utm
 
 PICTURE = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -69,12 +69,7 @@ def _note(request: HttpRequest, delivery_id: int, link: int | None) -> bool:
     if AGAIN in request.GET:
         return True
     agent = request.META.get("HTTP_USER_AGENT", "")
-    hit = hits.fetched(delivery_id, link, agent, _purpose(request))
-    try:
-        spool.current().append(hits.KIND, hit)
-    except spool.Full:
-        return spool_drain.directly(hits.KIND, hit)
-    return True
+    return spool_drain.keep(hits.KIND, hits.fetched(delivery_id, link, agent, _purpose(request)))
 
 
 def _recognisable(target: str, delivery_id: int, sites: tuple[str, ...]) -> str:
@@ -85,8 +80,10 @@ def _recognisable(target: str, delivery_id: int, sites: tuple[str, ...]) -> str:
 
 
 def _purpose(request: HttpRequest) -> str:
-    told = [value for name in _PURPOSES if (value := request.META.get(name))]
-    return " ".join([bots.HEAD, *told] if request.method == "HEAD" else told)
+    told = [request.META.get(name, "").strip() for name in _PURPOSES]
+    if request.method == "HEAD":
+        told.append(bots.HEAD)
+    return " ".join(word for word in told if word and word != bots.LANDED)
 
 
 def _page(

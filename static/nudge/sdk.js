@@ -127,12 +127,19 @@
     schedule(300); // moves the push subscription to the new visitor
   }
 
+  // Tells of something that happened once; what gets lost is not asked for again.
+  function tell(what, content) {
+    const body = JSON.stringify(content);
+    fetch(config.api + '/t/' + what + '/', {method: 'POST', body, keepalive: true, credentials: 'omit'}).catch(warn);
+  }
+
   // Whoever comes by a link of a message is whom it was sent to, unless known by a name. The token is seen once.
   function arrive() {
     const found = /[?&]nudge_c=([^&]+)/.exec(location.search);
     if (!found) return;
     const clean = location.href.replace(/([?&])nudge_c=[^&#]*&?/, '$1').replace(/[?&](#|$)/, '$1');
     history.replaceState(history.state, '', clean);
+    tell('landed', {click: found[1]});
     if (!store.get(REFERENCE)) queue('identified', {via: 'message'}, {click: found[1]});
   }
 
@@ -388,8 +395,7 @@
     const kept = store.json(INBOX) || {messages: []};
     kept.messages.forEach((one) => { if (one.token === token) one.state = kind; });
     store.put(INBOX, kept);
-    const body = JSON.stringify({token, kind, at: new Date().toISOString()});
-    fetch(config.api + '/t/push/', {method: 'POST', body, keepalive: true, credentials: 'omit'}).catch(warn);
+    tell('push', {token, kind, at: new Date().toISOString()});
   }
 
   async function visit() {

@@ -434,6 +434,32 @@ def test_the_number_of_queries_does_not_grow_with_the_clicks(client: Any) -> Non
 
 
 @pytest.mark.django_db
+def test_whoever_came_to_the_page_has_clicked_though_the_click_was_not_noted(client: Any) -> None:
+    delivery, _payload = sent("sms", {"text": "https://shop.example.com/"})
+
+    def lands(token: str) -> int:
+        body = msgspec.json.encode({"click": token})
+        answer = client.post("/t/landed/", body, content_type="text/plain", HTTP_USER_AGENT=PHONE)
+        return answer.status_code
+
+    token = clicks.make(delivery.pk)
+    assert [lands(token), lands(token), lands(token[:-1] + "!"), lands("x")] == [204, 204, 400, 400]
+    settled()
+    assert LinkHit.objects.get().purpose == bots.LANDED
+    assert len(world.events("message_clicked")) == 1
+    assert "link" not in world.event("message_clicked").properties
+
+
+def test_who_came_to_the_page_is_who_clicked() -> None:
+    landed = Hit(None, MINUTE + timedelta(seconds=3), PHONE, bots.LANDED)
+    walk = [Hit(number, MINUTE, PHONE) for number in range(3)]
+    assert judged(landed) == "person"
+    assert judged(landed, Hit(0, MINUTE, PHONE)) == "person"
+    assert judged(landed, *walk, count=3) == "machine", "scanners run scripts, too"
+    assert judged(Hit(None, MINUTE, "HeadlessChrome", bots.LANDED)) == "machine"
+
+
+@pytest.mark.django_db
 def test_one_link_fetched_for_ever_fills_no_disk(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hits, "KEPT", 3)
     _delivery, payload = sent("sms", {"text": "https://shop.example.com/"})
