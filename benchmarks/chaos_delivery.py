@@ -55,7 +55,7 @@ PHASES = (
     timedelta(),
     timedelta(hours=10, minutes=30),
     timedelta(hours=22, minutes=30),
-    timedelta(days=3),
+    timedelta(days=3, hours=1),
 )
 LEAVING = 1  # the phase before which people leave
 WITHIN = timedelta(hours=2)  # what is put off for so long comes in the same phase

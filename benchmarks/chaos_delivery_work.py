@@ -19,12 +19,15 @@ django.setup()
 
 from benchmarks import chaos_delivery_world as world  # noqa: E402
 
+SPREAD = 60  # seconds over which messages become due
+
 
 def main(what: str, people: int, *more: str) -> object:
     """Do one of the parts; what it found."""
     if what == "prepare":
         pace, due, http, smtp = more
-        world.fill(people, {"http": int(http), "smtp": int(smtp)}, datetime.fromisoformat(due), float(pace))
+        ports = {"http": int(http), "smtp": int(smtp)}
+        world.fill(people, ports, datetime.fromisoformat(due), float(pace), SPREAD)
         return None
     if what == "leave":
         return world.leave(people).isoformat()

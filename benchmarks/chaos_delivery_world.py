@@ -47,7 +47,7 @@ CONTENTS: dict[str, dict[str, Any]] = {
 }
 ASLEEP, AWAKE = "Etc/GMT-10", "UTC"  # at noon it is ten in the evening for every fourth person
 EVENING, MORNING = time(21), time(8)
-MOST = len(CHANNELS) - 1  # messages a day to one person; every channel is asked for
+MOST = len(CHANNELS) - 2  # messages a day to one person; every channel is asked for
 CHUNK = 1000
 COUNTING_MS = 60_000
 WINDOW = 10.0  # seconds over which the pace is looked at
@@ -72,13 +72,16 @@ def address(number: int, channel: str) -> str:
     return f"p{number}@example.com" if channel == "email" else f"+4860{number:07d}"
 
 
-def fill(people: int, ports: dict[str, int], now: datetime, pace: float | None = None) -> None:
+def fill(
+    people: int, ports: dict[str, int], now: datetime, pace: float | None = None, spread: int = 1
+) -> None:
     """Make people, their consents, rules, accounts and a message, and ask for it by each channel for everybody.
 
     Args:
         ports: of the services, see chaos_providers.
         now: when messages are due.
         pace: text messages a second, at most.
+        spread: seconds over which they become due; all of one person at once, so that lanes meet at the limit.
     """
     profiles = Profile.objects.bulk_create(
         (
@@ -131,6 +134,7 @@ def fill(people: int, ports: dict[str, int], now: datetime, pace: float | None =
             origin_type="flow",
             origin_id=1,
             origin_step=str(number),
+            due_at=now + timedelta(seconds=number % spread),
         )
         for number, profile in enumerate(profiles)
         for channel in CHANNELS
