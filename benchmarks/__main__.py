@@ -2,7 +2,7 @@
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
     [email] [sms] [policies] [dispatching] [statistics] [tracking]
-python -m benchmarks faults|chaos|chaos_delivery|storm take many minutes, print tables of their own, and run only when
+python -m benchmarks faults|chaos|chaos_delivery|storm|reports take many minutes, print tables of their own, and run only when
     they are named
 """
 
@@ -29,7 +29,7 @@ ALL = (
     "statistics",
     "tracking",
 )
-NAMED = ("faults", "chaos", "chaos_delivery", "storm")
+NAMED = ("faults", "chaos", "chaos_delivery", "storm", "reports")
 
 
 def main(names: list[str]) -> int:
