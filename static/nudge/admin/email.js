@@ -338,6 +338,10 @@
     const tabs = make("div", { class: "eb-ways", role: "group", "aria-label": words.way }, ...["blocks", ...Object.keys(sources)].map((name) =>
       make("button", { type: "button", "data-way": name, onclick: () => turn(name) }, name === "blocks" ? words.blocks : name.toUpperCase())));
     const list = make("div", { class: "eb-all" }), form = make("div", { class: "eb-form", hidden: true });
+    form.addEventListener("keydown", (event) => { // Escape closes what is offered first, then leads back to the block
+      if (event.key !== "Escape" || document.querySelector(".fill-ins:not([hidden])")) return;
+      list.querySelector(".is-chosen > .eb-line .eb-head")?.focus();
+    });
     const body = make("div", { class: "eb-body" }, list, form);
     function drawTools() {
       undo.disabled = !past.length || way !== "blocks";
