@@ -1,5 +1,6 @@
 """Whom a broadcast would reach, and what became of one that was launched."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from campaigns.broadcasts import routes
 from campaigns.broadcasts.guards import CANCELLED
 from campaigns.models import Broadcast
 from campaigns.segments import compiler, evaluate, reaching
+from crm import masking
 from crm.preferences import IMPORTANT
 from crm.rules.sql import FALSE, Sql, joined, sql
 from delivery import channels
@@ -91,7 +93,10 @@ GROUPS = {
     Delivery.State.EXPIRED: "expired",
 }
 
-# One statement, so that all of it is of one instant.
+OTHER = "other reasons"
+MOST_REASONS = 15  # that are told apart: providers' words may be others for each person
+
+# One statement, so that all of it is of one instant. What names a person in providers' words is left out of them.
 _FIGURES = """
     SELECT b.id, 'audience', '', coalesce(b.audience, 0) FROM campaigns_broadcast b WHERE b.id = ANY(%(ids)s)
     UNION ALL
@@ -102,11 +107,12 @@ _FIGURES = """
     WHERE d.origin_type = 'broadcast' AND d.origin_id = ANY(%(ids)s) AND d.state NOT IN ('suppressed', 'failed')
     GROUP BY d.origin_id, d.state
     UNION ALL
-    SELECT d.origin_id, d.state, d.reason, count(*) FROM delivery_delivery d
+    SELECT d.origin_id, d.state, regexp_replace(d.reason, '[^ ]*@[^ ]*|[0-9]{7,}', '•••', 'g') AS why, count(*)
+    FROM delivery_delivery d
     WHERE d.origin_type = 'broadcast' AND d.origin_id = ANY(%(ids)s) AND d.state IN ('suppressed', 'failed')
         -- One that was sent again counts as what became of it then.
         AND NOT (d.state = 'failed' AND EXISTS (SELECT FROM delivery_delivery r WHERE r.cause = 'resend:' || d.id))
-    GROUP BY d.origin_id, d.state, d.reason
+    GROUP BY d.origin_id, d.state, why
 """
 
 
@@ -118,6 +124,7 @@ def figures(broadcasts: Iterable[Broadcast]) -> dict[int, Figures]:
     with connection.cursor() as cursor:
         cursor.execute(_FIGURES, {"ids": list(found)})
         rows = [(pk, what, detail, int(number)) for pk, what, detail, number in cursor.fetchall()]
+    reasons: dict[int, Counter[tuple[str, str]]] = {pk: Counter() for pk in found}
     for broadcast_id, what, detail, number in rows:
         mine = found[broadcast_id]
         if what == "audience":
@@ -128,18 +135,21 @@ def figures(broadcasts: Iterable[Broadcast]) -> dict[int, Figures]:
             group = "suppressed" if what == "piece" else GROUPS[Delivery.State(what)]
             setattr(mine, group, getattr(mine, group) + number)
             if group in ("suppressed", "failed"):
-                _add_reason(mine, group, CANCELLED if what == "piece" else detail, number)
-    for mine in found.values():
-        mine.reasons.sort(key=lambda each: -each[2])
+                reason = CANCELLED if what == "piece" else masking.text(detail)
+                reasons[broadcast_id][group, reason] += number
+    for broadcast_id, mine in found.items():
+        mine.reasons = _most(reasons[broadcast_id])
     return found
 
 
-def _add_reason(mine: Figures, group: str, reason: str, number: int) -> None:
-    for place, (state, text, before) in enumerate(mine.reasons):
-        if (state, text) == (group, reason):
-            mine.reasons[place] = (group, reason, before + number)
-            return
-    mine.reasons.append((group, reason, number))
+def _most(reasons: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """The most frequent ones, and how many have others."""
+    ordered = reasons.most_common()
+    kept = [(group, reason, number) for (group, reason), number in ordered[:MOST_REASONS]]
+    rest: Counter[str] = Counter()
+    for (group, _reason), number in ordered[MOST_REASONS:]:
+        rest[group] += number
+    return [*kept, *((group, OTHER, number) for group, number in rest.items())]
 
 
 def reach(broadcast: Broadcast, now: datetime | None = None) -> Reach:

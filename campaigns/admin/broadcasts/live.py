@@ -33,7 +33,14 @@ def context(broadcast: Broadcast, now: datetime | None = None) -> dict[str, Any]
         "broadcast": broadcast,
         "figures": found,
         "reasons": [
-            (Delivery.State(group).label, explain(reason), number) for group, reason, number in found.reasons
+            (
+                Delivery.State(group).label,
+                _("Other reasons; the list of deliveries has them.")
+                if reason == audience.OTHER
+                else explain(reason),
+                number,
+            )
+            for group, reason, number in found.reasons
         ]
         if found
         else [],

@@ -182,3 +182,24 @@ def test_what_became_too_late_in_a_pause_expires(memory):
     broadcasts.work(now=NOW + 24 * HOUR)
     broadcast.refresh_from_db()
     assert broadcast.state == State.FINISHED
+
+
+def test_what_providers_say_of_each_person_fills_no_page_and_tells_no_address(memory):
+    people(3 * audience.MOST_REASONS)
+    broadcast = draft()
+    broadcasts.launch(broadcast.pk, now=NOW)
+    rows = list(Delivery.objects.order_by("pk"))
+    for place, row in enumerate(rows):
+        row.state = "failed"
+        row.reason = f"550 <person{place}@example.com>, +48600{place:06d} unknown"
+        if place >= audience.MOST_REASONS:
+            row.reason = f"550 queued as {chr(65 + place % 26)}{place}"
+    Delivery.objects.bulk_update(rows, ["state", "reason"])
+    [found] = audience.figures([broadcast]).values()
+    first, *rest = found.reasons
+    assert first == ("failed", "550 ••• +••• unknown", audience.MOST_REASONS)
+    assert (len(rest), rest[-1]) == (
+        audience.MOST_REASONS,
+        ("failed", audience.OTHER, audience.MOST_REASONS + 1),
+    )
+    assert found.failed == sum(number for _state, _reason, number in found.reasons)
