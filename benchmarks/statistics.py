@@ -150,8 +150,8 @@ def _power(rng: np.random.Generator) -> list[Line]:
         Line(
             "people on average with the effect, to those of a single look",
             found["people ratio"],
-            0.5,
-            1.25,
+            0.97 * found["people as planned"],
+            1.03 * found["people as planned"],
             style=".2f",
         ),
     ]

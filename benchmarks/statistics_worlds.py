@@ -73,6 +73,7 @@ def power(rng, experiments: int, rate: float = 0.036, smallest: float = 0.005) -
         "power": known[:, -1].mean(),
         "power once": peeking.ever_naive(np.broadcast_to(once_people, once.shape), once)[:, -1].mean(),
         "people ratio": stops.mean() * daily * 2 / sum(plan.people_once),
+        "people as planned": plan.typical / sum(plan.people_once),
         "price": plan.price,
     }
 

@@ -25,16 +25,17 @@ FEWEST_DAYS = 7  # each weekday once: people differ by weekday
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What an experiment needs.
 
-    `people` of each arm and `days` are for the always-valid test, at most; with the effect that was planned for it
-    usually ends after `typical_days`. `people_once` and `days_once` are for a test that is looked at once, at the
-    end; `price` is how many times more people looking daily may take. `fewest` people of each arm before anything is
-    said. `tuned_for` is to be handed to the comparisons. Days are None without a pace.
+    `people` of each arm and `days` are for the always-valid test, at most; with the effect that was planned for, it
+    takes `typical` people of all arms on average, and `typical_days`. `people_once` and `days_once` are for a test
+    that is looked at once, at the end; `price` is how many times more people looking daily may take. `fewest` people
+    of each arm before anything is said. `tuned_for` is to be handed to the comparisons. Days are None without a pace.
     """
 
     people: list[int]
     people_once: list[int]
     days: int | None
     days_once: int | None
+    typical: int
     typical_days: int | None
     price: float
     fewest: int
@@ -126,6 +127,7 @@ def _plan(
         people_once=[math.ceil(once * part) for part in parts],
         days=_days(most, daily, window),
         days_once=_days(once, daily, window),
+        typical=math.ceil(most * typical),
         typical_days=_days(most * typical, daily, window),
         price=price,
         fewest=math.ceil(fewest),

@@ -109,6 +109,7 @@ class TestLift:
             2 * (one.conversions.high - one.conversions.estimate)
         )
         assert (one.certain, whole.certain) == (False, True)
+        assert whole.value_evidence.people == pytest.approx(4 * one.value_evidence.people)
         assert (whole.messages, whole.days) == (36_000, 30)
 
 

@@ -67,6 +67,7 @@ def test_the_plan_is_kept(rng):
     found = worlds.power(rng, 5_000)
     assert found["power"] == pytest.approx(0.8, abs=0.02)
     assert found["power once"] == pytest.approx(0.8, abs=0.02)
+    assert found["people ratio"] == pytest.approx(found["people as planned"], rel=0.03)
     assert found["people ratio"] < found["price"]
 
 
