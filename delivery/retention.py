@@ -135,4 +135,4 @@ def _forget_layouts(kept: timedelta, now: datetime) -> None:
     first = Removal.objects.filter(name=CONTENT).aggregate(first=Min("day"))["first"]
     if first is None or first > timezone.localdate(now - kept - IN_USE):
         return
-    EmailLayout.objects.filter(created_at__lt=came_to(CONTENT) - IN_USE).delete()
+    EmailLayout.objects.filter(used_at__lt=came_to(CONTENT) - IN_USE).delete()

@@ -15,11 +15,11 @@ _HELD = 64  # layouts; another batch rarely has as many
 # It is used today, too, which is how it is known when it is needed no longer; nobody waits for another to say so.
 _KEEP = """
     WITH used AS (
-        UPDATE delivery_emaillayout SET created_at = now() WHERE digest = (
+        UPDATE delivery_emaillayout SET used_at = now() WHERE digest = (
             SELECT digest FROM delivery_emaillayout
-            WHERE digest = %(digest)s AND created_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED)
+            WHERE digest = %(digest)s AND used_at < now() - interval '1 day' FOR UPDATE SKIP LOCKED)
     )
-    INSERT INTO delivery_emaillayout (digest, parts, created_at) VALUES (%(digest)s, %(parts)s::jsonb, now())
+    INSERT INTO delivery_emaillayout (digest, parts, used_at) VALUES (%(digest)s, %(parts)s::jsonb, now())
     ON CONFLICT (digest) DO NOTHING
 """
 

@@ -10,12 +10,12 @@ from django.utils.translation import gettext_lazy as _
 class EmailLayout(models.Model):
     """A compiled email that was sent to somebody, by the digest of its parts; deliveries keep only their values.
 
-    `created_at` moves on, once a day, while it is in use: see `delivery.email.keeping`.
+    `used_at` moves on, once a day, while it is in use: see `delivery.email.keeping`.
     """
 
     digest = models.TextField(primary_key=True)
     parts = models.JSONField()  # {"html": [...], "text": [...]}: texts, and numbers of values
-    created_at = models.DateTimeField(db_default=Now())
+    used_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         verbose_name = _("email layout")

@@ -102,7 +102,7 @@ def test_layouts_go_when_no_email_needs_them() -> None:
     used = EmailLayout.objects.get()
 
     def unused_since(moment: datetime) -> None:
-        EmailLayout.objects.update(created_at=moment)
+        EmailLayout.objects.update(used_at=moment)
 
     sent(1, NOW - 40 * DAY)
     unused_since(NOW - 40 * DAY)
@@ -116,7 +116,7 @@ def test_layouts_go_when_no_email_needs_them() -> None:
     assert EmailLayout.objects.exists()
     compiling.CompiledEmail(content, brand.current())
     keeping.keep(layout)
-    assert EmailLayout.objects.get().created_at > used.created_at - DAY  # it is in use again
+    assert EmailLayout.objects.get().used_at > used.used_at - DAY  # it is in use again
 
     unused_since(NOW - 40 * DAY)
     retention.apply(later + DAY, days=30)
