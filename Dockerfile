@@ -6,7 +6,7 @@ WORKDIR /srv/nudge
 
 # The server's own folder: secrets and, if no DATABASE_URL is given, the embedded database.
 RUN useradd --system --create-home --home-dir /home/nudge nudge \
-    && install -d -o nudge -g nudge -m 700 /var/lib/nudge
+    && install -d -o nudge -g nudge -m 700 /var/lib/nudge /var/lib/nudge/spool
 ENV NUDGE_DATA=/var/lib/nudge NUDGE_DEMO=0 PORT=8000
 
 COPY requirements.txt .

@@ -39,7 +39,9 @@ def databases(data_dir: Path, url: str | None = None) -> dict[str, Any]:
         parsed = environ.Env.db_url_config(url)
         if "postgresql" not in str(parsed.get("ENGINE")):
             raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.")
-        return {**parsed, "ENGINE": "django.db.backends.postgresql", **common}
+        # A host that is gone answers nothing at all.
+        options = {"connect_timeout": 5, **parsed.get("OPTIONS", {})}
+        return {**parsed, "ENGINE": "django.db.backends.postgresql", **common, "OPTIONS": options}
     socket_dir = embedded.ensure_running(data_dir, database=NAME)
     return {
         "ENGINE": "django.db.backends.postgresql",

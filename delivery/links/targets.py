@@ -98,6 +98,17 @@ def _looked_up(delivery_id: int, before: _Links | None, now: float) -> _Links | 
 
 
 def _ask(delivery_id: int, now: float) -> _Links | None:
+    connection.health_check_done = True  # type: ignore[attr-defined] # this statement tells as much
+    try:
+        return _asked(delivery_id, now)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()  # the server was started anew since the last click
+        return _asked(delivery_id, now)
+
+
+def _asked(delivery_id: int, now: float) -> _Links | None:
     with connection.cursor() as cursor:
         cursor.execute(_FIND.format(patience=PATIENCE_MS, delivery=int(delivery_id)))
         cursor.nextset()

@@ -151,7 +151,7 @@ class TestDatabases:
         assert found["ENGINE"] == "django.db.backends.postgresql"
         assert (found["HOST"], found["PORT"], found["NAME"]) == ("db.example", 6000, "nudge")
         assert (found["USER"], found["PASSWORD"]) == ("ann", "p@ss")
-        assert found["OPTIONS"] == {"sslmode": "require"}
+        assert found["OPTIONS"] == {"connect_timeout": 5, "sslmode": "require"}
         assert found["CONN_HEALTH_CHECKS"]
         assert database.broker_url(found) == "pgmq://ann:p%40ss@db.example:6000/nudge"
 
