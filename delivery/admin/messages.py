@@ -182,7 +182,14 @@ class MessageAdmin(ModelAdmin):
     @display(description=_("what holds"))
     def what_holds(self, message: Message) -> str:
         """The rules that decide when and how often it is sent, in words."""
-        return rule_section.of_message(message)
+        return rule_section.of_message(message, getattr(message, "seen_by", None))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Message | None:
+        """With who looks at it: what a page offers depends on what they may do."""
+        message = super().get_object(request, object_id, from_field)
+        if message is not None:
+            message.seen_by = request.user
+        return message
 
     def has_delete_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
         """Not when it has been sent to somebody: reports and timelines need it."""

@@ -57,10 +57,9 @@ def _approval(message: Message, user: Any) -> SafeString:
     else:
         told = _("Marked as transactional and not approved as it is now: the rules hold for it.")
         action = _button("approve", _("Approve as transactional"), message.pk)
-    if user is not None and (
-        not user.has_perm(approval.PERMISSION)
-        or (not message.transactional_approved_at and approval.hindrance(message, user))
-    ):
+        if user is not None and (reason := approval.hindrance(message, user)):
+            action = format_html("<p>{}</p>", reason)
+    if user is not None and message.transactional_approved_at and not user.has_perm(approval.PERMISSION):
         action = SafeString("")
     return format_html("<p>{}</p>{}", told, action)
 

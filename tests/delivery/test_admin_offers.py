@@ -11,7 +11,7 @@ from django.urls import reverse
 from crm import consent
 from crm.models import AuditEntry, Device, Identifier
 from delivery import dispatch
-from delivery.models import Account, LinkSettings, SandboxItem
+from delivery.models import Account, LinkSettings, Message, SandboxItem
 from delivery.policies import emergency
 from tests.delivery import world
 from tests.delivery.test_admin import _plain_menu, marketer  # noqa: F401 - fixtures
@@ -122,3 +122,13 @@ def test_a_test_is_filled_in_for_somebody_there_is(marketer: Any) -> None:  # no
     boss = world.person(2, email="boss@example.com")
     Identifier.objects.create(kind="email", value=boss.email, profile=boss)
     assert f'value="{boss.email}"' in marketer.get(url).content.decode()
+
+
+def test_who_wrote_it_is_told_that_another_one_has_to_approve(marketer: Any) -> None:  # noqa: F811
+    message = world.message("receipt", transactional=True)
+    url = reverse("admin:delivery_message_change", args=[message.pk])
+    assert "Approve as transactional" in marketer.get(url).content.decode()
+    Message.objects.update(transactional_marked_by=User.objects.get())
+    page = marketer.get(url).content.decode()
+    assert "Approve as transactional" not in page
+    assert "Another person has to approve what you marked." in page
