@@ -6,7 +6,7 @@ from celery import shared_task
 from django.core.cache import cache
 
 from analytics import projection
-from analytics.rollups import audience
+from analytics.rollups import audience, cohorts
 from analytics.rollups import rebuild as rebuilding
 from crm import log, wake
 
@@ -47,3 +47,9 @@ def count_audience() -> None:
     began = time.monotonic()
     audience.keep()
     cache.set(COUNTED, True, RESTS * (time.monotonic() - began))
+
+
+@shared_task
+def count_cohorts() -> None:
+    """Count who came back after a message or a first purchase."""
+    cohorts.keep()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -56,13 +57,13 @@ def _update() -> str:
 
 _TYPES = dict.fromkeys((*TIMES, "ended_at", "device_at"), "timestamptz")
 _TYPES |= dict.fromkeys(("ended", "reason", *TRAITS, "device"), "text")
-_STORE = f"""
-    WITH told AS MATERIALIZED (
+_TOLD = f"""
+    told AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(seen)s::jsonb)
             AS r(delivery bigint, taken int, {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())})
-    ), before AS (
-        SELECT g.* FROM analytics_engagement g WHERE g.delivery_id = ANY(%(ids)s::bigint[])
-    ), after AS (
+    )
+"""
+_PUT = f"""
         INSERT INTO analytics_engagement AS g (delivery_id, {", ".join(_FACTS)})
         SELECT n.delivery, s.id, {", ".join(f"n.{name}" for name in _FACTS[1:])}
         FROM told n JOIN delivery_delivery d ON d.id = n.delivery
@@ -71,8 +72,11 @@ _STORE = f"""
             AND s.origin_id = coalesce(d.origin_id, 0) AND s.origin_step = d.origin_step
         ORDER BY n.delivery
         ON CONFLICT (delivery_id) DO UPDATE SET {_update()}
-        RETURNING g.*
-    ), facts AS (
+"""
+_STORE = f"""
+    WITH {_TOLD}, before AS (
+        SELECT g.* FROM analytics_engagement g WHERE g.delivery_id = ANY(%(ids)s::bigint[])
+    ), after AS ({_PUT} RETURNING g.*), facts AS (
         SELECT a.*, 1 AS sign FROM after a
         UNION ALL
         SELECT b.*, -1 FROM before b WHERE EXISTS (SELECT FROM after a WHERE a.delivery_id = b.delivery_id)
@@ -86,17 +90,21 @@ _STORE = f"""
 """
 
 
-def store(seen: Sequence[Seen]) -> None:
+def store(seen: Sequence[Seen], count: bool = True) -> None:
     """Add to the facts what was seen, and to the figures what that changes, in the transaction that holds the cursor.
 
-    Saying the same again changes nothing. Two queries, and one more while there is no state yet.
+    Saying the same again changes nothing. Two queries.
+
+    Args:
+        count: False where all facts are going to be counted anew.
     """
     if not seen:
         return
     ids = [each.delivery for each in seen]
     with connection.cursor() as cursor:
         cursor.execute(_NEW_SERIES, [ids])
-        cursor.execute(_STORE, {"seen": msgspec.json.encode(seen).decode(), "ids": ids})
+        values: dict[str, Any] = {"seen": msgspec.json.encode(seen).decode(), "ids": ids}
+        cursor.execute(_STORE if count else f"WITH {_TOLD} {_PUT}", values)
 
 
 def state() -> tuple[RollupState, bool]:

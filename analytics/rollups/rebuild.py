@@ -152,12 +152,15 @@ def _plan(from_log: bool, now: datetime) -> None:
 
 
 def _replay(row: RollupState) -> None:
-    """Read a part of the log again; what the reader has read is the end of it, wherever that is by now."""
+    """Read a part of the log again; what the reader has read is the end of it, wherever that is by now.
+
+    What changes is counted afterwards, so until then figures of before may differ from the facts.
+    """
     end = log.position(CURSOR)
     events, reached = log.between(
         log.Position(row.replay_txid or 0, row.replay_seq or 0), end, EVENTS, seen.NAMES
     )
-    keeping.store(seen.collect(events, keeping.known_zone))
+    keeping.store(seen.collect(events, keeping.known_zone), count=False)
     row.replay_txid, row.replay_seq = reached.txid, reached.seq
     if reached >= end:
         last = Engagement.objects.aggregate(last=Max("delivery_id"))["last"] or 0
