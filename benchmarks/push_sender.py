@@ -4,6 +4,7 @@ All use the same subscriptions, text and key. Rates are per CPU second of this p
 clock; the push service has a core of its own, and PostgreSQL shares it.
 """
 
+import gc
 import json
 import os
 import statistics
@@ -30,6 +31,8 @@ def main(services: dict[str, str]) -> None:
     """Take turns for ROUNDS rounds; medians are printed."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
+    gc.freeze()  # as workers do (config/celery.py)
+    gc.set_threshold(20_000, 20, 20)
     devices = _people(services["plain"])
     senders: dict[str, Callable[[], int]] = {
         "stage": Stage(),

@@ -54,7 +54,8 @@ class NotificationForm(ContentForm):
                 f"action_{number}_title": action["title"],
                 f"action_{number}_url": action.get("url", ""),
             }
-        super().__init__(*args, initial=initial, **kwargs)
+        kwargs["initial"] = initial
+        super().__init__(*args, **kwargs)
 
     def content(self) -> dict[str, Any]:
         """The authored JSON as entered, the buttons as a list again."""

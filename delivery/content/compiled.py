@@ -1,6 +1,6 @@
 """Authored content of any channel: checked at save, filled in at sending."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
 
@@ -8,6 +8,7 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from delivery.content import liquid
+from delivery.content.plain import PlainText
 
 Link = Annotated[str, msgspec.Meta(extra={"link": True})]
 """A field of a channel's Config that holds an address; it may contain variables."""
@@ -44,15 +45,23 @@ class Compiled:
             self._base = msgspec.to_builtins(msgspec.convert(content, config))
         except msgspec.ValidationError as error:
             raise _shape_error(error) from error
-        self._slots = []
+        self._slots: list[tuple[Path, liquid.BoundTemplate, PlainText | None, bool]] = []
+        self._told: list[str] = []
         for path, text, marks in _texts(self._base, config):
             if liquid.is_template(text):
                 try:
-                    self._slots.append((path, liquid.parse(text, "html" in marks), "link" in marks))
+                    html = "html" in marks
+                    plain = None if html else PlainText.of(text)
+                    self._slots.append((path, liquid.parse(text, html), plain, "link" in marks))
+                    self._told.append(text)
                 except liquid.TemplateError as error:
                     raise ContentError(str(path[0]), str(error)) from error
             elif "link" in marks:
                 _check_link(path, text)
+
+    def names(self, words: Iterable[str]) -> bool:
+        """Whether a template of it holds one of these words."""
+        return any(word in text for text in self._told for word in words)
 
     def render(self, data: Mapping[str, Any], missing: list[str] | None = None, locale: str = "") -> Any:
         """Return the struct filled in with `data`; names without value or default are appended to `missing`.
@@ -66,11 +75,13 @@ class Compiled:
         if not self._slots:
             return msgspec.convert(self._base, self.config)
         filled = _copy(self._base)
-        for path, template, is_link in self._slots:
-            try:
-                text = liquid.render(template, data, missing, locale)
-            except liquid.TemplateError as error:
-                raise ContentError(str(path[0]), str(error)) from error
+        for path, template, plain, is_link in self._slots:
+            text = plain.render(data) if plain and missing is None else None
+            if text is None:
+                try:
+                    text = liquid.render(template, data, missing, locale)
+                except liquid.TemplateError as error:
+                    raise ContentError(str(path[0]), str(error)) from error
             if is_link:
                 text = text.strip()
                 _check_link(path, text)

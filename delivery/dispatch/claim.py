@@ -38,25 +38,31 @@ _BEGIN = """
 """
 
 
+# What policies, texts and channels read of a delivery. What earlier tries wrote is not read again.
+_NEEDED = """
+    d.id, d.cause, d.message_id, d.profile_id, d.channel, d.variant, d.locale, d.state, d.expires_at, d.attempts,
+    d.context, d.transactional, d.origin_type, d.origin_id, d.origin_step, d.priority, d.when_limited, d.queued_at
+"""
+
 # A tenth goes to those who have waited longest, whatever their priority, so that no stream of urgent messages starves
 # the others. Each priority is read by an index of its own; a higher one that fills the batch ends the reading.
-_DUE = """
+_DUE = f"""
     WITH oldest AS MATERIALIZED (
-        SELECT d.* FROM delivery_delivery d
+        SELECT {_NEEDED}, d.due_at FROM delivery_delivery d
         WHERE d.channel = %(channel)s AND d.transactional = %(transactional)s
           AND d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
         ORDER BY d.due_at LIMIT %(limit)s / 10 FOR UPDATE OF d SKIP LOCKED
     ), first AS MATERIALIZED (
-        SELECT d.* FROM unnest(ARRAY[1, 2, 3, 4, 5]) AS p(priority) CROSS JOIN LATERAL (
-            SELECT each.* FROM delivery_delivery each
-            WHERE each.channel = %(channel)s AND each.transactional = %(transactional)s AND each.priority = p.priority
-              AND each.state IN ('queued', 'deferred') AND each.due_at <= %(now)s
-              AND each.id NOT IN (SELECT id FROM oldest)
-            ORDER BY each.due_at LIMIT %(limit)s FOR UPDATE OF each SKIP LOCKED
-        ) AS d
+        SELECT each.* FROM unnest(ARRAY[1, 2, 3, 4, 5]) AS p(priority) CROSS JOIN LATERAL (
+            SELECT {_NEEDED}, d.due_at FROM delivery_delivery d
+            WHERE d.channel = %(channel)s AND d.transactional = %(transactional)s AND d.priority = p.priority
+              AND d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
+              AND d.id NOT IN (SELECT id FROM oldest)
+            ORDER BY d.due_at LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
+        ) AS each
         LIMIT %(limit)s - (SELECT count(*) FROM oldest)
     )
-    SELECT * FROM first UNION ALL SELECT * FROM oldest ORDER BY priority, due_at, id
+    SELECT {_NEEDED} FROM (SELECT * FROM first UNION ALL SELECT * FROM oldest) AS d ORDER BY d.priority, d.due_at, d.id
 """
 
 
@@ -117,7 +123,8 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
     else:
         facts.addresses, already_sent = found, _already_sent(deliveries)
         verdicts = policies.decide(deliveries, facts, now)
-    composed, left = compose([d for d in deliveries if d.pk not in verdicts], verdicts, began + PATIENCE)
+    left_over = [delivery for delivery in deliveries if delivery.pk not in verdicts]
+    composed, left = compose(left_over, verdicts, monotonic() + PATIENCE)
     leased_at = monotonic()
     lease_until = now + timedelta(seconds=leased_at - began) + LEASE
     changes += [_verdict_change(by_id[pk], verdict, now) for pk, verdict in verdicts.items()]

@@ -98,8 +98,10 @@ def _compose_one(
     template = compiled[*key, locale]
     if isinstance(template, content.ContentError):
         raise template
-    pages = preference_links.carried(delivery)
     more = gathered.data(delivery, locale)
+    # Signed for each person, so only where a text may name them.
+    named = gathered.snippets or template.names(preference_links.NAMES)
+    pages = preference_links.carried(delivery) if named else {}
     filled = template.render({**delivery.context, **pages, **more, **data}, locale=locale)
     if delivery.origin_type == Delivery.Origin.TEST:
         filled = content.mark_test(filled)

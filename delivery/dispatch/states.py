@@ -24,7 +24,7 @@ EVENTS = {
 MAX_REASON = 300  # characters
 
 
-class Change(msgspec.Struct, kw_only=True):
+class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The next state of one delivery. None leaves a column as it is.
 
     `held` is the attempt count under which this worker holds the row: if it is not `sending` with that count any
@@ -47,7 +47,7 @@ class Change(msgspec.Struct, kw_only=True):
 
 _APPLY = f"""
     UPDATE delivery_delivery d
-    SET state = r.state, reason = r.reason, lease_until = r.lease_until,
+    SET state = r.state, reason = coalesce(r.reason, ''), lease_until = r.lease_until,
         attempts = coalesce(r.attempts, d.attempts), due_at = coalesce(r.due_at, d.due_at),
         sent_at = coalesce(r.sent_at, d.sent_at), locale = coalesce(r.locale, d.locale),
         variant = coalesce(r.variant, d.variant),
@@ -90,6 +90,8 @@ def apply(changes: Sequence[Change], deliveries: dict[int, Delivery], now: datet
 
 def clean(text: str) -> str:
     """Make a provider's words fit to be stored and shown: one line, printable, not endless."""
+    if not text:
+        return ""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON]
 
 

@@ -1,7 +1,7 @@
 """One channel content, ready to be filled in for one person after the other."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from html import escape
 from typing import Any
@@ -12,15 +12,13 @@ from django.utils.translation import gettext as _
 from liquid import BoundTemplate
 from markupsafe import escape as markup_escape
 
-from delivery.content import Compiled, ContentError, liquid
+from delivery.content import Compiled, ContentError, liquid, plain
 from delivery.content.brand import Brand
 from delivery.email import keeping, layouts, links
 from delivery.email.content import EmailContent, FilledEmail, Head
 from delivery.links.apps import app_schemes
 
 _PLAIN = re.compile(r"\{\{-?\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*-?\}\}")
-_OUTPUT = re.compile(r"\{\{\s*([a-zA-Z_]\w*(?:\.[a-zA-Z_]\w*)*)\s*\}\}")
-_LONG = 1000  # characters of one value; longer ones are Liquid's, which has limits
 _HEAD = frozenset(Head.__struct_fields__)
 _TEXT_FOOTER = "\n\n-- \n%s{{ email_words.unsubscribe }}: {{ unsubscribe_url }}\n"
 
@@ -42,7 +40,6 @@ class CompiledEmail:
             head["text"] = email.text + _TEXT_FOOTER % "".join(f"{_verbatim(line)}\n" for line in who)
         head = _from_brand(head, brand)
         self._head = Compiled(Head, head)
-        self._plain_head = _PlainHead(head)
         self._field = layouts.body_field(email)
         self._regions: list[BoundTemplate] = [
             liquid.parse(source, html=True) for source in self.layout.regions
@@ -50,6 +47,10 @@ class CompiledEmail:
         self._names = [_name(source) for source in self.layout.regions]
         self._apps = cache(app_schemes)  # asked for once, however many people are led to an app
         keeping.hold(self.layout)
+
+    def names(self, words: Iterable[str]) -> bool:
+        """Whether it holds one of these words: its footer leads to the pages where people choose."""
+        return True
 
     def render(
         self, data: Mapping[str, Any], missing: list[str] | None = None, locale: str = ""
@@ -63,9 +64,7 @@ class CompiledEmail:
             ContentError: a text can't be rendered for this data, or an address is none.
         """
         told = {**data, "email_words": words(locale), "email_locale": locale or "und"}
-        head = (None if missing is not None else self._plain_head.render(told)) or msgspec.structs.asdict(
-            self._head.render(told, missing, locale)
-        )
+        head = msgspec.structs.asdict(self._head.render(told, missing, locale))
         values = []
         for number, region in enumerate(self._regions):
             value = _looked_up(self._names[number], told)
@@ -79,39 +78,6 @@ class CompiledEmail:
                 links.check(value, self._field, self._apps)
             values.append(value)
         return FilledEmail(**head, layout=self.layout.digest, values=values)
-
-
-class _PlainHead:
-    """Fills in a head whose texts hold nothing but words and names, without Liquid, at a tenth of the effort."""
-
-    def __init__(self, head: Mapping[str, Any]):
-        self._fixed: dict[str, str] = {}
-        self._parts: dict[str, tuple[list[str], list[list[str]]]] | None = {}
-        for name, text in head.items():
-            if not liquid.is_template(text):
-                self._fixed[name] = text
-                continue
-            pieces = _OUTPUT.split(text)
-            words, names = pieces[::2], pieces[1::2]
-            if any(mark in word for word in words for mark in ("{{", "{%")):
-                self._parts = None
-                return
-            self._parts[name] = (words, [path.split(".") for path in names])
-
-    def render(self, data: Mapping[str, Any]) -> dict[str, str] | None:
-        """Return the head's texts; None where Liquid has to do it."""
-        if self._parts is None:
-            return None
-        found = dict(self._fixed)
-        for name, (words, paths) in self._parts.items():
-            pieces = [words[0]]
-            for place, path in enumerate(paths, start=1):
-                value = _value(path, data)
-                if value is None or len(value) > _LONG:
-                    return None
-                pieces += (value, words[place])
-            found[name] = "".join(pieces)
-        return found if found["subject"] else None
 
 
 def _from_brand(head: dict[str, Any], brand: Brand) -> dict[str, Any]:
@@ -137,18 +103,8 @@ def _name(source: str) -> list[str]:
 
 def _looked_up(path: list[str], data: Mapping[str, Any]) -> str | None:
     """What Liquid would print for a path that leads to a text, at a tenth of the effort; None for all else."""
-    value = _value(path, data) if path else None
+    value = plain.value(path, data) if path else None
     return None if value is None else str(markup_escape(value))
-
-
-def _value(path: Sequence[str], data: Mapping[str, Any]) -> str | None:
-    """The text or whole number that a path leads to, as Liquid prints it; None for all else."""
-    value: Any = data
-    for key in path:
-        value = value.get(key) if type(value) is dict else None
-    if type(value) is str:
-        return value.replace("\x00", "")
-    return str(value) if type(value) is int else None
 
 
 def converted(content: Mapping[str, Any]) -> EmailContent:

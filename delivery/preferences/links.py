@@ -6,6 +6,8 @@ from delivery import policies
 from delivery.models import Delivery
 from delivery.preferences import tokens
 
+NAMES = ("preferences_url", "unsubscribe_url", "confirm_url")
+
 
 def of(profile_id: int, delivery_id: int | None = None) -> dict[str, str]:
     """What templates see besides the person: `preferences_url`, `unsubscribe_url` and `confirm_url`."""
@@ -28,11 +30,7 @@ def for_staff(profile_id: int) -> str:
 
 
 def _all(page: str) -> dict[str, str]:
-    return {
-        "preferences_url": page,
-        "unsubscribe_url": f"{page}unsubscribe/",
-        "confirm_url": f"{page}confirm/",
-    }
+    return dict(zip(NAMES, (page, f"{page}unsubscribe/", f"{page}confirm/"), strict=True))
 
 
 def _page(token: str) -> str:
