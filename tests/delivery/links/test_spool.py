@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,23 @@ def test_while_the_database_is_down_a_click_waits_with_the_person(
         "again counts nothing"
     )
     assert Event.objects.filter(name="message_delivered").count() == 1
+
+
+def test_what_browsers_fetch_ahead_is_kept_as_that(client: Any, sent: Delivery) -> None:
+    for told in (
+        {"HTTP_SEC_PURPOSE": "prefetch;prerender"},
+        {"HTTP_X_MOZ": "prefetch"},
+        {"HTTP_PURPOSE": "landed"},
+    ):
+        assert click(client, sent, **told).status_code == 302
+    assert client.head(f"/l/{tokens.make(sent.pk)}", HTTP_USER_AGENT=PHONE).status_code == 302
+    spool_drain.run()
+    kept = list(LinkHit.objects.order_by("at", "pk").values_list("purpose", flat=True))
+    assert kept == ["prefetch;prerender", "prefetch", "", "HEAD"]
+    hits.settle(timezone.now() + timedelta(hours=1))
+    assert LinkHit.objects.exclude(verdict="machine").get().purpose == "", (
+        "nobody else says that somebody came"
+    )
 
 
 def test_what_was_looked_up_before_is_remembered(
