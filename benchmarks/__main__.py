@@ -2,8 +2,8 @@
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
     [email] [sms] [policies] [dispatching] [statistics] [tracking]
-python -m benchmarks faults|chaos|chaos_delivery|storm|reports take many minutes, print tables of their own, and run only when
-    they are named
+python -m benchmarks faults|chaos|chaos_delivery|storm|reports take many minutes, print tables of their own, and run
+    only when they are named
 """
 
 import importlib
