@@ -32,7 +32,8 @@ def _update() -> str:
     for name in TIMES:
         first = f"least(g.{name}, excluded.{name})"
         if bit := TAKEN.get(name):
-            taken = f"(SELECT n.taken & {bit} <> 0 FROM told n WHERE n.delivery = g.delivery_id)"
+            # Looked up in what is nearly always empty: a join is not possible here, and a subquery slow.
+            taken = f"coalesce((%(taken)s::jsonb ->> g.delivery_id::text)::int & {bit} <> 0, false)"
             first = f"CASE WHEN {taken} THEN excluded.{name} ELSE {first} END"
         sets.append(f"{name} = {first}")
     later = (
@@ -60,7 +61,7 @@ _TYPES |= dict.fromkeys(("ended", "reason", *TRAITS, "device"), "text")
 _TOLD = f"""
     told AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(seen)s::jsonb)
-            AS r(delivery bigint, taken int, {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())})
+            AS r(delivery bigint, {", ".join(f"{name} {kind}" for name, kind in _TYPES.items())})
     )
 """
 _PUT = f"""
@@ -103,7 +104,12 @@ def store(seen: Sequence[Seen], count: bool = True) -> None:
     ids = [each.delivery for each in seen]
     with connection.cursor() as cursor:
         cursor.execute(_NEW_SERIES, [ids])
-        values: dict[str, Any] = {"seen": msgspec.json.encode(seen).decode(), "ids": ids}
+        taken = {each.delivery: each.taken for each in seen if each.taken}
+        values: dict[str, Any] = {
+            "seen": msgspec.json.encode(seen).decode(),
+            "ids": ids,
+            "taken": msgspec.json.encode(taken).decode(),
+        }
         cursor.execute(_STORE if count else f"WITH {_TOLD} {_PUT}", values)
 
 
