@@ -23,7 +23,7 @@ from analytics.rollups import columns, keeping, seen
 from crm import log
 
 CURSOR = "analytics"
-CHUNK = 100_000  # facts
+CHUNK = 50_000  # facts
 EVENTS = 20_000
 ROWS = 50_000  # removed at once
 LAST = 2**63 - 1
