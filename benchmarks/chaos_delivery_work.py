@@ -19,7 +19,8 @@ django.setup()
 
 from benchmarks import chaos_delivery_world as world  # noqa: E402
 
-SPREAD = 60  # seconds over which messages become due
+MOST = 2  # messages a day to one person, whom four channels want to reach
+SPREAD = 20  # seconds over which messages become due
 
 
 def main(what: str, people: int, *more: str) -> object:
@@ -27,12 +28,12 @@ def main(what: str, people: int, *more: str) -> object:
     if what == "prepare":
         pace, due, http, smtp = more
         ports = {"http": int(http), "smtp": int(smtp)}
-        world.fill(people, ports, datetime.fromisoformat(due), float(pace), SPREAD)
+        world.fill(people, ports, datetime.fromisoformat(due), float(pace), SPREAD, MOST)
         return None
     if what == "leave":
         return world.leave(people).isoformat()
     pace, left_at, journal = more
-    return world.judge(Path(journal), people, datetime.fromisoformat(left_at), float(pace))
+    return world.judge(Path(journal), people, datetime.fromisoformat(left_at), float(pace), MOST)
 
 
 if __name__ == "__main__":
