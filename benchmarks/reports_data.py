@@ -34,7 +34,7 @@ _DELIVERIES = """
         CASE WHEN n %% 3 = 0 THEN 1 + n %% 10 ELSE 1 + n * 300 / %(most)s END,
         CASE WHEN n %% 3 = 0 THEN 's' || (n / 10) %% 6 ELSE '' END, at, CASE WHEN n %% 10 <> 0 THEN at END
     FROM (SELECT n, %(now)s - interval '1 day' * %(days)s * (1 - n::float8 / %(most)s) AS at
-          FROM generate_series(%(low)s, %(high)s) AS n) AS given
+          FROM generate_series(%(low)s::bigint, %(high)s::bigint) AS n) AS given
 """
 _EVENT = """
     INSERT INTO crm_event (id, profile_id, name, occurred_at, properties, source)

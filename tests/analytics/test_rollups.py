@@ -119,7 +119,7 @@ def _crash(limit: int) -> None:
 
 @pytest.mark.slow
 @examples(
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
