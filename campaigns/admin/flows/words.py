@@ -5,6 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from campaigns.flows import event_words
 from campaigns.flows.definition import Definition, DefinitionError, parse
 from campaigns.flows.waiting_words import moment
 from campaigns.segments import grammar, sentence
@@ -92,7 +93,7 @@ def often(definition: Definition) -> str:
 
 def exits(definition: Definition) -> str:
     """What ends a run early; empty if nothing does."""
-    names = [trigger.name for trigger in definition.exit_on]
+    names = [event_words.words(trigger.name) for trigger in definition.exit_on]
     if definition.exit_rule is not None:
         names.append(rule_sentence(definition.exit_rule))
     return ", ".join(names)
@@ -104,7 +105,7 @@ def goal(definition: Definition) -> str:
         return ""
     days = definition.goal.within_days
     text = ngettext("%(event)s within %(days)d day", "%(event)s within %(days)d days", days)
-    return text % {"event": definition.goal.name, "days": days}
+    return text % {"event": event_words.words(definition.goal.name), "days": days}
 
 
 def sending(definition: Definition) -> str:

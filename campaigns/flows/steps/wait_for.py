@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from campaigns.flows import waiting_words
+from campaigns.flows import event_words, waiting_words
 from campaigns.flows.awaited import AwaitedEvent, Watch, first
 from campaigns.flows.steps.base import Outcome, Person, StepKind, go_on, wait
 from campaigns.flows.waiting_forms import LONGEST, UNITS, amount_field, check_length, unit_field
@@ -155,7 +155,7 @@ class WaitFor(StepKind):
             return _("They wait for it until %s at the latest.") % waiting_words.moment(facts.get("timeout"))
         if event := facts.get("event"):
             return _("“%(event)s” came on %(when)s.") % {
-                "event": event,
+                "event": event_words.words(str(event)),
                 "when": waiting_words.moment(facts.get("occurred_at")),
             }
         if facts.get("holds"):
@@ -270,7 +270,9 @@ def _must_look(rule: grammar.Rule, now: datetime) -> bool:
 def _awaited(config: Mapping[str, Any]) -> str:
     """What is waited for, in words; empty if nothing is chosen, or not rightly."""
     if isinstance(events := config.get("events"), list) and events:
-        names = [str(event.get("name") or "?") for event in events if isinstance(event, Mapping)]
+        names = [
+            event_words.words(str(event.get("name") or "?")) for event in events if isinstance(event, Mapping)
+        ]
         return _(" or ").join(names)
     try:
         return sentence.clause(grammar.parse(config["rule"])) if config.get("rule") is not None else ""

@@ -208,3 +208,11 @@ def test_what_happened_while_the_worker_was_late_counts_as_well(db):
     happens(ann, "order_paid", NOW - 5 * SECOND)
     for late, kind in ((SECOND, "wait"), (9 * SECOND, "go_on")):
         assert ask(waiting(), [run_of(ann, arrived_at=NOW - late)], NOW)[ann].kind == kind
+
+
+def test_the_card_says_in_words_what_the_product_itself_records():
+    kind = steps.registry["wait_for"]
+    own = waiting(events=[{"name": "message_opened"}, {"name": "purchase"}])
+    assert kind.summary(own) == "a message opened or purchase, for 2 hours at most"
+    facts = {"event": "message_clicked", "occurred_at": NOW.isoformat()}
+    assert "message_clicked" not in kind.told(own, "go_on", facts)
