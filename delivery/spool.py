@@ -23,7 +23,8 @@ from django.conf import settings
 ENDING = ".spool"
 SEALED_AT = 4 * 1024 * 1024  # bytes; then the next file begins
 OPEN_FOR = 10.0  # seconds; the same, for servers whose processes run no drainer
-MEASURED_EVERY = 0.5  # seconds; what other processes write shows as late as that
+MEASURED_EVERY = 0.5  # seconds at least; what other processes write shows as late as that
+RESTS = 50  # times as long as measuring took: after a long outage there are many files
 _TOLD_EVERY = 60.0  # seconds between two lines in the log about the same trouble
 logger = logging.getLogger(__name__)
 
@@ -51,10 +52,11 @@ class Spool:
         self.refused = 0
         self._lock = threading.Lock()
         self._file = -1
+        self._path = folder
         self._size = self._unsynced = 0
         self._total = 0
         self._opened = 0.0
-        self._measured = -MEASURED_EVERY
+        self._measure_at = 0.0
         self._logged = -_TOLD_EVERY
 
     def append(self, kind: str, *records: Record) -> None:
@@ -119,12 +121,14 @@ class Spool:
 
     def _write(self, data: bytes) -> None:
         now = time.monotonic()
-        if now - self._measured >= MEASURED_EVERY:
-            self._total, self._measured = self.size(), now
+        if now >= self._measure_at:
+            self._total = self.size()
+            self._measure_at = now + max(MEASURED_EVERY, RESTS * (time.monotonic() - now))
         if self._total + len(data) > self.limit:
             raise Full(Full.__doc__)
         if self._file < 0:
-            self._file, self._opened = self._open(), now
+            self._open()
+            self._opened = now
         written = os.write(self._file, data)
         if written < len(data):  # the disk is full: half a line is none
             os.ftruncate(self._file, self._size)
@@ -136,24 +140,29 @@ class Spool:
             os.fdatasync(self._file)
             self._close()
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             name = f"{time.time_ns():020}-{os.getpid()}-{secrets.token_hex(4)}{ENDING}"
-            file = os.open(
-                self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
+            self._path = self.folder / name
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
             with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file).st_nlink:
-                    _sync_folder(self.folder)
-                    return file
-            os.close(file)  # a reader was quicker and found it empty
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(self._file).st_nlink:
+                    break
+            self._close()  # a reader was quicker and found it empty
+        _sync_folder(self.folder)
 
     def _close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
+        file, empty = self._file, not self._size
         self._file, self._size, self._unsynced = -1, 0, 0
+        if file >= 0:
+            with suppress(OSError):
+                if empty:  # on a full disk each try would leave another one
+                    self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.close(file)
 
     def _tell(self, error: Exception) -> None:
         if time.monotonic() - self._logged >= _TOLD_EVERY:
@@ -167,8 +176,11 @@ class Spool:
             )
 
     def _forget(self) -> None:
-        """In the child of a fork: the file is the parent's."""
+        """In the child of a fork: the file is the parent's, and so is its lock, which lasts as long as anybody has it
+        open."""
         self._lock = threading.Lock()
+        if self._file >= 0:
+            os.close(self._file)
         self._file, self._size, self._unsynced = -1, 0, 0
 
 

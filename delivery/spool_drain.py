@@ -16,7 +16,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 
 from crm import alerts
 from delivery import spool
@@ -35,7 +43,7 @@ handlers: dict[str, Handler] = {}
 
 
 class Away(Exception):
-    """The database can't be reached, or is too busy to answer."""
+    """The database can't be reached, is too busy to answer, or takes nothing now."""
 
 
 def run(budget: float = 20.0) -> int:
@@ -45,15 +53,26 @@ def run(budget: float = 20.0) -> int:
 
     Raises:
         Away: what is not stored yet stays where it is.
+        Exception: the first that met a file; it stays where it is, the others are stored.
     """
     own, end, handled = spool.current(), time.monotonic() + budget, 0
+    failed: dict[Path, Exception] = {}
     for sealed in (True, False):
-        if not sealed and not own.seal():
+        if not sealed and (time.monotonic() > end or not own.seal()):
             break
         for path in own.files():
             if time.monotonic() > end:
-                return handled
-            handled += _file(path)
+                break
+            if path in failed:
+                continue
+            try:
+                handled += _file(path)
+            except Away:
+                raise
+            except Exception as error:  # a file that can't be read must not hold up all others
+                failed[path] = error
+    if failed:
+        raise next(iter(failed.values()))
     return handled
 
 
@@ -130,7 +149,7 @@ def _file(path: Path) -> int:
             logger.info("The last %d bytes of %s were never finished.", len(torn), path.name)
         for first in range(0, len(lines), BATCH):
             _batch(path, lines[first : first + BATCH])
-        path.unlink()
+        path.unlink(missing_ok=True)
         return len(lines)
 
 
@@ -189,14 +208,15 @@ def _stored(records: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         with transaction.atomic():
             for kind, bodies in sorted(by_kind.items()):
                 handlers[kind](bodies)
-    except _DOWN as error:
-        raise Away(Away.__doc__) from error
-    except (DatabaseError, ValueError, msgspec.MsgspecError) as error:
+    except (DataError, IntegrityError, ValueError, msgspec.MsgspecError) as error:
         if len(records) == 1:
             logger.error("A record of devices or links can't be stored (%s).", type(error).__name__)
             return list(records)
         half = len(records) // 2
         return _stored(records[:half]) + _stored(records[half:])
+    except (DatabaseError, InterfaceError) as error:
+        # Also one that is being upgraded or only lets itself be read: that is no fault of the records.
+        raise Away(Away.__doc__) from error
     return []
 
 

@@ -1,5 +1,6 @@
 """What devices and links tell outlives processes and databases that die, counts once, and fits into its room."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -198,6 +199,57 @@ def test_half_a_line_is_none_on_a_full_disk(sent: Delivery, monkeypatch: pytest.
     append(sent.pk)
     spool_drain.run()
     assert LinkHit.objects.count() == 2
+    assert not Alert.objects.exists()
+
+
+def test_a_full_disk_gets_no_empty_files(spooled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_file: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool.os, "write", full)
+    for _number in range(3):
+        with pytest.raises(spool.Full):
+            append(1)
+    assert files(spooled) == []
+
+
+def test_a_child_of_a_fork_holds_no_file_of_its_parent(sent: Delivery) -> None:
+    append(sent.pk)
+    stays, told = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(told, b"x")
+        signal.pause()
+    try:
+        os.read(stays, 1)
+        assert spool_drain.run() == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(stays)
+        os.close(told)
+    append(sent.pk)
+    assert spool_drain.run() == 1
+    assert LinkHit.objects.count() == 2
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_other(sent: Delivery, spooled: Path) -> None:
+    append(sent.pk)
+    (spooled / "0.spool").mkdir()
+    with pytest.raises(IsADirectoryError):
+        spool_drain.run()
+    assert LinkHit.objects.count() == 1
+
+
+def test_a_database_that_is_being_upgraded_is_waited_for(
+    sent: Delivery, spooled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(sent.pk)
+    monkeypatch.setattr(hits, "_STORE", hits._STORE.replace("delivery_linkhit", "delivery_later"))
+    with pytest.raises(spool_drain.Away):
+        spool_drain.run()
+    monkeypatch.undo()
+    assert spool_drain.run() == 1
     assert not Alert.objects.exists()
 
 
