@@ -99,6 +99,12 @@ class TestAnymail(Mail):
                 said = {"ErrorCode": 300 if outer.answer == BAD else 0, "Message": "OK", "To": call["To"]}
                 self.wfile.write(json.dumps({**said, "MessageID": number}).encode())
 
+            def do_GET(self) -> None:
+                known = self.path == "/server" and self.headers["X-Postmark-Server-Token"] == "key-hush"
+                self.send_response(200 if known else 401)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
             def log_message(self, *args: Any) -> None:
                 pass
 
