@@ -8,7 +8,7 @@ from datetime import datetime
 
 from analytics.goals import last_click
 from analytics.rollups import keeping, rebuild, seen
-from crm import log
+from crm import log, privacy
 from delivery import receipts
 
 CURSOR = rebuild.CURSOR
@@ -19,10 +19,12 @@ ARRIVED = frozenset({"message_delivered", "message_opened", "message_clicked", "
 def read(limit: int = 5000) -> tuple[int, bool]:
     """Handle the next events of the log; return how many mattered and whether more may be waiting."""
     goals = last_click.names()
-    with log.read(CURSOR, limit, {*seen.NAMES, *goals}) as batch:
+    with log.read(CURSOR, limit, {*seen.NAMES, privacy.ERASED, *goals}) as batch:
         if batch.start is not None:
             rebuild.begin(batch.start)
         keeping.store(seen.collect(batch.events, keeping.known_zone))
+        if erased := {event.profile_id for event in batch.events if event.name == privacy.ERASED}:
+            keeping.forget(erased)
         _mark_delivered([event for event in batch.events if event.name in ARRIVED])
         reached = {(event.id, event.occurred_at) for event in batch.events if event.name in goals}
         clicked = [event for event in batch.events if event.name == "message_clicked"]

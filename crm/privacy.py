@@ -50,6 +50,7 @@ _OURS = [
     "key",
     "state",
     "field",
+    "names",
 ]
 # Of everybody's events only these numbers stay: what reports add up. Any other may tell something about a person (an
 # age, a house number, an order's number that leads back to them).

@@ -1,6 +1,6 @@
 """Storing facts together with the difference they make to the figures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -74,10 +74,9 @@ _PUT = f"""
         ORDER BY n.delivery
         ON CONFLICT (delivery_id) DO UPDATE SET {_update()}
 """
-_STORE = f"""
-    WITH {_TOLD}, before AS (
-        SELECT g.* FROM analytics_engagement g WHERE g.delivery_id = ANY(%(ids)s::bigint[])
-    ), after AS ({_PUT} RETURNING g.*), facts AS (
+# Adds to the figures what the facts `after` are more than those `before`.
+_COUNT = f"""
+    facts AS (
         SELECT a.*, 1 AS sign FROM after a
         UNION ALL
         SELECT b.*, -1 FROM before b WHERE EXISTS (SELECT FROM after a WHERE a.delivery_id = b.delivery_id)
@@ -88,6 +87,22 @@ _STORE = f"""
         WHERE id = 1 AND next_generation IS NOT NULL
     )
     {columns.added(columns.counted("facts", "targets"))}
+"""
+_STORE = f"""
+    WITH {_TOLD}, before AS (
+        SELECT g.* FROM analytics_engagement g WHERE g.delivery_id = ANY(%(ids)s::bigint[])
+    ), after AS ({_PUT} RETURNING g.*), {_COUNT}
+"""
+# What tells something about a person; that a message was sent and what came of it stays.
+_PERSONAL = ("reason", *TRAITS, "device")
+_FORGET = f"""
+    WITH before AS (
+        SELECT g.* FROM analytics_engagement g JOIN delivery_delivery d ON d.id = g.delivery_id
+        WHERE d.profile_id = ANY(%s::bigint[])
+    ), after AS (
+        UPDATE analytics_engagement g SET {", ".join(f"{name} = ''" for name in _PERSONAL)}, device_at = NULL
+        FROM before b WHERE g.delivery_id = b.delivery_id RETURNING g.*
+    ), {_COUNT}
 """
 
 
@@ -111,6 +126,15 @@ def store(seen: Sequence[Seen], count: bool = True) -> None:
             "taken": msgspec.json.encode(taken).decode(),
         }
         cursor.execute(_STORE if count else f"WITH {_TOLD} {_PUT}", values)
+
+
+def forget(profile_ids: Collection[int]) -> None:
+    """Drop what facts tell about erased people, and count their messages as ones of which that is not known.
+
+    To be called in the transaction that holds the cursor, when what the log told before is stored; one query.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, [list(profile_ids)])
 
 
 def state() -> tuple[RollupState, bool]:

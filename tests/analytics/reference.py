@@ -51,7 +51,7 @@ def stories() -> dict[int, dict[str, Any]]:
             story["unsubscribed"] = min(at, story.get("unsubscribed", at))
         elif name in ("message_suppressed", "message_failed"):
             how = "suppressed" if name == "message_suppressed" else told.get("state", "failed")
-            story["end"] = max((at, how, told["reason"]), story.get("end", (at, "", "")))
+            story["end"] = max((at, how, told.get("reason", "")), story.get("end", (at, "", "")))
         elif name in FIRSTS:
             story[FIRSTS[name]] = min(at, story.get(FIRSTS[name], at))
         elif name == "message_sent":

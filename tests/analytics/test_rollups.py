@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from analytics import projection, tasks
 from analytics.models import DayFigures, Engagement, RollupState
 from analytics.rollups import keeping, rebuild, seen
-from crm import log, merging
+from crm import log, merging, privacy
 from crm.models import Event, LogCursor
 from delivery.models import Delivery
 from tests.analytics import reference, world
@@ -196,6 +196,40 @@ class TestReading:
         rebuild.start()
         rebuild.run(pause=0)
         assert before == reference.stored() != {}
+
+    def test_facts_tell_nothing_about_somebody_who_is_erased(self):
+        ann, ben = world.person(), world.person()
+        about = {
+            "locale": "pl",
+            "country": "PL",
+            "zone": "Europe/Warsaw",
+            "provider": "google",
+            "device": "phone",
+        }
+        for who in (ann, ben):
+            sent = world.delivery(world.message(f"m{who.pk}"), who, logged=False)
+            for name, told in (
+                ("message_sent", about),
+                ("message_clicked", {"device": "phone"}),
+                ("message_withdrawn", {"names": ["message_clicked"]}),
+                ("message_failed", {"state": "failed", "reason": "550 ann@x.y is unknown"}),
+            ):
+                told = {"delivery": sent.pk, **told}
+                log.append([log.NewEvent(uuid.uuid4(), who.pk, name, NOW, told, "nudge")])
+        world.read()
+        privacy.erase([ann.pk], "request", NOW)
+        world.read()
+        columns = ("reason", *seen.TRAITS, "device", "device_at", "clicked_at")
+        facts = dict(Engagement.objects.values_list("delivery__profile_id", "pk"))
+        [left] = Engagement.objects.filter(pk=facts[ann.pk]).values_list(*columns)
+        assert left == ("", "", "", "", "", "", None, None)
+        assert Engagement.objects.get(pk=facts[ben.pk]).country == "PL"
+        counted = reference.stored()
+        assert counted == reference.figures("UTC")
+        for from_log in (False, True):
+            rebuild.start(from_log=from_log)
+            rebuild.run(pause=0)
+            assert reference.stored() == counted
 
     def test_what_no_delivery_has_as_its_number_is_skipped(self):
         ann = world.person()
