@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Max, Min
 from django.utils import timezone
 
-from crm import retention
+from crm import pg, retention
 from crm.models import Removal
 from delivery.channels.inapp import MAX_DAYS
 from delivery.models import EmailLayout, Message
@@ -27,13 +27,14 @@ SETTLED = timedelta(hours=1)  # moving on by less than that is not noted
 # How exactly it is known when a layout was used last: see `delivery.email.keeping`.
 IN_USE = timedelta(days=1)
 
+# Somebody else's rows are waited for: what is passed over is never looked at again.
 _WORDS = """
     WITH old AS MATERIALIZED (
         SELECT id, queued_at AS at FROM delivery_delivery
         WHERE queued_at >= %(after)s AND queued_at < %(before)s AND {which}
             AND state NOT IN ('queued', 'deferred', 'sending')
             AND (content IS NOT NULL OR context <> '{{}}'::jsonb)
-        ORDER BY queued_at, id LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY queued_at, id LIMIT %(batch)s FOR NO KEY UPDATE
     ), emptied AS (
         UPDATE delivery_delivery d SET content = NULL, context = '{{}}' FROM old WHERE d.id = old.id
     )
@@ -44,7 +45,7 @@ _WRITTEN = """
         SELECT id, at FROM delivery_inboundmessage
         WHERE at >= %(after)s AND at < %(before)s AND reply NOT IN ('waiting', 'sending')
             AND (text <> '' OR reply_text <> '')
-        ORDER BY at, id LIMIT %(batch)s FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY at, id LIMIT %(batch)s FOR NO KEY UPDATE
     ), emptied AS (
         UPDATE delivery_inboundmessage m SET text = '', reply_text = '' FROM old WHERE m.id = old.id
     )
@@ -106,7 +107,7 @@ def _in_batches(batch: Callable[[], int], ends: float) -> int:
     return removed
 
 
-@transaction.atomic
+@pg.atomically
 def _batch(kind: str, before: datetime, now: datetime) -> int:
     after = came_to(kind)
     if after >= before:

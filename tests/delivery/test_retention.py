@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import OperationalError, connection
 
 from crm import privacy
 from crm.models import Removal
@@ -58,6 +59,23 @@ def test_words_go_when_they_are_over_their_time_and_the_ledger_stays(monkeypatch
     assert retention.apply(NOW + 2 * DAY, days=30) == 1
     assert young.pk not in kept()
     assert retention.apply(NOW + 900 * DAY, days=0) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_somebody_holds_is_waited_for() -> None:
+    held, _other = sent(1, NOW - 40 * DAY), sent(2, NOW - 39 * DAY)
+    with (
+        connection.cursor() as cursor,
+        connection.get_new_connection(connection.get_connection_params()) as own,
+    ):
+        own.execute("SELECT FROM delivery_delivery WHERE id = %s FOR NO KEY UPDATE", [held.pk])
+        cursor.execute("SET lock_timeout = 100")
+        with pytest.raises(OperationalError):
+            retention.apply(NOW, days=30)
+        own.rollback()
+        cursor.execute("RESET lock_timeout")
+    assert retention.apply(NOW, days=30) == 2
+    assert kept() == []
 
 
 def test_what_people_wrote_goes_and_what_it_meant_stays() -> None:
