@@ -185,18 +185,6 @@ class Migration(migrations.Migration):
             name="zone",
             field=models.TextField(blank=True, db_default="", default="", verbose_name="time zone"),
         ),
-        migrations.AlterField(
-            model_name="engagement",
-            name="delivery",
-            field=models.OneToOneField(
-                db_constraint=False,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                primary_key=True,
-                related_name="engagement",
-                serialize=False,
-                to="delivery.delivery",
-            ),
-        ),
         migrations.CreateModel(
             name="Series",
             fields=[
@@ -317,5 +305,18 @@ class Migration(migrations.Migration):
             "ALTER TABLE analytics_dayfigures SET (fillfactor = 70)",
             "ALTER TABLE analytics_engagement RESET (fillfactor);"
             "ALTER TABLE analytics_dayfigures RESET (fillfactor)",
+        ),
+        # At the end: this locks the deliveries, which are not to wait for indexes.
+        migrations.AlterField(
+            model_name="engagement",
+            name="delivery",
+            field=models.OneToOneField(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.DO_NOTHING,
+                primary_key=True,
+                related_name="engagement",
+                serialize=False,
+                to="delivery.delivery",
+            ),
         ),
     ]
