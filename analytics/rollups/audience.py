@@ -1,7 +1,9 @@
 """Who can be written to, day by day: counted from profiles, consents and the ledger of consents every few minutes."""
 
 from datetime import datetime
+from typing import Any
 
+import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -42,16 +44,33 @@ _NOW = """
     )) AS x(measure, counts)
     WHERE c.kind = 'channel' AND c.state = 'subscribed' AND x.counts GROUP BY x.measure, c.key
 """
-_PUT = """
+_MADE = """
+    made AS (
+        SELECT * FROM jsonb_to_recordset(%(made)s::jsonb) AS r(measure text, day date, channel text, people bigint)
+    )
+"""
+# A day from which everybody has moved, by a merge or another time zone.
+_DROP = f"""
+    WITH {_MADE}
+    DELETE FROM analytics_audienceday a
+    WHERE (a.measure IN ('joined', 'left', 'new') OR a.measure IN ('agreed', 'reachable') AND a.day = %(today)s)
+        AND NOT EXISTS (
+            SELECT FROM made m WHERE (m.measure, m.day, m.channel) = (a.measure, a.day, a.channel))
+"""
+_PUT = f"""
+    WITH {_MADE}
     INSERT INTO analytics_audienceday AS a (measure, day, channel, people)
-    SELECT measure, day, channel, people FROM ({source}) AS made ORDER BY 1, 2, 3
+    SELECT measure, day, channel, people FROM made ORDER BY 1, 2, 3
     ON CONFLICT (measure, day, channel) DO UPDATE SET people = excluded.people WHERE a.people <> excluded.people
 """
 
 
 @transaction.atomic
 def keep(now: datetime | None = None) -> None:
-    """Bring the audience's days up to date; what was told late or merged changes days that are past."""
+    """Bring the audience's days up to date; what was told late or merged changes days that are past.
+
+    It is counted before anything is written: the log's readers wait for whoever writes.
+    """
     now = now or timezone.now()
     zone = account_zone()
     with connection.cursor() as cursor:
@@ -59,22 +78,10 @@ def keep(now: datetime | None = None) -> None:
         if not cursor.fetchone()[0]:
             return
         cursor.execute("SELECT (%s AT TIME ZONE %s)::date", [now, zone])
-        values = {"zone": zone, "today": cursor.fetchone()[0]}
-        cursor.execute(
-            "CREATE TEMPORARY TABLE audience_made ON COMMIT DROP AS " + f"{_JOINED} UNION ALL {_NEW}", values
-        )
-        # A day from which everybody has moved, by a merge or another time zone.
-        cursor.execute(
-            """
-            DELETE FROM analytics_audienceday a WHERE a.measure IN ('joined', 'left', 'new') AND NOT EXISTS (
-                SELECT FROM audience_made m
-                WHERE (m.measure, m.day, m.channel) = (a.measure, a.day, a.channel))
-            """
-        )
-        cursor.execute(_PUT.format(source="SELECT * FROM audience_made"))
-        cursor.execute("DROP TABLE audience_made")
-        cursor.execute(
-            "DELETE FROM analytics_audienceday WHERE measure IN ('agreed', 'reachable') AND day = %(today)s",
-            values,
-        )
-        cursor.execute(_PUT.format(source=_NOW), values)
+        values: dict[str, Any] = {"zone": zone, "today": cursor.fetchone()[0]}
+        cursor.execute(f"{_JOINED} UNION ALL {_NEW} UNION ALL {_NOW}", values)
+        columns = ("measure", "day", "channel", "people")
+        made = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        values["made"] = msgspec.json.encode(made).decode()
+        cursor.execute(_DROP, values)
+        cursor.execute(_PUT, values)

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils import timezone
 
+from analytics.models import CohortCell
 from analytics.rollups.keeping import account_zone
 from crm import log
 
@@ -46,7 +47,10 @@ _AFTER_PURCHASE = """
 
 @transaction.atomic
 def keep(now: datetime | None = None) -> None:
-    """Count all cohorts of the last weeks and months anew."""
+    """Count all cohorts of the last weeks and months anew.
+
+    It is counted before anything is written: the log's readers wait for whoever writes.
+    """
     now = now or timezone.now()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
@@ -63,9 +67,9 @@ def keep(now: datetime | None = None) -> None:
             "bought": BOUGHT,
             "ours": sorted(log.RESERVED_NAMES),
         }
-        cursor.execute("DELETE FROM analytics_cohortcell")
+        cells = []
         for source in (_AFTER_MESSAGE, _AFTER_PURCHASE):
-            cursor.execute(
-                f"INSERT INTO analytics_cohortcell (kind, start, later, people) {source}",
-                values,
-            )
+            cursor.execute(source, values)
+            cells += [CohortCell(pk=row[:3], people=row[3]) for row in cursor.fetchall()]
+        CohortCell.objects.all().delete()
+        CohortCell.objects.bulk_create(cells)

@@ -13,8 +13,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from analytics import projection, tasks
-from analytics.models import DayFigures, Engagement, RollupState
-from analytics.rollups import keeping, rebuild, seen
+from analytics.models import AudienceDay, CohortCell, DayFigures, Engagement, RollupState
+from analytics.rollups import audience, cohorts, keeping, rebuild, seen
 from crm import log, merging, privacy
 from crm.models import Event, LogCursor
 from delivery.models import Delivery
@@ -179,6 +179,28 @@ class TestReading:
 
         queries(1)
         assert queries(2) == queries(20)
+
+    def test_nobody_waits_while_people_are_counted(self):
+        ann = world.person()
+        world.happens(ann, "purchase")
+        world.engages(world.delivery(world.message(), ann), "opened")
+        world.read()
+        writing = []
+
+        def look(execute, sql, params, many, context):
+            result = execute(sql, params, many, context)
+            if "crm_profile" in sql or "crm_event" in sql:
+                with connection.connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_current_xact_id_if_assigned()::text")
+                    writing.append(cursor.fetchone()[0])
+            return result
+
+        with connection.execute_wrapper(look):
+            audience.keep()
+            cohorts.keep()
+        assert writing == [None, None, None], "the log's readers wait for whoever has a number"
+        assert AudienceDay.objects.get(measure="new").people == 1
+        assert CohortCell.objects.get(kind="purchase", later=cohorts.SIZE).people == 1
 
     def test_a_test_is_a_fact_that_does_not_count(self):
         sent = world.delivery(world.message(), world.person(), origin_type="test")
