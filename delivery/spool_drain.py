@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 # it leaves alone. Layers above add to it.
 Handler = Callable[[Sequence[bytes]], None]
 handlers: dict[str, Handler] = {}
+_rests_until = 0.0
 
 
 class Away(Exception):
@@ -89,9 +90,13 @@ def keep(kind: str, *records: spool.Record) -> bool:
 
 
 def _directly(kind: str, records: Sequence[spool.Record]) -> bool:
+    global _rests_until
+    if time.monotonic() < _rests_until:
+        return False
     try:
         refused = _stored([(kind, msgspec.json.encode(record)) for record in records])
-    except Away:
+    except Away:  # connecting may take seconds; not every request is to wait for that
+        _rests_until = time.monotonic() + PATIENCE
         return False
     if not refused:
         spool.current().told(len(records))

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,28 @@ def test_a_locked_table_holds_no_thread(sent: Delivery, monkeypatch: pytest.Monk
         targets.find(sent.pk, 0)
 
 
+def test_a_server_that_hangs_holds_no_thread(sent: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "SILENCE_SECONDS", 0.2)
+    targets.forget()
+
+    def ask() -> float:
+        connection.ensure_connection()
+        process = connection.connection.info.backend_pid
+        started = time.monotonic()
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with pytest.raises(targets.Unreachable):
+                targets.find(sent.pk, 0)
+            return time.monotonic() - started
+        finally:
+            os.kill(process, signal.SIGCONT)
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(ask).result(timeout=30) < 5
+    targets.forget()
+
+
 def test_a_file_that_comes_twice_counts_once(sent: Delivery, spooled: Path) -> None:
     append(sent.pk, 3)
     spool.current().seal()
@@ -178,9 +202,11 @@ def test_where_there_is_no_room_it_says_so_and_tells_a_person(
     report = {"token": device_tokens.make(sent.pk), "kind": "shown"}
     answer = client.post("/t/push/", report, content_type="application/json")
     assert (answer.status_code, answer["Retry-After"]) == (503, "30")
+    down.setattr(spool_drain, "_stored", None)  # it is not asked again at once
     picture = client.get(f"/o/{tokens.make(sent.pk, kind='open')}.gif", HTTP_USER_AGENT=PHONE)
     assert (picture.status_code, picture["Content-Type"]) == (503, "image/gif")
     down.undo()
+    down.setattr(spool_drain, "_rests_until", 0.0)
     spool_drain._tell_of_refused()
     assert Alert.objects.get(key="spool:full").title.startswith("2 opens")
     assert spool.current().refused == 0
