@@ -109,25 +109,26 @@ def start() -> None:
 
 
 def _keep() -> None:
-    away = False
+    trouble = ""  # told once, not every two seconds
     while True:
-        time.sleep(PATIENCE if away else TICK)
+        time.sleep(PATIENCE if trouble else TICK)
         try:
             spool.current().sync()
             connection.close_if_unusable_or_obsolete()
             run()
             _tell_of_refused()
-            if away:
-                logger.warning("The database is back; what devices and links told is stored.")
-            away = False
+            if trouble:
+                logger.warning("What devices and links told is stored again.")
+            trouble = ""
         except (*_DOWN, Away) as error:
-            if not away:
+            if trouble != "away":
                 logger.warning("What devices and links tell waits on disk (%s).", type(error).__name__)
-            away = True
+            trouble = "away"
             connection.close()
         except Exception:
-            logger.exception("What devices and links tell could not be stored.")
-            away = True
+            if trouble != "fault":
+                logger.exception("What devices and links tell could not be stored.")
+            trouble = "fault"
             connection.close()
 
 
