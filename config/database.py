@@ -12,6 +12,8 @@ from pgmq import install_pgmq_from_sql
 from config import embedded
 
 NAME = "nudge"
+# Seconds: a host that is gone, or a server that hangs, answers nothing at all.
+PATIENCE = {"connect_timeout": 5}
 _ADDRESS = ("USER", "PASSWORD", "HOST")
 INSTALL_LOCK = 0x6E756467  # any fixed number; two processes must not install the queue functions at once
 
@@ -39,8 +41,7 @@ def databases(data_dir: Path, url: str | None = None) -> dict[str, Any]:
         parsed = environ.Env.db_url_config(url)
         if "postgresql" not in str(parsed.get("ENGINE")):
             raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.")
-        # A host that is gone answers nothing at all.
-        options = {"connect_timeout": 5, **parsed.get("OPTIONS", {})}
+        options = {**PATIENCE, **parsed.get("OPTIONS", {})}
         return {**parsed, "ENGINE": "django.db.backends.postgresql", **common, "OPTIONS": options}
     socket_dir = embedded.ensure_running(data_dir, database=NAME)
     return {
@@ -50,6 +51,7 @@ def databases(data_dir: Path, url: str | None = None) -> dict[str, Any]:
         "PASSWORD": "",
         "HOST": str(socket_dir),
         "PORT": str(embedded.PORT),
+        "OPTIONS": PATIENCE,
         **common,
     }
 

@@ -4,9 +4,13 @@ The ledger knows. What was looked up stays in this process's memory: some second
 message asks for each of them, and an hour for when the database can't answer.
 """
 
+import os
+import socket
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import msgspec
 from django.db import InterfaceError, OperationalError, connection
@@ -18,7 +22,9 @@ STALE = 3600.0
 KEPT = 5000  # deliveries, of which each may have
 MAX_LENGTH = 16_000  # characters of links
 PATIENCE_MS = 1500
+SILENCE_SECONDS = 2.0  # of a server that hangs or is cut off, and can't even tell that the patience is over
 RESTS = 2.0  # seconds, after the database did not answer
+TRIES = 10.0  # seconds that one thread may then try to reach it, while the others know that it is away
 
 # One message to the server: a click that meets a locked table must not hold a thread of the web server.
 _FIND = """
@@ -60,7 +66,7 @@ def find(delivery_id: int, link: int) -> Target | None:
     """Return where a link of a delivery leads; None if nowhere.
 
     Raises:
-        Unreachable: see there; it is raised within two seconds.
+        Unreachable: see there; it is raised within about two seconds, or five where a connection has to be made.
     """
     now = time.monotonic()
     links = _known.get(delivery_id)
@@ -83,6 +89,8 @@ def _looked_up(delivery_id: int, before: _Links | None, now: float) -> _Links | 
     global _rests_until
     error: Exception | None = None
     if now >= _rests_until:
+        if _rests_until:
+            _rests_until = now + TRIES
         try:
             links = _ask(delivery_id, now)
         except (OperationalError, InterfaceError) as caught:
@@ -102,6 +110,9 @@ def _ask(delivery_id: int, now: float) -> _Links | None:
     try:
         return _asked(delivery_id, now)
     except (OperationalError, InterfaceError):
+        if time.monotonic() - now >= SILENCE_SECONDS:
+            connection.close()
+            raise
         if connection.in_atomic_block or connection.is_usable():
             raise
         connection.close()  # the server was started anew since the last click
@@ -109,7 +120,7 @@ def _ask(delivery_id: int, now: float) -> _Links | None:
 
 
 def _asked(delivery_id: int, now: float) -> _Links | None:
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, _not_waiting_for_silence():
         cursor.execute(_FIND.format(patience=PATIENCE_MS, delivery=int(delivery_id)))
         cursor.nextset()
         row = cursor.fetchone()
@@ -119,6 +130,33 @@ def _asked(delivery_id: int, now: float) -> _Links | None:
     # Raw SQL gives jsonb as text.
     urls = msgspec.json.decode(links) if isinstance(links, str) else links
     return _Links(tuple(urls) if isinstance(urls, list) else (), test, tuple(sites or ()), now)
+
+
+@contextmanager
+def _not_waiting_for_silence() -> Iterator[None]:
+    """Shut the socket of this thread's connection when the server has said nothing for `SILENCE_SECONDS`.
+
+    The client library waits without end for an answer; what waits then fails as with a server that is gone.
+    """
+    number = connection.connection.fileno()
+    over = False
+    lock = threading.Lock()  # so that no socket is shut that got the same number later
+
+    def cut() -> None:
+        with lock, suppress(OSError):
+            if not over:
+                with socket.socket(fileno=os.dup(number)) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(SILENCE_SECONDS, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
 
 
 def _remember(delivery_id: int, links: _Links | None) -> None:
