@@ -13,6 +13,8 @@ from crm import log, wake
 BUDGET_SECONDS = 20.0
 RESTS = 50  # times as long as counting the audience took
 COUNTED = "analytics.audience.counted"
+COHORTS_COUNTED = "analytics.cohorts.counted"
+DAY = 86400  # seconds
 REBUILD_SECONDS = 4.0  # then whatever else waits in the queue has its turn
 PATIENCE_SECONDS = 1.0
 
@@ -51,5 +53,7 @@ def count_audience() -> None:
 
 @shared_task
 def count_cohorts() -> None:
-    """Count who came back after a message or a first purchase."""
-    cohorts.keep()
+    """Count who came back after a message or a first purchase; each process once a day, soon after it started."""
+    if not cache.get(COHORTS_COUNTED):
+        cohorts.keep()
+        cache.set(COHORTS_COUNTED, True, DAY)

@@ -174,7 +174,7 @@ NUDGE_SWEEPS = {
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "analytics.tasks.rebuild": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.count_audience": {"schedule": schedule(10), "queue": "segments"},
-    "analytics.tasks.count_cohorts": {"schedule": schedule(86400), "queue": "segments"},
+    "analytics.tasks.count_cohorts": {"schedule": schedule(600), "queue": "keeping"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},
     "crm.tasks.keep_computed": {"schedule": schedule(5), "queue": "engine"},
