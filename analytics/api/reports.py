@@ -34,8 +34,16 @@ RATES = {
     "conversion_rate": "people_converted",
 }
 _PERIOD = [
-    OpenApiParameter("since", OpenApiTypes.DATETIME, description="Deliveries queued from then on. RFC 3339."),
-    OpenApiParameter("until", OpenApiTypes.DATETIME, description="Deliveries queued before then. RFC 3339."),
+    OpenApiParameter(
+        "since",
+        OpenApiTypes.DATETIME,
+        description="From the day of this moment on, in the account's time zone. RFC 3339.",
+    ),
+    OpenApiParameter(
+        "until",
+        OpenApiTypes.DATETIME,
+        description="To the day of the moment just before this, which counts whole. RFC 3339.",
+    ),
 ]
 _FIGURES = {
     "audience": 1000,
@@ -107,7 +115,8 @@ class MessageReport(ApiView):
         operation_id="reports_messages_retrieve",
         tags=["reports"],
         summary="What came of one message",
-        description="Counts deliveries queued in the period, and what came of them since. Test sends do not count.",
+        description="Counts deliveries by the day they were sent, or settled not to be, in the account's zone (those"
+        " that wait by the day they were queued), and what came of them since. Test sends do not count.",
         parameters=_PERIOD,
         responses={
             200: OpenApiResponse(shapes.MessageReport, description="The figures, with their definitions."),
