@@ -6,6 +6,7 @@ from celery import shared_task
 from django.core.cache import cache
 
 from analytics import projection
+from analytics.goals import recompute
 from analytics.rollups import audience, cohorts
 from analytics.rollups import rebuild as rebuilding
 from crm import log, wake
@@ -39,6 +40,14 @@ def rebuild() -> None:
     rebuilding.check()
     if rebuilding.run(REBUILD_SECONDS):
         wake.on_commit("analytics.tasks.rebuild", "reports")
+
+
+@shared_task
+def recompute_goals() -> None:
+    """Go on with making credits anew, where a goal, a rate or the account's currency has changed."""
+    recompute.check()
+    if recompute.run(REBUILD_SECONDS):
+        wake.on_commit("analytics.tasks.recompute_goals", "reports")
 
 
 @shared_task

@@ -173,6 +173,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
     "analytics.tasks.rebuild": {"schedule": schedule(30), "queue": "reports"},
+    "analytics.tasks.recompute_goals": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.count_audience": {"schedule": schedule(10), "queue": "segments"},
     "analytics.tasks.count_cohorts": {"schedule": schedule(600), "queue": "keeping"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
@@ -215,6 +216,7 @@ LOCALE_PATHS = [NUDGE_DATA / "locale"]  # compiled from locale/ when a process s
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("NUDGE_TIME_ZONE", "UTC")
+NUDGE_CURRENCY = env.str("NUDGE_CURRENCY", "EUR")  # what amounts are converted into
 
 # --- Email to administrators ------------------------------------------------------------------------------
 # For alerts; without a host they go by the email account that is used by default.

@@ -36,6 +36,25 @@ def reached_before(clicked: Collection[int]) -> set[Key]:
         return set(cursor.fetchall())
 
 
+def withdraw(deliveries: Collection[int]) -> set[Key]:
+    """Take their credit from deliveries whose click was a machine's; return the goal events that it was for.
+
+    What is in the log no more stays as it was.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM analytics_conversion c USING analytics_engagement g
+            WHERE c.delivery_id = ANY(%s) AND g.delivery_id = c.delivery_id
+                AND (g.clicked_at IS NULL OR g.clicked_at > c.occurred_at)
+                AND EXISTS (SELECT FROM crm_event e WHERE e.id = c.event_id AND e.occurred_at = c.occurred_at)
+            RETURNING c.event_id, c.occurred_at
+            """,
+            [list(deliveries)],
+        )
+        return set(cursor.fetchall())
+
+
 def credit(events: Collection[Key]) -> None:
     """Credit each goal event to the person's last click within the message's window (last-click attribution).
 

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from analytics.goals import earned, recompute
 from analytics.models import Engagement, RollupState
 from analytics.rollups import columns, keeping, seen
 from crm import log
@@ -165,6 +166,7 @@ def _replay(row: RollupState) -> None:
     if reached >= end:
         last = Engagement.objects.aggregate(last=Max("delivery_id"))["last"] or 0
         row.stage, row.upto, row.next_generation = Stage.COUNTING, last, _unused()
+        recompute.plan()
     row.save(update_fields=["stage", "upto", "next_generation", "replay_txid", "replay_seq"])
 
 
@@ -173,8 +175,9 @@ def _unused() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT greatest(coalesce(max(f.generation), 0), (SELECT generation FROM analytics_rollupstate WHERE id = 1))
-            FROM analytics_dayfigures f
+            SELECT greatest((SELECT max(generation) FROM analytics_dayfigures),
+                (SELECT max(generation) FROM analytics_earnedday),
+                (SELECT generation FROM analytics_rollupstate WHERE id = 1))
             """
         )
         return cursor.fetchone()[0] + 1
@@ -192,6 +195,7 @@ def _count(row: RollupState) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
+        cursor.execute(earned.COUNT, values)
     row.position = upto
     if last is None:
         row.generation, row.zone, row.next_generation = values["generation"], row.next_zone, None
@@ -201,8 +205,9 @@ def _count(row: RollupState) -> None:
 
 def _tidy() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(_TIDY, [ROWS])
-        if cursor.rowcount:
-            return True
+        for statement in (_TIDY, earned.TIDY):
+            cursor.execute(statement, [ROWS])
+            if cursor.rowcount:
+                return True
     RollupState.objects.filter(pk=1, stage=Stage.TIDYING).update(stage=Stage.IDLE)
     return False

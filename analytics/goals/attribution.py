@@ -1,0 +1,139 @@
+"""Credits for goals, kept in step with the log by its reader and made anew after a rule has changed.
+
+What is credited is always worked out from the log and the facts as they are by now, for single goal events; whatever
+makes a difference to an event (a late click, one that was a machine's, a merge of two people, an earlier purchase)
+only has to name it. So the order in which things are told does not matter, and telling them twice changes nothing.
+"""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from django.db import connection
+
+from analytics.goals import earned, shares
+from analytics.goals.rules import Rules
+from analytics.rollups import seen
+from crm.log import LoggedEvent
+
+TOUCHES = frozenset({"message_opened", "message_clicked", seen.WITHDRAWN})
+SEEN = frozenset({"message_delivered", "message_read"})
+MERGES = frozenset({"profile_merged", "profile_unmerged"})
+RATE_DAYS = 31  # no rate for longer than that: an amount is not converted
+
+_GOALS = """
+    goals AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(goals)s::jsonb) AS r(id bigint, event text, value_path text[],
+            currency_path text[], currency text, clicks int, opens int, view_hours jsonb, longest int, once boolean)
+    )
+"""
+_AFFECTED = f"""
+    WITH {_GOALS}
+    SELECT e.id FROM delivery_delivery d JOIN analytics_engagement g ON g.delivery_id = d.id
+    CROSS JOIN goals o JOIN crm_event e ON e.profile_id = d.profile_id AND e.name = o.event
+        AND e.occurred_at >= least(g.shown_at, g.read_at, g.opened_at, g.clicked_at)
+        AND e.occurred_at < greatest(g.shown_at, g.read_at, g.opened_at, g.clicked_at)
+            + make_interval(hours => o.longest)
+    WHERE d.id = ANY(%(deliveries)s::bigint[])
+    UNION
+    SELECT c.event_id FROM analytics_credit c WHERE c.delivery_id = ANY(%(deliveries)s::bigint[])
+    UNION
+    SELECT e.id FROM goals o JOIN crm_event e ON e.name = o.event WHERE e.profile_id = ANY(%(people)s::bigint[])
+    UNION
+    SELECT e.id FROM crm_event k JOIN goals o ON o.once AND o.event = k.name
+    JOIN crm_event e ON e.profile_id = k.profile_id AND e.name = k.name
+    WHERE k.id = ANY(%(events)s::uuid[])
+"""
+
+
+def _credit(fits_event: str, fits_before: str) -> str:
+    same = "o.goal_id = n.goal_id AND o.event_id = n.event_id AND o.model = n.model AND o.delivery_id = n.delivery_id"
+    rest = "series_id, share, value, currency, account_value, account_currency, occurred_at"
+    columns = f"goal_id, event_id, model, delivery_id, {rest}"
+    updates = ", ".join(f"{name} = excluded.{name}" for name in rest.split(", "))
+    before, after = (", ".join(f"{side}.{name}" for name in rest.split(", ")) for side in ("c", "excluded"))
+    return f"""
+    WITH {_GOALS}, reached AS MATERIALIZED (
+        SELECT DISTINCT ON (o.id, e.id) o.id AS goal_id, e.id AS event_id, e.profile_id, e.occurred_at, o.clicks,
+            o.opens, o.view_hours, a.value, b.currency, %(account)s::text AS account_currency,
+            CASE WHEN b.currency = %(account)s THEN a.value
+                WHEN abs(a.value * x.rate) < 1e18 THEN round(a.value * x.rate, 2) END AS account_value
+        FROM crm_event e JOIN goals o ON o.event = e.name
+        CROSS JOIN LATERAL (SELECT e.properties #> o.value_path AS amount, e.properties #>> o.currency_path AS code) p
+        CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(p.amount) = 'number' AND abs((p.amount)::numeric) < 1e13
+            THEN round((p.amount)::numeric, 4) END AS value) a
+        CROSS JOIN LATERAL (SELECT CASE WHEN p.code ~ '^[A-Za-z]{{3}}$' THEN upper(p.code) ELSE o.currency END
+            AS currency) b
+        LEFT JOIN LATERAL (
+            SELECT r.rate FROM analytics_exchangerate r
+            WHERE r.currency = b.currency AND r.day <= (e.occurred_at AT TIME ZONE 'UTC')::date
+                AND r.day > (e.occurred_at AT TIME ZONE 'UTC')::date - {RATE_DAYS}
+            ORDER BY r.day DESC LIMIT 1
+        ) x ON true
+        WHERE e.id = ANY(%(events)s::uuid[]) AND {fits_event}
+            AND NOT (o.once AND EXISTS (
+                SELECT FROM crm_event f WHERE f.profile_id = e.profile_id AND f.name = e.name
+                    AND (f.occurred_at, f.id) < (e.occurred_at, e.id) AND {fits_before}))
+        ORDER BY o.id, e.id, e.occurred_at -- an id may come again with another time; it counts once
+    ), touches AS ({shares.TOUCHES}
+    ), new AS MATERIALIZED ({shares.CREDITS}
+    ), old AS MATERIALIZED (
+        SELECT c.goal_id, c.event_id, c.model, c.delivery_id, {before} FROM analytics_credit c
+        WHERE c.event_id = ANY(%(events)s::uuid[]) AND c.goal_id IN (SELECT id FROM goals)
+            -- What is in the log no more stays as it was.
+            AND EXISTS (SELECT FROM crm_event e WHERE e.id = c.event_id)
+    ), gone AS (
+        DELETE FROM analytics_credit o USING old n
+        WHERE {same} AND NOT EXISTS (SELECT FROM new w WHERE {same.replace("n.", "w.")})
+    ), put AS (
+        INSERT INTO analytics_credit AS c ({columns}) SELECT {columns} FROM new ORDER BY 1, 2, 3, 4
+        ON CONFLICT (goal_id, event_id, model, delivery_id) DO UPDATE SET {updates}
+            WHERE ({before}) IS DISTINCT FROM ({after})
+    ), changed AS MATERIALIZED ({earned.CHANGED})
+    {earned.ADD}
+    """
+
+
+def follow(events: Sequence[LoggedEvent], rules: Rules) -> None:
+    """Credit anew what these events make a difference to, in the transaction that holds the reader's cursor.
+
+    The facts have to be up to date with the events. Two queries, none where nothing matters.
+    """
+    names = rules.names
+    touching = TOUCHES | SEEN if rules.views else TOUCHES
+    reached = {event.id for event in events if event.name in names}
+    deliveries = {
+        number
+        for event in events
+        if event.name in touching and (number := seen.delivery_of(event)) is not None
+    }
+    people = {event.profile_id for event in events if event.name in MERGES}
+    if names and (reached or deliveries or people):
+        credit(reached | _affected(reached, deliveries, people, rules), rules)
+
+
+def _affected(
+    reached: Collection[UUID], deliveries: Collection[int], people: Collection[int], rules: Rules
+) -> set[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _AFFECTED,
+            {
+                "goals": rules.values["goals"],
+                "events": list(reached),
+                "deliveries": list(deliveries),
+                "people": list(people),
+            },
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def credit(events: Collection[UUID], rules: Rules) -> None:
+    """Work out who has the credit for each of these events by each of the goals, and add the difference to the figures.
+
+    One query, in the caller's transaction, which holds the reader's cursor.
+    """
+    if not events or not rules.rows:
+        return
+    statement = _credit(rules.fits("o", "e"), rules.fits("o", "f"))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**rules.values, "events": sorted(events)})

@@ -1,0 +1,171 @@
+"""Who has the credit for what, worked out one event at a time from the log and the deliveries alone."""
+
+from collections import Counter, defaultdict
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import connection
+
+from analytics.models import Credit, EarnedDay, ExchangeRate, Goal, RollupState
+from crm.models import Event
+from delivery.models import Delivery
+from tests.analytics import reference
+
+CENT = Decimal("0.01")
+
+
+def empty() -> None:
+    """Begin again with an empty database."""
+    reference.empty()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "TRUNCATE analytics_goal, analytics_credit, analytics_earnedday, analytics_exchangerate"
+        )
+
+
+def credits() -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """(goal, event, model, delivery) -> (share, value, currency, account's value) of everything."""
+    told = reference.stories()
+    events = list(Event.objects.order_by("occurred_at", "id"))
+    sent = [row for row in Delivery.objects.exclude(origin_type="test") if row.pk in told]
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for goal in Goal.objects.filter(active=True):
+        done: set[Any] = set()
+        for event in events:
+            if event.name != goal.event or not _fits(goal, event):
+                continue
+            if event.id in done or (goal.counting == "once" and event.profile_id in done):
+                done.add(event.profile_id)
+                continue
+            done |= {event.id, event.profile_id}
+            mine = [row for row in sent if row.profile_id == event.profile_id]
+            touched = [
+                touch
+                for row in mine
+                if any((touch := _touch(goal, row, told[row.pk], event.occurred_at))[1:])
+            ]
+            for model, parts in _parts(touched).items():
+                for delivery, low, high in parts:
+                    found[(goal.pk, event.id, model, delivery)] = _row(goal, event, low, high)
+    return found
+
+
+def _fits(goal: Goal, event: Event) -> bool:
+    return all(event.properties.get(item["property"], -1) >= item["value"] for item in goal.where)
+
+
+def _touch(goal: Goal, row: Delivery, story: dict[str, Any], at: datetime) -> tuple[Any, ...]:
+    def within(name: str, hours: int) -> datetime | None:
+        when = story.get(name)
+        return when if when and when <= at < when + timedelta(hours=hours) else None
+
+    seen = {"email": "opened", "whatsapp": "read"}.get(row.channel, "shown")
+    return (
+        row.pk,
+        within("clicked", goal.click_hours),
+        within("opened", goal.open_hours),
+        within(seen, goal.view_hours.get(row.channel, 0)),
+    )
+
+
+def _parts(touched: list[tuple[Any, ...]]) -> dict[str, list[tuple[int, Decimal, Decimal]]]:
+    zero, one = Decimal(0), Decimal(1)
+    clicks = [(click, pk) for pk, click, _open, _seen in touched if click]
+    views = [(seen, pk) for pk, _click, _open, seen in touched if seen]
+    both = [
+        (pk, [at for at in (click, opened) if at]) for pk, click, opened, _seen in touched if click or opened
+    ]
+    found: dict[str, list[tuple[int, Decimal, Decimal]]] = {}
+    if clicks:
+        found["last_click"] = [(max(clicks)[1], zero, one)]
+    elif views:
+        found["view_through"] = [(max(views)[1], zero, one)]
+    if both:
+        found["last_touch"] = [(max((max(at), pk) for pk, at in both)[1], zero, one)]
+        ordered = [pk for _at, pk in sorted((min(at), pk) for pk, at in both)]
+        found["first_touch"] = [(ordered[0], zero, one)]
+        n = len(ordered)
+        even = [_nine(Decimal(i) / n) for i in range(n + 1)]
+        if n == 1:
+            marks = [zero, one]
+        elif n == 2:
+            marks = [zero, Decimal("0.5"), one]
+        else:
+            between = [_nine(Decimal("0.4") + Decimal("0.2") * i / (n - 2)) for i in range(n - 1)]
+            marks = [zero, *between, one]
+        found["linear"] = [(pk, even[i], even[i + 1]) for i, pk in enumerate(ordered)]
+        found["position"] = [(pk, marks[i], marks[i + 1]) for i, pk in enumerate(ordered)]
+    return found
+
+
+def _nine(number: Decimal) -> Decimal:
+    return number.quantize(Decimal("1e-9"), ROUND_HALF_UP)
+
+
+def _row(goal: Goal, event: Event, low: Decimal, high: Decimal) -> tuple[Any, ...]:
+    amount = event.properties.get("total")
+    value = None if amount is None else Decimal(str(amount))
+    currency = event.properties.get("currency") or goal.currency or settings.NUDGE_CURRENCY
+    account = value
+    if value is not None and currency != settings.NUDGE_CURRENCY:
+        day = event.occurred_at.date()
+        rates = ExchangeRate.objects.filter(currency=currency, day__lte=day, day__gt=day - timedelta(days=31))
+        rate = rates.order_by("-day").values_list("rate", flat=True).first()
+        account = None if rate is None else (value * rate).quantize(CENT, ROUND_HALF_UP)
+    return high - low, _piece(value, low, high), currency, _piece(account, low, high)
+
+
+def _piece(amount: Decimal | None, low: Decimal, high: Decimal) -> Decimal | None:
+    if amount is None:
+        return None
+
+    def upto(mark: Decimal) -> Decimal:
+        return amount if mark == 1 else (amount * mark).quantize(CENT, ROUND_HALF_UP)
+
+    return upto(high) - upto(low)
+
+
+def stored() -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The same as it is stored."""
+    return {
+        (row.goal_id, row.event_id, row.model, row.delivery_id): (
+            *(row.share, row.value, row.currency, row.account_value),
+        )
+        for row in Credit.objects.all()
+    }
+
+
+def earned() -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """What the figures by day have to be, by the stored credits."""
+    zone = ZoneInfo(RollupState.objects.get().zone)
+    sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    people: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for row in Credit.objects.all():
+        cell = (row.goal_id, row.model, row.occurred_at.astimezone(zone).date(), row.series_id)
+        sums[(*cell, "")]["conversions"] += row.share
+        people[(*cell, "")].add(row.delivery_id)
+        if row.value is not None:
+            amount = row.value if row.account_value is None else row.account_value
+            sums[(*cell, row.account_currency or row.currency)]["value"] += amount
+    return {
+        key: (counts["conversions"], len(people.get(key, ())), counts["value"])
+        for key, counts in sums.items()
+        if counts["conversions"] or counts["value"]
+    }
+
+
+def kept() -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The figures by day as they are kept, only what is not zero."""
+    generation = RollupState.objects.get().generation
+    return {
+        (row.goal_id, row.model, row.day, row.series_id, row.currency): (
+            row.conversions,
+            row.people,
+            row.value,
+        )
+        for row in EarnedDay.objects.filter(generation=generation)
+        if row.conversions or row.people or row.value
+    }
