@@ -67,6 +67,7 @@ SIDEBAR = {
             "items": [
                 _item(_("Message reports"), "monitoring", "admin:reports_messages", "delivery.view_message"),
                 _item(_("Flow reports"), "filter_list", "admin:reports_flows", "campaigns.view_flow"),
+                _model(_("Goals"), "flag", "analytics.goal"),
             ],
         },
         {
@@ -92,6 +93,7 @@ SIDEBAR = {
                 _model(_("Flow settings"), "rule_settings", "campaigns.flowsettings"),
                 _model(_("Sending rules"), "front_hand", "delivery.sendingrules"),
                 _model(_("Links"), "link", "delivery.linksettings"),
+                _model(_("Exchange rates"), "currency_exchange", "analytics.exchangerate"),
                 _model(_("Topics"), "label", "crm.topic"),
                 _model(_("Channels' terms"), "handshake", "crm.channelterms"),
                 _model(_("Suppressed addresses"), "block", "crm.suppression"),

@@ -1,5 +1,5 @@
 """The admin's home, reports and timeline: importing this registers them."""
 
-from analytics.admin import home, pages
+from analytics.admin import goals, home, pages
 
-__all__ = ["home", "pages"]
+__all__ = ["goals", "home", "pages"]

@@ -26,7 +26,7 @@ def empty() -> None:
         )
 
 
-def credits() -> dict[tuple[Any, ...], tuple[Any, ...]]:
+def credited() -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """(goal, event, model, delivery) -> (share, value, currency, account's value) of everything."""
     told = reference.stories()
     events = list(Event.objects.order_by("occurred_at", "id"))

@@ -1,0 +1,160 @@
+"""Goals, rates and what they earned, as somebody at the admin sees them."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from django.urls import reverse
+
+from analytics.goals import rates, recompute
+from analytics.models import Credit, ExchangeRate, Goal
+from analytics.reports import revenue
+from analytics.reports.filters import Filters
+from analytics.reports.periods import Period
+from tests.analytics import world
+from tests.analytics.world import NOW
+
+pytestmark = pytest.mark.django_db(transaction=True)
+HOUR = timedelta(hours=1)
+DAY = Period(NOW.date(), NOW.date())
+FORM = {
+    **{"name": "Bought", "slug": "bought", "active": "on", "event": "purchase", "counting": "every"},
+    **{"value_property": "total", "currency_property": "currency", "currency": ""},
+    **{"default_model": "linear", "click_hours": "72", "open_hours": "0"},
+}
+
+
+def bought(**properties):
+    """Somebody buys after two messages."""
+    ann = world.person()
+    sent = [
+        world.delivery(world.message(slug), ann, channel=channel)
+        for slug, channel in (("one", "webpush"), ("two", "email"))
+    ]
+    for hours, one in enumerate(sent, start=1):
+        world.engages(one, "clicked", NOW + hours * HOUR)
+    event = world.happens(ann, "purchase", NOW + 3 * HOUR, **properties)
+    world.read()
+    return sent, event
+
+
+class TestGoals:
+    def test_a_goal_is_made_from_words_and_shows_what_it_counts(self, admin_client):
+        bought(total=9.99, currency="EUR", paid=True)
+        page = admin_client.get(reverse("admin:analytics_goal_add"))
+        assert b'<option value="purchase">' in page.content
+        assert b'<option value="total">' in page.content
+        told = FORM | {"property0": "total", "op0": "gte", "value0": "5", "seen_webpush": "6"}
+        told |= {"property1": "paid", "op1": "eq", "value1": "true"}
+        assert admin_client.post(reverse("admin:analytics_goal_add"), told).status_code == 302
+        made = Goal.objects.get()
+        assert made.where == [
+            {"property": "total", "op": "gte", "value": 5},
+            {"property": "paid", "op": "eq", "value": True},
+        ]
+        assert made.view_hours == {"webpush": 6}
+        assert recompute.progress(made).running
+        url = reverse("admin:analytics_goal_progress", args=[made.pk])
+        assert b"hx-get" in admin_client.get(url).content
+        recompute.run(pause=0)
+        assert b"hx-get" not in admin_client.get(url).content
+        assert Credit.objects.filter(model="linear").count() == 2
+        page = admin_client.get(reverse("admin:analytics_goal_change", args=[made.pk]))
+        assert page.context["adminform"].form.initial["value1"] == "true"
+        assert admin_client.get(reverse("admin:analytics_goal_changelist")).status_code == 200
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"event": ""},
+            {"property0": "total", "op0": "gte", "value0": ""},
+            {"currency": "E1"},
+            {"value_property": "a..b"},
+            {"click_hours": "0"},
+            {"seen_email": "-1"},
+        ],
+    )
+    def test_what_can_not_be_asked_is_not_stored(self, admin_client, wrong):
+        page = admin_client.post(reverse("admin:analytics_goal_add"), FORM | wrong)
+        assert page.status_code == 200
+        assert page.context["adminform"].form.errors
+        assert not Goal.objects.exists()
+
+    def test_who_may_not_see_goals_sees_no_progress(self, client, django_user_model):
+        recompute.save(made := Goal(slug="a", name="A", event="purchase"))
+        client.force_login(django_user_model.objects.create_user("bob", is_staff=True))
+        assert client.get(reverse("admin:analytics_goal_progress", args=[made.pk])).status_code == 403
+        assert client.get(reverse("admin:analytics_exchangerate_changelist") + "paste").status_code in (
+            403,
+            404,
+        )
+
+
+class TestRates:
+    def test_pasted_rates_convert_what_was_earned_before(self, admin_client):
+        recompute.save(Goal(slug="a", name="A", event="purchase"))
+        bought(total=10, currency="USD")
+        recompute.run(pause=0)
+        goal = Goal.objects.get()
+        assert revenue.total(DAY, goal).unconverted == {"USD": 10}
+        url = reverse("admin:analytics_exchangerate_paste")
+        assert admin_client.get(url).status_code == 200
+        wrong = admin_client.post(url, {"pasted": f"{DAY.first},USD,0.9\nmonday,USD,1\n2026-03-01,USD,-1"})
+        assert len(wrong.context["form"].errors["pasted"]) == 2
+        assert not ExchangeRate.objects.exists()
+        lines = f"day;currency;rate\n{DAY.first - timedelta(days=1)};usd;0.9137\n"
+        assert admin_client.post(url, {"pasted": lines}).status_code == 302
+        recompute.run(pause=0)
+        found = revenue.total(DAY, goal)
+        assert (found.value, found.unconverted) == (Decimal("9.14"), {})
+        row = ExchangeRate.objects.get()
+        told = {"day": row.day, "currency": "USD", "rate": "2"}
+        change = reverse("admin:analytics_exchangerate_change", args=[row.pk])
+        assert admin_client.post(change, told).status_code == 302
+        recompute.run(pause=0)
+        assert revenue.total(DAY, goal).value == 20
+        admin_client.post(reverse("admin:analytics_exchangerate_delete", args=[row.pk]), {"post": "yes"})
+        recompute.run(pause=0)
+        assert revenue.total(DAY, goal).unconverted == {"USD": 10}
+
+    def test_a_rate_is_too_old_after_a_month(self):
+        recompute.save(Goal(slug="a", name="A", event="purchase"))
+        rates.store([rates.Rate(DAY.first - timedelta(days=31), "USD", Decimal(2))])
+        bought(total=10, currency="USD")
+        assert set(Credit.objects.values_list("account_value", flat=True)) == {None}
+        rates.store([rates.Rate(DAY.first - timedelta(days=30), "USD", Decimal(2))])
+        recompute.run(pause=0)
+        assert revenue.total(DAY, Goal.objects.get()).value == 20
+
+    @pytest.mark.parametrize(
+        "line", ["2026-03-02,EUR,1", "2026-03-02,USD,NaN", "2026-03-02,USD", "2026-03-02,US,1"]
+    )
+    def test_what_is_no_rate_is_refused(self, line):
+        with pytest.raises(rates.BadRates, match="Line 1"):
+            rates.read(line)
+
+
+class TestReports:
+    def test_earnings_add_up_however_they_are_told_apart(self):
+        recompute.save(goal := Goal(slug="a", name="A", event="purchase", open_hours=0))
+        sent, event = bought(total=9.99, currency="EUR")
+        for dimension in ("message", "variant", "channel", "origin", "day"):
+            found = revenue.by(dimension, DAY, goal, "linear").values()
+            assert sum(each.value for each in found) == Decimal("9.99"), dimension
+            assert sum(each.conversions for each in found) == 1
+        by_channel = revenue.by("channel", DAY, goal, "linear")
+        assert {key: each.people for key, each in by_channel.items()} == {"webpush": 1, "email": 1}
+        last = revenue.by("message", DAY, goal)
+        assert {key: each.value for key, each in last.items()} == {sent[1].message_id: Decimal("9.99")}
+        assert revenue.total(DAY, goal, "linear", Filters(channel="email")).value == Decimal("4.99")
+        assert revenue.by("flow", DAY, goal) == {}
+        told = revenue.path(goal, event.id)
+        assert [touch.message for touch in told.touches] == ["One", "Two"]
+        assert [touch.shares.get("position") for touch in told.touches] == [Decimal("0.5")] * 2
+        assert [touch.shares.get("last_click") for touch in told.touches] == [None, 1]
+        assert told.occurred_at == NOW + 3 * HOUR
+
+    def test_a_day_outside_has_nothing(self):
+        recompute.save(goal := Goal(slug="a", name="A", event="purchase"))
+        bought(total=1)
+        assert revenue.total(Period(date(2026, 1, 1), date(2026, 1, 2)), goal) == revenue.Earned()
