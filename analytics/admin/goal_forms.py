@@ -8,7 +8,6 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
@@ -204,6 +203,8 @@ class RatesForm(forms.Form):
 
 
 def _scalar(text: str, kind: str) -> Any:
+    if not text:
+        return None
     if kind != "text":
         if text.lower() in ("true", "false"):
             return text.lower() == "true"

@@ -36,7 +36,8 @@ def look(goal: Goal, now: datetime | None = None) -> Preview:
         cursor.execute(
             f"""
             SELECT count(*), count(DISTINCT n.profile_id), count(*) FILTER (WHERE EXISTS (
-                SELECT FROM analytics_credit c WHERE c.event_id = n.id AND c.goal_id = %(goal)s AND c.model = %(model)s))
+                SELECT FROM analytics_credit c
+                WHERE c.event_id = n.id AND c.goal_id = %(goal)s AND c.model = %(model)s))
             FROM (
                 SELECT e.id, e.profile_id FROM crm_event e CROSS JOIN (SELECT %(goal)s::bigint AS id) o
                 WHERE e.name = %(event)s AND e.occurred_at > %(since)s AND e.occurred_at <= %(now)s AND {fits}

@@ -18,9 +18,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
 DAY = Period(NOW.date(), NOW.date())
 FORM = {
-    **{"name": "Bought", "slug": "bought", "active": "on", "event": "purchase", "counting": "every"},
-    **{"value_property": "total", "currency_property": "currency", "currency": ""},
-    **{"default_model": "linear", "click_hours": "72", "open_hours": "0"},
+    "name": "Bought",
+    "slug": "bought",
+    "active": "on",
+    "event": "purchase",
+    "counting": "every",
+    "value_property": "total",
+    "currency_property": "currency",
+    "currency": "",
+    "default_model": "linear",
+    "click_hours": "72",
+    "open_hours": "0",
 }
 
 
@@ -84,7 +92,7 @@ class TestGoals:
         recompute.save(made := Goal(slug="a", name="A", event="purchase"))
         client.force_login(django_user_model.objects.create_user("bob", is_staff=True))
         assert client.get(reverse("admin:analytics_goal_progress", args=[made.pk])).status_code == 403
-        assert client.get(reverse("admin:analytics_exchangerate_changelist") + "paste").status_code in (
+        assert client.get(reverse("admin:analytics_exchangerate_changelist") + "paste/").status_code in (
             403,
             404,
         )
