@@ -13,6 +13,7 @@ from django.db import connection
 from analytics.goals import earned, shares
 from analytics.goals.rules import Rules
 from analytics.rollups import seen
+from crm import privacy
 from crm.log import LoggedEvent
 
 TOUCHES = frozenset({"message_opened", "message_clicked", seen.WITHDRAWN})
@@ -52,7 +53,14 @@ def _credit(fits_event: str, fits_before: str) -> str:
     updates = ", ".join(f"{name} = excluded.{name}" for name in rest.split(", "))
     before, after = (", ".join(f"{side}.{name}" for name in rest.split(", ")) for side in ("c", "excluded"))
     return f"""
-    WITH {_GOALS}, reached AS MATERIALIZED (
+    WITH {_GOALS}, frozen AS MATERIALIZED (
+        -- Erased people's events say less than they did: who has the credit for a goal's event keeps it.
+        SELECT DISTINCT c.goal_id, c.event_id FROM analytics_credit c JOIN goals o ON o.id = c.goal_id
+        JOIN crm_event e ON e.id = c.event_id AND e.occurred_at = c.occurred_at AND e.name = o.event
+        WHERE c.event_id = ANY(%(events)s::uuid[]) AND EXISTS (
+            SELECT FROM crm_event x WHERE x.profile_id = e.profile_id AND x.name = %(erased)s
+                AND x.occurred_at >= e.occurred_at)
+    ), reached AS MATERIALIZED (
         SELECT DISTINCT ON (o.id, e.id) o.id AS goal_id, e.id AS event_id, e.profile_id, e.occurred_at, o.clicks,
             o.opens, o.view_hours, a.value, b.currency, %(account)s::text AS account_currency,
             CASE WHEN b.currency = %(account)s THEN a.value
@@ -70,6 +78,7 @@ def _credit(fits_event: str, fits_before: str) -> str:
             ORDER BY r.day DESC LIMIT 1
         ) x ON true
         WHERE e.id = ANY(%(events)s::uuid[]) AND {fits_event}
+            AND NOT EXISTS (SELECT FROM frozen z WHERE z.goal_id = o.id AND z.event_id = e.id)
             AND NOT (o.once AND EXISTS (
                 SELECT FROM crm_event f WHERE f.profile_id = e.profile_id AND f.name = e.name
                     AND (f.occurred_at, f.id) < (e.occurred_at, e.id) AND {fits_before}))
@@ -81,6 +90,7 @@ def _credit(fits_event: str, fits_before: str) -> str:
         WHERE c.event_id = ANY(%(events)s::uuid[]) AND c.goal_id IN (SELECT id FROM goals)
             -- What is in the log no more stays as it was.
             AND EXISTS (SELECT FROM crm_event e WHERE e.id = c.event_id)
+            AND NOT EXISTS (SELECT FROM frozen z WHERE z.goal_id = c.goal_id AND z.event_id = c.event_id)
     ), gone AS (
         DELETE FROM analytics_credit o USING old n
         WHERE {same} AND NOT EXISTS (SELECT FROM new w WHERE {same.replace("n.", "w.")})
@@ -136,4 +146,4 @@ def credit(events: Collection[UUID], rules: Rules) -> None:
         return
     statement = _credit(rules.fits("o", "e"), rules.fits("o", "f"))
     with connection.cursor() as cursor:
-        cursor.execute(statement, {**rules.values, "events": sorted(events)})
+        cursor.execute(statement, {**rules.values, "events": sorted(events), "erased": privacy.ERASED})

@@ -146,11 +146,14 @@ def path(goal: Goal, event: UUID) -> Path | None:
 def _touch(row: Sequence[Any]) -> Touch:
     shares, values = (msgspec.json.decode(part) if isinstance(part, str) else part for part in row[8:10])
     return Touch(
-        row[0],
-        row[1] or "",
-        *row[2:6],
-        {model: Decimal(share) for model, share in shares.items()},
-        {model: None if value is None else Decimal(value) for model, value in values.items()},
+        delivery=row[0],
+        message=row[1] or "",
+        channel=row[2],
+        opened_at=row[3],
+        clicked_at=row[4],
+        seen_at=row[5],
+        shares={model: Decimal(share) for model, share in shares.items()},
+        values={model: None if value is None else Decimal(value) for model, value in values.items()},
     )
 
 

@@ -16,10 +16,11 @@ from analytics import projection
 from analytics.goals import recompute
 from analytics.models import Conversion, Credit, EarnedDay, ExchangeRate, Goal
 from analytics.rollups import rebuild
-from crm import log, merging
+from crm import log, merging, privacy
 from tests.analytics import world
 from tests.analytics.goals import reference
 from tests.analytics.world import NOW
+from tests.reading import settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = timedelta(hours=1)
@@ -250,6 +251,19 @@ class TestModels:
         bought.name = "Another name"
         assert not recompute.save(bought)
 
+    def test_who_is_erased_has_bought_what_they_bought(self, ann):
+        bought = goal(where=[{"property": "shop", "op": "eq", "value": "north"}])
+        self.touched(ann, 1, 2)
+        world.happens(ann, "purchase", NOW + 3 * HOUR, total=10, shop="north")
+        world.read()
+        before = reference.stored()
+        privacy.erase([ann.pk], "request", NOW + 4 * HOUR)
+        world.read()
+        recompute.plan([bought.pk])
+        recompute.run(pause=0)
+        assert reference.stored() == before != {}
+        assert reference.kept() == reference.earned()
+
     def test_the_account_may_have_another_currency(self, ann, settings):
         goal()
         self.touched(ann, 0)
@@ -276,6 +290,7 @@ def test_the_number_of_queries_does_not_depend_on_how_much_is_read():
             sent = world.delivery(about, ann)
             world.engages(sent, "clicked")
             world.happens(ann, "purchase", NOW + HOUR, total=12)
+        settle()
         with CaptureQueriesContext(connection) as captured:
             projection.read()
         return len(captured)
