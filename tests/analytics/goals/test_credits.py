@@ -108,7 +108,7 @@ def some_rules(chance: random.Random) -> dict:
 
 @pytest.mark.slow
 @examples(
-    max_examples=12,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -124,19 +124,25 @@ def test_increments_and_recomputation_are_what_the_log_says(settings, monkeypatc
     ExchangeRate.objects.create(day=date(2026, 3, 28), currency="USD", rate=Decimal("0.9137"))
     first, second = (Goal(slug=slug, name=slug, event="purchase", **some_rules(chance)) for slug in "ab")
     recompute.save(first)
+    calm = chance.random() < 0.6  # nothing is made anew, so that only increments can be right
+    if calm:
+        recompute.save(second)
+        recompute.run(pause=0)
     history = History(chance)
     while history.events:
         log.append([history.events.pop() for _ in range(min(len(history.events), chance.randrange(1, 9)))])
         what = chance.random()
         if what < 0.5:
-            projection.read(chance.choice((1, 3, 50)))
-        elif what < 0.6:
+            world.read(chance.choice((1, 3, 50)))
+        elif what < 0.65:
             history.merge()
-        elif what < 0.7:
+        elif calm:
+            continue
+        elif what < 0.75:
             for name, value in some_rules(chance).items():
                 setattr(first, name, value)
             recompute.save(first)
-        elif what < 0.8:
+        elif what < 0.85:
             recompute.save(second)
         else:
             recompute.step()
@@ -144,7 +150,8 @@ def test_increments_and_recomputation_are_what_the_log_says(settings, monkeypatc
                 rebuild.start()
             rebuild.step()
     world.read(chance.choice((1, 4, 5000)))
-    recompute.run(pause=0)
+    if not calm:
+        recompute.run(pause=0)
     expected = reference.credited()
     assert reference.stored() == expected
     rebuild.run(pause=0)
