@@ -244,6 +244,31 @@ class TestModels:
         assert shares("last_click") == shares("linear") == {one: 1}
         assert Conversion.objects.get().delivery_id == one
 
+    def test_nothing_is_left_of_what_was_all_a_machine_s(self, ann):
+        goal()
+        [one] = self.touched(ann, 1)
+        world.happens(ann, "purchase", NOW + 3 * HOUR, total=3)
+        world.read()
+        assert Credit.objects.exists()
+        names = ["message_opened", "message_clicked"]
+        world.happens(ann, "message_withdrawn", NOW, delivery=one, names=names)
+        world.read()
+        assert not Credit.objects.exists()
+        assert reference.kept() == {}
+
+    def test_two_who_turn_out_to_be_one_share_their_story(self, ann):
+        goal()
+        [one] = self.touched(ann, 1)
+        ben = world.person()
+        world.happens(ben, "purchase", NOW + 3 * HOUR, total=3)
+        world.read()
+        assert not Credit.objects.exists()
+        merging.merge([(ben.pk, ann.pk)], "test", NOW)
+        world.read()
+        assert shares("last_click") == {one: 1}
+        assert reference.stored() == reference.credited()
+        assert reference.kept() == reference.earned()
+
     def test_what_is_no_goal_any_more_is_taken_back(self, ann):
         bought = goal()
         self.touched(ann, 0)
