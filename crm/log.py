@@ -53,6 +53,7 @@ RESERVED_NAMES = frozenset(
         "price_dropped",
         "entered_place",
         "attribute_changed",
+        "experiment_exposed",
     }
 )
 DATED_WITHIN = timedelta(days=2)

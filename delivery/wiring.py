@@ -37,13 +37,28 @@ def connect() -> None:
 def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any]], **kwargs: Any) -> None:
     """Give merged profiles' deliveries and coupons to the profiles they were merged into, in the merge's transaction.
 
-    Of one broadcast to both, the copy that still waits is not sent.
+    Of one broadcast to both, the copy that still waits is not sent. What either was part of, the winner is part of.
     """
     merging.repoint(COUPONS, pairs, moved)
     merging.repoint(INBOUND, pairs, moved)
-    if not merging.repoint(DELIVERIES, pairs, moved):
-        return
-    winners = [winner for _loser, winner in pairs]
+    if merging.repoint(DELIVERIES, pairs, moved):
+        _send_once([winner for _loser, winner in pairs])
+    # Behind the deliveries, as the dispatcher has it.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
+            SELECT DISTINCT ON (e.experiment, m.winner) e.experiment, m.winner, e.arm, e.at
+            FROM unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)
+            JOIN delivery_exposure e ON e.profile_id = m.loser
+            ORDER BY e.experiment, m.winner, e.at
+            ON CONFLICT DO NOTHING
+            """,
+            merging.columns(pairs),
+        )
+
+
+def _send_once(winners: list[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -85,6 +100,7 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
         Attempt,
         CouponCode,
         Delivery,
+        Exposure,
         InboundMessage,
         LinkHit,
         ProviderReport,
@@ -93,6 +109,7 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     from delivery.streams import calling
 
     calling.forget_people(profile_ids)
+    Exposure.objects.filter(profile_id__in=profile_ids).delete()
     targets.forget()
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)

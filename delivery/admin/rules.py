@@ -37,6 +37,7 @@ _NARROW = [
 ]
 _WIDE = [
     (None, {"fields": ["when_capped", ("collision", "collision_hours")]}),
+    (gettext_lazy("Held out"), {"fields": ["global_holdout_percent"]}),
     (
         gettext_lazy("For adults only"),
         {

@@ -129,6 +129,7 @@ class RulesForm(forms.ModelForm):
         fields = (
             *("own_quiet", "own_windows", "only_own_caps", "when_capped"),
             *("collision", "collision_hours", "adults_only", "adult_age", "skip_unknown_age"),
+            "global_holdout_percent",
         )
 
     usual = {"when_capped": SendingRules.WhenCapped.DEFER, "collision": SendingRules.Collision.OFF}

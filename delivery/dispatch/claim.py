@@ -10,7 +10,7 @@ import msgspec
 from django.db import connection, transaction
 
 from crm import alerts
-from delivery import accounts, channels, policies
+from delivery import accounts, channels, exposures, policies
 from delivery.channels.base import Address, Parcel
 from delivery.dispatch import arrivals, gate, states
 from delivery.dispatch.composing import Composed, compose
@@ -142,6 +142,7 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
         else:  # earlier tries reached every browser that is left
             changes.append(states.Change(id=item.delivery.pk, state=State.SENT, sent_at=now))
     states.apply(changes, by_id, now)
+    exposures.sending([item.delivery for item in sending], now)
     marked = known is not None and not accounts.repeats(known, account)
     parcels = _begin_attempts(sending, account, NOT_BEGUN if marked else "", now)
     if account is not None:

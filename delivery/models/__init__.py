@@ -2,6 +2,7 @@ from delivery.models.brand import BrandKit
 from delivery.models.coupons import CouponCode, CouponPool
 from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.email import EmailImage, EmailLayout
+from delivery.models.exposures import Exposure
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.links import LinkHit, LinkSettings
@@ -26,6 +27,7 @@ __all__ = [
     "EmailLayout",
     "EmergencyStop",
     "EventStream",
+    "Exposure",
     "FrequencyCap",
     "InAppMessage",
     "InboundMessage",

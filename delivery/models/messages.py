@@ -1,6 +1,7 @@
 """What marketers write."""
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -81,6 +82,13 @@ class Message(models.Model):
         default="",
         db_default="",
         help_text=_("Messages that share this word say the same: sending rules can skip the second one."),
+    )
+    holdout_percent = models.PositiveSmallIntegerField(
+        _("held out"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(90)],
+        help_text=_("Percent of people who do not get it, always the same ones, to show what it brings."),
     )
     tracking = models.TextField(
         _("count clicks and opens"), choices=Tracking, blank=True, default="", db_default=""

@@ -88,6 +88,15 @@ class SendingRules(models.Model):
         default=True,
         help_text=_("Who has told no birthday gets nothing that is for adults only."),
     )
+    global_holdout_percent = models.PositiveSmallIntegerField(
+        _("held out of everything"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(50)],
+        help_text=_(
+            "Percent of people who get no marketing at all, always the same ones, to show what all of it brings."
+        ),
+    )
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
     class Meta:

@@ -11,6 +11,7 @@ from delivery.policies import (
     emergency,
     expiry,
     guards,
+    holdouts,
     preferences,
     reachability,
     suppression,
@@ -47,11 +48,12 @@ POLICIES: tuple[Policy, ...] = (
     preferences.judge,
     timing.judge,
     collisions.judge,
+    holdouts.judge,
     caps.judge,
     consent.judge_last,
 )
 # Messages that are part of a service and approved as such are not asked about these.
-MARKETING = frozenset({preferences.judge, timing.judge, collisions.judge, caps.judge})
+MARKETING = frozenset({preferences.judge, timing.judge, collisions.judge, holdouts.judge, caps.judge})
 # All that a test to the tester's own address is asked about: the person it is filled in for gets nothing.
 TESTING = frozenset({expiry.judge, suppression.judge, reachability.judge})
 

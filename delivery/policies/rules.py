@@ -48,6 +48,7 @@ class Effective(msgspec.Struct, frozen=True):
     adults_only: bool = False
     adult_age: int = 18
     skip_unknown_age: bool = True
+    global_holdout_percent: int = 0
     counts: bool = (
         False  # whether what is sent of it has to be written down, for limits or for other messages
     )
@@ -133,7 +134,11 @@ def resolve(
             found |= {"collision": row.collision, "collision_hours": row.collision_hours}
         found["adults_only"] = found["adults_only"] or row.adults_only
     if account is not None:
-        found |= {"adult_age": account.adult_age, "skip_unknown_age": account.skip_unknown_age}
+        found |= {
+            "adult_age": account.adult_age,
+            "skip_unknown_age": account.skip_unknown_age,
+            "global_holdout_percent": account.global_holdout_percent,
+        }
     return Effective(caps=caps, **found)  # type: ignore[arg-type]
 
 

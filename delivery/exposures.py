@@ -1,0 +1,94 @@
+"""Experiments at the moment of sending: where people stand in them, and telling the log who came into which arm.
+
+Nobody is assigned beforehand. Where somebody stands follows from the experiment and the person alone, so every
+process comes to the same answer at any time, and two experiments divide people independently of each other. People
+count in an experiment from the moment at which it makes a difference to them, whichever arm they are in.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from hashlib import sha256
+
+import msgspec
+from django.db import connection
+
+from crm import log
+from delivery.models import Delivery
+from delivery.variants import PLACES
+
+EVENT = "experiment_exposed"
+HELD_OUT, TREATED = "held_out", "treated"  # the arms of a holdout
+
+_CLAIM = """
+    INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
+    SELECT DISTINCT ON (r.experiment, r.profile_id) r.experiment, r.profile_id, r.arm, %(now)s
+    FROM jsonb_to_recordset(%(rows)s::jsonb) AS r(experiment text, profile_id bigint, arm text)
+    ORDER BY r.experiment, r.profile_id  -- one order for all who write at once
+    ON CONFLICT DO NOTHING RETURNING experiment, profile_id, arm
+"""
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """Somebody is treated as an arm of an experiment says."""
+
+    experiment: str
+    profile_id: int
+    arm: str
+
+
+Source = Callable[[Sequence[Delivery]], Iterable[Exposure]]
+
+_sources: list[Source] = []
+
+
+def register(source: Source) -> Source:
+    """Add a batch function: it gets deliveries that are about to be sent and tells what experiments they are part of.
+
+    It runs inside the transaction that claims the batch, so it must be quick and use a fixed number of queries.
+    """
+    if source not in _sources:
+        _sources.append(source)
+    return source
+
+
+def place(experiment: str, profile_id: int) -> int:
+    """Return where somebody stands in an experiment, from 0 to 9,999."""
+    digest = sha256(f"{experiment}:{profile_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") * PLACES // 2**32
+
+
+def held_out(experiment: str, profile_id: int, percent: float) -> bool:
+    """Whether somebody belongs to the holdout of so many percent; a larger one has the smaller one's people in it."""
+    return place(experiment, profile_id) < percent * PLACES / 100
+
+
+def sending(deliveries: Sequence[Delivery], now: datetime) -> int:
+    """Record what experiments these deliveries, which are about to be sent, are part of."""
+    told = [each for each in deliveries if each.origin_type != Delivery.Origin.TEST]
+    return record([exposure for source in _sources for exposure in source(told)], now) if told else 0
+
+
+def record(exposures: Sequence[Exposure], now: datetime) -> int:
+    """Tell the log about those who are new in their experiment, in the caller's transaction; return how many are.
+
+    Two statements, none without exposures. Where somebody comes into another arm later, the first one stands.
+    """
+    if not exposures:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"now": now, "rows": msgspec.json.encode(exposures).decode()})
+        new = cursor.fetchall()
+    log.append(
+        [
+            log.NewEvent(
+                id=log.event_id(EVENT, experiment, profile_id),
+                profile_id=profile_id,
+                name=EVENT,
+                occurred_at=now,
+                properties={"experiment": experiment, "arm": arm},
+                source="nudge",
+            )
+            for experiment, profile_id, arm in new
+        ]
+    )
+    return len(new)

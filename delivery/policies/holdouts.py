@@ -1,0 +1,77 @@
+"""Is this person held out, so that it shows what messages bring that would not have come without them?
+
+People who are in everybody's holdout are in no other: they would get nothing either way. Asked after all that keeps a
+message from people for their own sake, so that both sides of the comparison are people who would have got it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from delivery import exposures
+from delivery.exposures import HELD_OUT as HELD_OUT_ARM
+from delivery.exposures import TREATED, Exposure
+from delivery.models import Delivery
+from delivery.policies import rules
+from delivery.policies.verdicts import Facts, Verdict, suppress
+
+HELD_OUT = "held out"
+GLOBAL = "holdout:global"
+
+
+class Holdout(msgspec.Struct, frozen=True):
+    """Part of the people, in percent, get nothing of it."""
+
+    experiment: str
+    percent: float
+
+
+Source = Callable[[Sequence[Delivery]], Mapping[int, Holdout]]
+
+_sources: list[Source] = []
+
+
+def register(source: Source) -> Source:
+    """Add a batch function that tells by delivery id which holdout the cause of a delivery has; few queries."""
+    if source not in _sources:
+        _sources.append(source)
+    return source
+
+
+def of_message(message_id: int) -> str:
+    """The experiment that a message's holdout is."""
+    return f"holdout:message:{message_id}"
+
+
+def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
+    """Drop what goes to people who are held out, and record on which side everybody is."""
+    known = rules.of(facts, deliveries)
+    bound = [
+        each for each in deliveries if each.origin_type != Delivery.Origin.TEST and not each.message.confirms
+    ]
+    by_cause = [source(bound) for source in _sources] if bound else []
+    verdicts: dict[int, Verdict] = {}
+    told: list[Exposure] = []
+    for delivery in bound:
+        for holdout in _holdouts(delivery, known[delivery.message_id], by_cause):
+            out = exposures.held_out(holdout.experiment, delivery.profile_id, holdout.percent)
+            told.append(
+                Exposure(holdout.experiment, delivery.profile_id, HELD_OUT_ARM if out else TREATED)
+            )
+            if out:
+                verdicts[delivery.pk] = suppress(HELD_OUT)
+                break
+    exposures.record(told, now)
+    return verdicts
+
+
+def _holdouts(
+    delivery: Delivery, known: rules.Effective, by_cause: Sequence[Mapping[int, Holdout]]
+) -> list[Holdout]:
+    found = [
+        Holdout(GLOBAL, known.global_holdout_percent),
+        *(of[delivery.pk] for of in by_cause if delivery.pk in of),
+        Holdout(of_message(delivery.message_id), delivery.message.holdout_percent),
+    ]
+    return [each for each in found if each.percent > 0]
