@@ -21,6 +21,7 @@ GONE = "gone"  # in what a merge writes down: {table: rows that went with the lo
 def connect() -> None:
     """Called once when Django is ready."""
     from campaigns.broadcasts import guards as broadcast_guards
+    from campaigns.experiments import assigning
     from campaigns.flows import approval, crm_writes, steps, triggers
     from campaigns.flows import guards as flow_guards
     from campaigns.segments import attribute_use, usage, walks
@@ -38,6 +39,7 @@ def connect() -> None:
     signals.profiles_unmerging.connect(give_back_people, dispatch_uid="campaigns.give_back_people")
     signals.profiles_erased.connect(forget_people, dispatch_uid="campaigns.forget_people")
     approval.connect()
+    assigning.connect()
     register(flow_guards.hold_back)
     register(broadcast_guards.hold_back)
     computed_usage.register(usage.computed_uses)

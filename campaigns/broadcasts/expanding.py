@@ -16,6 +16,7 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from campaigns.broadcasts import holding, lifecycle, routes, settling, timing
+from campaigns.experiments import assigning
 from campaigns.models import Broadcast, BroadcastPiece
 from campaigns.segments import compiler
 from crm import alerts, pg, present
@@ -200,8 +201,12 @@ def _queue(broadcast: Broadcast, places: dict[int, int], now: datetime) -> int:
         "now": now,
         "ids": pg.number_array(ids),
     }
+    dividing = assigning.dividing(broadcast.pk)
     plain = not (
-        timing.spread(broadcast) or broadcast.per_minute or broadcast.channel in Broadcast.Route.values
+        dividing
+        or timing.spread(broadcast)
+        or broadcast.per_minute
+        or broadcast.channel in Broadcast.Route.values
     )
     if plain:
         values["channel"] = offered[0]
@@ -213,6 +218,8 @@ def _queue(broadcast: Broadcast, places: dict[int, int], now: datetime) -> int:
     else:
         by_person = routes.chosen(broadcast, offered, ids, now)
         due = timing.due_times(broadcast, ids, places, now)
+        if dividing:
+            assigning.divide(dividing, ids, by_person, due)
         moments = {moment: number for number, moment in enumerate(dict.fromkeys(due.values()), 1)}
         values |= {
             "channels": pg.text_array([by_person[pk] for pk in ids]),

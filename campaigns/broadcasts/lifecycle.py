@@ -180,7 +180,7 @@ def duplicate(broadcast_id: int, name: str, **changes: Any) -> Broadcast:
         field: getattr(old, field)
         for field in (
             *("message_id", "segment_id", "channel", "when", "day", "time", "repeat", "weekdays", "last_day"),
-            *("per_minute", "priority", "when_limited"),
+            *("per_minute", "priority", "when_limited", "holdout_percent"),
         )
     }
     made = Broadcast.objects.create(**{"name": name, **copied, **changes})

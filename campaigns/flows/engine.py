@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from campaigns.experiments import assigning
 from campaigns.flows import claiming, exits, isolating, program, records, steps
 from campaigns.flows.deciding import after, arrived, decide
 from campaigns.flows.program import Node, Program
@@ -60,6 +61,7 @@ def _advance(
             records.write_runs(taken, now)
             records.write_decisions(batch.decisions)
             records.log_ends(taken, now)
+            assigning.branches(batch.divided, now)
     batch.troubles.report()
     return len(taken)
 
@@ -70,6 +72,7 @@ class _Batch:
     def __init__(self, now: datetime):
         self.now = now
         self.decisions: list[DecisionRow] = []
+        self.divided: list[assigning.Taken] = []
         self.troubles = Troubles()
 
     def take_step(self, moving: Sequence[Run]) -> list[Run]:
@@ -132,6 +135,9 @@ class _Batch:
         """Do what the step decided for one run; return whether it is at another step now."""
         if outcome.kind != "wait" or arrived(run.step_state):
             self._decided(run, f"{node.step.kind}:{outcome.kind}", outcome.facts)
+        if node.step.kind == "random" and outcome.branch is not None:
+            branch = node.step.branches[outcome.branch].name
+            self.divided.append(assigning.Taken(run.flow_id, node.step.key, run.profile_id, branch))
         if outcome.context:
             run.context, run.told = {**run.context, **outcome.context}, True
         if outcome.kind == "wait" and outcome.until is not None:

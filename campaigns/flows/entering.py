@@ -15,6 +15,8 @@ from campaigns.flows.entries import Door, Entered
 from campaigns.flows.records import DecisionRow, Run, event, write_decisions
 from campaigns.flows.triggers.base import Start
 from crm import alerts, log
+from delivery import exposures
+from delivery.exposures import HELD_OUT, TREATED, Exposure
 
 _ENROLL = """
     INSERT INTO campaigns_enrollment (flow_id, version_id, profile_id, run_key, state, step, due_at, context,
@@ -286,11 +288,14 @@ def _store(wanted: Sequence[tuple[Door, _Wanted, Entered]], now: datetime) -> No
         stored = cursor.fetchall()
     of_flow = {door.flow_id: (door, dict(runs), found) for door, runs, found in wanted}
     decisions, events, started = [], [], []
+    compared: list[Exposure] = []
     for run_id, flow_id, profile_id, key, step, out_ in stored:
         door, left, found = of_flow[flow_id]
         each = left.pop((profile_id, key))
         run = Run(run_id, flow_id, door.slug, door.version_id, profile_id, step, {}, {}, now)
         kind = "held_out" if out_ else "entered"
+        if door.definition.holdout_percent > 0:
+            compared.append(Exposure(f"holdout:flow:{flow_id}", profile_id, HELD_OUT if out_ else TREATED))
         decisions.append(DecisionRow(run_id, flow_id, profile_id, "", kind, entries.facts(each), now))
         party = leaving.Party(flow_id, door.slug, door.version_id, door.definition)
         # What is held out, too, may reach its goal: it is there to be compared.
@@ -304,6 +309,7 @@ def _store(wanted: Sequence[tuple[Door, _Wanted, Entered]], now: datetime) -> No
         events.append(told)
     write_decisions(decisions)
     log.append(events)
+    exposures.record(compared, now)
     for _door, left, found in of_flow.values():
         found.refused += [(each, entries.ONCE) for each in left.values()]
     leaving.leave_late(started, now)

@@ -1,5 +1,6 @@
 from campaigns.models.backtests import Backtest
 from campaigns.models.broadcasts import Broadcast, BroadcastPiece
+from campaigns.models.experiments import Experiment
 from campaigns.models.flows import Decision, Enrollment, Flow, FlowRevision, FlowVersion
 from campaigns.models.lifecycle import FlowApproval, FlowJob, FlowSettings
 from campaigns.models.lists import ExportPart, ListJob, ListJobReject, MemberExport
@@ -23,6 +24,7 @@ __all__ = [
     "CrmWrite",
     "Decision",
     "Enrollment",
+    "Experiment",
     "ExportPart",
     "Flow",
     "FlowApproval",

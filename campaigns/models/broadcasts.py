@@ -90,6 +90,13 @@ class Broadcast(models.Model):
         default=Delivery.WhenLimited.DEFER,
         db_default=Delivery.WhenLimited.DEFER,
     )
+    holdout_percent = models.PositiveSmallIntegerField(
+        _("held out"),
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(90)],
+        help_text=_("Percent of people who do not get it, always the same ones, to show what it brings."),
+    )
     state = models.TextField(_("state"), choices=State, default=State.DRAFT, editable=False)
     paused_from = models.TextField(default="", db_default="", editable=False)
     releasing = models.BooleanField(default=False, db_default=False, editable=False)

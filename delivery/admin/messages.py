@@ -128,7 +128,12 @@ class MessageAdmin(ModelAdmin):
         (
             _("Sending rules"),
             {
-                "fields": [("transactional", "adults_only"), ("content_group", "tracking"), "holdout_percent", "what_holds"],
+                "fields": [
+                    ("transactional", "adults_only"),
+                    ("content_group", "tracking"),
+                    "holdout_percent",
+                    "what_holds",
+                ],
                 "classes": ["collapse"],
             },
         ),

@@ -42,7 +42,9 @@ WORDS = {
     ages.MINOR: gettext_lazy("It is for adults only, and this person is not of age yet."),
     ages.UNKNOWN_AGE: gettext_lazy("It is for adults only, and this person's birthday is not known."),
     collisions.SEEN: gettext_lazy("This person had opened or clicked the same by another channel."),
-    holdouts.HELD_OUT: gettext_lazy("This person is held out, to show what messages bring; it is always the same people."),
+    holdouts.HELD_OUT: gettext_lazy(
+        "This person is held out, to show what messages bring; it is always the same people."
+    ),
     caps.COLLISION: gettext_lazy(
         "The same had gone out to this person by another channel a short while before."
     ),

@@ -56,9 +56,7 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     for delivery in bound:
         for holdout in _holdouts(delivery, known[delivery.message_id], by_cause):
             out = exposures.held_out(holdout.experiment, delivery.profile_id, holdout.percent)
-            told.append(
-                Exposure(holdout.experiment, delivery.profile_id, HELD_OUT_ARM if out else TREATED)
-            )
+            told.append(Exposure(holdout.experiment, delivery.profile_id, HELD_OUT_ARM if out else TREATED))
             if out:
                 verdicts[delivery.pk] = suppress(HELD_OUT)
                 break

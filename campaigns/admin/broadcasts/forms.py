@@ -25,6 +25,7 @@ from delivery import channels
 from delivery.admin import people
 
 TEMPLATES = "admin/campaigns/broadcast"
+_USUAL = ("when", "priority", "when_limited", "holdout_percent")  # what is left out is as for a new broadcast
 
 
 class BroadcastForm(forms.ModelForm):
@@ -53,7 +54,7 @@ class BroadcastForm(forms.ModelForm):
                 "repeat",
                 "weekdays",
             ),
-            *("last_day", "per_minute", "priority", "when_limited"),
+            *("last_day", "per_minute", "priority", "when_limited", "holdout_percent"),
         ]
         widgets = {
             "name": UnfoldAdminTextInputWidget,
@@ -86,14 +87,14 @@ class BroadcastForm(forms.ModelForm):
             self.fields["time"].help_text = _("By the clocks of %s, or by each person's own.") % (
                 geography.account_zone().key
             )
-        for name in ("when", "priority", "when_limited"):
+        for name in _USUAL:
             if name in self.fields:
                 self.fields[name].required = False
 
     def clean(self) -> dict[str, Any]:
         """Show what is wrong with the time at its field; what is left out is as for a new broadcast."""
         cleaned = super().clean() or self.cleaned_data
-        for name in ("when", "priority", "when_limited"):
+        for name in _USUAL:
             if name in self.fields and not cleaned.get(name):
                 cleaned[name] = Broadcast._meta.get_field(name).get_default()
         if cleaned.get("repeat") != Broadcast.Repeat.WEEKLY:

@@ -67,7 +67,7 @@ class BroadcastAdmin(ModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "message", "channel", "segment", "exclusions"]}),
         (gettext_lazy("When"), {"fields": ["when", "day", "time", "repeat", "weekdays", "last_day"]}),
-        (gettext_lazy("Pace"), {"fields": ["per_minute", "priority", "when_limited"]}),
+        (gettext_lazy("Pace"), {"fields": ["per_minute", "priority", "when_limited", "holdout_percent"]}),
     ]
 
     class Media:

@@ -1,0 +1,1 @@
+"""Experiments: what is tried out on whom. What came of it is for `analytics.experiments` to say."""

@@ -1,0 +1,132 @@
+"""Which arm of a running experiment people are in, asked while messages are queued and sent and runs take a branch."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Q
+
+from campaigns.models import Broadcast, Experiment
+from delivery import exposures
+from delivery.exposures import Exposure
+from delivery.models import Delivery
+from delivery.policies.holdouts import Holdout
+from delivery.variants import PLACES
+
+Subject, State = Experiment.Subject, Experiment.State
+BROADCAST = Delivery.Origin.BROADCAST
+
+
+class Taken(NamedTuple):
+    """A run has taken a branch of a random split."""
+
+    flow_id: int
+    step: str
+    profile_id: int
+    branch: str
+
+
+def arm(experiment: Experiment, profile_id: int) -> str:
+    """The arm of an experiment that divides people by itself: by their place and the arms' shares, in their order."""
+    total = sum(each["percent"] for each in experiment.arms)
+    here, upto = exposures.place(experiment.key, profile_id), 0.0
+    for each in experiment.arms:
+        upto += each["percent"]
+        if each["percent"] and here * total < upto * PLACES:
+            return str(each["key"])
+    return str(experiment.arms[0]["key"])
+
+
+def sending(deliveries: Sequence[Delivery]) -> Iterable[Exposure]:
+    """The experiments on messages and broadcasts that deliveries which are about to be sent are part of; one query."""
+    broadcasts = {each.origin_id for each in deliveries if each.origin_type == BROADCAST}
+    found = list(
+        Experiment.objects.filter(state=State.RUNNING).filter(
+            Q(subject=Subject.MESSAGE, message__in={each.message_id for each in deliveries})
+            | Q(subject=Subject.BROADCAST, broadcast__in=broadcasts)
+        )
+    )
+    for experiment in found:
+        keys = set(experiment.names)
+        for delivery in deliveries:
+            if experiment.subject == Subject.MESSAGE:
+                mine = experiment.message_id == delivery.message_id
+            else:
+                mine = delivery.origin_type == BROADCAST and experiment.broadcast_id == delivery.origin_id
+            if mine:
+                key = arm(experiment, delivery.profile_id) if experiment.splits else delivery.variant
+                if key in keys:
+                    yield Exposure(experiment.key, delivery.profile_id, key)
+
+
+def holdouts(deliveries: Sequence[Delivery]) -> Mapping[int, Holdout]:
+    """The holdouts of the broadcasts that deliveries come from, by delivery id; one query where there are any.
+
+    All occurrences of a repeating broadcast hold out the same people.
+    """
+    ids = {each.origin_id for each in deliveries if each.origin_type == BROADCAST}
+    if not ids:
+        return {}
+    held = {
+        pk: Holdout(f"holdout:broadcast:{origin or pk}", percent)
+        for pk, origin, percent in Broadcast.objects.filter(pk__in=ids, holdout_percent__gt=0).values_list(
+            "pk", "origin_id", "holdout_percent"
+        )
+    }
+    return {
+        each.pk: held[each.origin_id]
+        for each in deliveries
+        if each.origin_type == BROADCAST and each.origin_id in held
+    }
+
+
+def branches(taken: Sequence[Taken], now: datetime) -> None:
+    """Record who has taken which branch of a random split that is part of a running experiment, in their transaction.
+
+    One query where people have taken any, and those of `exposures.record`.
+    """
+    if not taken:
+        return
+    running = {
+        (each.flow_id, each.step): each
+        for each in Experiment.objects.filter(
+            state=State.RUNNING, subject=Subject.STEP, flow__in={each.flow_id for each in taken}
+        )
+    }
+    exposures.record(
+        [
+            Exposure(experiment.key, each.profile_id, each.branch)
+            for each in taken
+            if (experiment := running.get((each.flow_id, each.step))) is not None
+            and each.branch in experiment.names
+        ],
+        now,
+    )
+
+
+def dividing(broadcast_id: int) -> Experiment | None:
+    """The running experiment that gives a broadcast's people different channels or times."""
+    found = Experiment.objects.filter(
+        state=State.RUNNING, subject=Subject.BROADCAST, broadcast=broadcast_id
+    ).first()
+    return found if found is not None and found.splits else None
+
+
+def divide(
+    experiment: Experiment, profile_ids: Collection[int], by_person: dict[int, str], due: dict[int, datetime]
+) -> None:
+    """Change people's channels and times, in place, to those of their arms."""
+    arms: dict[str, dict[str, Any]] = {each["key"]: each for each in experiment.arms}
+    for pk in profile_ids:
+        mine = arms[arm(experiment, pk)]
+        if mine.get("channel"):
+            by_person[pk] = mine["channel"]
+        due[pk] += timedelta(minutes=mine.get("delay_minutes") or 0)
+
+
+def connect() -> None:
+    """Called once when Django is ready."""
+    from delivery.policies import holdouts as policy
+
+    exposures.register(sending)
+    policy.register(holdouts)

@@ -1,0 +1,136 @@
+"""How people are divided among an experiment's arms: as it is, and as it is to be from now on."""
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from campaigns.flows import editing, publish
+from campaigns.models import Experiment, Flow
+from delivery import authoring, versions
+from delivery.exposures import HELD_OUT, TREATED
+from delivery.models import Message, SendingRules
+
+Subject = Experiment.Subject
+WHOLE = 10_000  # of a message's weights, so that a hundredth of a percent can be given
+
+
+class SharesError(ValueError):
+    """The shares can't be read or changed; the text says why."""
+
+
+def current(experiment: Experiment) -> list[dict[str, Any]]:
+    """The arms with the percent of people that each gets now, the control first; those that nobody gets left out.
+
+    Raises:
+        SharesError: what is tried out has no arms, or is gone.
+    """
+    if experiment.subject == Subject.MESSAGE or (
+        experiment.subject == Subject.BROADCAST and not experiment.splits
+    ):
+        message = (
+            experiment.message
+            if experiment.subject == Subject.MESSAGE
+            else experiment.broadcast and experiment.broadcast.message
+        )
+        if message is None:
+            raise SharesError(_("Choose what is tried out."))
+        rows = list(message.variants.filter(weight__gt=0).order_by("key"))
+        total = sum(row.weight for row in rows)
+        found = [_arm(row.key, str(row), 100 * row.weight / total) for row in rows]
+    elif experiment.subject == Subject.STEP:
+        found = [_arm(each["name"], each["name"], each["percent"]) for each in _branches(experiment)]
+    elif experiment.subject == Subject.HOLDOUT:
+        percent = _held_out(experiment)
+        found = [
+            _arm(HELD_OUT, str(_("Held out")), percent),
+            _arm(TREATED, str(_("Everybody else")), 100 - percent),
+        ]
+    else:
+        found = [dict(arm) for arm in experiment.arms]
+    found = [arm for arm in found if arm["percent"] > 0]
+    if len(found) < 2:
+        raise SharesError(_("There are fewer than two ways that people get; there is nothing to compare."))
+    return found
+
+
+def change(experiment: Experiment, percents: dict[str, float], user: Any = None) -> None:
+    """Give the arms these shares of people from now on, by the services that a person would use; in a transaction.
+
+    Raises:
+        SharesError: they belong to what is over, or were changed by somebody else meanwhile.
+    """
+    if experiment.subject == Subject.MESSAGE and experiment.message_id:
+        _weigh(experiment.message_id, percents, user)
+    elif experiment.subject == Subject.STEP and experiment.flow_id:
+        _divide_step(experiment, percents, user)
+    else:
+        raise SharesError(_("Its shares can't be changed any more: it is sent once, or only measured."))
+
+
+def _arm(key: str, name: str, percent: float) -> dict[str, Any]:
+    return {"key": key, "name": name, "percent": percent}
+
+
+def _weigh(message_id: int, percents: dict[str, float], user: Any) -> None:
+    message = Message.objects.select_for_update().get(pk=message_id)
+    versions.keep(message)
+    authoring.divide(
+        message,
+        [
+            authoring.Variant(row.key, row.name, round(percents.get(row.key, 0) * WHOLE / 100))
+            for row in message.variants.all()
+        ],
+    )
+    versions.keep(message, user)
+
+
+def _branches(experiment: Experiment) -> list[dict[str, Any]]:
+    flow = experiment.flow
+    if flow is None or flow.live_version is None:
+        raise SharesError(_("The flow is not live; publish it first."))
+    try:
+        step = editing.find(flow.live_version.definition, experiment.step)
+    except KeyError as error:
+        raise SharesError(_("The flow has no such random split any more.")) from error
+    if step.get("kind") != "random":
+        raise SharesError(_("That step is no random split."))
+    return [
+        {"name": each.get("name", ""), "percent": each.get("percent") or 0}
+        for each in step.get("branches", [])
+    ]
+
+
+def _divide_step(experiment: Experiment, percents: dict[str, float], user: Any) -> None:
+    """Publish the flow with other shares. A draft with changes of its own must not go live by this."""
+    flow = Flow.objects.select_related("live_version").get(pk=experiment.flow_id)
+    if publish.has_unpublished_changes(flow):
+        raise SharesError(
+            _("The flow's draft has changes that are not published; publish or undo them first.")
+        )
+
+    def divided(draft: dict[str, Any]) -> dict[str, Any]:
+        branches = editing.find(draft, experiment.step)["branches"]
+        return editing.update(
+            draft,
+            experiment.step,
+            branches=[{**each, "percent": percents.get(each.get("name", ""), 0)} for each in branches],
+        )
+
+    try:
+        flow = editing.save(flow.pk, flow.revision, divided, user)
+        publish.publish(flow.pk, user, revision=flow.revision)
+    except (KeyError, editing.StaleDraftError) as error:
+        raise SharesError(_("The flow was changed at this moment; it is tried again.")) from error
+    except ValueError as error:  # a definition that can't run, or waits for somebody's approval
+        raise SharesError(str(error)) from error
+
+
+def _held_out(experiment: Experiment) -> float:
+    if experiment.message:
+        return experiment.message.holdout_percent
+    if experiment.flow:
+        live = experiment.flow.live_version
+        return float(live.definition.get("holdout_percent", 0)) if live else 0
+    if experiment.broadcast:
+        return experiment.broadcast.holdout_percent
+    return SendingRules.of_account().global_holdout_percent
