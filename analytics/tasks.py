@@ -6,6 +6,7 @@ from celery import shared_task
 from django.core.cache import cache
 
 from analytics import projection
+from analytics.experiments import judging
 from analytics.goals import recompute
 from analytics.rollups import audience, cohorts
 from analytics.rollups import rebuild as rebuilding
@@ -66,3 +67,9 @@ def count_cohorts() -> None:
     if not cache.get(COHORTS_COUNTED):
         cohorts.keep()
         cache.set(COHORTS_COUNTED, True, DAY)
+
+
+@shared_task
+def judge_experiments() -> None:
+    """Look at the experiments that run, and act on the first answer that ends one."""
+    judging.judge_all()

@@ -169,6 +169,7 @@ NUDGE_SWEEPS = {
     "delivery.tasks.mail_alerts": {"schedule": schedule(60), "queue": "delivery"},
     "delivery.tasks.forget_content": {"schedule": schedule(60), "queue": "ingest"},
     "delivery.tasks.forget_reports": {"schedule": schedule(3600), "queue": "ingest"},
+    "analytics.tasks.judge_experiments": {"schedule": schedule(3600), "queue": "reports"},
     "delivery.tasks.run_streams": {"schedule": schedule(5), "queue": "webhooks"},
     "delivery.tasks.forget_stream_calls": {"schedule": schedule(3600), "queue": "ingest"},
     "analytics.tasks.read_log": {"schedule": schedule(5), "queue": "reports"},
