@@ -66,6 +66,7 @@ SIDEBAR = {
             "separator": True,
             "items": [
                 _item(_("Message reports"), "monitoring", "admin:reports_messages", "delivery.view_message"),
+                _model(_("Experiments"), "labs", "campaigns.experiment"),
                 _item(_("Flow reports"), "filter_list", "admin:reports_flows", "campaigns.view_flow"),
                 _model(_("Goals"), "flag", "analytics.goal"),
             ],

@@ -45,14 +45,18 @@ def store(person: int, at: datetime, what: str, worth: object, experiment: str) 
 def brute_force(lives: list[list[tuple[int, str, object]]], metric: Metric) -> dict[str, Arm]:
     found = {key: [0] * 10 for key in ARMS}
     for life in lives:
-        seen = sorted((each for each in life if each[1] in ("a", "b", "other") and each[0] >= 0), key=lambda e: e[0])
+        seen = sorted(
+            (each for each in life if each[1] in ("a", "b", "other") and each[0] >= 0), key=lambda e: e[0]
+        )
         if not seen or seen[0][1] not in ARMS:
             continue
         at, arm, _worth = seen[0]
         within = [each for each in life if at <= each[0] < at + 72]
         amount = {"bought": lambda worth: worth if isinstance(worth, int) else 0}["bought"]
         bought = [amount(worth) for _at, what, worth in within if what == "bought"]
-        earlier = [amount(worth) for when, what, worth in life if what == "bought" and at - 90 * 24 <= when < at]
+        earlier = [
+            amount(worth) for when, what, worth in life if what == "bought" and at - 90 * 24 <= when < at
+        ]
         past = sum(earlier) if metric is Metric.VALUE else int(bool(earlier))
         row = found[arm]
         for place, number in enumerate(

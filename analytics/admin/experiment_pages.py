@@ -1,0 +1,155 @@
+"""Figures of experiments as their pages show them."""
+
+import math
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from analytics import written
+from analytics.admin.experiment_forms import PlanForm
+from analytics.experiments import planner, words
+from analytics.experiments.arms import GUARD_RAILS, Metric
+from analytics.experiments.bayes import Belief
+from analytics.experiments.holdouts import Line
+from analytics.experiments.lift import Figure, Lift
+from analytics.experiments.results import Result
+from analytics.reports import figures, periods
+from campaigns.experiments import shares
+from campaigns.models import Experiment
+
+DAYS = 30  # from which what is usual is taken
+USUAL_RATE, USUAL_DAILY = 5.0, 100.0
+
+
+def usual(experiment: Experiment) -> dict[str, float]:
+    """What a plan begins with: the rate and the people a day of the last month, as far as known."""
+    filters = figures.Filters(
+        message=experiment.message_id, flow=experiment.flow_id, broadcast=experiment.broadcast_id
+    )
+    now = figures.compare(periods.last(DAYS), filters).now
+    rate = 100 * now.people_converted / now.sent if now.sent and now.people_converted else USUAL_RATE
+    rate = min(99.0, max(0.01, round(rate, 2)))
+    return {
+        "rate": rate,
+        "smallest": experiment.smallest or round(max(rate / 5, 0.01), 2),
+        "daily": round(now.sent / DAYS, 1) or USUAL_DAILY,
+    }
+
+
+def plan(experiment: Experiment, form: PlanForm) -> planner.Plan | None:
+    """How many people and days it takes; None without arms or where what is asked for is impossible.
+
+    The plan is told for the rate also where values are compared: how much values vary is not known before.
+    """
+    if not form.is_valid():
+        return None
+    try:
+        arms = shares.current(experiment)
+        found = planner.plan_rate(
+            form.cleaned_data["rate"] / 100,
+            form.cleaned_data["smallest"] / 100,
+            shares=[arm["percent"] for arm in arms],
+            daily=form.cleaned_data["daily"],
+            window=experiment.window_hours / 24,
+        )
+    except shares.SharesError:
+        return None
+    except ValueError as error:
+        form.add_error(None, str(error))
+        return None
+    form.sentence = words.plan_sentence(found)  # type: ignore[attr-defined]
+    return found
+
+
+def arms(experiment: Experiment, result: Result) -> list[dict[str, Any]]:
+    """One row for each arm, with where its interval stands on a scale that all share."""
+    names = experiment.names
+    value = result.rules.metric is Metric.VALUE
+    ends = [each.high for each in result.beliefs if math.isfinite(each.high)]
+    top = max([*ends, *(each.mean for each in result.beliefs)], default=0) or 1
+    rows = []
+    for arm, belief in zip(result.arms, result.beliefs, strict=True):
+        rows.append(
+            {
+                "key": arm.key,
+                "name": names.get(arm.key, arm.key),
+                "people": written.count(arm.exposed),
+                "converted": written.count(arm.converted),
+                "figure": _amount(belief.mean, value) if arm.exposed else "–",
+                "interval": _interval(belief, value) if arm.exposed else "–",
+                "best": written.percent(belief.probability_best),
+                "loss": _amount(belief.expected_loss, value, 2),
+                "rails": [
+                    written.percent(arm.people_with(metric) / arm.exposed if arm.exposed else None, 2)
+                    for metric in GUARD_RAILS
+                ],
+                "harms": [str(rail.metric) for rail in result.harmed if rail.arm == arm.key],
+                "bar": _bar(belief, top) if arm.exposed else None,
+            }
+        )
+    return rows
+
+
+def lift_rows(lines: list[Line]) -> list[dict[str, Any]]:
+    """One row for each holdout, with its months."""
+    kinds = {
+        "global": _("everything"),
+        "flow": _("flow"),
+        "message": _("message"),
+        "broadcast": _("broadcast"),
+    }
+    return [
+        {
+            "name": line.holdout.name,
+            "kind": kinds[line.holdout.kind],
+            "percent": line.holdout.percent,
+            "sentence": words.lift_sentence(line.lift),
+            "figures": _lift(line.lift),
+            "months": [{"month": month, "figures": _lift(found)} for month, found in line.months],
+        }
+        for line in lines
+    ]
+
+
+def _lift(found: Lift | None) -> dict[str, str] | None:
+    if found is None:
+        return None
+    per_message = found.conversions_per_message
+    return {
+        "treated": written.count(found.treated),
+        "holdout": written.count(found.holdout),
+        "conversions": _figure(found.conversions),
+        "value": _figure(found.value),
+        "per_message": _figure(per_message.times(1000)) if per_message else "–",
+        "per_month": _figure(found.conversions_per_month) if found.conversions_per_month else "–",
+    }
+
+
+def _figure(figure: Figure) -> str:
+    estimate, low, high = (
+        written.count(round(each, 1)) for each in (figure.estimate, figure.low, figure.high)
+    )
+    return _("%(estimate)s (%(low)s to %(high)s)") % {"estimate": estimate, "low": low, "high": high}
+
+
+def _amount(number: float, value: bool, digits: int = 1) -> str:
+    if not math.isfinite(number):
+        return "∞"
+    return written.count(round(number, 2)) if value else written.percent(number, digits)
+
+
+def _interval(belief: Belief, value: bool) -> str:
+    return _("%(low)s to %(high)s") % {
+        "low": _amount(belief.low, value),
+        "high": _amount(belief.high, value),
+    }
+
+
+def _bar(belief: Belief, top: float) -> dict[str, str]:
+    """Attributes of the drawing, whose width is 100; written for machines, whatever the language."""
+    low, high = (100 * min(each, top) / top for each in (belief.low, belief.high))
+    return {
+        "x": f"{low:.2f}",
+        "width": f"{max(high - low, 0.5):.2f}",
+        "mean": f"{100 * min(belief.mean, top) / top:.2f}",
+    }
