@@ -45,7 +45,7 @@ MARKETER = (
     *("delivery.*_couponpool", "delivery.*_emailimage"),
     *("delivery.*_keywords", "delivery.change_whatsapptemplate"),
     *("delivery.*_sendingrules", "delivery.stop_sending", "delivery.change_sandboxitem"),
-    *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast"),
+    *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast", "campaigns.*_experiment"),
     *("analytics.*_goal", "analytics.*_exchangerate"),
     # Taking a whole list away is an administrator's business.
     *("-crm.export_profile", "-crm.export_suppression"),

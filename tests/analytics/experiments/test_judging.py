@@ -1,0 +1,126 @@
+"""Experiments that run are judged: the first answer stands, a winner gets everybody once, a bandit keeps a floor."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from analytics.experiments import bandit, judging
+from campaigns.experiments import life
+from campaigns.models import Experiment
+from crm import log
+from crm.models import Alert, AuditEntry, Profile
+from delivery import exposures
+from delivery.models import Message, MessageContent, MessageVariant
+
+pytestmark = pytest.mark.django_db
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def offer() -> Message:
+    made = Message.objects.create(slug="offer", name="Offer")
+    for key in "ab":
+        MessageContent.objects.create(message=made, channel="memory", variant=key, content={"text": key})
+        MessageVariant.objects.create(message=made, key=key, weight=50)
+    return made
+
+
+def trial(mode: str = "winner", **fields) -> Experiment:
+    made = Experiment.objects.create(
+        **{"name": "Trial", "slug": "trial", "subject": "message", "message": offer(), "mode": mode, **fields}
+    )
+    return life.start(made.pk, now=START)
+
+
+def people(experiment: Experiment, arm: str, number: int, bought: int, harmed: int = 0) -> None:
+    made = Profile.objects.bulk_create(Profile() for _each in range(number))
+    exposures.record([exposures.Exposure(experiment.key, each.pk, arm) for each in made], START + DAY)
+    at = START + DAY + timedelta(hours=1)
+    log.append(
+        [log.NewEvent(uuid.uuid4(), each.pk, "purchase", at, {"total": 10}, "test") for each in made[:bought]]
+    )
+    left = {"state": "unsubscribed"}
+    log.append(
+        [log.NewEvent(uuid.uuid4(), each.pk, "consent_changed", at, left, "test") for each in made[:harmed]]
+    )
+
+
+def weights() -> dict[str, int]:
+    return dict(MessageVariant.objects.order_by("key").values_list("key", "weight"))
+
+
+def test_the_winner_gets_everybody_once() -> None:
+    made = trial()
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 120)
+    assert judging.judge_all(START + 3 * DAY) == 0  # too few days
+    assert weights() == {"a": 50, "b": 50}
+    assert judging.judge_all(START + 9 * DAY) == 1
+    assert weights() == {"a": 0, "b": 10_000}
+    made.refresh_from_db()
+    assert (made.state, made.decision["state"], made.decision["choice"]) == ("decided", "winner", "b")
+    assert Alert.objects.get(key=life.alert_key(made)).resolved_at is None
+    MessageVariant.objects.filter(key="a").update(weight=1)
+    assert judging.judge_all(START + 10 * DAY) == 0
+    assert not life.decide(made.pk, "winner", "a", apply=True)
+    assert weights()["a"] == 1
+    assert AuditEntry.objects.filter(action="experiment.decide").count() == 1
+    assert judging.look(made, START + 20 * DAY).result.arm("b").converted == 120
+
+
+def test_one_that_only_measures_changes_nothing() -> None:
+    made = trial("measure")
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 120)
+    assert judging.judge(made, START + 9 * DAY)
+    assert weights() == {"a": 50, "b": 50}
+
+
+def test_a_winner_that_drives_people_away_waits_for_a_person() -> None:
+    made = trial()
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 120, harmed=100)
+    judging.judge(made, START + 9 * DAY)
+    made.refresh_from_db()
+    assert (made.state, made.decision["state"]) == ("running", "harmful")
+    assert weights() == {"a": 50, "b": 50}
+    assert life.decide(made.pk, "chosen", "a", apply=True)
+    assert weights() == {"a": 10_000, "b": 0}
+
+
+def test_sizes_that_cannot_be_chance_stop_every_decision() -> None:
+    made = trial()
+    people(made, "a", 150, 5)
+    people(made, "b", 450, 200)
+    judging.judge(made, START + 9 * DAY)
+    made.refresh_from_db()
+    assert made.alarmed_at == START + 9 * DAY
+    assert (made.state, made.decision, weights()) == ("running", None, {"a": 50, "b": 50})
+
+
+def test_a_bandit_gives_better_arms_more_and_every_arm_some() -> None:
+    made = trial("bandit")
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 60)
+    judging.judge(made, START + 9 * DAY)
+    made.refresh_from_db()
+    assert weights() == {"a": round(10_000 * bandit.FLOOR), "b": round(10_000 * (1 - bandit.FLOOR))}
+    assert (made.state, len(made.periods)) == ("running", 2)
+    # Those who came before are measured by the shares of then.
+    assert not judging.look(made, START + 10 * DAY).result.check.alarm
+    assert judging.look(made, START + 10 * DAY).regret.people == 600
+    judging.judge(made, START + 10 * DAY)
+    made.refresh_from_db()
+    assert len(made.periods) == 2
+
+
+def test_only_one_runs_on_the_same_thing_and_it_starts_once() -> None:
+    made = trial()
+    again = Experiment.objects.create(name="Again", slug="again", subject="message", message=made.message)
+    with pytest.raises(life.LifeError):
+        life.start(again.pk)
+    with pytest.raises(life.LifeError):
+        life.start(made.pk)
+    life.stop(made.pk)
+    assert life.start(again.pk).state == "running"

@@ -1,0 +1,104 @@
+"""Experiments in the admin: who may see, set up, start and stop them."""
+
+import pytest
+from django.urls import reverse
+
+from campaigns.experiments import life
+from campaigns.models import Experiment
+from delivery import exposures
+from delivery.models import SendingRules
+from tests.analytics.experiments.test_judging import START, offer, people, trial
+from tests.campaigns.admin.conftest import client_with
+
+pytestmark = pytest.mark.django_db
+VIEW, ADD, CHANGE, RUN = (f"campaigns.{what}_experiment" for what in ("view", "add", "change", "run"))
+
+
+def at(name: str, *args: object) -> str:
+    return reverse(f"admin:campaigns_experiment_{name}", args=args)
+
+
+def test_set_up_plan_start_and_stop() -> None:
+    message = offer()
+    client = client_with(VIEW, ADD, CHANGE, RUN)
+    page = client.post(
+        at("add"),
+        {
+            "name": "Short?", "slug": "short", "subject": "message", "message": message.pk, "mode": "winner",
+            "metric": "conversion", "goal_event": "purchase", "window_hours": 72, "value_property": "total",
+            "guard_rails": "on", "smallest": "1",
+        },
+    )  # fmt: skip
+    made = Experiment.objects.get(slug="short")
+    assert page["Location"] == at("result", made.pk)
+    shown = client.get(page["Location"]).content.decode()
+    assert 'data-testid="plan"' in shown
+    assert 'data-testid="start"' in shown
+    client.post(at("do", made.pk, "start"), {"rate": "5", "smallest": "1", "daily": "500"})
+    made.refresh_from_db()
+    assert (made.state, made.smallest) == ("running", 1.0)
+    assert made.fewest_people > 100
+    assert client.get(at("result", made.pk)).status_code == 200
+    assert client.get(at("change", made.pk)).status_code == 200
+    client.post(at("do", made.pk, "stop"))
+    made.refresh_from_db()
+    assert made.state == "stopped"
+
+
+def test_the_result_tells_the_sentence_and_escapes_names() -> None:
+    made = trial("bandit", name="<b>Trial</b>")
+    people(made, "a", 120, 10)
+    people(made, "b", 120, 30)
+    shown = client_with(VIEW).get(at("result", made.pk)).content.decode()
+    assert 'data-testid="sentence"' in shown
+    assert 'data-testid="regret"' in shown
+    assert shown.count("<svg") >= 2
+    assert "<b>Trial" not in shown
+    assert 'data-testid="stop"' not in shown
+
+
+def test_a_bandit_goes_with_messages_only() -> None:
+    client = client_with(VIEW, ADD, CHANGE)
+    page = client.post(
+        at("add"),
+        {
+            "name": "All", "slug": "all", "subject": "holdout", "mode": "bandit", "metric": "conversion",
+            "goal_event": "purchase", "window_hours": 72,
+        },
+    )  # fmt: skip
+    assert page.status_code == 200
+    assert not Experiment.objects.exists()
+
+
+@pytest.mark.parametrize("what", ["start", "stop", "choose"])
+def test_who_may_not_run_them_can_not(what: str) -> None:
+    made = trial()
+    client = client_with(VIEW, ADD, CHANGE)
+    assert client.post(at("do", made.pk, what), {"arm": "a"}).status_code == 403
+    made.refresh_from_db()
+    assert made.state == "running"
+    assert client_with(RUN).post(at("do", made.pk, what)).status_code == 403
+
+
+def test_who_may_not_see_them_sees_nothing() -> None:
+    made = trial()
+    client = client_with("delivery.view_message")
+    for url in (at("changelist"), at("result", made.pk), at("lift"), at("change", made.pk)):
+        assert client.get(url).status_code == 403
+    assert client_with(VIEW).get(at("do", made.pk, "stop")).status_code == 405
+
+
+def test_lift_is_shown_for_what_holds_people_out() -> None:
+    rules = SendingRules.of_account()
+    client = client_with(VIEW)
+    assert 'data-testid="empty"' in client.get(at("lift")).content.decode()
+    SendingRules.objects.filter(pk=rules.pk).update(global_holdout_percent=10)
+    made = Experiment.objects.create(name="All", slug="all", subject="holdout")
+    life.start(made.pk, now=START)
+    for arm, number, bought in ((exposures.HELD_OUT, 20, 1), (exposures.TREATED, 180, 40)):
+        people(made, arm, number, bought)
+    shown = client.get(at("lift")).content.decode()
+    assert 'data-testid="lift-sentence"' in shown
+    assert ">180<" in shown
+    shown = client.get(at("result", made.pk)).content.decode()
+    assert ">180<" in shown
