@@ -64,7 +64,7 @@ def holdouts(deliveries: Sequence[Delivery]) -> Mapping[int, Holdout]:
 
     All occurrences of a repeating broadcast hold out the same people.
     """
-    ids = {each.origin_id for each in deliveries if each.origin_type == BROADCAST}
+    ids = {each.origin_id for each in deliveries if each.origin_type == BROADCAST and each.origin_id}
     if not ids:
         return {}
     held = {

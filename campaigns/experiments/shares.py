@@ -27,11 +27,9 @@ def current(experiment: Experiment) -> list[dict[str, Any]]:
     if experiment.subject == Subject.MESSAGE or (
         experiment.subject == Subject.BROADCAST and not experiment.splits
     ):
-        message = (
-            experiment.message
-            if experiment.subject == Subject.MESSAGE
-            else experiment.broadcast and experiment.broadcast.message
-        )
+        message = experiment.message if experiment.subject == Subject.MESSAGE else None
+        if experiment.subject == Subject.BROADCAST and experiment.broadcast:
+            message = experiment.broadcast.message
         if message is None:
             raise SharesError(_("Choose what is tried out."))
         rows = list(message.variants.filter(weight__gt=0).order_by("key"))
@@ -102,7 +100,7 @@ def _branches(experiment: Experiment) -> list[dict[str, Any]]:
 
 def _divide_step(experiment: Experiment, percents: dict[str, float], user: Any) -> None:
     """Publish the flow with other shares. A draft with changes of its own must not go live by this."""
-    flow = Flow.objects.select_related("live_version").get(pk=experiment.flow_id)
+    flow = Flow.objects.select_related("live_version").get(experiments=experiment)
     if publish.has_unpublished_changes(flow):
         raise SharesError(
             _("The flow's draft has changes that are not published; publish or undo them first.")

@@ -44,6 +44,8 @@ class MessageForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.conflict: Conflict | None = None
+        if "holdout_percent" in self.fields:
+            self.fields["holdout_percent"].required = False
         if "topic" not in self.fields:  # for those who may only look
             return
         self.initial.setdefault("seen_version", self.instance.version)
@@ -51,6 +53,10 @@ class MessageForm(forms.ModelForm):
         used = self.instance.topic
         gone = [(used, used)] if used and used not in known else []
         self.fields["topic"].choices = [("", _("No topic")), *known.items(), *gone]
+
+    def clean_holdout_percent(self) -> int:
+        """Empty is nobody."""
+        return self.cleaned_data["holdout_percent"] or 0
 
     def clean(self) -> dict[str, Any]:
         """Refuse to write over what somebody else saved since the page was opened; what was typed stays on the page."""

@@ -136,6 +136,8 @@ class RulesForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if "global_holdout_percent" in self.fields:
+            self.fields["global_holdout_percent"].required = False
         if self.instance.level != "account":
             return
         for name, usual in self.usual.items():
@@ -144,6 +146,10 @@ class RulesForm(forms.ModelForm):
                 field.choices = [choice for choice in field.choices if choice[0]]
                 self.initial[name] = self.initial.get(name) or usual
                 field.required = True
+
+    def clean_global_holdout_percent(self) -> int:
+        """Empty is nobody."""
+        return self.cleaned_data["global_holdout_percent"] or 0
 
 
 class PersonForm(forms.Form):
