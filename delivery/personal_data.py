@@ -9,6 +9,7 @@ from delivery.models import (
     Attempt,
     CouponCode,
     Delivery,
+    Exposure,
     InAppMessage,
     InboundMessage,
     LinkHit,
@@ -47,6 +48,12 @@ def connect() -> None:
         _("When links in messages were followed, and by what program."),
         _hits,
         "delivery.linkhit",
+    )
+    register(
+        "experiments",
+        _("What this person was part of for comparison, and on which side."),
+        _exposures,
+        "delivery.exposure",
     )
     register("in_app", _("Messages inside the site or app."), _in_app, "delivery.inappmessage")
 
@@ -111,3 +118,8 @@ def _hits(profile_id: int) -> Rows:
 def _in_app(profile_id: int) -> Rows:
     found = InAppMessage.objects.filter(delivery__profile_id=profile_id).order_by("pk")
     return rows(found, "delivery_id", "state", "expires_at", "answered_at")
+
+
+def _exposures(profile_id: int) -> Rows:
+    found = Exposure.objects.filter(profile_id=profile_id).order_by("at", "pk")
+    return rows(found, "experiment", "arm", "at")

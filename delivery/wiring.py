@@ -47,11 +47,14 @@ def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH gone AS (
+                DELETE FROM delivery_exposure e
+                USING unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)
+                WHERE e.profile_id = m.loser RETURNING e.experiment, m.winner, e.arm, e.at
+            )
             INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
-            SELECT DISTINCT ON (e.experiment, m.winner) e.experiment, m.winner, e.arm, e.at
-            FROM unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)
-            JOIN delivery_exposure e ON e.profile_id = m.loser
-            ORDER BY e.experiment, m.winner, e.at
+            SELECT DISTINCT ON (experiment, winner) experiment, winner, arm, at FROM gone
+            ORDER BY experiment, winner, at
             ON CONFLICT DO NOTHING
             """,
             merging.columns(pairs),
