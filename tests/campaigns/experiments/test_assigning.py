@@ -157,3 +157,25 @@ def test_a_flow_tells_of_both_sides_of_its_holdout(transactional_db) -> None:
     assert exposed(f"holdout:flow:{flow.pk}") == {
         each: "held_out" if each in out else "treated" for each in people
     }
+
+
+def test_the_branch_that_wins_gets_everybody_by_a_new_version(transactional_db) -> None:
+    world = World()
+    branches = [{"name": name, "percent": 50, "steps": []} for name in ("Short", "Long")]
+    flow = world.flow([{"key": "r1", "kind": "random", "config": {}, "branches": branches}])
+    trial = running("step", flow=flow, step="r1", mode="winner")
+    published, flow.draft = flow.draft, {**flow.draft, "holdout_percent": 1}
+    flow.save()
+    # What somebody is still writing must not go live by it.
+    assert not life.decide(trial.pk, "winner", "Long", apply=True)
+    trial.refresh_from_db()
+    assert trial.state == "running"
+    assert trial.decision["waits"]
+    flow.draft = published
+    flow.save()
+    assert life.decide(trial.pk, "same", "Short", apply=True)
+    flow.refresh_from_db()
+    [step] = flow.live_version.definition["steps"]
+    assert {each["name"]: each["percent"] for each in step["branches"]} == {"Short": 0, "Long": 100}
+    trial.refresh_from_db()
+    assert (trial.state, trial.decision["state"], trial.decision["choice"]) == ("decided", "winner", "Long")
