@@ -5,18 +5,22 @@ process comes to the same answer at any time, and two experiments divide people 
 count in an experiment from the moment at which it makes a difference to them, whichever arm they are in.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from hashlib import sha256
 
 import msgspec
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 
-from crm import log
+from crm import alerts, log
 from delivery.models import Delivery
 from delivery.variants import PLACES
 
+logger = logging.getLogger(__name__)
+
 EVENT = "experiment_exposed"
+BROKEN = "delivery:exposures"  # what the alert is kept under
 HELD_OUT, TREATED = "held_out", "treated"  # the arms of a holdout
 
 _CLAIM = """
@@ -65,7 +69,25 @@ def held_out(experiment: str, profile_id: int, percent: float) -> bool:
 def sending(deliveries: Sequence[Delivery], now: datetime) -> int:
     """Record what experiments these deliveries, which are about to be sent, are part of."""
     told = [each for each in deliveries if each.origin_type != Delivery.Origin.TEST]
-    return record([exposure for source in _sources for exposure in source(told)], now) if told else 0
+    return tell(lambda: [each for source in _sources for each in source(told)], now) if told else 0
+
+
+def tell(found: Callable[[], Sequence[Exposure]], now: datetime) -> int:
+    """As `record`, of what `found` returns; where that fails nobody is counted, and what is being done goes on."""
+    try:
+        with transaction.atomic():
+            return record(found(), now)
+    except (OperationalError, InterfaceError):  # the database's fault: all of it is done again
+        raise
+    except Exception as error:
+        logger.exception("Who came into which experiment can't be recorded")
+        alerts.raise_alert(
+            BROKEN,
+            "Experiments and holdouts miss people",
+            f"Who came into which arm could not be recorded, with {type(error).__name__}; the log has the details. "
+            "Messages go out all the same.",
+        )
+        return 0
 
 
 def record(exposures: Sequence[Exposure], now: datetime) -> int:

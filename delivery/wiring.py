@@ -112,10 +112,11 @@ def forget_people(profile_ids: list[int], **kwargs: Any) -> None:
     from delivery.streams import calling
 
     calling.forget_people(profile_ids)
-    Exposure.objects.filter(profile_id__in=profile_ids).delete()
     targets.forget()
     theirs = Delivery.objects.filter(profile_id__in=profile_ids)
     _suppress(list(theirs.filter(state__in=Delivery.WAITING).values_list("pk", flat=True)), ERASED)
+    # Behind the deliveries, as the dispatcher has it: whoever was at them has recorded by now what they were part of.
+    Exposure.objects.filter(profile_id__in=profile_ids).delete()
     theirs.update(context={}, content=None, links=[])
     # A provider's words about an address or a number; our own reasons hold neither.
     theirs.filter(reason__regex=r"@|[0-9]{6}").update(reason=DROPPED)

@@ -83,25 +83,26 @@ def holdouts(deliveries: Sequence[Delivery]) -> Mapping[int, Holdout]:
 def branches(taken: Sequence[Taken], now: datetime) -> None:
     """Record who has taken which branch of a random split that is part of a running experiment, in their transaction.
 
-    One query where people have taken any, and those of `exposures.record`.
+    One query where people have taken any, and those of `exposures.tell`.
     """
     if not taken:
         return
+    exposures.tell(lambda: _of_branches(taken), now)
+
+
+def _of_branches(taken: Sequence[Taken]) -> list[Exposure]:
     running = {
         (each.flow_id, each.step): each
         for each in Experiment.objects.filter(
             state=State.RUNNING, subject=Subject.STEP, flow__in={each.flow_id for each in taken}
         )
     }
-    exposures.record(
-        [
-            Exposure(experiment.key, each.profile_id, each.branch)
-            for each in taken
-            if (experiment := running.get((each.flow_id, each.step))) is not None
-            and each.branch in experiment.names
-        ],
-        now,
-    )
+    return [
+        Exposure(experiment.key, each.profile_id, each.branch)
+        for each in taken
+        if (experiment := running.get((each.flow_id, each.step))) is not None
+        and each.branch in experiment.names
+    ]
 
 
 def dividing(broadcast_id: int) -> Experiment | None:

@@ -21,6 +21,7 @@ from delivery.policies import (
     collisions,
     consent,
     emergency,
+    holdouts,
     people,
     places,
     preferences,
@@ -90,6 +91,7 @@ def _asked(delivery: Delivery, facts: Facts, now: datetime) -> Iterator[Check]:
     yield ask(_("The person's wishes"), preferences.judge)
     yield ask(_("Hour"), timing.judge)
     yield ask(_("Seen by another channel"), collisions.judge)
+    yield ask(_("Held out"), holdouts.foreseen)
     yield from _limits(delivery, facts, now)
 
 

@@ -46,6 +46,18 @@ def of_message(message_id: int) -> str:
 
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Drop what goes to people who are held out, and record on which side everybody is."""
+    verdicts, told = _sides(deliveries, facts)
+    if told:
+        exposures.tell(lambda: told, now)
+    return verdicts
+
+
+def foreseen(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
+    """As `judge`, for whoever only asks: nobody comes into a comparison by it."""
+    return _sides(deliveries, facts)[0]
+
+
+def _sides(deliveries: list[Delivery], facts: Facts) -> tuple[dict[int, Verdict], list[Exposure]]:
     known = rules.of(facts, deliveries)
     bound = [
         each for each in deliveries if each.origin_type != Delivery.Origin.TEST and not each.message.confirms
@@ -60,8 +72,7 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
             if out:
                 verdicts[delivery.pk] = suppress(HELD_OUT)
                 break
-    exposures.record(told, now)
-    return verdicts
+    return verdicts, told
 
 
 def _holdouts(
