@@ -101,11 +101,11 @@ def judge(experiment: Experiment, now: datetime | None = None) -> bool:
     The first answer that ends it stands; a bandit gives people by how likely each arm is the best instead.
     """
     now = now or timezone.now()
-    wins = experiment.mode == Mode.WINNER
     if experiment.decision:
+        # Also what a person chose; only what was to be used can wait.
         waits = "waits" in experiment.decision
         return waits and life.decide(
-            experiment.pk, experiment.decision["state"], experiment.decision["choice"], now=now, apply=wins
+            experiment.pk, experiment.decision["state"], experiment.decision["choice"], now=now, apply=True
         )
     seen = look(experiment, now)
     if seen is None:
@@ -118,7 +118,7 @@ def judge(experiment: Experiment, now: datetime | None = None) -> bool:
         return False
     if result.state not in VERDICTS or result.choice is None:
         return False
-    apply = wins and result.state is not State.HARMFUL
+    apply = experiment.mode == Mode.WINNER and result.state is not State.HARMFUL
     return life.decide(experiment.pk, result.state, result.choice, now=now, apply=apply)
 
 

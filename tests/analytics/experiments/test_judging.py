@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from analytics.experiments import bandit, judging
-from campaigns.experiments import life
+from campaigns.experiments import life, shares
 from campaigns.models import Experiment
 from crm import log
 from crm.models import Alert, AuditEntry, Profile
@@ -87,6 +87,21 @@ def test_a_winner_that_drives_people_away_waits_for_a_person() -> None:
     assert weights() == {"a": 50, "b": 50}
     assert life.decide(made.pk, "chosen", "a", apply=True)
     assert weights() == {"a": 10_000, "b": 0}
+
+
+def test_what_a_person_chose_and_could_not_be_used_then_is_used_later(monkeypatch) -> None:
+    made = trial("measure")
+
+    def refused(*args) -> None:
+        raise shares.SharesError("not now")
+
+    with monkeypatch.context() as busy:
+        busy.setattr(shares, "change", refused)
+        assert not life.decide(made.pk, "chosen", "b", apply=True)
+        assert judging.judge_all(START + DAY) == 0
+    assert weights() == {"a": 50, "b": 50}
+    assert judging.judge_all(START + DAY) == 1
+    assert weights() == {"a": 0, "b": 10_000}
 
 
 def test_sizes_that_cannot_be_chance_stop_every_decision() -> None:
