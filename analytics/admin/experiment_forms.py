@@ -12,9 +12,12 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from analytics.admin.goal_forms import SuggestingInput
+from campaigns.admin.flows.happenings import event_names
 from campaigns.experiments import life
 from campaigns.flows import editing
 from campaigns.models import Experiment, Flow
+from campaigns.segments.suggestions import Suggestions
 
 Subject = Experiment.Subject
 HEADS = ("name", "percent", "channel", "delay_minutes")
@@ -56,10 +59,22 @@ class ExperimentForm(forms.ModelForm):
             ),
             *("window_hours", "value_property", "guard_rails", "smallest"),
         ]
-        widgets = dict.fromkeys(("name", "goal_event", "value_property"), UnfoldAdminTextInputWidget)
+        widgets = {
+            **dict.fromkeys(("name", "value_property"), UnfoldAdminTextInputWidget),
+            "goal_event": SuggestingInput(),
+        }
+        help_texts = {
+            "subject": gettext_lazy(
+                "A holdout compares people who are held out with the others. With nothing chosen below it is that of"
+                " all marketing, which the sending rules set."
+            ),
+            "goal_event": gettext_lazy("The event that people should come to."),
+        }
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if "goal_event" in self.fields:
+            self.fields["goal_event"].widget.suggested = sorted(event_names(Suggestions()))
         if "split" in self.fields:
             self.fields["split"].choices = [("", "—"), *_splits()]
             if self.instance.flow_id:

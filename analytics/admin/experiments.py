@@ -31,6 +31,11 @@ LIGHTS = {
 }
 
 
+def _only(*subjects: str) -> str:
+    """The condition, in the page, under which a field belongs to what is tried out."""
+    return f"typeof subject === 'undefined' || {list(subjects)}.includes(subject)"
+
+
 @admin.register(Experiment)
 class ExperimentAdmin(ModelAdmin):
     """What was started can be stopped and decided, not changed."""
@@ -41,17 +46,25 @@ class ExperimentAdmin(ModelAdmin):
     search_fields = ["name", "slug"]
     list_per_page = 50
     prepopulated_fields = {"slug": ["name"]}
+    list_empty = gettext_lazy(
+        "An experiment gives people one of several ways by chance and tells which one brings more of them to a goal."
+        " Try out the variants of a message, the branches of a random split, or a broadcast, or measure a holdout."
+    )
+    # What was started has no list to choose from, so that `subject` is unknown there and everything is shown.
+    conditional_fields = {
+        "message": _only("message", "holdout"),
+        "split": _only("step", "holdout"),
+        "broadcast": _only("broadcast", "holdout"),
+        "ways": _only("broadcast"),
+    }
     list_before_template = f"{TEMPLATES}/list_before.html"
     change_form_outer_before_template = f"{TEMPLATES}/form_before.html"
     fieldsets = [
         (None, {"fields": [("name", "slug"), "subject"]}),
         (
-            gettext_lazy("What is tried out"),
+            gettext_lazy("Which one"),
             {
                 "fields": ["message", "split", "broadcast", "ways"],
-                "description": gettext_lazy(
-                    "Fill in what belongs to it. A holdout of none of them is that of all marketing."
-                ),
             },
         ),
         (
@@ -65,7 +78,7 @@ class ExperimentAdmin(ModelAdmin):
                 ]
             },
         ),
-        (gettext_lazy("Then"), {"fields": ["mode"]}),
+        (gettext_lazy("When it is clear which one is better"), {"fields": ["mode"]}),
     ]
 
     def get_urls(self) -> list[URLPattern]:

@@ -28,7 +28,7 @@ from crm.rules.words import OPERATORS
 ROWS = 4  # filters in the form
 OFFERED = ("eq", "ne", "gt", "gte", "lt", "lte", "contains", "not_contains", "starts_with", "in", *EXISTENCE)
 FILTERS = [(f"property{row}", f"op{row}", f"value{row}") for row in range(ROWS)]
-VIEWS = [tuple(f"seen_{channel}" for channel in SEEN_CHANNELS[first : first + 3]) for first in (0, 3)]
+VIEWS = [tuple(f"seen_{channel}" for channel in SEEN_CHANNELS[first : first + 2]) for first in (0, 2, 4)]
 _CHANNELS = {
     "webpush": gettext_lazy("Hours after a web push was shown"),
     "inapp": gettext_lazy("Hours after a message in the app was shown"),
@@ -67,13 +67,13 @@ def _filter_fields() -> dict[str, forms.Field]:
             label="",
             choices=[(each, OPERATORS[each]) for each in OFFERED],
             required=False,
-            widget=UnfoldAdminSelectWidget,
+            widget=UnfoldAdminSelectWidget(attrs={"aria-label": gettext_lazy("how it is compared")}),
         )
         found[value] = forms.CharField(
             label="",
             required=False,
             max_length=2000,
-            widget=UnfoldAdminTextInputWidget(attrs={"dir": "auto"}),
+            widget=UnfoldAdminTextInputWidget(attrs={"dir": "auto", "aria-label": gettext_lazy("value")}),
         )
     for channel in SEEN_CHANNELS:
         found[f"seen_{channel}"] = forms.IntegerField(
