@@ -11,6 +11,7 @@ from datetime import datetime
 from hashlib import sha256
 
 import msgspec
+from django.db import Error as DatabaseFault
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from crm import alerts, log
@@ -73,21 +74,37 @@ def sending(deliveries: Sequence[Delivery], now: datetime) -> int:
 
 
 def tell(found: Callable[[], Sequence[Exposure]], now: datetime) -> int:
-    """As `record`, of what `found` returns; where that fails nobody is counted, and what is being done goes on."""
+    """As `record`, of what `found` returns; where that fails nobody is counted, and what is being done goes on.
+
+    Raises:
+        django.db.Error: `found` could not ask the database, or that is at fault; all of it is to be done again.
+    """
     try:
-        with transaction.atomic():
-            return record(found(), now)
-    except (OperationalError, InterfaceError):  # the database's fault: all of it is done again
+        exposed = found()
+        if not exposed:
+            return 0
+    except DatabaseFault:  # the transaction is lost
         raise
     except Exception as error:
-        logger.exception("Who came into which experiment can't be recorded")
-        alerts.raise_alert(
-            BROKEN,
-            "Experiments and holdouts miss people",
-            f"Who came into which arm could not be recorded, with {type(error).__name__}; the log has the details. "
-            "Messages go out all the same.",
-        )
-        return 0
+        return _missed(error)
+    try:
+        with transaction.atomic():
+            return record(exposed, now)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        return _missed(error)
+
+
+def _missed(error: Exception) -> int:
+    logger.error("Who came into which experiment can't be recorded", exc_info=error)
+    alerts.raise_alert(
+        BROKEN,
+        "Experiments and holdouts miss people",
+        f"Who came into which arm could not be recorded, with {type(error).__name__}; the log has the details. "
+        "Messages go out all the same.",
+    )
+    return 0
 
 
 def record(exposures: Sequence[Exposure], now: datetime) -> int:

@@ -47,8 +47,7 @@ def of_message(message_id: int) -> str:
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Drop what goes to people who are held out, and record on which side everybody is."""
     verdicts, told = _sides(deliveries, facts)
-    if told:
-        exposures.tell(lambda: told, now)
+    exposures.tell(lambda: told, now)
     return verdicts
 
 
