@@ -44,6 +44,7 @@ OURS = {
     "price_dropped": ("trending_down", gettext_lazy("Cheaper: %(product)s, %(now)s instead of %(was)s")),
     "entered_place": ("location_on", gettext_lazy("Came into %(name)s")),
     "attribute_changed": ("edit", gettext_lazy("Changed: %(field)s")),
+    "experiment_exposed": ("call_split", gettext_lazy("Came into the comparison %(experiment)s: %(arm)s")),
 }
 STATES = {
     "subscribed": gettext_lazy("yes"),

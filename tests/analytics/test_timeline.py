@@ -295,3 +295,11 @@ def test_products_and_profiles_are_named_as_a_reader_knows_them(ann):
     assert told["segment_entered"].title == "Entered the segment Cold"
     assert told["segment_entered"].why == ["Because time went by."]
     assert told["segment_left"].why == ["Because of “purchase”."]
+
+
+def test_to_be_part_of_a_comparison_is_nothing_that_somebody_did(ann):
+    world.happens(ann, "experiment_exposed", NOW, experiment="holdout:global", arm="treated")
+    [told] = timeline(ann.pk).entries
+    assert told.by == "us"
+    assert "holdout:global" in told.title
+    assert not timeline(ann.pk, only="did").entries
