@@ -77,8 +77,8 @@ def arms(experiment: Experiment, result: Result) -> list[dict[str, Any]]:
                 "converted": written.count(arm.converted),
                 "figure": _amount(belief.mean, value) if arm.exposed else "–",
                 "interval": _interval(belief, value) if arm.exposed else "–",
-                "best": written.percent(belief.probability_best),
-                "loss": _amount(belief.expected_loss, value, 2),
+                "best": written.percent(belief.probability_best) if arm.exposed else "–",
+                "loss": _amount(belief.expected_loss, value, 2) if arm.exposed else "–",
                 "rails": [
                     written.percent(arm.people_with(metric) / arm.exposed if arm.exposed else None, 2)
                     for metric in GUARD_RAILS

@@ -174,7 +174,9 @@ class ExperimentAdmin(ModelAdmin):
             context |= {
                 "result": look.result,
                 "sentence": words.sentence(look.result, experiment.names),
-                "regret": words.regret_sentence(look.regret, look.result.rules.metric) if look.regret else "",
+                "regret": words.regret_sentence(look.regret, look.result.rules.metric)
+                if look.regret and any(arm.exposed for arm in look.result.arms)
+                else "",
                 "arms": arms(experiment, look.result),
                 "choice": (experiment.decision or {}).get("choice"),
                 "chosen": experiment.names.get((experiment.decision or {}).get("choice", ""), ""),

@@ -31,7 +31,7 @@ FILTERS = [(f"property{row}", f"op{row}", f"value{row}") for row in range(ROWS)]
 VIEWS = [tuple(f"seen_{channel}" for channel in SEEN_CHANNELS[first : first + 2]) for first in (0, 2, 4)]
 _CHANNELS = {
     "webpush": gettext_lazy("Hours after a web push was shown"),
-    "inapp": gettext_lazy("Hours after a message in the app was shown"),
+    "inapp": gettext_lazy("Hours after an in-app message was shown"),
     "push": gettext_lazy("Hours after an app push was shown"),
     "email": gettext_lazy("Hours after an email was opened, without a click"),
     "sms": gettext_lazy("Hours after a text message arrived"),

@@ -102,3 +102,17 @@ def test_lift_is_shown_for_what_holds_people_out() -> None:
     assert ">180<" in shown
     shown = client.get(at("result", made.pk)).content.decode()
     assert ">180<" in shown
+
+
+def test_what_nobody_came_into_shows_no_chances_and_what_has_one_way_no_plan() -> None:
+    made = trial("bandit")
+    client = client_with(VIEW, RUN)
+    shown = client.get(at("result", made.pk)).content.decode()
+    assert "50%" not in shown
+    assert 'data-testid="regret"' not in shown
+    made.message.variants.filter(key="b").delete()
+    draft = Experiment.objects.create(name="One", slug="one", subject="message", message=made.message)
+    shown = client.get(at("result", draft.pk)).content.decode()
+    assert 'data-testid="no-ways"' in shown
+    assert 'data-testid="plan-form"' not in shown
+    assert 'data-testid="start"' not in shown
