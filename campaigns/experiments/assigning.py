@@ -10,6 +10,7 @@ from campaigns.models import Broadcast, Experiment
 from delivery import exposures
 from delivery.exposures import Exposure
 from delivery.models import Delivery
+from delivery.policies import choice
 from delivery.policies.holdouts import Holdout
 from delivery.variants import PLACES
 
@@ -41,18 +42,23 @@ def sending(deliveries: Sequence[Delivery]) -> Iterable[Exposure]:
     """The experiments on messages and broadcasts that deliveries which are about to be sent are part of; one query."""
     broadcasts = {each.origin_id for each in deliveries if each.origin_type == BROADCAST}
     found = list(
-        Experiment.objects.filter(state=State.RUNNING).filter(
+        Experiment.objects.filter(state=State.RUNNING)
+        .select_related("broadcast__message")
+        .filter(
             Q(subject=Subject.MESSAGE, message__in={each.message_id for each in deliveries})
             | Q(subject=Subject.BROADCAST, broadcast__in=broadcasts)
         )
     )
     for experiment in found:
         keys = set(experiment.names)
+        people = {each.profile_id for each in deliveries if each.origin_id == experiment.broadcast_id}
+        divided = _divided(experiment, people) if experiment.splits else people
         for delivery in deliveries:
             if experiment.subject == Subject.MESSAGE:
                 mine = experiment.message_id == delivery.message_id
             else:
                 mine = delivery.origin_type == BROADCAST and experiment.broadcast_id == delivery.origin_id
+                mine = mine and delivery.profile_id in divided
             if mine:
                 key = arm(experiment, delivery.profile_id) if experiment.splits else delivery.variant
                 if key in keys:
@@ -116,13 +122,29 @@ def dividing(broadcast_id: int) -> Experiment | None:
 def divide(
     experiment: Experiment, profile_ids: Collection[int], by_person: dict[int, str], due: dict[int, datetime]
 ) -> None:
-    """Change people's channels and times, in place, to those of their arms."""
+    """Change people's channels and times, in place, to those of their arms.
+
+    Whoever some arm's channel can't reach gets the message as without the experiment, and is no part of it.
+    """
     arms: dict[str, dict[str, Any]] = {each["key"]: each for each in experiment.arms}
-    for pk in profile_ids:
+    for pk in _divided(experiment, profile_ids):
         mine = arms[arm(experiment, pk)]
         if mine.get("channel"):
             by_person[pk] = mine["channel"]
         due[pk] += timedelta(minutes=mine.get("delay_minutes") or 0)
+
+
+def _divided(experiment: Experiment, profile_ids: Collection[int]) -> set[int]:
+    """Those of the people whom every arm can reach: one query for each channel that arms name."""
+    found, broadcast = set(profile_ids), experiment.broadcast
+    if broadcast is None:
+        return found
+    kinds = {each.get("channel") or broadcast.channel for each in experiment.arms} - set(
+        Broadcast.Route.values
+    )
+    for kind in sorted(kinds) if any(each.get("channel") for each in experiment.arms) else ():
+        found = choice.reachable(found, kind, broadcast.message.topic) if found else found
+    return found
 
 
 def connect() -> None:

@@ -125,6 +125,30 @@ def test_a_broadcast_tries_times_out(memory) -> None:
     assert set(late) == {pk for pk, arm in exposed(trial).items() if arm == "arm2"} != set()
 
 
+@pytest.mark.django_db
+def test_only_those_whom_every_arm_reaches_are_divided_by_channel(memory) -> None:
+    both = [outbox_world.person(number, channels=["memory", "email"]) for number in range(8)]
+    one = [outbox_world.person(number, channels=["memory"]) for number in range(8, 14)]
+    made = outbox_world.message("news")
+    MessageContent.objects.create(message=made, channel="email", content={"subject": "Hello", "html": "Hi"})
+    news = broadcast(made)
+    arms = [
+        {"key": "arm1", "name": "Here", "percent": 50.0, "channel": "", "delay_minutes": 0},
+        {"key": "arm2", "name": "By email", "percent": 50.0, "channel": "email", "delay_minutes": 0},
+    ]
+    trial = running("broadcast", broadcast=news, arms=arms)
+    assert expanding.launch(news.pk, now=NOW) == 14
+    sent = dict(Delivery.objects.values_list("profile_id", "channel"))
+    mine = {each.pk: assigning.arm(trial, each.pk) for each in both}
+    assert {pk: sent[pk] for pk in mine} == {
+        pk: "email" if key == "arm2" else "memory" for pk, key in mine.items()
+    }
+    assert set(mine.values()) == {"arm1", "arm2"}
+    assert {sent[each.pk] for each in one} == {"memory"}
+    told = {each.profile_id: each.arm for each in assigning.sending(list(Delivery.objects.all()))}
+    assert told == mine
+
+
 def test_who_takes_a_branch_of_a_random_split_is_told_of_once(transactional_db) -> None:
     world = World()
     branches = [{"name": name, "percent": 50, "steps": []} for name in ("Short", "Long")]

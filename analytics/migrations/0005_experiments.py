@@ -1,6 +1,0 @@
-from django.db import migrations
-
-
-class Migration(migrations.Migration):
-    dependencies = [("analytics", "0004_saved_reports"), ("campaigns", "0014_experiments")]
-    operations = []
