@@ -205,6 +205,10 @@ class ExperimentAdmin(ModelAdmin):
             if what == "start":
                 form = PlanForm(request.POST)
                 found = plan(experiment, form) if experiment.state == State.DRAFT else None
+                if form.errors and experiment.state == State.DRAFT:
+                    raise life.LifeError(
+                        _("Not started: the plan's numbers don't go together; see the plan.")
+                    )
                 if found is not None:
                     planned = {"fewest_people": found.fewest, "tuned_for": max(1, round(found.tuned_for))}
                     if experiment.metric == Experiment.Metric.CONVERSION:

@@ -34,6 +34,10 @@ def test_set_up_plan_start_and_stop() -> None:
     shown = client.get(page["Location"]).content.decode()
     assert 'data-testid="plan"' in shown
     assert 'data-testid="start"' in shown
+    for wrong in ({"rate": "five"}, {"smallest": "99"}, {"daily": ""}):
+        client.post(at("do", made.pk, "start"), {"rate": "5", "smallest": "1", "daily": "500", **wrong})
+        made.refresh_from_db()
+        assert made.state == "draft", wrong
     client.post(at("do", made.pk, "start"), {"rate": "5", "smallest": "1", "daily": "500"})
     made.refresh_from_db()
     assert (made.state, made.smallest) == ("running", 1.0)
