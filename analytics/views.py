@@ -1,5 +1,6 @@
 """What browsers report about pushes; the signed token of the push is all the authority they need."""
 
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ class Refused(Exception):
         self.status, self.more = status, more
 
 
-class DeviceView(View):
+class DeviceView(ABC, View):
     """Takes a small JSON document by POST, from any site: a service worker runs on the customer's own."""
 
     http_method_names = ["post", "options"]
@@ -75,9 +76,9 @@ class DeviceView(View):
         response["Access-Control-Max-Age"] = "86400"
         return response
 
+    @abstractmethod
     def handle(self, body: Any) -> None:
         """Do what the report asks for; ValueError when it can't be right."""
-        raise NotImplementedError
 
 
 class PushReport(DeviceView):

@@ -109,7 +109,7 @@ def _read(
         )
         rows = cursor.fetchall()
     found = {
-        (row[0], _key(row[1 : len(keys)])): Figures(*row[len(keys) :])
+        (row[0], key_of(row[1 : len(keys)])): Figures(*row[len(keys) :])
         for row in rows
         if any(row[len(keys) :])
     }
@@ -126,7 +126,8 @@ def _read(
     return found
 
 
-def _key(parts: Sequence[Any]) -> Any:
+def key_of(parts: Sequence[Any]) -> Any:
+    """What a row of figures is found by: the only part of its key by itself, or all of them."""
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 

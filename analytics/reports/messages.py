@@ -1,6 +1,5 @@
 """What came of messages: of one, of all, by language, day, and what asked for them."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -95,7 +94,7 @@ def _add_waiting(found: dict[Any, Figures], dimension: str, period: Period, filt
         """,
         values | {"since": since, "until": until, "zone": str(zone)},
     ):
-        one = found.setdefault(_key(key), Figures())
+        one = found.setdefault(figures.key_of(key), Figures())
         one.waiting += number
         if state == "deferred":
             one.reasons.setdefault(state, {})[reason] = number
@@ -115,14 +114,10 @@ def _add_reasons(found: dict[Any, Figures], dimension: str, period: Period, filt
         """,
         values | {"first": period.first, "last": period.last},
     ):
-        one = found.setdefault(_key(key), Figures())
+        one = found.setdefault(figures.key_of(key), Figures())
         for state, number in (("suppressed", suppressed), ("failed", failed)):
             if number:
                 one.reasons.setdefault(state, {})[reason] = number
-
-
-def _key(parts: Sequence[Any]) -> Any:
-    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
