@@ -54,6 +54,13 @@ def rows() -> list[Row]:
             cpu["webpush_session"],
         ),
         row(
+            "web push, claimed row to recorded result",
+            cpu["stage"],
+            unit,
+            "webpush_async, 100 at once",
+            cpu["webpush_async"],
+        ),
+        row(
             "web push, channel alone",
             cpu["channel"],
             unit,

@@ -4,6 +4,7 @@ All use the same subscriptions, text and key. Rates are per CPU second of this p
 clock; the push service has a core of its own, and PostgreSQL shares it.
 """
 
+import asyncio
 import gc
 import json
 import os
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 STAGE = 2000  # messages per round
 PEER = 300
+AT_ONCE = 100  # by webpush_async, as many as by ours
 ROUNDS = 5
 BODY = "Your cart waits for you. " * 8  # about 300 bytes of JSON in all
 
@@ -39,6 +41,7 @@ def main(services: dict[str, str]) -> None:
         "channel": ChannelAlone(),
         "webpush": _pywebpush(devices, None),
         "webpush_session": _pywebpush(devices, requests.Session()),
+        "webpush_async": _webpush_async(devices),
         "encrypt": _encrypt_only(devices),
     }
     over_tls = {name: origin for name, origin in services.items() if name != "plain"}
@@ -205,6 +208,33 @@ def _pywebpush(devices: list[dict], session: requests.Session | None) -> Callabl
         return PEER
 
     return send
+
+
+def _webpush_async(devices: list[dict]) -> Callable[[], int]:
+    import aiohttp
+    from pywebpush import webpush_async
+
+    from delivery import vapid
+
+    private = vapid.get_or_create().private_key
+    data = json.dumps({"title": "Hello Ann", "body": BODY, "url": "/cart", "tag": "t", "token": "x" * 48})
+
+    async def send_all() -> int:
+        room = asyncio.Semaphore(AT_ONCE)
+        async with aiohttp.ClientSession() as session:
+
+            async def one(device: dict) -> None:
+                claims = {"sub": "mailto:operator@nudge.example"}
+                async with room:
+                    answer = await webpush_async(
+                        device, data, private, claims, ttl=86400, timeout=30, aiohttp_session=session
+                    )
+                    await answer.read()
+
+            await asyncio.gather(*map(one, devices[:PEER]))
+        return PEER
+
+    return lambda: asyncio.run(send_all())
 
 
 def _encrypt_only(devices: list[dict]) -> Callable[[], int]:
