@@ -224,8 +224,11 @@ class TestPoint5ReceiveIt:
 
     def test_the_flow_s_push_is_shown_and_a_click_opens_the_page(self, stack, product, firefox):
         firefox.open("about:blank")
-        # The flow waits for two minutes first. Firefox takes a notification away after twenty seconds.
-        shown = firefox.notification(GREETING, timeout=240)
+        # The flow waits for two minutes first.
+        try:
+            shown = firefox.notification(GREETING, timeout=240)
+        except TimeoutError as error:
+            pytest.fail(f"{error}; the product counts {product.figures('hello-again')}")
         firefox.click_notification(GREETING)
         assert shown["body"] == "The Yirgacheffe you looked at is fresh from the roaster."
         assert shown["icon"].startswith("data:image/png")

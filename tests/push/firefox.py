@@ -48,6 +48,12 @@ const shown = w => ({
 const alerts = () => [...Services.wm.getEnumerator("alert:alert")].filter(w => w.gIsActive && !w.closed);
 const find = title => alerts().reverse().find(w => title === null || shown(w).title === title);
 """
+# A notification goes away by itself after twenty seconds, which a busy machine spends on other things.
+_STAY = """(() => {
+  const stay = opening => opening.addEventListener(
+    "load", () => { opening.gRequireInteraction = true; }, {capture: true, once: true});
+  Services.obs.addObserver({observe: stay}, "domwindowopened");
+})()"""
 
 
 class Firefox:
@@ -55,7 +61,7 @@ class Firefox:
 
     `with Firefox(service) as ff:`. Headless, or on a virtual screen with `headful=True` or HEADFUL=1 in the
     environment, which `screenshot_screen` needs. `tab` is the current tab's context id. Each wait ends with
-    TimeoutError after 60 seconds.
+    TimeoutError after 60 seconds. Notifications stay until something is done with them.
     """
 
     def __init__(self, push_service: PushService, *, headful: bool | None = None) -> None:
@@ -115,6 +121,7 @@ class Firefox:
             self._bidi = BidiClient(f"{self._bidi_url()}/session")
             self._bidi.call("session.subscribe", {"events": _EVENTS})
             self.tab = self.tabs()[0]["context"]
+            self._chrome(_STAY)
         except BaseException:
             self._end_process()
             raise
