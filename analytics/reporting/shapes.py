@@ -107,13 +107,17 @@ class Chart(msgspec.Struct, kw_only=True):
 
 
 class Sheet(msgspec.Struct, kw_only=True):
-    """What a report found: figures at the top, charts, tables, and sentences about how to read them."""
+    """What a report found: figures at the top, charts, tables, and sentences about how to read them.
+
+    `warnings` are sentences about what somebody should do something about, the gravest first.
+    """
 
     cards: list[Column] = []
     figures: Row | None = None
     charts: list[Chart] = []
     tables: list[Table] = []
     notes: list[str] = []
+    warnings: list[str] = []
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
