@@ -9,7 +9,7 @@ from django.utils.translation import get_language, to_locale
 
 def count(number: float | Decimal) -> str:
     """A number with the separators of the reader's language."""
-    return numbers.format_decimal(number, format="#,##0.##", locale=_locale())
+    return numbers.format_decimal(number, format="#,##0.##", locale=reader_locale())
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -17,14 +17,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     if share is None:
         return "–"
     pattern = "#,##0." + "#" * digits + "%" if digits else "#,##0%"
-    return numbers.format_percent(share, format=pattern, locale=_locale())
+    return numbers.format_percent(share, format=pattern, locale=reader_locale())
 
 
 def money(amount: Decimal | float, currency: str) -> str:
     """An amount with its currency; what is no currency code is written as it came."""
     if len(currency) == 3 and currency.isascii() and currency.isalpha():
-        return numbers.format_currency(amount, currency.upper(), locale=_locale())
-    return f"{numbers.format_decimal(amount, format='#,##0.00', locale=_locale())} {currency}".strip()
+        return numbers.format_currency(amount, currency.upper(), locale=reader_locale())
+    return f"{numbers.format_decimal(amount, format='#,##0.00', locale=reader_locale())} {currency}".strip()
 
 
 def amounts(revenue: Mapping[str, Decimal]) -> list[str]:
@@ -32,7 +32,8 @@ def amounts(revenue: Mapping[str, Decimal]) -> list[str]:
     return [money(value, currency) for currency, value in sorted(revenue.items(), key=lambda row: -row[1])]
 
 
-def _locale() -> Locale:
+def reader_locale() -> Locale:
+    """How the reader of the page writes; English where that is not known."""
     try:
         return Locale.parse(to_locale(get_language() or "en"))
     except (UnknownLocaleError, ValueError):
