@@ -1,6 +1,7 @@
 """What a report is made of. Values are raw; whoever shows them writes them out in the reader's language."""
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,10 @@ class Series(msgspec.Struct, kw_only=True):
 
 
 class Chart(msgspec.Struct, kw_only=True):
-    """Lines over days (`kind` "lines") or bars beside each other ("bars", "stacked")."""
+    """Lines over days (`kind` "lines") or bars beside each other ("bars", "stacked").
+
+    `days` are those of the labels where it is about days, for whoever writes them otherwise.
+    """
 
     slug: str
     title: str
@@ -104,6 +108,7 @@ class Chart(msgspec.Struct, kw_only=True):
     labels: list[str]
     series: list[Series]
     kind: str = "lines"
+    days: list[date] = []
 
 
 class Sheet(msgspec.Struct, kw_only=True):
