@@ -47,11 +47,16 @@ MARKETER = (
     *("delivery.*_sendingrules", "delivery.stop_sending", "delivery.change_sandboxitem"),
     *("campaigns.*_segment", "campaigns.*_flow", "campaigns.*_broadcast", "campaigns.*_experiment"),
     *("analytics.*_goal", "analytics.*_exchangerate"),
+    *("analytics.*_savedreport", "analytics.*_report", "analytics.mail_report_outside"),
     # Taking a whole list away is an administrator's business.
     *("-crm.export_profile", "-crm.export_suppression"),
 )
 # Everything to be read but contact data, which `crm.masking` outlines.
-ANALYST = (*_READABLE, "crm.export_product")
+ANALYST = (
+    *(*_READABLE, "crm.export_product"),
+    # Reports hold numbers alone; an analyst has them mailed to themselves only.
+    *("analytics.*_savedreport", "analytics.export_report"),
+)
 # What connects systems; people are seen in outline, as by an analyst.
 DEVELOPER = (
     *("crm.view_*apikey", "crm.add_apikey", "crm.change_apikey", "crm.import_event"),

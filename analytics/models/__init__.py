@@ -3,6 +3,7 @@
 from analytics.models.facts import Conversion, Engagement, Series
 from analytics.models.goals import Credit, EarnedDay, ExchangeRate, Goal
 from analytics.models.rollups import AudienceDay, CohortCell, DayFigures, RollupState
+from analytics.models.saved import ReportMail, ReportRecipient, SavedReport
 
 __all__ = [
     "AudienceDay",
@@ -14,6 +15,9 @@ __all__ = [
     "Engagement",
     "ExchangeRate",
     "Goal",
+    "ReportMail",
+    "ReportRecipient",
     "RollupState",
+    "SavedReport",
     "Series",
 ]

@@ -25,6 +25,8 @@ ACTIONS = {
     "profile.merged": _("merged two people"),
     "profile.unmerged": _("undid a merge"),
     "list.exported": _("exported a list"),
+    "report.exported": _("exported a report"),
+    "report.mailed": _("had a report mailed"),
     "list.uploaded": _("uploaded a file of people for a list"),
     "list.filled": _("filled a list"),
     "list.people_added": _("put people on a list"),
