@@ -11,7 +11,17 @@ from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
 from delivery.models import Message
 
-__all__ = ["DEFINITIONS", "Figures", "by_day", "by_flow", "by_locale", "by_message", "by_step", "report"]
+__all__ = [
+    "DEFINITIONS",
+    "Figures",
+    "by_day",
+    "by_flow",
+    "by_locale",
+    "by_message",
+    "by_step",
+    "counted",
+    "report",
+]
 
 Moment = datetime | None
 _WAITING = """
@@ -66,7 +76,14 @@ def by_flow(since: Moment = None, until: Moment = None, machines: bool = False) 
 
 
 def _told(dimension: str, since: Moment, until: Moment, filters: Filters) -> dict[Any, Figures]:
-    period = periods.between(since, until)
+    return counted(dimension, periods.between(since, until), filters)
+
+
+def counted(dimension: str, period: Period, filters: Filters) -> dict[Any, Figures]:
+    """The figures by a dimension (see figures.DIMENSIONS), with what waits, and with reasons where it is about little.
+
+    What waits and the reasons heed none of the filters that are about people and devices.
+    """
     found = figures.by(dimension, period, filters)
     _add_waiting(found, dimension, period, filters)
     if dimension in ("", "message", "step"):

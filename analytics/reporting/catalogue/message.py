@@ -1,0 +1,147 @@
+"""One message: what became of its audience, and what people did."""
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from analytics.reporting import audience, curves, origins, parts
+from analytics.reporting.columns import USUAL, columns
+from analytics.reporting.query import ALL_FILTERS, Query
+from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
+from analytics.reports import links
+from campaigns.models import Experiment
+from crm import masking
+from delivery.models import MessageVariant
+
+CARDS = (
+    *("sent", "delivered", "opened", "clicked", "people_converted", "converted", "revenue"),
+    *("revenue_per_message", "unsubscribed", "complained", "bounced", "lost", "dismissed", "read"),
+    *("machine_opened", "machine_clicked"),
+)
+KEYS = (*USUAL, "revenue_per_message")
+TRAITS = ("channel", "locale", "device", "country", "provider")
+
+
+def build(query: Query) -> Sheet:
+    """Cards, the audience, a curve, and tables by whatever messages can be told apart; a fixed number of queries."""
+    both = parts.total(query)
+    every = parts.every_row(both, query, KEYS)
+    told = audience.told(query)
+    followed = links.followed(query.period, query.filters)
+    cards = columns(CARDS)
+    notes = []
+    if told is None:
+        notes.append(
+            _("What was not sent is not told apart by people and devices, so the audience is left out.")
+        )
+    if followed.partly:
+        notes.append(_("Of links, the latest %d messages were looked at.") % links.MOST)
+    return Sheet(
+        cards=cards,
+        figures=parts.carded(both, query, cards),
+        charts=[curves.over_time(query)],
+        tables=[
+            *([audience.table(told, query)] if told else []),
+            _variants(query, every),
+            links_table(followed),
+            *(parts.traits(name, query, every) for name in TRAITS),
+            origins.table(query, every),
+        ],
+        notes=notes,
+    )
+
+
+def _variants(query: Query, every: Row) -> Table:
+    message = query.filters.message
+    names = dict(MessageVariant.objects.filter(message=message).values_list("key", "name"))
+    tried = Experiment.objects.filter(
+        message=message, subject=Experiment.Subject.MESSAGE, state=Experiment.State.RUNNING
+    ).first()
+    link = None
+    if tried:
+        link = reverse("admin:campaigns_experiment_result", args=[tried.pk]), "campaigns.view_experiment"
+    return Table(
+        slug="by_variant",
+        title=_("By variant"),
+        head=_("Variant"),
+        columns=columns(KEYS),
+        rows=[
+            parts.row(
+                variant,
+                f"{variant.upper()}: {names[variant]}" if names.get(variant) else variant.upper(),
+                both,
+                query,
+                KEYS,
+                narrows={"variant": variant},
+                link=link,
+            )
+            for (_message, variant), both in parts.found("variant", query).items()
+        ],
+        total=every,
+        note=_("The experiment “%s” tells which one is better, and how certain that is.") % tried.name
+        if tried
+        else "",
+        empty=_("Nothing was sent in this period."),
+    )
+
+
+def links_table(followed: links.Followed) -> Table:
+    """The links that people followed, whatever the channel."""
+    named = parts.namer("channel")
+    words = links.DEFINITIONS
+    return Table(
+        slug="links",
+        title=_("Links that were followed"),
+        head=_("Link"),
+        columns=[
+            Column(key="channel", label=_("Channel"), definition=words["channel"], kind=Kind.TEXT),
+            Column(key="place", label=_("Place"), definition=words["place"]),
+            Column(key="people", label=_("People"), definition=words["people"], better="up"),
+            Column(key="clicks", label=_("Clicks"), definition=words["clicks"], better="up"),
+            Column(key="share", label=_("Share"), definition=words["share"], kind=Kind.SHARE),
+        ],
+        rows=[
+            Row(
+                key=f"{each.channel}:{each.place}:{each.address}",
+                label=(masking.text(each.address) if masking.hidden() else each.address)
+                or _("(its address is not kept any more)"),
+                values={
+                    "channel": named(each.channel),
+                    "place": each.place,
+                    "people": each.people,
+                    "clicks": each.clicks,
+                    "share": followed.share(each),
+                },
+            )
+            for each in followed.lines
+        ],
+        total=Row(
+            key="",
+            label=_("Any link"),
+            values={
+                "channel": "",
+                "place": None,
+                "people": followed.people,
+                "clicks": followed.clicks,
+                "share": followed.people and 1.0 or None,
+            },
+        ),
+        note=_(
+            "Addresses are told without what follows “?”, and as the site alone where they are others for each person."
+        ),
+        empty=_("Nobody has followed a link yet, or links are not counted."),
+    )
+
+
+REPORT = Report(
+    slug="message",
+    title=gettext_lazy("Message"),
+    description=gettext_lazy("One message: its audience, what people did, its variants and links."),
+    group="messages",
+    permission="delivery.view_message",
+    takes=ALL_FILTERS | {"variant", "step"},
+    subject="message",
+    default="all",
+    build=build,
+    icon="mail",
+)
