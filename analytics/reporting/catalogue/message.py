@@ -123,7 +123,7 @@ def links_table(followed: links.Followed) -> Table:
                 "place": None,
                 "people": followed.people,
                 "clicks": followed.clicks,
-                "share": followed.people and 1.0 or None,
+                "share": 1.0 if followed.people else None,
             },
         ),
         note=_(
