@@ -1,6 +1,6 @@
 """The audit log: who looked at what, and who changed it.
 
-What the admin changes is taken over from Django's own log by a trigger (migration 0018), whatever code wrote it
+What the admin changes is taken over from Django's own log by a trigger (migration 0018, its names in campaigns 0015), whatever code wrote it
 there, so nothing has to be recorded twice. The rest is recorded here. An entry holds no personal data of customers:
 their numbers, and in `detail` codes, counts and names of fields.
 """
@@ -25,6 +25,7 @@ NAMED = frozenset(
         *("crm.computedattribute", "crm.place", "crm.product", "campaigns.segment", "campaigns.flow"),
         *(
             "campaigns.broadcast",
+            "campaigns.experiment",
             "delivery.message",
             "delivery.eventstream",
             "django_celery_beat.periodictask",

@@ -2,11 +2,12 @@
 
 Nobody is assigned beforehand. Where somebody stands follows from the experiment and the person alone, so every
 process comes to the same answer at any time, and two experiments divide people independently of each other. People
-count in an experiment from the moment at which it makes a difference to them, whichever arm they are in.
+count in an experiment from the moment at which it makes a difference to them, whichever arm they are in, and stay in
+that arm however the shares of the arms change.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 
@@ -16,6 +17,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from crm import alerts, log
 from delivery.models import Delivery
+from delivery.models import Exposure as Kept
 from delivery.variants import PLACES
 
 logger = logging.getLogger(__name__)
@@ -42,8 +44,10 @@ class Exposure(msgspec.Struct, frozen=True):
 
 
 Source = Callable[[Sequence[Delivery]], Iterable[Exposure]]
+Keeper = Callable[[Sequence[Delivery]], Mapping[int, str]]
 
 _sources: list[Source] = []
+_keepers: list[Keeper] = []
 
 
 def register(source: Source) -> Source:
@@ -56,6 +60,16 @@ def register(source: Source) -> Source:
     return source
 
 
+def register_keeper(keeper: Keeper) -> Keeper:
+    """Add a batch function that tells by delivery id which variant somebody is to get because of an experiment.
+
+    As `register`: asked just before the text is filled in, of what may be sent.
+    """
+    if keeper not in _keepers:
+        _keepers.append(keeper)
+    return keeper
+
+
 def place(experiment: str, profile_id: int) -> int:
     """Return where somebody stands in an experiment, from 0 to 9,999."""
     digest = sha256(f"{experiment}:{profile_id}".encode()).digest()
@@ -65,6 +79,25 @@ def place(experiment: str, profile_id: int) -> int:
 def held_out(experiment: str, profile_id: int, percent: float) -> bool:
     """Whether somebody belongs to the holdout of so many percent; a larger one has the smaller one's people in it."""
     return place(experiment, profile_id) < percent * PLACES / 100
+
+
+def keep(deliveries: Sequence[Delivery]) -> None:
+    """Give those of these deliveries, which may be sent, the variant of the arm that their person is in.
+
+    Where that can't be told they keep the variant that they have.
+
+    Raises:
+        django.db.Error: the database is at fault; all of it is to be done again.
+    """
+    asked = {each.pk: each for each in deliveries if each.origin_type != Delivery.Origin.TEST}
+    try:
+        for keeper in _keepers if asked else ():
+            for pk, variant in keeper(list(asked.values())).items():
+                asked[pk].variant = variant
+    except DatabaseFault:
+        raise
+    except Exception as error:
+        _missed(error)
 
 
 def sending(deliveries: Sequence[Delivery], now: datetime) -> int:
@@ -105,6 +138,15 @@ def _missed(error: Exception) -> int:
         "Messages go out all the same.",
     )
     return 0
+
+
+def arms(experiments: Iterable[str], profile_ids: Iterable[int]) -> dict[tuple[str, int], str]:
+    """The arms that people came into before, by experiment and person; one query, none without either."""
+    names, people = list(experiments), list(profile_ids)
+    if not names or not people:
+        return {}
+    rows = Kept.objects.filter(experiment__in=names, profile_id__in=people)
+    return {(name, person): arm for name, person, arm in rows.values_list("experiment", "profile_id", "arm")}
 
 
 def record(exposures: Sequence[Exposure], now: datetime) -> int:

@@ -6,7 +6,7 @@ probability to be best is. That is what Thompson's draws come to on average, wit
 from the data alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -28,14 +28,24 @@ class Regret(msgspec.Struct, frozen=True, kw_only=True):
     against_equal: float
 
 
-def shares(arms: Sequence[Arm], metric: Metric = Metric.CONVERSION, floor: float = FLOOR) -> dict[str, float]:
+def shares(
+    arms: Sequence[Arm],
+    metric: Metric = Metric.CONVERSION,
+    floor: float = FLOOR,
+    closed: Collection[str] = (),
+) -> dict[str, float]:
     """The share of the next batch's people that each arm gets, by key; they sum to one and none is below `floor`.
 
-    Without data the shares are equal. A floor that would take up more than all is lowered to equal shares.
+    Without data the shares are equal. A floor that would take up more than all is lowered to equal shares. Arms that
+    are `closed` get nobody and compete with none; raises ValueError where all are.
     """
-    floor = min(floor, 1 / len(arms))
-    free = 1 - floor * len(arms)
-    return {belief.key: floor + free * belief.probability_best for belief in bayes.beliefs(arms, metric)}
+    left = [arm for arm in arms if arm.key not in closed]
+    if not left:
+        raise ValueError("Some arm must be left.")
+    floor = min(floor, 1 / len(left))
+    free = 1 - floor * len(left)
+    given = {belief.key: floor + free * belief.probability_best for belief in bayes.beliefs(left, metric)}
+    return {arm.key: given.get(arm.key, 0.0) for arm in arms}
 
 
 def regret(arms: Sequence[Arm], metric: Metric = Metric.CONVERSION) -> Regret:

@@ -42,6 +42,7 @@ def rules(experiment: Experiment) -> Rules:
         shares=tuple(arm["percent"] for arm in experiment.arms),
         unsubscribed_margin=0.0 if experiment.guard_rails else 1.0,
         complained_margin=0.0 if experiment.guard_rails else 1.0,
+        closed=tuple(experiment.closed),
     )
 
 
@@ -123,16 +124,24 @@ def judge(experiment: Experiment, now: datetime | None = None) -> bool:
 
 
 def _learn(experiment: Experiment, result: Result, now: datetime) -> None:
-    if result.check.alarm or result.state is State.EARLY:
+    """Give better arms more people. One that certainly drives people away gets nobody, as soon as that is certain."""
+    if result.check.alarm:
         return
-    percents = {
-        key: 100 * share
-        for key, share in bandit.shares(result.arms, Metric(experiment.metric), bandit.FLOOR).items()
-    }
-    present = experiment.shares
-    if max(abs(percents[key] - present[key]) for key in percents) < 100 * WORTH_CHANGING:
+    harmful = {rail.arm: str(rail.metric) for rail in reversed(result.harmed)}
+    closed, present = {**harmful, **experiment.closed}, experiment.shares
+    new = closed.keys() - experiment.closed.keys()
+    if result.state is State.EARLY:
+        if not new:
+            return
+        percents = {key: share for key, share in present.items() if key not in closed}
+        whole = sum(percents.values())
+        percents = {key: 100 * percents.get(key, 0.0) / whole for key in present}
+    else:
+        given = bandit.shares(result.arms, Metric(experiment.metric), bandit.FLOOR, closed)
+        percents = {key: 100 * share for key, share in given.items()}
+    if not new and max(abs(percents[key] - present[key]) for key in percents) < 100 * WORTH_CHANGING:
         return
     try:
-        life.reweigh(experiment.pk, percents, now)
+        life.reweigh(experiment.pk, percents, closed, now)
     except shares.SharesError as error:
         logger.warning("The shares of the experiment %s stay: %s", experiment.slug, error)

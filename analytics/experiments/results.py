@@ -28,7 +28,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     `smallest` is the smallest difference of one person's mean outcome worth knowing, in the metric's unit; without it
     arms are never the same. `tuned_for` and `fewest_people` (of each arm) come from the plan. A guard-rail's rate may
-    exceed the control's by its margin (0.001 is one person in a thousand).
+    exceed the control's by its margin (0.001 is one person in a thousand). Arms that are `closed` get nobody any more,
+    so they can't win, nor hold up what is said of the others.
     """
 
     metric: Metric = Metric.CONVERSION
@@ -40,6 +41,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     fewest_days: float = FEWEST_DAYS
     unsubscribed_margin: float = 0.0
     complained_margin: float = 0.0
+    closed: tuple[str, ...] = ()
 
 
 class GuardRail(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +113,8 @@ def assess(
     leaders = [
         arm.key
         for arm in arms
-        if not any(pairs[arm.key, other.key].verdict is Verdict.WORSE for other in arms if other is not arm)
+        if arm.key not in rules.closed
+        and not any(pairs[arm.key, other.key].verdict is Verdict.WORSE for other in arms if other is not arm)
     ]
     state, choice = _state(arms, rules, days, check.alarm or alarmed, pairs, leaders, harmed)
     return Result(
@@ -163,7 +166,8 @@ def _state(
 ) -> tuple[State, str | None]:
     if alarm:
         return State.UNEVEN, None
-    if days < rules.fewest_days or min(arm.exposed for arm in arms) < rules.fewest_people:
+    fewest = min(arm.exposed for arm in arms if arm.key not in rules.closed)
+    if days < rules.fewest_days or fewest < rules.fewest_people:
         return State.EARLY, None
     control = arms[0].key
     if len(leaders) == 1:
@@ -198,7 +202,7 @@ def _days_left(
     if state not in (State.EARLY, State.OPEN) or not leaders or days <= 0 or not people:
         return None
     longest = max(days, rules.fewest_days)
-    smallest_arm = min(arm.exposed for arm in arms)
+    smallest_arm = min(arm.exposed for arm in arms if arm.key not in rules.closed)
     longest = max(longest, days * rules.fewest_people / smallest_arm if smallest_arm else np.inf)
     best = _best(leaders, pairs)
     for other in leaders:

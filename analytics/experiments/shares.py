@@ -16,7 +16,10 @@ CONCENTRATION = 1_000  # the alternative expects shares that are off by one or t
 
 
 class Period(msgspec.Struct, frozen=True):
-    """How many people each arm got while the shares were the same. Shares need not sum to one."""
+    """How many people each arm got while the shares were the same. Shares need not sum to one.
+
+    An arm whose share is nought was closed then: the few whose message was on its way are no evidence.
+    """
 
     counts: Sequence[int]
     shares: Sequence[float]
@@ -43,20 +46,19 @@ def evidence(counts, shares, concentration: float = CONCENTRATION):
 def check(periods: Sequence[Period], alpha: float = ALPHA) -> Check:
     """Whether the arms' sizes fit their shares, over all periods; a bandit's every batch is a period.
 
-    The evidence of periods multiplies. Raises ValueError for a share that is not positive: an arm that is closed is
-    left out by the caller.
+    The evidence of periods multiplies. Raises ValueError for a share below nought, or where all of them are nought.
     """
     log_evidence = 0.0
     counts = np.zeros(len(periods[0].counts), int) if periods else np.zeros(0, int)
     expected = np.zeros(len(counts))
     for period in periods:
-        shares = np.asarray(period.shares, float)
-        if not (shares > 0).all():
-            raise ValueError("Every share must be positive.")
-        shares = shares / shares.sum()
-        counts = counts + np.asarray(period.counts, int)
-        expected = expected + shares * sum(period.counts)
-        log_evidence += float(evidence(period.counts, shares))
+        shares, got = np.asarray(period.shares, float), np.asarray(period.counts, int)
+        if (shares < 0).any() or not shares.any():
+            raise ValueError("No share may be negative, nor all of them nought.")
+        shares, given = shares / shares.sum(), shares > 0
+        counts = counts + got
+        expected = expected + np.where(given, shares * got[given].sum(), got)
+        log_evidence += float(evidence(got[given], shares[given]))
     return Check(
         alarm=bool(log_evidence >= -np.log(alpha)),
         p_value=float(np.exp(-max(0.0, log_evidence))),

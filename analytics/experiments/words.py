@@ -23,6 +23,10 @@ def sentence(result: Result, names: Mapping[str, str] | None = None, currency: s
     names = names or {}
     said = [] if result.state is State.UNEVEN else [_figures(result, names, currency)]
     said += [_state(result, names, currency), *(_rail(rail, result, names) for rail in result.harmed)]
+    said += [
+        _("%(arm)s gets nobody any more, because it drives people away.") % {"arm": _name(key, names)}
+        for key in result.rules.closed
+    ]
     return " ".join(part for part in said if part)
 
 
@@ -230,11 +234,13 @@ def _shown(result: Result) -> Arm:
     """The arm that is spoken of: the choice, or the one that looks best beside the control."""
     if result.choice:
         return result.arm(result.choice)
-    return max(result.arms[1:], key=lambda one: moments(one, result.rules.metric).mean)
+    others = [arm for arm in result.arms[1:] if arm.key not in result.rules.closed] or result.arms[1:]
+    return max(others, key=lambda one: moments(one, result.rules.metric).mean)
 
 
 def _name(key: str, names: Mapping[str, str]) -> str:
-    return names.get(key, key)
+    """In quotes, and between marks (FSI, PDI) that keep its direction from that of the words around it."""
+    return _("“%s”") % f"\u2068{names.get(key, key)}\u2069"
 
 
 def _figure(arm: Arm, metric: Metric, currency: str) -> str:

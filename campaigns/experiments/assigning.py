@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 from django.db.models import Q
 
+from campaigns.experiments import ranges
 from campaigns.models import Broadcast, Experiment
-from delivery import exposures
+from delivery import exposures, variants
 from delivery.exposures import Exposure
-from delivery.models import Delivery
+from delivery.models import Delivery, MessageVariant
 from delivery.policies import choice
+from delivery.policies import holdouts as policy
 from delivery.policies.holdouts import Holdout
 from delivery.variants import PLACES
 
@@ -36,6 +38,38 @@ def arm(experiment: Experiment, profile_id: int) -> str:
         if each["percent"] and here * total < upto * PLACES:
             return str(each["key"])
     return str(experiment.arms[0]["key"])
+
+
+def keeping(deliveries: Sequence[Delivery]) -> dict[int, str]:
+    """The variants of deliveries whose messages are tried out: who was in an arm before stays in it.
+
+    Who is new gets the arm of their place as it is now, where the experiment learns. A variant that gets nobody any
+    more, closed by a guard-rail or by somebody's hand, loses those who were in it, too: they are as if they were new.
+    One query, and two more where any runs.
+    """
+    running = {
+        each.message_id: each
+        for each in Experiment.objects.filter(
+            state=State.RUNNING, subject=Subject.MESSAGE, message__in={each.message_id for each in deliveries}
+        )
+    }
+    if not running:
+        return {}
+    mine = [each for each in deliveries if each.message_id in running]
+    given = set(
+        MessageVariant.objects.filter(message__in=running, weight__gt=0).values_list("message_id", "key")
+    )
+    before = exposures.arms([each.key for each in running.values()], {each.profile_id for each in mine})
+    found = {}
+    for delivery in mine:
+        experiment = running[delivery.message_id]
+        key = before.get((experiment.key, delivery.profile_id), "")
+        if (delivery.message_id, key) not in given and experiment.ranges:
+            here = variants.place(delivery.message_id, delivery.profile_id)
+            key = ranges.at(experiment.ranges, here)
+        if (delivery.message_id, key) in given:
+            found[delivery.pk] = key
+    return found
 
 
 def sending(deliveries: Sequence[Delivery]) -> Iterable[Exposure]:
@@ -89,7 +123,8 @@ def holdouts(deliveries: Sequence[Delivery]) -> Mapping[int, Holdout]:
 def branches(taken: Sequence[Taken], now: datetime) -> None:
     """Record who has taken which branch of a random split that is part of a running experiment, in their transaction.
 
-    One query where people have taken any, and those of `exposures.tell`.
+    Whoever is held out of everything gets no message of either branch, and is no part of it. One query where people
+    have taken any, one more where one runs, and those of `exposures.tell`.
     """
     if not taken:
         return
@@ -103,12 +138,14 @@ def _of_branches(taken: Sequence[Taken]) -> list[Exposure]:
             state=State.RUNNING, subject=Subject.STEP, flow__in={each.flow_id for each in taken}
         )
     }
-    return [
+    found = [
         Exposure(experiment.key, each.profile_id, each.branch)
         for each in taken
         if (experiment := running.get((each.flow_id, each.step))) is not None
         and each.branch in experiment.names
     ]
+    out = policy.out_of_everything({each.profile_id for each in found})
+    return [each for each in found if each.profile_id not in out]
 
 
 def dividing(broadcast_id: int) -> Experiment | None:
@@ -149,7 +186,6 @@ def _divided(experiment: Experiment, profile_ids: Collection[int]) -> set[int]:
 
 def connect() -> None:
     """Called once when Django is ready."""
-    from delivery.policies import holdouts as policy
-
     exposures.register(sending)
+    exposures.register_keeper(keeping)
     policy.register(holdouts)

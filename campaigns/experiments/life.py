@@ -1,5 +1,6 @@
 """The life of an experiment: draft, running, decided or stopped. What was decided stands."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from campaigns.experiments import shares
+from campaigns.experiments import ranges, shares
 from campaigns.models import Experiment
 from crm import alerts, audit
 
@@ -35,6 +36,8 @@ def start(experiment_id: int, user: Any = None, now: datetime | None = None) -> 
                 raise LifeError(problem)
             experiment.arms = shares.current(experiment)
             experiment.periods = [{"since": now.isoformat(), "shares": experiment.shares}]
+            if experiment.mode == Mode.BANDIT:
+                experiment.ranges = ranges.first(experiment.shares)
             experiment.state, experiment.started_at = State.RUNNING, now
             experiment.save()
             audit.record(user, "experiment.start", experiment)
@@ -160,8 +163,16 @@ def decide(
 
 
 @transaction.atomic
-def reweigh(experiment_id: int, percents: dict[str, float], now: datetime | None = None) -> bool:
+def reweigh(
+    experiment_id: int,
+    percents: dict[str, float],
+    closed: Mapping[str, str] | None = None,
+    now: datetime | None = None,
+) -> bool:
     """Give the arms of a bandit these shares from now on; whether it still runs.
+
+    Args:
+        closed: arms that do harm, with the guard-rail that told so. They get nobody any more, for good.
 
     Raises:
         SharesError: they can't be changed just now.
@@ -169,12 +180,24 @@ def reweigh(experiment_id: int, percents: dict[str, float], now: datetime | None
     experiment = _held(experiment_id)
     if experiment.state != State.RUNNING or experiment.mode != Mode.BANDIT:
         return False
-    shares.change(experiment, percents)
     now = now or timezone.now()
+    new = {key: why for key, why in (closed or {}).items() if key not in experiment.closed}
+    given = {key: 0.0 if key in {*experiment.closed, *new} else share for key, share in percents.items()}
+    shares.change(experiment, given)
+    experiment.ranges = ranges.moved(experiment.ranges or ranges.first(experiment.shares), given)
     for each in experiment.arms:
-        each["percent"] = percents[each["key"]]
-    experiment.periods = [*experiment.periods, {"since": now.isoformat(), "shares": percents}]
-    experiment.save(update_fields=["arms", "periods"])
+        each["percent"] = given[each["key"]]
+        if each["key"] in new:
+            each["closed"] = new[each["key"]]
+    experiment.periods = [*experiment.periods, {"since": now.isoformat(), "shares": given}]
+    experiment.save(update_fields=["arms", "periods", "ranges"])
+    for key in new:
+        audit.record(None, "experiment.close_arm", experiment, arm=key, because=new[key])
+        alerts.raise_alert(
+            f"{alert_key(experiment)}:closed:{key}",
+            f"The experiment “{experiment.name}” has closed an arm: “{experiment.names[key]}” drives people away",
+            "It gets nobody any more. Its page tells how many unsubscribe or complain.",
+        )
     return True
 
 

@@ -1,17 +1,19 @@
 """How people are divided among an experiment's arms: as it is, and as it is to be from now on."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.translation import gettext as _
 
+from campaigns.experiments import ranges
 from campaigns.flows import editing, publish
-from campaigns.models import Experiment, Flow
-from delivery import authoring, versions
+from campaigns.models import Broadcast, Experiment, Flow
+from delivery import authoring, channels, versions
 from delivery.exposures import HELD_OUT, TREATED
 from delivery.models import Message, SendingRules
 
 Subject = Experiment.Subject
-WHOLE = 10_000  # of a message's weights, so that a hundredth of a percent can be given
 
 
 class SharesError(ValueError):
@@ -22,17 +24,19 @@ def current(experiment: Experiment) -> list[dict[str, Any]]:
     """The arms with the percent of people that each gets now, the control first; those that nobody gets left out.
 
     Raises:
-        SharesError: what is tried out has no arms, or is gone.
+        SharesError: what is tried out is gone, has no arms, or ones that can't be told apart, can't be sent by a
+            channel of it, or do not share out all the people.
     """
     if experiment.subject == Subject.MESSAGE or (
         experiment.subject == Subject.BROADCAST and not experiment.splits
     ):
-        message = experiment.message if experiment.subject == Subject.MESSAGE else None
+        message, by = (experiment.message, "") if experiment.subject == Subject.MESSAGE else (None, "")
         if experiment.subject == Subject.BROADCAST and experiment.broadcast:
-            message = experiment.broadcast.message
+            message, by = experiment.broadcast.message, experiment.broadcast.channel
         if message is None:
             raise SharesError(_("Choose what is tried out."))
         rows = list(message.variants.filter(weight__gt=0).order_by("key"))
+        _written(message, [row.key for row in rows], by)
         total = sum(row.weight for row in rows)
         found = [_arm(row.key, str(row), 100 * row.weight / total) for row in rows]
     elif experiment.subject == Subject.STEP:
@@ -48,7 +52,26 @@ def current(experiment: Experiment) -> list[dict[str, Any]]:
     found = [arm for arm in found if arm["percent"] > 0]
     if len(found) < 2:
         raise SharesError(_("There are fewer than two ways that people get; there is nothing to compare."))
+    names = [arm["name"] for arm in found]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise SharesError(_("Two ways are called “%s”; give each a name of its own.") % again)
+    if not math.isclose(sum(arm["percent"] for arm in found), 100, abs_tol=0.01):
+        raise SharesError(_("The shares must add up to 100 percent."))
     return found
+
+
+def _written(message: Message, keys: Sequence[str], by: str) -> None:
+    """Refuse a variant without words for a channel of the message: who can be reached there alone would not get it."""
+    offered = set(message.contents.values_list("variant", "channel"))
+    kinds = {by} if by and by not in Broadcast.Route.values else {channel for _key, channel in offered}
+    for key in keys:
+        for kind in sorted(kinds):
+            if (key, kind) not in offered:
+                known = channels.everything().get(kind)
+                raise SharesError(
+                    _("Variant %(variant)s has no words for %(channel)s. Write them, or give it to nobody.")
+                    % {"variant": key.upper(), "channel": known.label if known else kind}
+                )
 
 
 def change(experiment: Experiment, percents: dict[str, float], user: Any = None) -> None:
@@ -71,13 +94,11 @@ def _arm(key: str, name: str, percent: float) -> dict[str, Any]:
 
 def _weigh(message_id: int, percents: dict[str, float], user: Any) -> None:
     message = Message.objects.select_for_update().get(pk=message_id)
+    given = ranges.quotas(percents)
     versions.keep(message)
     authoring.divide(
         message,
-        [
-            authoring.Variant(row.key, row.name, round(percents.get(row.key, 0) * WHOLE / 100))
-            for row in message.variants.all()
-        ],
+        [authoring.Variant(row.key, row.name, given.get(row.key, 0)) for row in message.variants.all()],
     )
     versions.keep(message, user)
 

@@ -17,6 +17,7 @@ from campaigns.flows.triggers.base import Start
 from crm import alerts, log
 from delivery import exposures
 from delivery.exposures import HELD_OUT, TREATED, Exposure
+from delivery.policies.holdouts import out_of_everything
 
 _ENROLL = """
     INSERT INTO campaigns_enrollment (flow_id, version_id, profile_id, run_key, state, step, due_at, context,
@@ -309,7 +310,9 @@ def _store(wanted: Sequence[tuple[Door, _Wanted, Entered]], now: datetime) -> No
         events.append(told)
     write_decisions(decisions)
     log.append(events)
-    exposures.record(compared, now)
+    # Whoever is held out of everything gets no message of it on either side.
+    nobody = out_of_everything({each.profile_id for each in compared})
+    exposures.record([each for each in compared if each.profile_id not in nobody], now)
     for _door, left, found in of_flow.values():
         found.refused += [(each, entries.ONCE) for each in left.values()]
     leaving.leave_late(started, now)

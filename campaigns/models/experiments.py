@@ -18,15 +18,18 @@ class Experiment(models.Model):
     """Ways to do one thing, each for some of the people, and the goal by which they are compared.
 
     `arms` are {"key", "name", "percent"}, the control first; where a broadcast's channel or time is tried out, with
-    "channel" and "delay_minutes". A message's arms are its variants, a random step's its branches by name, and a
-    holdout's those who are held out and those who are not. `periods` tell since when which shares of people the arms
-    get. What ends it is kept in `decision` when it is first seen, and is not asked again.
+    "channel" and "delay_minutes", and where audiences are, with "segment", whose slug narrows it (empty: everybody). A
+    message's arms are its variants, a random step's its branches by name, and a holdout's those who are held out and
+    those who are not. An arm that a guard-rail has closed says by which one in "closed". `periods` tell since when
+    which shares of people the arms get; of one that learns, `ranges` tell which places, see
+    `campaigns.experiments.ranges`. What ends it is kept in `decision` when it is first seen, and is not asked again.
     """
 
     class Subject(models.TextChoices):
         MESSAGE = "message", _("variants of a message")
         STEP = "step", _("branches of a random split")
         BROADCAST = "broadcast", _("a broadcast")
+        AUDIENCE = "audience", _("the audience of a broadcast")
         HOLDOUT = "holdout", _("a holdout")
 
     class Mode(models.TextChoices):
@@ -91,6 +94,7 @@ class Experiment(models.Model):
     tuned_for = models.PositiveIntegerField(default=10_000, db_default=10_000, editable=False)
     state = models.TextField(_("state"), choices=State, default=State.DRAFT, editable=False)
     periods = models.JSONField(default=list, db_default=[], editable=False)
+    ranges = models.JSONField(default=list, db_default=[], editable=False)
     alarmed_at = models.DateTimeField(_("sizes of the arms wrong since"), null=True, editable=False)
     decision = models.JSONField(_("decision"), null=True, editable=False)
     started_at = models.DateTimeField(_("started"), null=True, editable=False)
@@ -122,7 +126,7 @@ class Experiment(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["broadcast"],
-                condition=Q(state="running", subject="broadcast"),
+                condition=Q(state="running", subject__in=["broadcast", "audience"]),
                 name="one_experiment_at_a_time_per_broadcast",
             ),
         ]
@@ -146,6 +150,11 @@ class Experiment(models.Model):
     def splits(self) -> bool:
         """Whether the experiment itself divides people, by the channel or the time of a broadcast."""
         return any(arm.get("channel") or arm.get("delay_minutes") for arm in self.arms)
+
+    @property
+    def closed(self) -> dict[str, str]:
+        """The arms that get nobody any more because they do harm, with the guard-rail that told so."""
+        return {arm["key"]: arm["closed"] for arm in self.arms if arm.get("closed")}
 
     @property
     def names(self) -> dict[str, str]:

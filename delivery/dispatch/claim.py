@@ -124,6 +124,7 @@ def claim(lane: Lane, now: datetime, limit: int) -> Claim:
         facts.addresses, already_sent = found, _already_sent(deliveries)
         verdicts = policies.decide(deliveries, facts, now)
     left_over = [delivery for delivery in deliveries if delivery.pk not in verdicts]
+    exposures.keep(left_over)
     composed, left = compose(left_over, verdicts, monotonic() + PATIENCE)
     leased_at = monotonic()
     lease_until = now + timedelta(seconds=leased_at - began) + LEASE

@@ -4,7 +4,7 @@ People who are in everybody's holdout are in no other: they would get nothing ei
 message from people for their own sake, so that both sides of the comparison are people who would have got it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from delivery import exposures
 from delivery.exposures import HELD_OUT as HELD_OUT_ARM
 from delivery.exposures import TREATED, Exposure
-from delivery.models import Delivery
+from delivery.models import Delivery, SendingRules
 from delivery.policies import rules
 from delivery.policies.verdicts import Facts, Verdict, suppress
 
@@ -42,6 +42,12 @@ def register(source: Source) -> Source:
 def of_message(message_id: int) -> str:
     """The experiment that a message's holdout is."""
     return f"holdout:message:{message_id}"
+
+
+def out_of_everything(profile_ids: Collection[int]) -> set[int]:
+    """Those of the people who get no marketing at all; one query, none without people."""
+    percent = SendingRules.of_account().global_holdout_percent if profile_ids else 0
+    return {each for each in profile_ids if percent > 0 and exposures.held_out(GLOBAL, each, percent)}
 
 
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analytics.experiments import bandit, judging
+from analytics.experiments import bandit, judging, words
 from campaigns.experiments import life, shares
 from campaigns.models import Experiment
 from crm import log
@@ -16,6 +16,7 @@ from delivery.models import Message, MessageContent, MessageVariant
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+PLAIN = dict.fromkeys(map(ord, "\u2068\u2069"))  # the marks that keep directions apart
 
 
 def offer() -> Message:
@@ -128,6 +129,33 @@ def test_a_bandit_gives_better_arms_more_and_every_arm_some() -> None:
     judging.judge(made, START + 10 * DAY)
     made.refresh_from_db()
     assert len(made.periods) == 2
+
+
+@pytest.mark.parametrize("days", [2, 9])
+def test_a_bandit_closes_an_arm_that_drives_people_away_for_good(days: int) -> None:
+    made = trial("bandit")
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 60, harmed=90)
+    judging.judge(made, START + days * DAY)
+    made.refresh_from_db()
+    assert weights() == {"a": 10_000, "b": 0}
+    assert (made.state, made.closed) == ("running", {"b": "unsubscribed"})
+    # What is seen later opens it no more, and its share of nought is no sign of wrong sizes.
+    people(made, "a", 100, 5, harmed=90)
+    judging.judge(made, START + 12 * DAY)
+    made.refresh_from_db()
+    assert weights() == {"a": 10_000, "b": 0}
+    look = judging.look(made, START + 12 * DAY)
+    assert not look.result.check.alarm
+    assert "“b” gets nobody any more" in words.sentence(look.result).translate(PLAIN)
+
+
+def test_a_bandit_that_watches_no_harm_goes_on() -> None:
+    made = trial("bandit", guard_rails=False)
+    people(made, "a", 300, 10)
+    people(made, "b", 300, 60, harmed=90)
+    judging.judge(made, START + 9 * DAY)
+    assert weights()["b"] > 9_000
 
 
 def test_only_one_runs_on_the_same_thing_and_it_starts_once() -> None:

@@ -129,8 +129,17 @@ class TestShares:
         assert not two.alarm
         assert two.expected == pytest.approx([1_400, 600])
         assert shares.check([shares.Period([1_400, 600], [1, 1])]).alarm
-        with pytest.raises(ValueError, match="positive"):
-            shares.check([shares.Period([1, 2], [1, 0])])
+        for wrong in ([1, -1], [0, 0]):
+            with pytest.raises(ValueError, match="nought"):
+                shares.check([shares.Period([1, 2], wrong)])
+
+    def test_an_arm_that_was_closed_is_no_evidence_then(self):
+        before = shares.Period([500, 480, 510], [1, 1, 1])
+        late = shares.check([before, shares.Period([700, 690, 25], [1, 1, 0])])
+        assert late.p_value == shares.check([before, shares.Period([700, 690, 0], [1, 1, 0])]).p_value
+        assert not late.alarm
+        assert late.expected[2] == pytest.approx(1_490 / 3 + 25)
+        assert shares.check([before, shares.Period([700, 400, 0], [1, 1, 0])]).alarm
         assert shares.check([]).p_value == 1
 
 

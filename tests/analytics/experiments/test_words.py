@@ -28,27 +28,31 @@ def shop(key, exposed, converted, basket=20.0, **more):
 
 def told(*arms, days=9, **rules):
     found = results.assess(arms, results.Rules(**{"smallest": 0.005, **rules}), days=days)
-    return words.sentence(found, NAMES, "EUR")
+    said = words.sentence(found, NAMES, "EUR")
+    assert said.count("“\u2068") == said.count("\u2069”") == said.count("“")
+    return said.translate(dict.fromkeys(map(ord, "\u2068\u2069")))
 
 
 def test_a_winner():
     assert told(shop("A", 50_000, 1_800), shop("B", 50_000, 2_100)) == (
-        "Discount brings 4.2% of people to the goal, Plain 3.6%. "
-        "Discount is better: between 0.2 and 1 more in 100 people. You may stop."
+        "“Discount” brings 4.2% of people to the goal, “Plain” 3.6%. "
+        "“Discount” is better: between 0.2 and 1 more in 100 people. You may stop."
     )
-    assert "is the best: between 0.2 and 1 more in 100 people than Plain." in told(
+    assert "is the best: between 0.2 and 1 more in 100 people than “Plain”." in told(
         shop("A", 50_000, 1_800), shop("B", 50_000, 2_100), shop("C", 50_000, 1_500)
     )
 
 
 def test_a_control_that_wins_is_set_beside_the_best_of_the_others():
     said = told(shop("A", 50_000, 2_800), shop("B", 50_000, 1_500), shop("C", 50_000, 1_810))
-    assert said.startswith("Plain brings 5.6% of people to the goal, Video 3.6%. Plain is the best:")
+    assert said.startswith("“Plain” brings 5.6% of people to the goal, “Video” 3.6%. “Plain” is the best:")
 
 
 def test_in_money():
     said = told(shop("A", 50_000, 1_800), shop("B", 50_000, 2_400), metric=Metric.VALUE, smallest=0.1)
-    assert said.startswith("Discount brings €0.96 per person, Plain €0.72. Discount is better: between €0.1")
+    assert said.startswith(
+        "“Discount” brings €0.96 per person, “Plain” €0.72. “Discount” is better: between €0.1"
+    )
     assert said.endswith(" more per person. You may stop.")
 
 
@@ -58,7 +62,7 @@ def test_rare_goals_are_told_of_a_larger_crowd():
 
 def test_no_difference_worth_knowing():
     assert told(shop("A", 90_000, 3_600), shop("B", 90_000, 3_610)).endswith(
-        "There is no difference worth knowing: less than 0.5 in 100 people. You may stop and keep Plain."
+        "There is no difference worth knowing: less than 0.5 in 100 people. You may stop and keep “Plain”."
     )
 
 
@@ -85,7 +89,7 @@ def test_nobody_yet():
 
 def test_one_is_behind_while_two_compete():
     said = told(shop("A", 50_000, 1_800), shop("B", 50_000, 1_300), shop("C", 50_000, 1_950))
-    assert "The winner is still open, but Discount is behind. About " in said
+    assert "The winner is still open, but “Discount” is behind. About " in said
 
 
 def test_harm_is_told_with_its_rates():
@@ -93,15 +97,15 @@ def test_harm_is_told_with_its_rates():
         shop("A", 50_000, 1_800, unsubscribed=100, complained=10),
         shop("B", 50_000, 2_400, unsubscribed=300, complained=95),
     )
-    assert "Discount would be the choice, but it does harm: decide yourself." in said
-    assert "More people unsubscribe with Discount: 0.6%, and 0.2% with Plain." in said
-    assert "More people complain about Discount: 0.19%, and 0.02% about Plain." in said
+    assert "“Discount” would be the choice, but it does harm: decide yourself." in said
+    assert "More people unsubscribe with “Discount”: 0.6%, and 0.2% with “Plain”." in said
+    assert "More people complain about “Discount”: 0.19%, and 0.02% about “Plain”." in said
     assert "You may stop" not in said
 
 
 def test_wrong_sizes_are_all_that_is_told():
     assert told(shop("A", 5_000, 100), shop("B", 4_500, 190)).startswith(
-        "Do not trust these figures: Plain got 5,000 people where 4,750 were due, which can't be chance."
+        "Do not trust these figures: “Plain” got 5,000 people where 4,750 were due, which can't be chance."
     )
 
 

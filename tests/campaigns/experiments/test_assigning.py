@@ -1,18 +1,22 @@
 """People come into the arms of experiments where they are sent to, or take a branch, and are told of once."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
 
 from campaigns.broadcasts import expanding
-from campaigns.experiments import assigning, life
+from campaigns.experiments import assigning, life, ranges
 from campaigns.flows import shares as places
 from campaigns.models import Broadcast, Enrollment, Experiment, Segment
-from crm.models import Event
+from crm.models import Alert, Event
 from delivery import channels, dispatch, exposures, outbox, variants
-from delivery.models import Delivery, MessageContent, MessageVariant
+from delivery.models import Delivery, MessageContent, MessageVariant, SendingRules
 from tests.campaigns.flows.conftest import World
 from tests.delivery import world as outbox_world
 
@@ -28,12 +32,21 @@ def memory():
     channel.reset()
 
 
-def two_variants(**fields):
-    made = outbox_world.message("offer", **fields)
-    MessageContent.objects.create(message=made, channel="memory", variant="b", content={"text": "Hi"})
-    for key in "ab":
+def variants_of(keys: str, slug: str = "offer"):
+    made = outbox_world.message(slug)
+    for key in keys:
         MessageVariant.objects.create(message=made, key=key, weight=50)
+        if key != "a":
+            MessageContent.objects.create(message=made, channel="memory", variant=key, content={"text": key})
     return made
+
+
+def two_variants():
+    return variants_of("ab")
+
+
+def percents(shares) -> dict[str, float]:
+    return {key: 100 * share / sum(shares) for key, share in zip("abc", shares, strict=True)}
 
 
 def running(subject: str, **fields) -> Experiment:
@@ -67,6 +80,102 @@ def test_who_is_sent_a_variant_is_told_of_once(memory) -> None:
     assert exposed(trial) == {each.pk: variants.chosen(offer.pk, each.pk, weights) for each in people}
 
 
+class Sticky(TestCase):
+    @given(
+        st.lists(
+            st.tuples(
+                st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True),
+                st.tuples(*[st.integers(5, 90)] * 3),
+            ),
+            min_size=2,
+            max_size=3,
+        )
+    )
+    @settings(deadline=None, max_examples=4)
+    def test_who_was_in_an_arm_gets_its_variant_however_shares_change(self, turns: list) -> None:
+        channels.get("memory").reset()
+        offer = variants_of("abc", slug=f"offer-{uuid.uuid4().hex[:8]}")
+        trial = running("message", message=offer, mode="bandit")
+        people = [outbox_world.person(f"{offer.slug}{number}") for number in range(6)]
+        first: dict[int, str] = {}
+        for turn, (who, shares) in enumerate(turns):
+            at = NOW + turn * HOUR
+            asked = [outbox_world.request(f"{offer.slug}:{turn}:{each}", offer, people[each]) for each in who]
+            outbox.queue(asked, at)
+            # What was queued by the shares of before is sent by those of now.
+            assert life.reweigh(trial.pk, percents(shares), now=at)
+            trial.refresh_from_db()
+            dispatch.run(at)
+            got = Delivery.objects.filter(message=offer, cause__startswith=f"{offer.slug}:{turn}:")
+            for pk, variant, state in got.values_list("profile_id", "variant", "state"):
+                place = variants.place(offer.pk, pk)
+                assert (state, variant) == ("sent", first.setdefault(pk, ranges.at(trial.ranges, place)))
+        assert exposed(trial) == first
+
+
+@pytest.mark.django_db
+def test_a_closed_arm_loses_its_people_and_what_only_measures_keeps_them(memory) -> None:
+    for mode, expected in (("bandit", {"a", "b"}), ("measure", {"a", "b", "c"})):
+        offer = variants_of("abc", slug=f"offer-{mode}")
+        trial = running("message", message=offer, mode=mode)
+        people = [outbox_world.person(f"{mode}{number}") for number in range(9)]
+        arms = {each.pk: "abc"[number % 3] for number, each in enumerate(people)}
+        exposures.record([exposures.Exposure(trial.key, *each) for each in arms.items()], NOW)
+        if mode == "bandit":
+            life.reweigh(trial.pk, {"a": 50, "b": 40, "c": 10}, {"c": "complained"}, now=NOW)
+            trial.refresh_from_db()
+            assert trial.closed == {"c": "complained"}
+            assert trial.shares["c"] == 0
+            assert Alert.objects.filter(key=f"{life.alert_key(trial)}:closed:c").exists()
+        outbox.queue([outbox_world.request(f"{mode}{each.pk}", offer, each) for each in people], NOW)
+        dispatch.run(NOW)
+        got = dict(Delivery.objects.filter(message=offer).values_list("profile_id", "variant"))
+        assert set(got.values()) == expected
+        assert all(got[pk] == arm for pk, arm in arms.items() if arm in expected)
+
+
+@pytest.mark.django_db
+def test_the_variant_that_somebody_is_to_get_is_asked_for_at_once(memory) -> None:
+    offer = two_variants()
+    deliveries = outbox_world.queue(offer, [outbox_world.person(number) for number in range(10)])
+    with CaptureQueriesContext(connection) as none:
+        exposures.keep(deliveries)
+    running("message", message=offer, mode="bandit")
+    for batch in (deliveries[:1], deliveries):
+        with CaptureQueriesContext(connection) as seen:
+            exposures.keep(batch)
+        assert (len(none), len(seen)) == (1, 3)
+
+
+@pytest.mark.django_db
+def test_what_can_not_be_compared_does_not_start(memory) -> None:
+    offer = two_variants()
+    MessageContent.objects.create(message=offer, channel="email", content={"subject": "Hi", "html": "Hi"})
+    with pytest.raises(life.LifeError, match="B has no words for Email"):
+        running("message", message=offer)
+    news = broadcast(offer)
+    assert running("broadcast", broadcast=news).state == "running"  # it goes out by the other channel alone
+    MessageVariant.objects.filter(message=offer, key="b").update(weight=0)
+    with pytest.raises(life.LifeError, match="nothing to compare"):
+        running("message", message=offer)
+    ways = [{"key": f"arm{n}", "name": str(n), "percent": 40.0, "delay_minutes": 60 * n} for n in (1, 2)]
+    for arms, why in (
+        (ways, "100 percent"),
+        ([{**each, "name": "x", "percent": 50} for each in ways], "“x”"),
+    ):
+        with pytest.raises(life.LifeError, match=why):
+            running(
+                "broadcast",
+                broadcast=broadcast(offer, slug=f"others{len(arms[0])}{arms[0]['name']}"),
+                arms=arms,
+            )
+    MessageContent.objects.create(
+        message=offer, channel="email", variant="b", content={"subject": "Hi", "html": "Hi"}
+    )
+    MessageVariant.objects.filter(message=offer, key="b").update(weight=50)
+    assert running("message", message=offer).state == "running"
+
+
 @pytest.mark.django_db
 def test_looking_for_experiments_takes_one_query_for_any_number_of_people(memory) -> None:
     offer = two_variants()
@@ -78,8 +187,8 @@ def test_looking_for_experiments_takes_one_query_for_any_number_of_people(memory
         assert len(seen) == 1
 
 
-def broadcast(message, **fields) -> Broadcast:
-    segment = Segment.objects.create(slug="everybody", name="Everybody", rule={"all": []})
+def broadcast(message, slug: str = "everybody", **fields) -> Broadcast:
+    segment = Segment.objects.create(slug=slug, name="Everybody", rule={"all": []})
     return Broadcast.objects.create(
         name="News", message=message, segment=segment, **{"channel": "memory", **fields}
     )
@@ -166,6 +275,34 @@ def test_who_takes_a_branch_of_a_random_split_is_told_of_once(transactional_db) 
     assert exposed(trial) == {
         each: "Short" if places.place(each, "welcome", "r1") < 50 else "Long" for each in people
     }
+
+
+def test_who_is_held_out_of_everything_counts_in_no_flow(transactional_db) -> None:
+    world = World()
+    rules = SendingRules.of_account()
+    SendingRules.objects.filter(pk=rules.pk).update(global_holdout_percent=50)
+    offer = outbox_world.message("offer")
+    branches = [
+        {"name": name, "percent": 50, "steps": [{"key": f"m{name}", "kind": "message", "config": config}]}
+        for name in ("Short", "Long")
+        for config in [{"message": offer.slug, "channel": "memory"}]
+    ]
+    flow = world.flow(
+        [{"key": "r1", "kind": "random", "config": {}, "branches": branches}], holdout_percent=30
+    )
+    trial = running("step", flow=flow, step="r1")
+    people = [outbox_world.person(number) for number in range(20)]
+    for each in people:
+        world.happens(each.pk, "signed_up")
+    world.run()
+    dispatch.run(world.now)
+    nobody = {each.pk for each in people if exposures.held_out("holdout:global", each.pk, 50)}
+    arms, out = exposed(trial), Enrollment.objects.filter(holdout=True).values_list("profile_id", flat=True)
+    assert set(exposed(f"holdout:flow:{flow.pk}")) == {each.pk for each in people} - nobody
+    assert set(arms) == {each.pk for each in people} - nobody - set(out)
+    sent = set(Delivery.objects.filter(state="sent").values_list("profile_id", flat=True))
+    assert sent == set(arms) != set()
+    assert nobody & set(Delivery.objects.filter(reason="held out").values_list("profile_id", flat=True))
 
 
 def test_a_flow_tells_of_both_sides_of_its_holdout(transactional_db) -> None:
