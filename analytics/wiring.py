@@ -3,12 +3,13 @@
 
 def connect() -> None:
     """Called once when Django is ready."""
-    from analytics import tracking
+    from analytics import crm_values, tracking
     from crm import signals
     from delivery import spool_drain
 
     signals.events_recorded.connect(wake_reader, dispatch_uid="analytics.wake_reader")
     spool_drain.handlers[tracking.KIND] = tracking.store_kept
+    crm_values.offer()
 
 
 def wake_reader(names: set[str], **kwargs: object) -> None:

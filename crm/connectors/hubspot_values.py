@@ -97,7 +97,20 @@ CONSENT: dict[str, dict[str, Any]] = {
 }
 WRITE = {
     f"nudge_{value}": value
-    for value in ("opens", "clicks", "conversions", "last_engagement", "unsubscribed", "score")
+    for value in (
+        *(
+            "opens",
+            "clicks",
+            "conversions",
+            "last_engagement",
+            "unsubscribed",
+            "score",
+            "messages_sent",
+            "revenue",
+        ),
+        *("last_message", "last_message_at", "last_opened_at", "last_clicked", "last_clicked_at"),
+        *("last_goal", "last_goal_at"),
+    )
 }
 
 

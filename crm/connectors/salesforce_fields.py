@@ -108,6 +108,15 @@ WRITE = {
     "Nudge_Last_Engagement__c": "last_engagement",
     "Nudge_Unsubscribed__c": "unsubscribed",
     "Nudge_Score__c": "score",
+    "Nudge_Messages_Sent__c": "messages_sent",
+    "Nudge_Revenue__c": "revenue",
+    "Nudge_Last_Message__c": "last_message",
+    "Nudge_Last_Message_At__c": "last_message_at",
+    "Nudge_Last_Opened_At__c": "last_opened_at",
+    "Nudge_Last_Clicked__c": "last_clicked",
+    "Nudge_Last_Clicked_At__c": "last_clicked_at",
+    "Nudge_Last_Goal__c": "last_goal",
+    "Nudge_Last_Goal_At__c": "last_goal_at",
 }
 
 

@@ -84,6 +84,15 @@ WRITE = {
     "Nudge_Last_Engagement": "last_engagement",
     "Nudge_Unsubscribed": "unsubscribed",
     "Nudge_Score": "score",
+    "Nudge_Messages_Sent": "messages_sent",
+    "Nudge_Revenue": "revenue",
+    "Nudge_Last_Message": "last_message",
+    "Nudge_Last_Message_At": "last_message_at",
+    "Nudge_Last_Opened_At": "last_opened_at",
+    "Nudge_Last_Clicked": "last_clicked",
+    "Nudge_Last_Clicked_At": "last_clicked_at",
+    "Nudge_Last_Goal": "last_goal",
+    "Nudge_Last_Goal_At": "last_goal_at",
 }
 OUR_FIELDS = "Nudge_"
 PEOPLE = ("contacts", "leads")

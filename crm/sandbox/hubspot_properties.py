@@ -32,6 +32,10 @@ ENGAGEMENT = (
     ("nudge_conversions", "Conversions", "number", "number"),
     ("nudge_score", "Score", "number", "number"),
     ("nudge_unsubscribed", "Unsubscribed", "bool", "booleancheckbox"),
+    ("nudge_messages_sent", "Messages sent", "number", "number"),
+    ("nudge_revenue", "Revenue from messages", "number", "number"),
+    ("nudge_last_message", "Last message sent", "string", "text"),
+    ("nudge_last_clicked", "Last message clicked", "string", "text"),
 )
 
 

@@ -92,7 +92,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _counted(event: str) -> Compute:
+def counted(event: str) -> Compute:
+    """How often this event happened to somebody; who never had it has no value."""
+
     def count(profile_ids: Sequence[int]) -> dict[int, int]:
         return dict(_grouped("count(*)", (event,), profile_ids))
 
@@ -139,9 +141,9 @@ def _attribute(name: str) -> Compute:
     return read
 
 
-register(Value("opens", gettext_lazy("messages opened"), "number", _counted(OPENED), (OPENED,)))
-register(Value("clicks", gettext_lazy("messages clicked"), "number", _counted(CLICKED), (CLICKED,)))
-register(Value("conversions", gettext_lazy("goals reached"), "number", _counted(CONVERTED), (CONVERTED,)))
+register(Value("opens", gettext_lazy("messages opened"), "number", counted(OPENED), (OPENED,)))
+register(Value("clicks", gettext_lazy("messages clicked"), "number", counted(CLICKED), (CLICKED,)))
+register(Value("conversions", gettext_lazy("goals reached"), "number", counted(CONVERTED), (CONVERTED,)))
 register(
     Value(
         "last_engagement",

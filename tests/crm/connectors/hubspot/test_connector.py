@@ -132,7 +132,7 @@ class TestObjects:
         connector = few.connector()
         suggestion = connector.suggest(CONTACTS, connector.fields(CONTACTS))
         assert suggestion.write["nudge_opens"] == "opens"
-        assert len(suggestion.write) == 6
+        assert len(suggestion.write) == 10
         assert not [name for name in suggestion.fields if name.startswith("nudge_")]
 
 
