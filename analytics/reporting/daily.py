@@ -63,20 +63,34 @@ def chart(
     )
 
 
-def of_figures(slug: str, title: str, query: Query, keys: Sequence[str], kind: str = "lines") -> Chart:
-    """Figures of messages by day, beside the period before where that is asked for."""
-    period, before = query.period, query.period.before if query.compare else query.period
-    found = figures.by("day", Period(before.first, period.last), query.filters)
+def read(query: Query) -> dict[date, Figures]:
+    """Figures of messages by day, for `of_figures`: of the period, and of the one before where it is compared with."""
+    before = query.period.before if query.compare else query.period
+    return figures.by("day", Period(before.first, query.period.last), query.filters)
+
+
+def of_figures(
+    slug: str,
+    title: str,
+    query: Query,
+    keys: Sequence[str],
+    found: Mapping[date, Figures] | None = None,
+    kind: str = "lines",
+) -> Chart:
+    """Figures of messages by day, beside the period before where that is asked for.
+
+    Args:
+        keys: all counts, all shares or all amounts.
+        found: as of `read`, where several charts are drawn of it.
+    """
+    found = read(query) if found is None else found
     made = {day: columns.values(one, keys) for day, one in found.items()}
-    empty = columns.values(Figures(), keys)
-    days = drawn(period, found)
-    shown = columns.columns(keys)
     return chart(
         slug,
         title,
-        days,
-        [(each, {day: values[each.key] for day, values in made.items()}) for each in shown],
-        nothing=empty[keys[0]],
+        drawn(query.period, found),
+        [(each, {day: values[each.key] for day, values in made.items()}) for each in columns.columns(keys)],
+        nothing=columns.values(Figures(), keys)[keys[0]],
         kind=kind,
-        before=timedelta(days=period.days) if query.compare else None,
+        before=timedelta(days=query.period.days) if query.compare else None,
     )

@@ -141,12 +141,12 @@ def test_who_carries_and_what_is_gone():
     world.delivery(wanted, ann)
     Device.objects.create(profile=ann, endpoint="https://fcm.googleapis.com/x", state="gone", changed_at=NOW)
     world.read()
-    lines = deliverability.report(EVER)
-    assert [(line.channel, line.provider, line.figures.sent, line.gone) for line in lines] == [
-        ("webpush", "", 1, 0),
-        ("webpush", "google", 0, 1),
+    lines = deliverability.report(EVER).carriers
+    assert [(line.channel, line.provider, line.figures.now.sent, line.gone) for line in lines] == [
+        ("webpush", "", 1, (0, 0)),
+        ("webpush", "google", 0, (1, 0)),
     ]
-    assert deliverability.report(EVER, Filters(channel="email")) == []
+    assert deliverability.report(EVER, Filters(channel="email")).carriers == []
 
 
 def test_who_joins_and_leaves_and_can_be_reached():
