@@ -24,7 +24,8 @@ RATE_DAYS = 31  # no rate for longer than that: an amount is not converted
 _GOALS = """
     goals AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(goals)s::jsonb) AS r(id bigint, event text, value_path text[],
-            currency_path text[], currency text, clicks int, opens int, view_hours jsonb, longest int, once boolean)
+            currency_path text[], currency text, clicks int, opens int, view_hours jsonb, longest int, once boolean,
+            own boolean)
     )
 """
 _AFFECTED = f"""
@@ -47,11 +48,10 @@ _AFFECTED = f"""
 
 
 def _credit(fits_event: str, fits_before: str) -> str:
-    same = "o.goal_id = n.goal_id AND o.event_id = n.event_id AND o.model = n.model AND o.delivery_id = n.delivery_id"
-    rest = "series_id, share, value, currency, account_value, account_currency, occurred_at"
-    columns = f"goal_id, event_id, model, delivery_id, {rest}"
-    updates = ", ".join(f"{name} = excluded.{name}" for name in rest.split(", "))
-    before, after = (", ".join(f"{side}.{name}" for name in rest.split(", ")) for side in ("c", "excluded"))
+    same = " AND ".join(f"o.{name} = n.{name}" for name in earned.KEY)
+    columns = ", ".join(earned.COLUMNS)
+    before = ", ".join(f"c.{name}" for name in earned.COLUMNS)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in earned.COLUMNS[len(earned.KEY) :])
     return f"""
     WITH {_GOALS}, frozen AS MATERIALIZED (
         -- Erased people's events say less than they did: who has the credit for a goal's event keeps it.
@@ -61,14 +61,11 @@ def _credit(fits_event: str, fits_before: str) -> str:
             SELECT FROM crm_event x WHERE x.profile_id = e.profile_id AND x.name = %(erased)s
                 AND x.occurred_at >= e.occurred_at)
     ), reached AS MATERIALIZED (
-        SELECT DISTINCT ON (o.id, e.id) o.id AS goal_id, e.id AS event_id, e.profile_id, e.occurred_at, o.clicks,
-            o.opens, o.view_hours, a.value, b.currency, %(account)s::text AS account_currency,
-            CASE WHEN b.currency = %(account)s THEN a.value
-                WHEN abs(a.value * x.rate) < 1e18 THEN round(a.value * x.rate, 2) END AS account_value
+        SELECT DISTINCT ON (o.id, e.id) o.id AS goal_id, e.id AS event_id, e.profile_id, e.name, e.occurred_at, o.own,
+            o.clicks, o.opens, o.view_hours, {shares.amount("p.amount")} AS value, b.currency, x.rate,
+            %(account)s::text AS account_currency, CASE WHEN o.own THEN e.properties END AS properties
         FROM crm_event e JOIN goals o ON o.event = e.name
         CROSS JOIN LATERAL (SELECT e.properties #> o.value_path AS amount, e.properties #>> o.currency_path AS code) p
-        CROSS JOIN LATERAL (SELECT CASE WHEN jsonb_typeof(p.amount) = 'number' AND abs((p.amount)::numeric) < 1e13
-            THEN round((p.amount)::numeric, 4) END AS value) a
         CROSS JOIN LATERAL (SELECT CASE WHEN p.code ~ '^[A-Za-z]{{3}}$' THEN upper(p.code) ELSE o.currency END
             AS currency) b
         LEFT JOIN LATERAL (
@@ -86,18 +83,19 @@ def _credit(fits_event: str, fits_before: str) -> str:
     ), touches AS ({shares.TOUCHES}
     ), new AS MATERIALIZED ({shares.CREDITS}
     ), old AS MATERIALIZED (
-        SELECT c.goal_id, c.event_id, c.model, c.delivery_id, {before} FROM analytics_credit c
+        SELECT {before} FROM analytics_credit c
         WHERE c.event_id = ANY(%(events)s::uuid[]) AND c.goal_id IN (SELECT id FROM goals)
             -- What is in the log no more stays as it was.
             AND EXISTS (SELECT FROM crm_event e WHERE e.id = c.event_id)
             AND NOT EXISTS (SELECT FROM frozen z WHERE z.goal_id = c.goal_id AND z.event_id = c.event_id)
+    ), stale AS MATERIALIZED (SELECT {columns} FROM old EXCEPT SELECT {columns} FROM new
+    ), fresh AS MATERIALIZED (SELECT {columns} FROM new EXCEPT SELECT {columns} FROM old
     ), gone AS (
-        DELETE FROM analytics_credit o USING old n
-        WHERE {same} AND NOT EXISTS (SELECT FROM new w WHERE {same.replace("n.", "w.")})
+        DELETE FROM analytics_credit o USING stale n
+        WHERE {same} AND NOT EXISTS (SELECT FROM fresh w WHERE {same.replace("n.", "w.")})
     ), put AS (
-        INSERT INTO analytics_credit AS c ({columns}) SELECT {columns} FROM new ORDER BY 1, 2, 3, 4
+        INSERT INTO analytics_credit ({columns}) SELECT {columns} FROM fresh ORDER BY 1, 2, 3, 4
         ON CONFLICT (goal_id, event_id, model, delivery_id) DO UPDATE SET {updates}
-            WHERE ({before}) IS DISTINCT FROM ({after})
     ), changed AS MATERIALIZED ({earned.CHANGED})
     {earned.ADD}
     """
@@ -106,8 +104,14 @@ def _credit(fits_event: str, fits_before: str) -> str:
 def follow(events: Sequence[LoggedEvent], rules: Rules) -> None:
     """Credit anew what these events make a difference to, in the transaction that holds the reader's cursor.
 
-    The facts have to be up to date with the events. Two queries, none where nothing matters.
+    The facts have to be up to date with the events. Three queries, none where nothing matters.
     """
+    told = {
+        number
+        for event in events
+        if event.name in seen.NAMES and (number := seen.delivery_of(event)) is not None
+    }
+    earned.refresh(told, {event.profile_id for event in events if event.name == privacy.ERASED})
     names = rules.names
     touching = TOUCHES | SEEN if rules.views else TOUCHES
     reached = {event.id for event in events if event.name in names}

@@ -1,31 +1,79 @@
-"""What goals brought by day, at the grain of the other figures: from credits, as SQL."""
+"""What goals brought by day, at the grain of the other figures: from credits, as SQL.
 
-_AMOUNTS = """
-    SELECT generation, goal_id, model, day, series_id, '' AS currency, sum(sign * share) AS conversions,
-        0::bigint AS people, 0::numeric AS value
-    FROM changed GROUP BY 1, 2, 3, 4, 5
-    UNION ALL
-    SELECT generation, goal_id, model, day, series_id, coalesce(nullif(account_currency, ''), currency), 0, 0,
-        sum(sign * coalesce(account_value, value))
-    FROM changed WHERE value IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
+A credit counts on the day of its event and on the day its message was sent, in all and by each trait of the person.
+The same SQL adds what a batch of the reader changes, what has changed about a message, and everything for a rebuild.
 """
-# Of credits `old` and `new`: who has the first conversion of a day by them, or the last one no more.
-_PEOPLE_CHANGED = """
-    SELECT generation, goal_id, model, day, series_id, '', 0, sum(difference), 0 FROM (
-        SELECT c.generation, c.goal_id, c.model, c.day, c.series_id,
-            bool_or(c.sign = 1)::int - bool_or(c.sign = -1)::int AS difference
-        FROM changed c
-        WHERE NOT EXISTS (
-            SELECT FROM analytics_credit k WHERE k.delivery_id = c.delivery_id AND k.goal_id = c.goal_id
-                AND k.model = c.model AND (k.occurred_at AT TIME ZONE c.zone)::date = c.day
-                AND NOT EXISTS (SELECT FROM old o WHERE o.goal_id = k.goal_id AND o.event_id = k.event_id))
-        GROUP BY c.generation, c.goal_id, c.model, c.day, c.series_id, c.delivery_id
-    ) each WHERE difference <> 0 GROUP BY 1, 2, 3, 4, 5
+
+from collections.abc import Collection
+from typing import Any
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from analytics.rollups.columns import FROM_FACTS
+
+KEY = ("goal_id", "event_id", "model", "delivery_id")
+FACTS = ("sent_at", *FROM_FACTS)  # what a credit has from the message's fact
+COLUMNS = (
+    *KEY,
+    *("series_id", "share", "value", "currency", "account_value", "account_currency", "occurred_at"),
+    *FACTS,
+)
+_CELL = "generation, goal_id, model, dimension, day, series_id, trait, currency"
+_SUMS = ("conversions", "people", "value", "sent_conversions", "sent_people", "sent_value")
+_TRAITS = ", ".join(["('', '')", *(f"('{name}', c.{name})" for name in FROM_FACTS)])
+_DAYS = "(VALUES (false, c.day), (true, c.sent_day)) AS x(sent, day)"
+_AMOUNTS = f"""
+    SELECT c.generation, c.goal_id, c.model, y.dimension, x.day, c.series_id, y.trait, z.currency,
+        sum(z.share) FILTER (WHERE NOT x.sent) AS conversions, 0::bigint AS people,
+        sum(z.amount) FILTER (WHERE NOT x.sent) AS value,
+        sum(z.share) FILTER (WHERE x.sent) AS sent_conversions, 0::bigint AS sent_people,
+        sum(z.amount) FILTER (WHERE x.sent) AS sent_value
+    FROM (
+        SELECT generation, goal_id, model, day, sent_day, series_id, {", ".join(FROM_FACTS)},
+            coalesce(nullif(account_currency, ''), currency) AS currency, sum(sign * share) AS share,
+            sum(sign * coalesce(account_value, value)) AS amount
+        FROM changed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    ) c CROSS JOIN LATERAL {_DAYS} CROSS JOIN LATERAL (VALUES {_TRAITS}) AS y(dimension, trait)
+    CROSS JOIN LATERAL (VALUES ('', c.share, 0), (c.currency, 0, c.amount)) AS z(currency, share, amount)
+    WHERE x.day IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
-_PEOPLE_ALL = """
-    SELECT generation, goal_id, model, day, series_id, '', 0, count(DISTINCT delivery_id), 0
-    FROM changed GROUP BY 1, 2, 3, 4, 5
+
+
+def _people(of: str) -> str:
+    """Rows of how many more messages have a conversion than before.
+
+    Args:
+        of: a relation like `changed` with the day, whether it is that of sending, and the difference.
+    """
+    return f"""
+    SELECT c.generation, c.goal_id, c.model, y.dimension, c.on_day, c.series_id, y.trait, '', 0,
+        sum(c.difference) FILTER (WHERE NOT c.sent), 0, 0, sum(c.difference) FILTER (WHERE c.sent), 0
+    FROM ({of}) c CROSS JOIN LATERAL (VALUES {_TRAITS}) AS y(dimension, trait)
+    WHERE c.difference <> 0 GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
+
+
+_MESSAGE = (
+    f"c.generation, c.goal_id, c.model, c.delivery_id, c.series_id, {', '.join(f'c.{n}' for n in FROM_FACTS)}"
+)
+# Of credits `stale` and `fresh`: who has the first conversion of a day by them, or the last one no more. What else a
+# message has credit for has the same traits and the same time of sending.
+_PEOPLE_CHANGED = _people(f"""
+    SELECT {_MESSAGE}, x.sent, x.day AS on_day,
+        bool_or(c.sign = 1)::int - bool_or(c.sign = -1)::int AS difference
+    FROM changed c CROSS JOIN LATERAL {_DAYS}
+    WHERE x.day IS NOT NULL AND NOT EXISTS (
+        SELECT FROM analytics_credit k WHERE k.delivery_id = c.delivery_id AND k.goal_id = c.goal_id
+            AND k.model = c.model AND (x.sent OR (k.occurred_at AT TIME ZONE c.zone)::date = x.day)
+            AND NOT EXISTS (SELECT FROM stale o WHERE ({", ".join(f"o.{n}" for n in KEY)})
+                = ({", ".join(f"k.{n}" for n in KEY)})))
+    GROUP BY {_MESSAGE}, x.sent, x.day
+""")
+_PEOPLE_ALL = _people(f"""
+    SELECT DISTINCT {_MESSAGE}, x.sent, x.day AS on_day, 1 AS difference
+    FROM changed c CROSS JOIN LATERAL {_DAYS} WHERE x.day IS NOT NULL
+""")
 TARGETS = """
     SELECT generation, zone, NULL::bigint AS upto FROM analytics_rollupstate WHERE id = 1
     UNION ALL
@@ -33,26 +81,24 @@ TARGETS = """
     WHERE id = 1 AND next_generation IS NOT NULL
 """
 _CHANGED = """
-    SELECT t.generation, t.zone, (c.occurred_at AT TIME ZONE t.zone)::date AS day, c.*
+    SELECT t.generation, t.zone, (c.occurred_at AT TIME ZONE t.zone)::date AS day,
+        (c.sent_at AT TIME ZONE t.zone)::date AS sent_day, c.*
     FROM ({credits}) c JOIN ({targets}) t ON t.upto IS NULL OR c.delivery_id <= t.upto
 """
-_ADD = """
-    INSERT INTO analytics_earnedday AS g
-        (generation, goal_id, model, day, series_id, currency, conversions, people, value)
-    SELECT generation, goal_id, model, day, series_id, currency, sum(conversions), sum(people), sum(value)
-    FROM ({amounts} UNION ALL {people}) made
-    GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(conversions) <> 0 OR sum(people) <> 0 OR sum(value) <> 0
-    ORDER BY 1, 2, 3, 4, 5, 6
-    ON CONFLICT (generation, goal_id, model, day, series_id, currency) DO UPDATE SET
-        conversions = g.conversions + excluded.conversions, people = g.people + excluded.people,
-        value = g.value + excluded.value
+_ADD = f"""
+    INSERT INTO analytics_earnedday AS g ({_CELL}, {", ".join(_SUMS)})
+    SELECT {_CELL}, {", ".join(f"coalesce(sum({name}), 0)" for name in _SUMS)}
+    FROM ({{amounts}} UNION ALL {{people}}) made
+    GROUP BY {_CELL} HAVING {" OR ".join(f"sum({name}) <> 0" for name in _SUMS)}
+    ORDER BY {_CELL}
+    ON CONFLICT ({_CELL}) DO UPDATE SET {", ".join(f"{name} = g.{name} + excluded.{name}" for name in _SUMS)}
 """
 
-_SIGNED = "SELECT n.*, 1 AS sign FROM new n UNION ALL SELECT o.*, -1 FROM old o"
+_SIGNED = "SELECT n.*, 1 AS sign FROM fresh n UNION ALL SELECT o.*, -1 FROM stale o"
 CHANGED = _CHANGED.format(credits=_SIGNED, targets=TARGETS)
 ADD = _ADD.format(amounts=_AMOUNTS, people=_PEOPLE_CHANGED)
 # A part of a rebuild: the credits of some deliveries counted into a generation without them.
-COUNT = "WITH changed AS MATERIALIZED ({changed}) {add}".format(
+_COUNT = "WITH changed AS MATERIALIZED ({changed}) {add}".format(
     changed=_CHANGED.format(
         credits="SELECT k.*, 1 AS sign FROM analytics_credit k"
         " WHERE k.delivery_id > %(after)s AND k.delivery_id <= %(upto)s",
@@ -65,3 +111,49 @@ TIDY = """
         SELECT f.ctid FROM analytics_earnedday f, analytics_rollupstate s
         WHERE f.generation <> s.generation AND f.generation IS DISTINCT FROM s.next_generation LIMIT %s))
 """
+
+
+def _refresh(which: str) -> str:
+    of_credit, of_fact = (", ".join(f"{side}.{name}" for name in FACTS) for side in ("c", "g"))
+    kept = [f"c.{name}" for name in COLUMNS[: -len(FACTS)]]
+    known = " AND ".join(f"c.{name} = f.{name}" for name in KEY)
+    return f"""
+    WITH stale AS MATERIALIZED (
+        SELECT {", ".join(f"c.{name}" for name in COLUMNS)}
+        FROM analytics_credit c JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
+        WHERE {which} AND ({of_credit}) IS DISTINCT FROM ({of_fact})
+    ), fresh AS MATERIALIZED (
+        SELECT {", ".join(kept)}, {of_fact}
+        FROM stale c JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
+    ), put AS (
+        UPDATE analytics_credit c SET {", ".join(f"{name} = f.{name}" for name in FACTS)} FROM fresh f WHERE {known}
+    ), changed AS MATERIALIZED ({CHANGED})
+    {ADD}
+    """
+
+
+_REFRESH = _refresh(
+    "c.delivery_id = ANY(ARRAY(SELECT unnest(%(deliveries)s::bigint[]) UNION"
+    " SELECT d.id FROM delivery_delivery d WHERE d.profile_id = ANY(%(people)s::bigint[])))"
+)
+_REFRESH_PART = _refresh("c.delivery_id > %(after)s AND c.delivery_id <= %(upto)s")
+
+
+def refresh(deliveries: Collection[int], people: Collection[int] = ()) -> None:
+    """Bring what these messages have credit for, and those to these people, in line with their facts; one query.
+
+    In the transaction that has changed the facts, before anything is credited.
+    """
+    if deliveries or people:
+        with connection.cursor() as cursor:
+            cursor.execute(_REFRESH, {"deliveries": list(deliveries), "people": list(people)})
+
+
+def count(cursor: CursorWrapper, values: dict[str, Any]) -> None:
+    """A chunk of a rebuild: credits of deliveries in line with their facts, and counted into the new generation.
+
+    Args:
+        values: `after` and `upto`, numbers of deliveries; the `generation` and the `zone` of its days.
+    """
+    cursor.execute(_REFRESH_PART, values)
+    cursor.execute(_COUNT, values)

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from analytics.goals import attribution, rules
+from analytics.goals import attribution, own, rules
 from analytics.models import Goal
 from analytics.rollups import keeping
 from crm import log, wake
@@ -29,8 +29,10 @@ TASK = "analytics.tasks.recompute_goals"
 
 _NEXT = """
     WITH logged AS (
-        SELECT e.id, e.occurred_at FROM crm_event e WHERE e.name = %(event)s AND e.occurred_at > %(after)s
-        ORDER BY e.occurred_at FETCH FIRST %(limit)s ROWS WITH TIES
+        SELECT x.* FROM unnest(%(events)s::text[]) AS n(name) CROSS JOIN LATERAL (
+            SELECT e.id, e.occurred_at FROM crm_event e WHERE e.name = n.name AND e.occurred_at > %(after)s
+            ORDER BY e.occurred_at FETCH FIRST %(limit)s ROWS WITH TIES
+        ) x
     ), credited AS (
         SELECT DISTINCT c.event_id, c.occurred_at FROM analytics_credit c
         WHERE c.goal_id = %(goal)s AND c.occurred_at > %(after)s
@@ -41,7 +43,9 @@ _NEXT = """
 """
 _SPAN = """
     SELECT min(x.first), max(x.last) FROM (
-        SELECT min(e.occurred_at) AS first, max(e.occurred_at) AS last FROM crm_event e WHERE e.name = %(event)s
+        SELECT a.first, b.last FROM unnest(%(events)s::text[]) AS n(name)
+        CROSS JOIN LATERAL (SELECT min(e.occurred_at) AS first FROM crm_event e WHERE e.name = n.name) a
+        CROSS JOIN LATERAL (SELECT max(e.occurred_at) AS last FROM crm_event e WHERE e.name = n.name) b
         UNION ALL
         SELECT min(c.occurred_at), max(c.occurred_at) FROM analytics_credit c WHERE c.goal_id = %(goal)s
     ) x
@@ -86,7 +90,7 @@ def plan(goals: Collection[int] | None = None, since: datetime = ALWAYS) -> None
     One that is being made anew begins again.
     """
     log.hold(CURSOR)
-    chosen: QuerySet[Goal] = Goal.objects.select_for_update().filter(active=True).order_by("pk")
+    chosen: QuerySet[Goal] = Goal.everything.select_for_update().filter(active=True).order_by("pk")
     if goals is not None:
         chosen = chosen.filter(pk__in=goals)
     for goal in chosen:
@@ -94,18 +98,24 @@ def plan(goals: Collection[int] | None = None, since: datetime = ALWAYS) -> None
         goal.recompute_from = max(first, min(since, goal.recompute_from or since))
         goal.recomputed_upto, goal.recompute_last = None, last
         goal.counted_in = settings.NUDGE_CURRENCY.upper()
-        goal.save(update_fields=["recompute_from", "recomputed_upto", "recompute_last", "counted_in"])
+        if goal.own:
+            goal.own_rules = own.stated()
+        columns = ["recompute_from", "recomputed_upto", "recompute_last", "counted_in", "own_rules"]
+        goal.save(update_fields=columns)
     wake.on_commit(TASK, "reports")
 
 
 def check() -> bool:
-    """Plan anew what has amounts in another currency than the account's; return whether there is such."""
+    """Plan anew what has amounts in another currency than the account's, and messages' own goals when some message has
+    another by now; return whether there is such.
+    """
     wanted = settings.NUDGE_CURRENCY.upper()
-    if not Goal.objects.filter(active=True).exclude(counted_in=wanted).exists():
-        return False
-    old = Goal.objects.filter(active=True).exclude(counted_in=wanted)
-    plan(list(old.values_list("pk", flat=True)))
-    return True
+    old = set(Goal.everything.filter(active=True).exclude(counted_in=wanted).values_list("pk", flat=True))
+    if own.changed():
+        old.add(own.goal().pk)
+    if old:
+        plan(old)
+    return bool(old)
 
 
 def run(
@@ -150,12 +160,12 @@ def step(now: datetime | None = None) -> Goal | None:
 
 
 def _planned() -> QuerySet[Goal]:
-    return Goal.objects.filter(recompute_from__isnull=False, active=True).order_by("pk")
+    return Goal.everything.filter(recompute_from__isnull=False, active=True).order_by("pk")
 
 
 def _next(goal: Goal) -> list[tuple[UUID, datetime]]:
     begin = goal.recompute_from or ALWAYS
-    values: dict[str, Any] = {"event": goal.event, "goal": goal.pk, "limit": EVENTS}
+    values: dict[str, Any] = {"events": _names(goal), "goal": goal.pk, "limit": EVENTS}
     values["after"] = goal.recomputed_upto or begin - timedelta(microseconds=1)
     with connection.cursor() as cursor:
         cursor.execute(_NEXT, values)
@@ -165,6 +175,10 @@ def _next(goal: Goal) -> list[tuple[UUID, datetime]]:
 def _span(goal: Goal) -> tuple[datetime, datetime]:
     """When the first and the last event happened that may have to be looked at."""
     with connection.cursor() as cursor:
-        cursor.execute(_SPAN, {"event": goal.event, "goal": goal.pk})
+        cursor.execute(_SPAN, {"events": _names(goal), "goal": goal.pk})
         first, last = cursor.fetchone()
     return first or ALWAYS, last or ALWAYS
+
+
+def _names(goal: Goal) -> list[str]:
+    return sorted(own.names()) if goal.own else [goal.event]

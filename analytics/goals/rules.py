@@ -9,6 +9,7 @@ import msgspec
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from analytics.goals import own
 from analytics.models import Goal
 from analytics.models.goals import LONGEST_WINDOW, SEEN_CHANNELS
 from crm.rules import passing, paths
@@ -48,14 +49,20 @@ class Rules(msgspec.Struct):
 
 
 def active() -> Rules:
-    """All goals that count now."""
-    return of(Goal.objects.filter(active=True).order_by("pk"))
+    """All goals that count now, messages' own among them."""
+    own.goal()
+    return of(Goal.everything.filter(active=True).order_by("pk"))
 
 
 def of(goals: Collection[Goal] | Any) -> Rules:
     """These goals. One with filters that can't be asked any more stays as it is."""
-    rows, fits = [], []
+    rows: list[dict[str, Any]] = []
+    fits: list[tuple[int, list[Where]]] = []
     for goal in goals:
+        if goal.own:
+            rows += own.rows(goal)
+            fits.append((goal.pk, []))
+            continue
         try:
             where = parsed(goal.where)
         except RuleError:
@@ -73,6 +80,7 @@ def of(goals: Collection[Goal] | Any) -> Rules:
                 "view_hours": goal.view_hours,
                 "longest": max(goal.click_hours, goal.open_hours, *goal.view_hours.values()),
                 "once": goal.counting == Goal.Counting.ONCE,
+                "own": False,
             }
         )
     values = {"goals": msgspec.json.encode(rows).decode(), "account": settings.NUDGE_CURRENCY.upper()}
@@ -109,6 +117,8 @@ def problems(goal: Goal) -> dict[str, str]:
             check()
         except RuleError as error:
             found[field] = error.message
+    if goal.slug == own.SLUG:
+        found["slug"] = _("This name is taken.")
     if goal.currency and not re.fullmatch("[A-Z]{3}", goal.currency):
         found["currency"] = _("Three letters, like EUR.")
     hours = goal.view_hours

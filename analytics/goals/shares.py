@@ -4,8 +4,11 @@ Each part is the piece of the conversion between two marks from 0 to 1, and amou
 that shares add up to exactly 1 and amounts to the last cent of what was spent.
 
 A message touches somebody when they open or click it within the goal's hours before the event; position-based credit
-("U-shaped") gives 40 % to the first and the last touch each and 20 % to all between.
+("U-shaped") gives 40 % to the first and the last touch each and 20 % to all between. For the goals that messages have
+themselves, the hours are those of each message, counted from a click, an open and the sight of it alike.
 """
+
+from analytics.goals.earned import FACTS
 
 # Of a touch t: whether the model counts it, and the marks of its part.
 ENDS = 0.4  # of the first and of the last touch
@@ -39,20 +42,35 @@ def _within(at: str, hours: str) -> str:
     return f"CASE WHEN {_WITHIN.format(at=at, hours=hours)} THEN {at} END"
 
 
+def amount(at: str) -> str:
+    """What an event says at a path, as a number that can be stored."""
+    return f"""CASE WHEN jsonb_typeof({at}) = 'number' AND abs(({at})::numeric) < 1e13
+        THEN round(({at})::numeric, 4) END"""
+
+
+_FACTS = ", ".join(f"g.{name}" for name in FACTS)
 # Of conversions `reached`: every message of the person that was touched or seen in time.
 TOUCHES = f"""
-    SELECT r.*, d.id AS delivery_id, g.series_id, x.clicked_at, x.seen_at,
+    SELECT r.goal_id, r.event_id, r.occurred_at, r.currency, r.account_currency, v.value,
+        CASE WHEN r.currency = r.account_currency THEN v.value
+            WHEN abs(v.value * r.rate) < 1e18 THEN round(v.value * r.rate, 2) END AS account_value,
+        d.id AS delivery_id, g.series_id, {_FACTS}, x.clicked_at, x.seen_at,
         least(x.clicked_at, x.opened_at) AS first_at, greatest(x.clicked_at, x.opened_at) AS last_at
     FROM reached r JOIN delivery_delivery d ON d.profile_id = r.profile_id
     JOIN analytics_engagement g ON g.delivery_id = d.id AND g.series_id IS NOT NULL
-    CROSS JOIN LATERAL (SELECT {_within("g.clicked_at", "r.clicks")} AS clicked_at,
-        {_within("g.opened_at", "r.opens")} AS opened_at,
-        {_within(f"({SEEN_AT})", "(r.view_hours ->> d.channel)::int")} AS seen_at) x
+    LEFT JOIN delivery_message m ON r.own AND m.id = d.message_id AND m.goal_event = r.name
+    CROSS JOIN LATERAL (SELECT CASE WHEN r.own THEN m.goal_window_hours ELSE r.clicks END AS clicks,
+        CASE WHEN r.own THEN m.goal_window_hours ELSE r.opens END AS opens,
+        CASE WHEN r.own THEN m.goal_window_hours ELSE (r.view_hours ->> d.channel)::int END AS views) w
+    CROSS JOIN LATERAL (SELECT {_within("g.clicked_at", "w.clicks")} AS clicked_at,
+        {_within("g.opened_at", "w.opens")} AS opened_at, {_within(f"({SEEN_AT})", "w.views")} AS seen_at) x
+    CROSS JOIN LATERAL (SELECT r.properties #> string_to_array(m.goal_value_property, '.') AS told) p
+    CROSS JOIN LATERAL (SELECT CASE WHEN r.own THEN {amount("p.told")} ELSE r.value END AS value) v
     WHERE coalesce(x.clicked_at, x.opened_at, x.seen_at) IS NOT NULL
 """
-COUNTED = """
+COUNTED = f"""
     SELECT t.goal_id, t.event_id, t.occurred_at, t.value, t.currency, t.account_value, t.account_currency,
-        t.delivery_id, t.series_id, t.clicked_at, t.seen_at, t.first_at,
+        t.delivery_id, t.series_id, t.clicked_at, t.seen_at, t.first_at, {", ".join(f"t.{name}" for name in FACTS)},
         count(t.first_at) OVER conversion AS touches, count(t.clicked_at) OVER conversion AS clicks,
         row_number() OVER (conversion ORDER BY t.first_at, t.delivery_id) AS nth,
         row_number() OVER (conversion ORDER BY t.last_at DESC NULLS LAST, t.delivery_id DESC) AS last,
@@ -77,7 +95,8 @@ _VALUES = ", ".join(
 CREDITS = f"""
     SELECT t.goal_id, t.event_id, x.model, t.delivery_id, t.series_id, x.high - x.low AS share,
         {_part("t.value")} AS value, t.currency, {_part("t.account_value")} AS account_value,
-        CASE WHEN t.account_value IS NULL THEN '' ELSE t.account_currency END AS account_currency, t.occurred_at
+        CASE WHEN t.account_value IS NULL THEN '' ELSE t.account_currency END AS account_currency, t.occurred_at,
+        {", ".join(f"t.{name}" for name in FACTS)}
     FROM ({COUNTED}) t CROSS JOIN LATERAL (VALUES {_VALUES}) AS x(model, counts, low, high)
     WHERE x.counts
 """

@@ -11,8 +11,20 @@ LONGEST_WINDOW = 24 * 366  # hours
 SEEN_CHANNELS = ("webpush", "inapp", "push", "email", "sms", "whatsapp")
 
 
+class MadeGoals(models.Manager["Goal"]):
+    """The goals that people have made."""
+
+    def get_queryset(self) -> models.QuerySet["Goal"]:
+        """All but messages' own."""
+        return super().get_queryset().filter(own=False)
+
+
 class Goal(models.Model):
     """An event that people are led to, how long before it a message counts, and what it is worth.
+
+    The one that is `own` stands for the goals that messages have themselves: an event reaches it for the messages
+    whose goal it is, each within its own hours and with the amount that it names. `own_rules` is what of messages its
+    credits were last made by.
 
     `recompute_from` is the first moment whose credits are being made anew, None where they are up to date;
     `recomputed_upto` says how far that has come and `recompute_last` how far it goes. `counted_in` is the account's
@@ -68,6 +80,8 @@ class Goal(models.Model):
         default=Model.LAST_CLICK,
         help_text=_("All ways are worked out; reports begin with this one."),
     )
+    own = models.BooleanField(default=False, db_default=False, editable=False)
+    own_rules = models.JSONField(default=dict, db_default={}, editable=False)
     active = models.BooleanField(
         _("active"), default=True, help_text=_("What a goal that is not active has, stays as it is.")
     )
@@ -83,10 +97,16 @@ class Goal(models.Model):
         *("click_hours", "open_hours", "view_hours", "counting", "active"),
     )
 
+    objects = MadeGoals()
+    everything = models.Manager["Goal"]()
+
     class Meta:
         verbose_name = _("goal")
         verbose_name_plural = _("goals")
         ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["own"], condition=Q(own=True), name="one_for_messages_own_goals")
+        ]
 
     def __str__(self):
         return self.name
@@ -123,6 +143,7 @@ class Credit(models.Model):
 
     Shares of an event and model add up to exactly 1, and so do their values to the event's. `account_value` is None
     where there was no rate to convert with. A row outlives its delivery and event: what was earned stays so.
+    When the message was sent, to whom and by what, is as its fact has it.
     """
 
     pk = models.CompositePrimaryKey("goal_id", "event_id", "model", "delivery_id")
@@ -137,6 +158,11 @@ class Credit(models.Model):
     account_value = models.DecimalField(max_digits=24, decimal_places=4, null=True)
     account_currency = models.TextField(blank=True, default="")
     occurred_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+    locale = models.TextField(blank=True, default="", db_default="")
+    country = models.TextField(blank=True, default="", db_default="")
+    provider = models.TextField(blank=True, default="", db_default="")
+    device = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = _("credit for a goal")
@@ -152,20 +178,29 @@ class Credit(models.Model):
 class EarnedDay(models.Model):
     """What goals brought a series on one day of the account's time zone, by one attribution model.
 
-    The row with an empty `currency` has the conversions (sums of shares) and how many messages had some; the others
-    have amounts: in the account's currency, or in their own where they could not be converted.
+    In all, or where `dimension` has the value `trait`, as in DayFigures. The row with an empty `currency` has the
+    conversions (sums of shares) and how many messages had some; the others have amounts: in the account's currency,
+    or in their own where they could not be converted. The first columns are about goal events of the day, whenever
+    the message was sent; the others about messages sent on the day, whenever the event was.
     """
 
-    pk = models.CompositePrimaryKey("generation", "goal_id", "model", "day", "series_id", "currency")
+    pk = models.CompositePrimaryKey(
+        *("generation", "goal_id", "model", "dimension", "day", "series_id", "trait", "currency")
+    )
     generation = models.IntegerField()
     goal = models.ForeignKey(Goal, models.CASCADE, related_name="+", db_index=False)
     model = models.TextField()
+    dimension = models.TextField()
     day = models.DateField()
     series_id = models.BigIntegerField()
+    trait = models.TextField()
     currency = models.TextField()
     conversions = models.DecimalField(max_digits=24, decimal_places=9, default=0, db_default=0)
     people = models.BigIntegerField(default=0, db_default=0)
     value = models.DecimalField(max_digits=28, decimal_places=4, default=0, db_default=0)
+    sent_conversions = models.DecimalField(max_digits=24, decimal_places=9, default=0, db_default=0)
+    sent_people = models.BigIntegerField(default=0, db_default=0)
+    sent_value = models.DecimalField(max_digits=28, decimal_places=4, default=0, db_default=0)
 
     class Meta:
         verbose_name = _("earned on a day")

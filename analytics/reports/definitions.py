@@ -39,13 +39,16 @@ DEFINITIONS = {
     "failed": _("The provider refused it, or it could not be written."),
     "expired": _("It could not go out before its time was up."),
     "converted": _(
-        "Goal events credited to messages sent in the period: a click on the message was the last one before,"
-        " within the window."
+        "Goal events credited to messages sent in the period, divided as the attribution model says; if nothing else is"
+        " chosen, the goal is each message's own, and the last click within its hours has the credit."
     ),
-    "people_converted": _("Messages sent in the period that have at least one conversion."),
-    "revenue": _("The amounts of those goal events, by currency."),
+    "people_converted": _("Messages sent in the period that have a share in at least one conversion."),
+    "revenue": _(
+        "The amounts of those goal events, in the account's currency by the rate of the day or the last of the month"
+        " before; in their own where there is none."
+    ),
     "conversions": _("Goal events in the period that are credited to a message, whenever it was sent."),
-    "earned": _("The amounts of the goal events in the period, by currency."),
+    "earned": _("The amounts of the goal events in the period, in currencies as the revenue."),
     "open_rate": _("Opened ÷ sent."),
     "click_rate": _("Clicked ÷ sent."),
     "conversion_rate": _("Messages with a conversion ÷ sent."),
@@ -96,8 +99,8 @@ class Figures(msgspec.Struct):
     expired: int = 0
     waiting: int = 0
     people_converted: int = 0
-    converted: int = 0
-    conversions: int = 0
+    converted: float = 0
+    conversions: float = 0
     revenue: dict[str, Decimal] = {}
     earned: dict[str, Decimal] = {}
     reasons: dict[str, dict[str, int]] = {}

@@ -114,9 +114,8 @@ def _read(
         if any(row[len(keys) :])
     }
     if not dimension.kept or dimension.kept in TRAITS:
-        trait = f"g.{dimension.kept}" if dimension.kept else ""
-        keys = [trait if key == "f.value" else key for key in dimension.keys]
-        money.add(found, keys, dimension.where, Period(first, period.last), period.first, filters)
+        span = Period(first, period.last)
+        money.add(found, dimension.keys, dimension.where, dimension.kept, span, period.first, filters)
     if filters.machines:
         for figures in found.values():
             figures.opened += figures.machine_opened

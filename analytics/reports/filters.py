@@ -13,6 +13,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
     `message`, `flow`, `broadcast` and `segment` are row numbers; a segment means who is in it now. Of what somebody
     is, "" means that it is not known. With `machines`, what a machine opened or clicked counts as opened or clicked.
+    Conversions are those of the goals that messages have themselves, or of the `goal` with this row number; which
+    messages have the credit is by `model`, one of Goal.Model, or as the goal itself says.
     """
 
     channel: str = ""
@@ -28,6 +30,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     segment: int | None = None
     machines: bool = False
+    goal: int | None = None
+    model: str = ""
 
     @property
     def traits(self) -> dict[str, str]:

@@ -82,16 +82,24 @@ def by(
 
     Args:
         model: one of Goal.Model; the goal's own where empty.
-        filters: those on a message and where it came from; figures are not kept by traits of people.
+        filters: those on a message, where it came from, and one trait of people.
+
+    Raises:
+        ValueError: for two traits or a segment single deliveries would have to be looked at: see figures.by.
     """
+    if filters.exact:
+        raise ValueError("figures by day are kept for one trait at a time")
     keys, where = DIMENSIONS[dimension]
     of_series, values = filters.of_series()
+    kept, trait = next(iter(filters.traits.items()), ("", ""))
     columns = ", ".join([*keys, "f.currency"])
     values |= {
         "goal": goal.pk,
         "model": model or goal.default_model,
         "first": period.first,
         "last": period.last,
+        "kept": kept,
+        "trait": trait,
     }
     with connection.cursor() as cursor:
         cursor.execute(
@@ -100,7 +108,7 @@ def by(
             FROM analytics_earnedday f JOIN analytics_series s ON s.id = f.series_id
             WHERE f.generation = (SELECT generation FROM analytics_rollupstate WHERE id = 1)
                 AND f.goal_id = %(goal)s AND f.model = %(model)s AND f.day BETWEEN %(first)s AND %(last)s
-                AND {where} AND {of_series}
+                AND f.dimension = %(kept)s AND f.trait = %(trait)s AND {where} AND {of_series}
             GROUP BY {columns}
             HAVING sum(f.conversions) <> 0 OR sum(f.people) <> 0 OR sum(f.value) <> 0
             ORDER BY {columns}

@@ -195,7 +195,7 @@ def _count(row: RollupState) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
-        cursor.execute(earned.COUNT, values)
+        earned.count(cursor, values)
     row.position = upto
     if last is None:
         row.generation, row.zone, row.next_generation = values["generation"], row.next_zone, None

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from analytics.models import Conversion
 from analytics.reports import messages
 from campaigns.models import Enrollment, Flow, FlowVersion
 from crm import api_keys
@@ -37,14 +36,8 @@ def welcome():
     world.delivery(wanted, world.person(), "queued")
     world.delivery(wanted, world.person(), "sent", origin_type="test")
     world.engages(clicked, "clicked")
-    for number, (value, currency) in enumerate(((59.9, "EUR"), (0.1, "EUR"), (100, "PLN"), (None, ""))):
-        Conversion.objects.create(
-            event_id=f"0f5c9a52-3f1e-4f53-9f0e-6d1f4f3b8a1{number}",
-            delivery=clicked,
-            value=value,
-            currency=currency,
-            occurred_at=NOW,
-        )
+    for value, currency in ((59.9, "EUR"), (0.1, "EUR"), (100, "PLN"), (None, "")):
+        world.happens(clicked.profile, "purchase", total=value, currency=currency)
     world.count()
     return wanted
 

@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.utils import translation
 
 from analytics.admin.figures import compared, figure
-from analytics.models import Conversion
 from analytics.reports.overview import DEFINITIONS
 from analytics.written import amounts, count, money, percent
 from campaigns.models import Enrollment, Flow, FlowVersion
@@ -73,13 +72,7 @@ def campaign():
         )
         if state == "delivered":
             world.engages(one, "clicked", lately())
-            Conversion.objects.create(
-                event_id="0f5c9a52-3f1e-4f53-9f0e-6d1f4f3b8a11",
-                delivery=one,
-                value=1234.5,
-                currency="EUR",
-                occurred_at=lately(),
-            )
+            world.happens(ann, "purchase", lately(), total=1234.5, currency="EUR")
     flow.message = wanted
     world.count()
     return flow

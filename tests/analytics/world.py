@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from analytics import projection
+from analytics.goals import attribution, rules
 from analytics.rollups import audience, keeping, seen
 from crm import log
 from crm.models import Event, Profile
@@ -102,6 +103,7 @@ def count() -> None:
     ]
     keeping.state()
     keeping.store(seen.collect(events, keeping.known_zone))
+    attribution.follow(events, rules.active())
     audience.keep()
 
 

@@ -10,11 +10,13 @@ from django.conf import settings
 from django.db import connection
 
 from analytics.models import Credit, EarnedDay, ExchangeRate, Goal, RollupState
+from analytics.rollups.columns import FROM_FACTS
 from crm.models import Event
-from delivery.models import Delivery
+from delivery.models import Delivery, Message
 from tests.analytics import reference
 
 CENT = Decimal("0.01")
+MEASURES = ("conversions", "people", "value", "sent_conversions", "sent_people", "sent_value")
 
 
 def empty() -> None:
@@ -27,42 +29,51 @@ def empty() -> None:
 
 
 def credited() -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """(goal, event, model, delivery) -> (share, value, currency, account's value) of everything."""
+    """(goal, event, model, delivery) -> (share, value, currency, account's value, when sent, traits) of everything."""
     told = reference.stories()
     events = list(Event.objects.order_by("occurred_at", "id"))
-    sent = [row for row in Delivery.objects.exclude(origin_type="test") if row.pk in told]
+    sent = Delivery.objects.exclude(origin_type="test").select_related("message")
+    sent = [row for row in sent if row.pk in told]
+    messages = {row.pk: row.message for row in sent}
     found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for goal in Goal.objects.filter(active=True):
+    for goal in Goal.everything.filter(active=True):
         done: set[Any] = set()
         for event in events:
-            if event.name != goal.event or not _fits(goal, event):
+            if not goal.own and (event.name != goal.event or not _fits(goal, event)):
                 continue
             if event.id in done or (goal.counting == "once" and event.profile_id in done):
                 done.add(event.profile_id)
                 continue
             done |= {event.id, event.profile_id}
             mine = [row for row in sent if row.profile_id == event.profile_id]
-            touched = [
-                touch
-                for row in mine
-                if any((touch := _touch(goal, row, told[row.pk], event.occurred_at))[1:])
-            ]
+            touched = [touch for row in mine if any((touch := _touch(goal, row, told[row.pk], event))[1:])]
             for model, parts in _parts(touched).items():
                 for delivery, low, high in parts:
-                    found[(goal.pk, event.id, model, delivery)] = _row(goal, event, low, high)
+                    row = _row(goal, event, messages[delivery], low, high)
+                    found[(goal.pk, event.id, model, delivery)] = (*row, *_about(told[delivery]))
     return found
+
+
+def _about(story: dict[str, Any]) -> tuple[Any, ...]:
+    device = story["device"][2] if "device" in story else ""
+    return (story.get("sent"), *(story.get(name, "") for name in ("locale", "country", "provider")), device)
 
 
 def _fits(goal: Goal, event: Event) -> bool:
     return all(event.properties.get(item["property"], -1) >= item["value"] for item in goal.where)
 
 
-def _touch(goal: Goal, row: Delivery, story: dict[str, Any], at: datetime) -> tuple[Any, ...]:
+def _touch(goal: Goal, row: Delivery, story: dict[str, Any], event: Event) -> tuple[Any, ...]:
+    at = event.occurred_at
+    goal_hours = row.message.goal_window_hours if row.message.goal_event == event.name else 0
+
     def within(name: str, hours: int) -> datetime | None:
         when = story.get(name)
         return when if when and when <= at < when + timedelta(hours=hours) else None
 
     seen = {"email": "opened", "whatsapp": "read"}.get(row.channel, "shown")
+    if goal.own:
+        return (row.pk, *(within(name, goal_hours) for name in ("clicked", "opened", seen)))
     return (
         row.pk,
         within("clicked", goal.click_hours),
@@ -105,8 +116,8 @@ def _nine(number: Decimal) -> Decimal:
     return number.quantize(Decimal("1e-9"), ROUND_HALF_UP)
 
 
-def _row(goal: Goal, event: Event, low: Decimal, high: Decimal) -> tuple[Any, ...]:
-    amount = event.properties.get("total")
+def _row(goal: Goal, event: Event, about: Message, low: Decimal, high: Decimal) -> tuple[Any, ...]:
+    amount = event.properties.get(about.goal_value_property if goal.own else "total")
     value = None if amount is None else Decimal(str(amount))
     currency = event.properties.get("currency") or goal.currency or settings.NUDGE_CURRENCY
     account = value
@@ -133,6 +144,7 @@ def stored() -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return {
         (row.goal_id, row.event_id, row.model, row.delivery_id): (
             *(row.share, row.value, row.currency, row.account_value),
+            *(row.sent_at, row.locale, row.country, row.provider, row.device),
         )
         for row in Credit.objects.all()
     }
@@ -144,16 +156,20 @@ def earned() -> dict[tuple[Any, ...], tuple[Any, ...]]:
     sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     people: dict[tuple[Any, ...], set[int]] = defaultdict(set)
     for row in Credit.objects.all():
-        cell = (row.goal_id, row.model, row.occurred_at.astimezone(zone).date(), row.series_id)
-        sums[(*cell, "")]["conversions"] += row.share
-        people[(*cell, "")].add(row.delivery_id)
-        if row.value is not None:
-            amount = row.value if row.account_value is None else row.account_value
-            sums[(*cell, row.account_currency or row.currency)]["value"] += amount
+        traits = [("", ""), *((name, getattr(row, name)) for name in FROM_FACTS)]
+        for of, at in (("", row.occurred_at), ("sent_", row.sent_at)):
+            for dimension, trait in traits if at else ():
+                day = at.astimezone(zone).date()
+                cell = (row.goal_id, row.model, dimension, day, row.series_id, trait)
+                sums[(*cell, "")][f"{of}conversions"] += row.share
+                people[(*cell, "", of)].add(row.delivery_id)
+                if row.value is not None:
+                    amount = row.value if row.account_value is None else row.account_value
+                    sums[(*cell, row.account_currency or row.currency)][f"{of}value"] += amount
+    for (*key, of), found in people.items():
+        sums[tuple(key)][f"{of}people"] = len(found)
     return {
-        key: (counts["conversions"], len(people.get(key, ())), counts["value"])
-        for key, counts in sums.items()
-        if counts["conversions"] or counts["value"]
+        key: tuple(counts[name] for name in MEASURES) for key, counts in sums.items() if any(counts.values())
     }
 
 
@@ -161,11 +177,9 @@ def kept() -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The figures by day as they are kept, only what is not zero."""
     generation = RollupState.objects.get().generation
     return {
-        (row.goal_id, row.model, row.day, row.series_id, row.currency): (
-            row.conversions,
-            row.people,
-            row.value,
+        (row.goal_id, row.model, row.dimension, row.day, row.series_id, row.trait, row.currency): tuple(
+            getattr(row, name) for name in MEASURES
         )
         for row in EarnedDay.objects.filter(generation=generation)
-        if row.conversions or row.people or row.value
+        if any(getattr(row, name) for name in MEASURES)
     }

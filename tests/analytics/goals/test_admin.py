@@ -66,7 +66,7 @@ class TestGoals:
         assert b"hx-get" in admin_client.get(url).content
         recompute.run(pause=0)
         assert b"hx-get" not in admin_client.get(url).content
-        assert Credit.objects.filter(model="linear").count() == 2
+        assert Credit.objects.filter(model="linear", goal=made).count() == 2
         page = admin_client.get(reverse("admin:analytics_goal_change", args=[made.pk]))
         assert page.context["adminform"].form.initial["value1"] == "true"
         assert admin_client.get(reverse("admin:analytics_goal_changelist")).status_code == 200

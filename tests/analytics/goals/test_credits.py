@@ -13,7 +13,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from analytics import projection
-from analytics.goals import recompute
+from analytics.goals import own, recompute
 from analytics.models import Conversion, Credit, EarnedDay, ExchangeRate, Goal
 from analytics.rollups import rebuild
 from crm import log, merging, privacy
@@ -36,8 +36,9 @@ def goal(slug: str = "bought", **fields) -> Goal:
     return made
 
 
-def shares(model: str) -> dict[int, Decimal]:
-    return dict(Credit.objects.filter(model=model).values_list("delivery_id", "share"))
+def shares(model: str, of: Goal | None = None) -> dict[int, Decimal]:
+    found = Credit.objects.filter(model=model, **({"goal": of} if of else {}))
+    return dict(found.values_list("delivery_id", "share"))
 
 
 class History:
@@ -46,7 +47,13 @@ class History:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.people = [world.person() for _ in range(2)]
-        wanted = [world.message("a"), world.message("b", goal_event="")]
+        wanted = [
+            world.message("a", goal_window_hours=chance.choice((4, 30))),
+            world.message("b", goal_event="", goal_value_property="none"),
+            world.message(
+                "c", goal_event=chance.choice(("purchase", "signed_up")), goal_value_property="none"
+            ),
+        ]
         self.deliveries = [
             world.delivery(
                 chance.choice(wanted),
@@ -75,17 +82,28 @@ class History:
             for name in ("sent", "delivered", "read", "opened", "opened", "clicked", "clicked")
             if self.chance.random() < 0.6
         ]
-        found = [self._event(one.profile_id, f"message_{name}", delivery=one.pk) for name in names]
+        found = [
+            self._event(one.profile_id, f"message_{name}", delivery=one.pk, **self._about(name))
+            for name in names
+        ]
         if self.chance.random() < 0.3:
             told = self.chance.sample(("message_opened", "message_clicked"), self.chance.randrange(1, 3))
             found.append(self._event(one.profile_id, "message_withdrawn", delivery=one.pk, names=told))
         return found
 
+    def _about(self, name: str) -> dict[str, str]:
+        """Where and with what somebody got it; a trait is sometimes not told."""
+        told = {"device": self.chance.choice(("", "phone", "desktop"))} if name != "delivered" else {}
+        if name == "sent":
+            told |= {"locale": self.chance.choice(("", "pl")), "country": self.chance.choice(("", "SA"))}
+        return told
+
     def _buys(self) -> log.NewEvent:
         told = {"total": self.chance.choice((0.01, 10, 33.33, 1000))} if self.chance.random() < 0.9 else {}
         currency = self.chance.choice(("", "USD", "JPY"))
         told |= {"currency": currency} if currency else {}
-        return self._event(self.chance.choice(self.people).pk, "purchase", **told)
+        name = self.chance.choice(("purchase", "purchase", "purchase", "signed_up"))
+        return self._event(self.chance.choice(self.people).pk, name, **told)
 
     def merge(self) -> None:
         if len(self.people) > 1:
@@ -174,8 +192,8 @@ class TestModels:
     def ann(self):
         return world.person()
 
-    def touched(self, ann, *hours: int, channel: str = "webpush"):
-        about = world.message()
+    def touched(self, ann, *hours: int, channel: str = "webpush", own: str = ""):
+        about = world.message(goal_event=own)
         made = [world.delivery(about, ann, at=NOW, channel=channel) for _ in hours]
         for one, hour in zip(made, hours, strict=True):
             world.engages(one, "clicked", NOW + hour * HOUR)
@@ -196,7 +214,7 @@ class TestModels:
 
     def test_who_only_saw_a_message_counts_where_nobody_clicked(self, ann):
         goal(view_hours={"webpush": 2})
-        made = world.delivery(world.message(), ann)
+        made = world.delivery(world.message(goal_event=""), ann)
         world.engages(made, "delivered", NOW)
         for hours in (1, 2):
             world.happens(ann, "purchase", NOW + hours * HOUR)
@@ -233,15 +251,16 @@ class TestModels:
         assert set(Credit.objects.values_list("event_id", flat=True)) == {early.id}
 
     def test_a_click_of_a_machine_gives_its_credit_back(self, ann):
-        goal(open_hours=0)
-        one, two = self.touched(ann, 1, 2)
+        bought = goal(open_hours=0)
+        one, two = self.touched(ann, 1, 2, own="purchase")
         world.happens(ann, "purchase", NOW + 3 * HOUR)
         world.read()
         assert shares("last_click") == {two: 1}
         assert Conversion.objects.get().delivery_id == two
         world.happens(ann, "message_withdrawn", NOW, delivery=two, names=["message_clicked"])
         world.read()
-        assert shares("last_click") == shares("linear") == {one: 1}
+        assert shares("last_click") == shares("linear", bought) == {one: 1}
+        assert shares("linear", own.goal()) == {one: Decimal("0.5"), two: Decimal("0.5")}, "both were opened"
         assert Conversion.objects.get().delivery_id == one
 
     def test_nothing_is_left_of_what_was_all_a_machine_s(self, ann):
