@@ -92,7 +92,7 @@ class RollupState(models.Model):
 
     While the next generation is made, it holds the facts of all deliveries up to `position`, and the reader keeps
     that part of it in step. Before that, where it is wanted, the log is read anew up to where the reader is;
-    `replay_txid` and `replay_seq` say how far that has come.
+    `replay_txid` and `replay_seq` say how far that has come. Cohorts are counted apart, last at `cohorts_counted_at`.
     """
 
     class Stage(models.TextChoices):
@@ -112,6 +112,7 @@ class RollupState(models.Model):
     replay_seq = models.BigIntegerField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    cohorts_counted_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = _("state of the reports")

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.utils import timezone
 
-from analytics.models import CohortCell
+from analytics.models import CohortCell, RollupState
 from analytics.rollups.keeping import account_zone
 from crm import log
 
@@ -73,3 +73,8 @@ def keep(now: datetime | None = None) -> None:
             cells += [CohortCell(pk=row[:3], people=row[3]) for row in cursor.fetchall()]
         CohortCell.objects.all().delete()
         CohortCell.objects.bulk_create(cells)
+        RollupState.objects.update_or_create(
+            pk=1,
+            defaults={"cohorts_counted_at": now},
+            create_defaults={"cohorts_counted_at": now, "zone": zone},
+        )
