@@ -10,7 +10,7 @@ import msgspec
 from django.conf import settings
 from django.db import connection
 
-from analytics.reports import figures
+from analytics.reports import figures, money
 from analytics.reports.definitions import Figures
 from analytics.reports.filters import EVERYTHING, Filters
 from analytics.reports.periods import Period
@@ -31,15 +31,18 @@ _STOOD = f"""
     FROM analytics_engagement g JOIN analytics_series s ON s.id = g.series_id
     WHERE g.sent_at >= %(since)s AND g.sent_at <= %(until)s AND {{of_series}} AND {{of_facts}}
 """
-_MONEY = """
-    SELECT date_part('hour', c.occurred_at AT TIME ZONE %(zone)s)::int, c.currency, count(*),
-        coalesce(sum(c.value), 0), count(*) FILTER (WHERE g.sent_at >= %(since)s),
-        coalesce(sum(c.value) FILTER (WHERE g.sent_at >= %(since)s), 0), c.occurred_at <= %(until)s,
-        array_agg(DISTINCT c.delivery_id) FILTER (WHERE g.sent_at >= %(since)s)
-    FROM analytics_conversion c
+_MONEY = f"""
+    SELECT date_part('hour', c.occurred_at AT TIME ZONE %(zone)s)::int,
+        coalesce(nullif(c.account_currency, ''), c.currency), sum(c.share),
+        coalesce(sum(coalesce(c.account_value, c.value)), 0),
+        coalesce(sum(c.share) FILTER (WHERE g.sent_at >= %(since)s), 0),
+        coalesce(sum(coalesce(c.account_value, c.value)) FILTER (WHERE g.sent_at >= %(since)s), 0),
+        c.occurred_at <= %(until)s, array_agg(DISTINCT c.delivery_id) FILTER (WHERE g.sent_at >= %(since)s)
+    FROM analytics_credit c
     JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
     JOIN analytics_series s ON s.id = g.series_id
-    WHERE c.occurred_at >= %(since)s AND c.occurred_at < %(end)s AND {of_series} AND {of_facts}
+    WHERE c.goal_id = {money.GOAL} AND c.model = {money.MODEL}
+        AND c.occurred_at >= %(since)s AND c.occurred_at < %(end)s AND {{of_series}} AND {{of_facts}}
     GROUP BY 1, 2, 7 ORDER BY 1, 2
 """
 
@@ -76,7 +79,7 @@ def summed(found: Iterable[Figures]) -> Figures:
     for one in found:
         for name in Figures.__struct_fields__:
             value = getattr(one, name)
-            if isinstance(value, int):
+            if isinstance(value, int | float):
                 setattr(total, name, getattr(total, name) + value)
             elif name != "reasons":
                 sums = getattr(total, name)
@@ -111,22 +114,23 @@ def _add_money(told: Hours, day: date, until: datetime, filters: Filters) -> Non
     of_facts, more = filters.of_facts()
     since, end = Period(day, day).bounds()
     values |= more | {"since": since, "until": until, "end": end, "zone": settings.TIME_ZONE}
+    values |= {"goal": filters.goal, "model": filters.model}
     people: set[int] = set()
     with connection.cursor() as cursor:
         cursor.execute(_MONEY.format(of_series=of_series, of_facts=of_facts), values)
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     for hour, currency, number, value, sent_number, sent_value, in_time, deliveries in rows:
-        _add(told.hours[hour], currency, number, value)
+        _add(told.hours[hour], currency, money.whole(number), value)
         if in_time:
-            _add(told.total, currency, number, value)
-            told.total.converted += sent_number
+            _add(told.total, currency, money.whole(number), value)
+            told.total.converted += money.whole(sent_number)
             people.update(deliveries or ())
             if sent_value:
                 told.total.revenue[currency] = told.total.revenue.get(currency, Decimal()) + sent_value
     told.total.people_converted = len(people)
 
 
-def _add(one: Figures, currency: str, number: int, value: Decimal) -> None:
+def _add(one: Figures, currency: str, number: float, value: Decimal) -> None:
     one.conversions += number
     if value:
         one.earned[currency] = one.earned.get(currency, Decimal()) + value
