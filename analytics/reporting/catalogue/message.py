@@ -25,7 +25,7 @@ TRAITS = ("channel", "locale", "device", "country", "provider")
 def build(query: Query) -> Sheet:
     """Cards, the audience, a curve, and tables by whatever messages can be told apart; a fixed number of queries."""
     both = parts.total(query)
-    every = parts.every_row(both, query, KEYS)
+    every = parts.every_row(both, query)
     told = audience.told(query)
     followed = links.followed(query.period, query.filters)
     cards = columns(CARDS)
@@ -42,7 +42,7 @@ def build(query: Query) -> Sheet:
         charts=[curves.over_time(query)],
         tables=[
             *([audience.table(told, query)] if told else []),
-            _variants(query, every),
+            variants_table(query, query.filters.message),
             links_table(followed),
             *(parts.traits(name, query, every) for name in TRAITS),
             origins.table(query, every),
@@ -51,8 +51,8 @@ def build(query: Query) -> Sheet:
     )
 
 
-def _variants(query: Query, every: Row) -> Table:
-    message = query.filters.message
+def variants_table(query: Query, message: int | None) -> Table:
+    """The variants of a message, with the experiment that runs about them."""
     names = dict(MessageVariant.objects.filter(message=message).values_list("key", "name"))
     tried = Experiment.objects.filter(
         message=message, subject=Experiment.Subject.MESSAGE, state=Experiment.State.RUNNING
@@ -77,7 +77,6 @@ def _variants(query: Query, every: Row) -> Table:
             )
             for (_message, variant), both in parts.found("variant", query).items()
         ],
-        total=every,
         note=_("The experiment “%s” tells which one is better, and how certain that is.") % tried.name
         if tried
         else "",
