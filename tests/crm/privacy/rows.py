@@ -1,7 +1,7 @@
 """A row about a person in every table that can hold one, made from the models themselves.
 
 A table that comes into being tomorrow is found here by itself: through a key to Profile, a column called
-`profile_id`, or a key to a table that is found so.
+`profile_id`, or a key to a table that is found so. Of tables whose rows outlive a message, its number leads there.
 """
 
 import uuid
@@ -29,6 +29,9 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 
 
+BY_NUMBER = {"analytics.credit"}  # has a delivery's number without a key to it
+
+
 def marker(model: type[models.Model]) -> str:
     """What stands in every text of this table's row."""
     return f"zyx{model._meta.model_name}zyx"
@@ -51,7 +54,11 @@ def about_people() -> dict[str, list[models.Field]]:
 def _leads(field: models.Field, found: dict[str, list[models.Field]]) -> bool:
     if field.related_model is not None:
         return field.related_model is Profile or field.related_model._meta.label_lower in found
-    return field.attname == "profile_id"
+    return field.attname == "profile_id" or _of_delivery(field)
+
+
+def _of_delivery(field: models.Field) -> bool:
+    return field.attname == "delivery_id" and field.model._meta.label_lower in BY_NUMBER
 
 
 def make(profile: Profile) -> dict[str, models.Model]:
@@ -66,7 +73,7 @@ def make(profile: Profile) -> dict[str, models.Model]:
                 field.related_model._meta.label_lower
                 for field in labels[label]
                 if field.related_model not in (None, Profile)
-            }
+            } | {"delivery.delivery" for field in labels[label] if _of_delivery(field)}
             if needed <= set(made) | {label}:
                 made[label] = _row(model, profile, made, other)
     return made
@@ -82,6 +89,8 @@ def _row(model: type[models.Model], profile: Profile, made: dict, other: dict) -
             values[field.name] = profile
         elif field.attname == "profile_id":
             values[field.attname] = profile.pk
+        elif _of_delivery(field):
+            values[field.attname] = made["delivery.delivery"].pk
         elif field.related_model is not None:
             target = field.related_model
             if target._meta.label_lower in made:
@@ -183,11 +192,13 @@ def of(profile_id: int) -> set[str]:
     for label, ways in about_people().items():
         model = apps.get_model(label)
         for field in ways:
-            path = field.attname
+            path, wanted = field.attname, [profile_id]
             if field.related_model is Delivery:
                 path = f"{field.name}__profile_id"
+            elif _of_delivery(field):
+                wanted = list(Delivery.objects.filter(profile_id=profile_id).values_list("pk", flat=True))
             elif field.related_model not in (None, Profile):
                 continue
-            if model._default_manager.filter(**{path: profile_id}).exists():
+            if model._default_manager.filter(**{f"{path}__in": wanted}).exists():
                 found.add(label)
     return found
