@@ -37,6 +37,7 @@ ROWS: dict[str, type[Model]] = {"message": Message, "flow": Flow, "broadcast": B
 TEXTS = ("channel", "variant", "step", "origin")
 FILTERS = frozenset((*ROWS, *TEXTS, *TRAITS, "machines", "goal", "model"))
 ALL_FILTERS = FILTERS - {"variant", "step", "goal", "model"}
+GOALS = frozenset({"goal", "model"})  # for reports with conversions
 ORIGINS = {
     "flow": gettext_lazy("Flows"),
     "broadcast": gettext_lazy("Broadcasts"),
@@ -101,6 +102,8 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
         step=read("step", str, ""),
         **{name: read(name, lambda text: "" if text == UNKNOWN else text, None) for name in TRAITS},
         machines=read("machines", _yes, False),
+        goal=read("goal", _row(Goal), None),
+        model=read("model", _one_of(Goal.Model.values), ""),
     )
     chosen = []
     for choice in report.choices:
@@ -109,8 +112,6 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
         if value not in keys:
             problems[choice.name] = _write_one_of(keys)
         chosen.append((choice.name, value))
-    goal = read("goal", _row(Goal), None)
-    model = read("model", _one_of(Goal.Model.values), "")
     if report.subject and getattr(filters, report.subject) is None and report.subject not in problems:
         problems[report.subject] = _("This report is about one: say which.")
     if problems:
@@ -123,8 +124,8 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
         and preset != "all"
         and given.get("compare", "1") != "0",
         filters=filters,
-        goal=goal,
-        model=model,
+        goal=filters.goal,
+        model=filters.model,
         chosen=tuple(chosen),
     )
 

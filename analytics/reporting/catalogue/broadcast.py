@@ -152,7 +152,19 @@ REPORT = Report(
     group="messages",
     permission="campaigns.view_broadcast",
     takes=frozenset(
-        {"broadcast", "channel", "variant", "segment", "locale", "country", "device", "provider", "machines"}
+        {
+            "broadcast",
+            "channel",
+            "variant",
+            "segment",
+            "locale",
+            "country",
+            "device",
+            "provider",
+            "machines",
+            "goal",
+            "model",
+        }
     ),
     subject="broadcast",
     default="all",

@@ -106,7 +106,19 @@ REPORT = Report(
     group="messages",
     permission="campaigns.view_broadcast",
     takes=frozenset(
-        {"channel", "message", "variant", "segment", "locale", "country", "device", "provider", "machines"}
+        {
+            "channel",
+            "message",
+            "variant",
+            "segment",
+            "locale",
+            "country",
+            "device",
+            "provider",
+            "machines",
+            "goal",
+            "model",
+        }
     ),
     build=build,
     icon="campaign",

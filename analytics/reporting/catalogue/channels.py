@@ -4,7 +4,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from analytics.reporting.columns import USUAL, columns, compared
-from analytics.reporting.query import ALL_FILTERS, Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, Query
 from analytics.reporting.shapes import Report, Row, Sheet, Table
 from analytics.reports import figures
 from analytics.reports.definitions import Comparison, Figures
@@ -48,7 +48,7 @@ REPORT = Report(
     description=gettext_lazy("Web push, email, SMS and the others beside each other."),
     group="messages",
     permission="delivery.view_message",
-    takes=ALL_FILTERS - {"channel"},
+    takes=(ALL_FILTERS | GOALS) - {"channel"},
     build=build,
     icon="hub",
 )

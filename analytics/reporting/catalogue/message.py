@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy
 
 from analytics.reporting import audience, curves, origins, parts
 from analytics.reporting.columns import USUAL, columns
-from analytics.reporting.query import ALL_FILTERS, Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, Query
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from analytics.reports import links
 from campaigns.models import Experiment
@@ -138,7 +138,7 @@ REPORT = Report(
     description=gettext_lazy("One message: its audience, what people did, its variants and links."),
     group="messages",
     permission="delivery.view_message",
-    takes=ALL_FILTERS | {"variant", "step"},
+    takes=ALL_FILTERS | GOALS | {"variant", "step"},
     subject="message",
     default="all",
     build=build,

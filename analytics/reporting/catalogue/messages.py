@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy
 
 from analytics.reporting import curves, origins, parts
 from analytics.reporting.columns import USUAL, columns
-from analytics.reporting.query import ALL_FILTERS, ORIGINS, Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, ORIGINS, Query
 from analytics.reporting.shapes import Choice, Report, Row, Sheet, Table
 from analytics.reports.definitions import Comparison
 from delivery.models import Message
@@ -105,7 +105,7 @@ REPORT = Report(
     description=gettext_lazy("What came of each message, its variants, and what asked for it."),
     group="messages",
     permission="delivery.view_message",
-    takes=ALL_FILTERS,
+    takes=ALL_FILTERS | GOALS,
     build=build,
     choices=(
         Choice(
