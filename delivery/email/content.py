@@ -151,6 +151,14 @@ class FilledEmail(EmailContent, kw_only=True, omit_defaults=True, forbid_unknown
     values: list[str] = []
 
 
+class Attachment(msgspec.Struct, frozen=True):
+    """A file that comes with an email; `kind` is its media type, such as text/csv."""
+
+    name: str
+    kind: str
+    data: bytes
+
+
 class EmailPayload(msgspec.Struct, kw_only=True):
     """What a provider is given. Empty sender fields are the account's to fill in; `headers` are ASCII."""
 
@@ -164,3 +172,4 @@ class EmailPayload(msgspec.Struct, kw_only=True):
     text: str
     headers: dict[str, str] = {}
     message_id: str = ""
+    attachments: list[Attachment] = []

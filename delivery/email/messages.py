@@ -20,6 +20,8 @@ def email_message(payload: EmailPayload, connection: Any = None) -> EmailMultiAl
         connection=connection,
     )
     message.attach_alternative(payload.html, "text/html")
+    for file in payload.attachments:
+        message.attach(file.name, file.data, file.kind)
     return message
 
 

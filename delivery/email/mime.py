@@ -9,9 +9,9 @@ import re
 import secrets
 from datetime import datetime
 from email.header import Header
-from email.utils import format_datetime
+from email.utils import encode_rfc2231, format_datetime
 
-from delivery.email.content import EmailPayload
+from delivery.email.content import Attachment, EmailPayload
 
 _ADDRESS = re.compile(r"[^\s<>\"(),:;@\[\]\\\x00-\x20\x7f]{1,64}@[^\s<>\"(),:;@\[\]\\\x00-\x20\x7f]{1,255}\Z")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]+\Z")
@@ -21,6 +21,7 @@ _AS_IT_IS = bytes((9, 10, *range(32, 127)))
 _STRANGERS = 20  # different bytes to encode; with more of them one go through the text is quicker
 # Escapes are three characters, never divided; a soft line break takes the 76th place.
 _PIECES = re.compile(rb".{1,75}(?<!=)(?<!=.)")
+_UNQUOTED = re.compile(r'["\\]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -87,7 +88,6 @@ def message(payload: EmailPayload, message_id: str, now: datetime) -> bytes:
     Raises:
         ValueError: a header would begin another line.
     """
-    boundary = f"=_{secrets.token_hex(12)}"
     head = [
         _folded("From", mailbox(payload.from_name, payload.from_address)),
         _folded("To", mailbox(payload.to_name, payload.to)),
@@ -95,28 +95,35 @@ def message(payload: EmailPayload, message_id: str, now: datetime) -> bytes:
         header("Date", format_datetime(now)),
         header("Message-ID", message_id),
         header("MIME-Version", "1.0"),
-        header("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
     ]
     if payload.reply_to:
         head.append(header("Reply-To", payload.reply_to))
     head += [header(name, value) for name, value in payload.headers.items()]
-    mark = f"--{boundary}".encode()
-    return b"".join(
-        (
-            *head,
-            b"\r\n",
-            mark,
-            b"\r\n",
-            _part("text/plain", payload.text),
-            b"\r\n",
-            mark,
-            b"\r\n",
-            _part("text/html", payload.html),
-            b"\r\n",
-            mark,
-            b"--\r\n",
-        )
-    )
+    body = _several("alternative", [_part("text/plain", payload.text), _part("text/html", payload.html)])
+    if not payload.attachments:
+        return b"".join((*head, body))
+    parts = [body, *map(_attached, payload.attachments)]
+    return b"".join((*head, _several("mixed", parts)))
+
+
+def _several(kind: str, parts: list[bytes]) -> bytes:
+    """Parts as one, with the header that says how they belong together."""
+    boundary = f"=_{secrets.token_hex(12)}"
+    mark = f"\r\n--{boundary}".encode()
+    head = header("Content-Type", f'multipart/{kind}; boundary="{boundary}"')
+    return b"".join((head, *(b"%s\r\n%s" % (mark, part) for part in parts), mark, b"--\r\n"))
+
+
+def _attached(file: Attachment) -> bytes:
+    """A file as a part; its name goes by RFC 2231 where it is not ASCII."""
+    if file.name.isascii():
+        name = header("Content-Disposition", f'attachment; filename="{_UNQUOTED.sub("_", file.name)}"')
+    else:
+        name = header("Content-Disposition", f"attachment; filename*={encode_rfc2231(file.name, 'utf-8')}")
+    head = (header("Content-Type", file.kind), name, header("Content-Transfer-Encoding", "base64"))
+    encoded = binascii.b2a_base64(file.data, newline=False)
+    lines = [encoded[since : since + _LINE] for since in range(0, len(encoded), _LINE)]
+    return b"".join((*head, b"\r\n", b"\r\n".join(lines), b"\r\n"))
 
 
 def new_message_id(number: int, sender: str) -> str:
