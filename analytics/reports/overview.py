@@ -76,12 +76,9 @@ class Channel(msgspec.Struct):
     reachable: int = 0
     joined: int = 0
     left: int = 0
-    net_before: int = 0
+    joined_before: int = 0
+    left_before: int = 0
     trend: list[int] = []
-
-    @property
-    def net(self) -> int:
-        return self.joined - self.left
 
 
 class Home(msgspec.Struct):
@@ -151,7 +148,8 @@ def _channels(period: Period) -> list[Channel]:
         channel = found.setdefault(name, Channel(name))
         for day, one in by_day.items():
             if day < period.first:
-                channel.net_before += one.joined - one.left
+                channel.joined_before += one.joined
+                channel.left_before += one.left
             else:
                 channel.joined += one.joined
                 channel.left += one.left

@@ -39,7 +39,7 @@ _PEOPLE = """
         (SELECT coalesce(sum(late.n), 0) FROM campaigns_flowversion v CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (
                 SELECT FROM campaigns_enrollment e
-                WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at < %(due)s LIMIT %(most)s) some
+                WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at < %(due)s LIMIT %(most)s) runs
         ) late WHERE v.flow_id = f.id AND f.state IN ('live', 'finishing'))
     FROM campaigns_flow f WHERE f.id = ANY(%(flows)s)
 """
