@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
-from analytics.admin import reports, timeline
+from analytics.admin import home, reports, timeline
 from analytics.models import Engagement
 
 
@@ -34,8 +34,11 @@ class ReportsAdmin(ModelAdmin):
             ("timeline/<int:pk>/segments/", timeline.segments, "crm.view_profile", "profile_segments"),
         ]
         return [
-            path(route, self.admin_site.admin_view(guarded(view, permission)), name=name)
-            for route, view, permission, name in pages
+            path("home/", self.admin_site.admin_view(home.live), name="home_live"),
+            *(
+                path(route, self.admin_site.admin_view(guarded(view, permission)), name=name)
+                for route, view, permission, name in pages
+            ),
         ]
 
 
