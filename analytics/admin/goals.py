@@ -158,7 +158,8 @@ class ExchangeRateAdmin(ModelAdmin):
         form = RatesForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             with transaction.atomic():
-                stored = rates.store(form.cleaned_data["pasted"])
+                rates.store(form.cleaned_data["pasted"])
+                stored = len(form.cleaned_data["pasted"])
                 audit.record(request, "rates.pasted", ("analytics.exchangerate", ""), rates=stored)
             messages.success(request, ngettext("%d rate is stored.", "%d rates are stored.", stored) % stored)
             return redirect("admin:analytics_exchangerate_changelist")

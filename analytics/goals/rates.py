@@ -29,6 +29,22 @@ class Rate(msgspec.Struct, frozen=True):
     rate: Decimal
 
 
+class BadRate(ValueError):
+    """One that can't be taken; `field` is the part of it that is wrong, "" where it is not complete."""
+
+    def __init__(self, why: str, field: str = ""):
+        super().__init__(why)
+        self.field = field
+
+
+class Stored(msgspec.Struct):
+    """How many rates were new, changed, and as they were before."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
 class BadRates(ValueError):
     """Some lines are no rates; `problems` says which and why."""
 
@@ -56,53 +72,69 @@ def read(text: str) -> list[Rate]:
         if not any(parts) or (number == 1 and parts[0].lower() in ("day", "date")):
             continue
         try:
-            rate = _rate(parts)
-        except ValueError as error:
+            if len(parts) != 3:
+                raise BadRate(_("give day, currency and rate."))
+            good = rate(*parts)
+        except BadRate as error:
             problems.append(_("Line %(number)d: %(why)s") % {"number": number, "why": error})
         else:
-            found[(rate.currency, rate.day)] = rate
+            found[(good.currency, good.day)] = good
     if problems:
         raise BadRates(problems)
     return list(found.values())
 
 
-def _rate(parts: list[str]) -> Rate:
-    if len(parts) != 3:
-        raise ValueError(_("give day, currency and rate."))
+def rate(day: str, currency: str, number: str) -> Rate:
+    """A rate of what somebody wrote.
+
+    Raises:
+        BadRate: it is none.
+    """
     try:
-        day = date.fromisoformat(parts[0])
+        when = datetime.strptime(day, "%Y-%m-%d").date()
     except ValueError as error:
-        raise ValueError(_("the day is written like 2026-03-02.")) from error
-    currency = parts[1].upper()
-    if not re.fullmatch("[A-Z]{3}", currency):
-        raise ValueError(_("a currency has three letters, like USD."))
-    if currency == settings.NUDGE_CURRENCY.upper():
-        raise ValueError(_("this is the account's currency."))
+        raise BadRate(_("the day is written like 2026-03-02."), "day") from error
+    code = currency.upper()
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise BadRate(_("a currency has three letters, like USD."), "currency")
+    if code == settings.NUDGE_CURRENCY.upper():
+        raise BadRate(_("this is the account's currency."), "currency")
     try:
-        rate = Decimal(parts[2])
+        worth = Decimal(number)
     except InvalidOperation as error:
-        raise ValueError(_("the rate is no number.")) from error
-    if not rate.is_finite() or not _SMALLEST <= rate < _LARGEST:
-        raise ValueError(_("the rate is not above zero, or too large."))
-    return Rate(day, currency, rate)
+        raise BadRate(_("the rate is no number."), "rate") from error
+    if not worth.is_finite() or not _SMALLEST <= worth < _LARGEST:
+        raise BadRate(_("the rate is not above zero, or too large."), "rate")
+    return Rate(when, code, round(worth, 10))
 
 
 @transaction.atomic
-def store(rates: Iterable[Rate]) -> int:
-    """Store rates in place of those of the same day; return how many. Amounts of those days and later are made anew."""
-    rows = [ExchangeRate(day=rate.day, currency=rate.currency, rate=rate.rate) for rate in rates]
-    if not rows:
-        return 0
+def store(rates: Iterable[Rate]) -> Stored:
+    """Store rates in place of those of the same day; amounts of the days of those that change something, and later,
+    are made anew.
+
+    Args:
+        rates: at most one of each currency and day.
+    """
+    given = {(each.currency, each.day): each.rate for each in rates}
+    if not given:
+        return Stored()
     log.hold(recompute.CURSOR)
-    ExchangeRate.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["currency", "day"],
-        update_fields=["rate"],
-        batch_size=2000,
-    )
-    changed(min(row.day for row in rows))
-    return len(rows)
+    first, last = min(day for _code, day in given), max(day for _code, day in given)
+    there = ExchangeRate.objects.filter(currency__in={code for code, _day in given}, day__range=(first, last))
+    known = {(code, day): worth for code, day, worth in there.values_list("currency", "day", "rate")}
+    new = {key: worth for key, worth in given.items() if known.get(key) != worth}
+    if new:
+        ExchangeRate.objects.bulk_create(
+            (ExchangeRate(day=day, currency=code, rate=worth) for (code, day), worth in new.items()),
+            update_conflicts=True,
+            unique_fields=["currency", "day"],
+            update_fields=["rate"],
+            batch_size=2000,
+        )
+        changed(min(day for _code, day in new))
+    updated = sum(key in known for key in new)
+    return Stored(len(new) - updated, updated, len(given) - len(new))
 
 
 def changed(first: date) -> None:
