@@ -10,22 +10,43 @@ from django.utils import timezone
 from analytics.rollups.keeping import account_zone
 
 LOCK = 0x6E756475  # any fixed number: one counts at a time
-# A yes or no is one where it changes the answer before.
+# Measures of every day, counted anew from what is on record. Those `_by` someone have "<channel> <who told it>" as
+# their channel, those of topics the topic, and "came" who told something about a new profile first.
+FROM_RECORDS = (
+    *("joined", "left", "joined_by", "left_by"),
+    *("topic_joined", "topic_left", "topic_joined_by", "topic_left_by"),
+    *("new", "came"),
+)
+# A yes or no is one where it changes the answer before; topics that need no yes have one from the start.
 _JOINED = """
-    SELECT CASE state WHEN 'subscribed' THEN 'joined' ELSE 'left' END AS measure,
-        (changed_at AT TIME ZONE %(zone)s)::date AS day, key AS channel, count(*) AS people
+    SELECT CASE GROUPING(source) WHEN 1 THEN measure ELSE measure || '_by' END AS measure, day,
+        CASE GROUPING(source) WHEN 1 THEN key ELSE key || ' ' || source END AS channel, count(*) AS people
     FROM (
-        SELECT key, state, changed_at,
-            lag(state) OVER (PARTITION BY profile_id, key ORDER BY changed_at, id) AS before
-        FROM crm_consentchange WHERE kind = 'channel' AND state IN ('subscribed', 'unsubscribed')
-    ) AS answers
-    WHERE state = 'subscribed' AND before IS DISTINCT FROM 'subscribed'
-        OR state = 'unsubscribed' AND before = 'subscribed'
-    GROUP BY 1, 2, 3
+        SELECT CASE kind WHEN 'topic' THEN 'topic_' ELSE '' END
+                || CASE state WHEN 'subscribed' THEN 'joined' ELSE 'left' END AS measure,
+            (changed_at AT TIME ZONE %(zone)s)::date AS day, key, source
+        FROM (
+            SELECT kind, key, state, source, changed_at,
+                lag(state) OVER (PARTITION BY profile_id, kind, key ORDER BY changed_at, id) AS before
+            FROM crm_consentchange WHERE state IN ('subscribed', 'unsubscribed')
+        ) AS answers
+        WHERE state = 'subscribed' AND before IS DISTINCT FROM 'subscribed'
+            OR state = 'unsubscribed' AND before = 'subscribed'
+            OR state = 'unsubscribed' AND before IS NULL AND kind = 'topic'
+    ) AS changed
+    GROUP BY GROUPING SETS ((measure, day, key), (measure, day, key, source))
 """
+# Who told something about a person first has brought them; of visitors nobody told anything.
 _NEW = """
-    SELECT 'new' AS measure, (created_at AT TIME ZONE %(zone)s)::date AS day, '' AS channel, count(*) AS people
-    FROM crm_profile GROUP BY 2
+    SELECT CASE GROUPING(source) WHEN 1 THEN 'new' ELSE 'came' END AS measure, day,
+        coalesce(source, '') AS channel, count(*) AS people
+    FROM (
+        SELECT (p.created_at AT TIME ZONE %(zone)s)::date AS day, coalesce((
+            SELECT told.value ->> 0 FROM jsonb_each(p.sources) told ORDER BY told.value ->> 1, told.key LIMIT 1
+        ), '') AS source
+        FROM crm_profile p
+    ) AS made
+    GROUP BY GROUPING SETS ((day), (day, source))
 """
 # Today's state; the days before keep what they were.
 _NOW = """
@@ -53,7 +74,7 @@ _MADE = """
 _DROP = f"""
     WITH {_MADE}
     DELETE FROM analytics_audienceday a
-    WHERE (a.measure IN ('joined', 'left', 'new') OR a.measure IN ('agreed', 'reachable') AND a.day = %(today)s)
+    WHERE (a.measure = ANY(%(kept)s) OR a.measure IN ('agreed', 'reachable') AND a.day = %(today)s)
         AND NOT EXISTS (
             SELECT FROM made m WHERE (m.measure, m.day, m.channel) = (a.measure, a.day, a.channel))
 """
@@ -78,7 +99,7 @@ def keep(now: datetime | None = None) -> None:
         if not cursor.fetchone()[0]:
             return
         cursor.execute("SELECT (%s AT TIME ZONE %s)::date", [now, zone])
-        values: dict[str, Any] = {"zone": zone, "today": cursor.fetchone()[0]}
+        values: dict[str, Any] = {"zone": zone, "today": cursor.fetchone()[0], "kept": [*FROM_RECORDS]}
         cursor.execute(f"{_JOINED} UNION ALL {_NEW} UNION ALL {_NOW}", values)
         columns = ("measure", "day", "channel", "people")
         made = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
