@@ -6,15 +6,17 @@ from celery import shared_task
 from django.core.cache import cache
 
 from analytics import projection
-from analytics.experiments import judging
+from analytics.experiments import holdouts, judging
 from analytics.goals import recompute
 from analytics.rollups import audience, cohorts
 from analytics.rollups import rebuild as rebuilding
+from analytics.saved import mailing
 from crm import log, wake
 
 BUDGET_SECONDS = 20.0
 RESTS = 50  # times as long as counting the audience took
 COUNTED = "analytics.audience.counted"
+LIFT_COUNTED = "analytics.lift.counted"
 COHORTS_COUNTED = "analytics.cohorts.counted"
 DAY = 86400  # seconds
 REBUILD_SECONDS = 4.0  # then whatever else waits in the queue has its turn
@@ -70,6 +72,22 @@ def count_cohorts() -> None:
 
 
 @shared_task
+def count_lift() -> None:
+    """Count what messages bring, of every holdout; seldom where that takes long."""
+    if cache.get(LIFT_COUNTED):
+        return
+    began = time.monotonic()
+    holdouts.keep()
+    cache.set(LIFT_COUNTED, True, RESTS * (time.monotonic() - began))
+
+
+@shared_task
 def judge_experiments() -> None:
     """Look at the experiments that run, and act on the first answer that ends one."""
     judging.judge_all()
+
+
+@shared_task
+def mail_reports() -> None:
+    """Send the saved reports that are due."""
+    mailing.run()

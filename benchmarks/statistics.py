@@ -180,6 +180,8 @@ def _lift(rng: np.random.Generator) -> list[Line]:
         found = worlds.lifts(rng, 10_000, treated, holdout, rates)
         for what in ("conversions", "value"):
             bias, coverage = found[f"{what} bias"], found[f"{what} coverage"]
+            missed = found[f"{what} missed"]
+            lines.append(Line(f"extra {what} outside of the interval that is shown: {name}", missed, 0, 0.05))
             lines.append(Line(f"bias of extra {what}, standard errors: {name}", bias, -3, 3, style=".1f"))
             # Few buyers' baskets tell little of the spread, so their interval is wide rather than wrong.
             lines.append(

@@ -41,7 +41,10 @@ def value_coverage(rng, experiments: int, people: int = 10_000, rate: float = 0.
 
 
 def lifts(rng, experiments: int, treated: int, holdout: int, rates: tuple[float, float]) -> dict[str, float]:
-    """Bias (in standard errors of the mean) and coverage of extra conversions and value; rates with and without."""
+    """Bias (in standard errors of the mean) and coverage of extra conversions and value; rates with and without.
+
+    The coverage is that of the intervals for one look, and how often the one for every look leaves out the truth.
+    """
     found = [
         lift.lift(shop(rng, "t", treated, rates[0]), shop(rng, "h", holdout, rates[1]))
         for _ in range(experiments)
@@ -51,11 +54,13 @@ def lifts(rng, experiments: int, treated: int, holdout: int, rates: tuple[float,
         ("conversions", (rates[0] - rates[1]) * treated),
         ("value", (rates[0] - rates[1]) * treated * peeking.BASKET),
     ):
-        figures = [getattr(one, name) for one in found]
+        figures = [getattr(one, f"{name}_once") for one in found]
         estimates = np.array([one.estimate for one in figures])
         told[f"{name} bias"] = (estimates.mean() - truth) / (estimates.std() / np.sqrt(experiments))
         told[f"{name} estimate"], told[f"{name} truth"] = estimates.mean(), truth
         told[f"{name} coverage"] = np.mean([one.low <= truth <= one.high for one in figures])
+        shown = [getattr(one, name) for one in found]
+        told[f"{name} missed"] = np.mean([not one.low <= truth <= one.high for one in shown])
     return told
 
 

@@ -192,7 +192,8 @@ class ExperimentAdmin(ModelAdmin):
             **self.admin_site.each_context(request),
             "title": _("What messages bring"),
             "opts": self.opts,
-            "rows": lift_rows(holdouts.report()),
+            "rows": lift_rows(holdouts.latest()),
+            "counted_at": holdouts.counted_at(),
         }
         return TemplateResponse(request, f"{TEMPLATES}/lift.html", context)
 

@@ -1,8 +1,11 @@
 """What messages brought that would not have come without them: every holdout there is, and its lift."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime, time, timedelta
 
 import msgspec
+from django.db import connection, transaction
+from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -14,10 +17,12 @@ from analytics.reports import figures, periods
 from campaigns.models import Broadcast, Flow
 from crm import geography
 from delivery.exposures import HELD_OUT, TREATED
-from delivery.models import Message, SendingRules
+from delivery.models import HoldoutMonth, Message, SendingRules
 from delivery.policies import holdouts as policy
 
 DAYS = 365
+SIDES = (HELD_OUT, TREATED)
+LOCK = 0x6E75646C  # any fixed number: one counts at a time
 GOAL, AMOUNT, WINDOW = "purchase", "total", timedelta(days=7)  # of what has no goal of its own
 
 
@@ -85,34 +90,104 @@ def everything() -> list[Holdout]:
 
 
 def report(now: datetime | None = None) -> list[Line]:
-    """The lift of every holdout within a year; one query for each and one for each kind."""
+    """The lift of every holdout within a year, counted now; one query of the log for all of them."""
     now = now or timezone.now()
-    year = periods.last(DAYS, now)
     found = everything()
-    zone = geography.account_zone()
-    since = datetime.combine(year.first, time(), zone)
-    sent = {
-        kind: {key: each.sent for key, each in figures.by(kind, year).items()}
-        for kind in {each.kind for each in found} - {"global"}
-    }
-    lines = []
-    for each in found:
-        months = gathering.by_month(
-            Question(
-                experiment=each.experiment,
-                arms=(HELD_OUT, TREATED),
-                goal=each.goal,
-                window=each.window,
-                value_property=each.amount,
-                since=since,
-                until=now,
-                now=now,
-            ),
-            zone.key,
+    return _lines(found, _counted(found, now), now)
+
+
+def latest(now: datetime | None = None) -> list[Line]:
+    """The same as it was counted last, without a query of the log; counted now where that was never done."""
+    now = now or timezone.now()
+    found = everything()
+    rows = HoldoutMonth.objects.filter(experiment__in=[each.experiment for each in found])
+    months: dict[str, dict[str, dict[str, Arm]]] = {}
+    for row in rows:
+        arm = Arm(
+            key=row.arm,
+            exposed=row.exposed,
+            converted=row.converted,
+            value=row.value,
+            value_squares=row.value_squares,
         )
-        messages = sent.get(each.kind, {}).get(each.number, 0)
-        out = together([arms[0] for arms in months.values()] or [Arm(key=HELD_OUT, exposed=0)], HELD_OUT)
-        treated = together([arms[1] for arms in months.values()] or [Arm(key=TREATED, exposed=0)], TREATED)
+        months.setdefault(row.experiment, {}).setdefault(row.month, {})[row.arm] = arm
+    if found and not months:
+        return report(now)
+    sides = [
+        {
+            month: [arms.get(key, Arm(key=key, exposed=0)) for key in SIDES]
+            for month, arms in months.get(each.experiment, {}).items()
+        }
+        for each in found
+    ]
+    return _lines(found, sides, now)
+
+
+@transaction.atomic
+def keep(now: datetime | None = None) -> int:
+    """Count every holdout anew for `latest`; how many there are. Whoever comes while somebody counts does nothing."""
+    now = now or timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return 0
+    found = everything()
+    rows = [
+        HoldoutMonth(
+            experiment=each.experiment,
+            month=month,
+            arm=arm.key,
+            exposed=arm.exposed,
+            converted=arm.converted,
+            value=arm.value,
+            value_squares=arm.value_squares,
+            counted_at=now,
+        )
+        for each, months in zip(found, _counted(found, now), strict=True)
+        for month, arms in months.items()
+        for arm in arms
+    ]
+    HoldoutMonth.objects.all().delete()
+    HoldoutMonth.objects.bulk_create(rows, batch_size=1000)
+    return len(found)
+
+
+def counted_at() -> datetime | None:
+    """When `keep` has counted last; None if never, or if there was nothing to count."""
+    return HoldoutMonth.objects.aggregate(latest=Max("counted_at"))["latest"]
+
+
+Months = dict[str, list[Arm]]  # by month: who was held out, and who was not
+
+
+def _counted(found: Sequence[Holdout], now: datetime) -> list[Months]:
+    zone = geography.account_zone()
+    since = datetime.combine(periods.last(DAYS, now).first, time(), zone)
+    questions = [
+        Question(
+            experiment=each.experiment,
+            arms=SIDES,
+            goal=each.goal,
+            window=each.window,
+            value_property=each.amount,
+            since=since,
+            until=now,
+            now=now,
+        )
+        for each in found
+    ]
+    return gathering.by_month(questions, zone.key)
+
+
+def _lines(found: Sequence[Holdout], counted: Sequence[Months], now: datetime) -> list[Line]:
+    sent = _sent({each.kind for each in found}, periods.last(DAYS, now))
+    lines = []
+    for each, months in zip(found, counted, strict=True):
+        messages = sent[each.kind].get(each.number, 0)
+        out, treated = (
+            together([arms[side] for arms in months.values()] or [Arm(key=key, exposed=0)], key)
+            for side, key in enumerate(SIDES)
+        )
         lines.append(
             Line(
                 each,
@@ -123,7 +198,28 @@ def report(now: datetime | None = None) -> list[Line]:
     return lines
 
 
-def _days(months: dict[str, list[Arm]], now: datetime) -> float:
+def _sent(kinds: Collection[str], year: periods.Period) -> dict[str, dict[int | None, int]]:
+    """How many messages were sent, by kind of holdout and by what has it; two queries at most for each kind.
+
+    Of everything: all that is marketing. What a repeating broadcast sent counts for the one that it repeats.
+    """
+    sent: dict[str, dict[int | None, int]] = {
+        kind: {key: each.sent for key, each in figures.by(kind, year).items()}
+        for kind in {"message" if kind == "global" else kind for kind in kinds}
+    }
+    if "global" in kinds:
+        marketing = Message.objects.filter(confirms=False).in_bulk()
+        numbers = sent["message"]
+        sent["global"] = {None: sum(numbers.get(pk, 0) for pk, each in marketing.items() if not each.exempt)}
+    if "broadcast" in kinds:
+        again = Broadcast.objects.filter(origin__isnull=False).values_list("pk", "origin_id")
+        for pk, origin in again.iterator():
+            if number := sent["broadcast"].get(pk):
+                sent["broadcast"][origin] = sent["broadcast"].get(origin, 0) + number
+    return sent
+
+
+def _days(months: Months, now: datetime) -> float:
     """Since the first month in which anybody was compared."""
     if not months:
         return 0

@@ -3,7 +3,8 @@
 Estimates are plain differences of means, so they are right on average whatever the group sizes. Their intervals put
 together those of the two groups: MOVER, Zou & Donner 2008, "Construction of confidence limits about effect measures"
 (Statistics in Medicine 27); of rates with Wilson's limits it is Newcombe 1998, "Interval estimation for the difference
-between independent proportions" (method 10), which keeps its level with a holdout that has no conversion at all.
+between independent proportions" (method 10), which keeps its level with a holdout that has no conversion at all. They
+are for one look; what is shown, and looked at every day, is a confidence sequence around the same estimate.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ class Figure(msgspec.Struct, frozen=True):
         """The same in another unit; `factor` is not negative."""
         return Figure(self.estimate * factor, self.low * factor, self.high * factor)
 
+    @property
+    def leaves_out_nought(self) -> bool:
+        """Whether it is certain that there is something, more or less."""
+        return self.low > 0 or self.high < 0
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """What makes an effect certain: the estimate's variance, and the size of an even pair that knows as much."""
@@ -39,40 +45,58 @@ class Evidence(msgspec.Struct, frozen=True):
     people: float
     enough: bool
 
-    def rules_out_chance(self, estimate: float, alpha: float) -> bool:
-        """Whether nought is outside of the confidence sequence, which may be looked at every day."""
-        if not self.enough or self.variance <= 0:
-            return False
-        z = estimate / self.variance**0.5
-        return bool(sequences.surprise(z, self.people, alpha, sequences.TUNED_FOR) < alpha)
+    def always(self, once: Figure, alpha: float) -> Figure:
+        """The estimate with an interval that may be looked at every day, and tells the same as what is said of it.
+
+        The confidence sequence, widened where the interval for one look reaches beyond it: that is the surer one of few
+        conversions. While nothing may be said yet, nought is within.
+        """
+        half = 0.0
+        if self.variance > 0 and self.people > 0:
+            half = float(sequences.widening(self.people, alpha, sequences.TUNED_FOR)) * self.variance**0.5
+        low, high = min(once.estimate - half, once.low), max(once.estimate + half, once.high)
+        if not self.enough:
+            low, high = min(low, 0.0), max(high, 0.0)
+        return Figure(once.estimate, low, high)
 
 
 class Lift(msgspec.Struct, frozen=True, kw_only=True):
     """The extra conversions and value of all who were treated, over the whole time.
 
-    The intervals hold for one look; `certain` and `certain_value` say whether there is an effect, of whichever sign,
-    beyond doubt however often one looks.
+    The intervals of `conversions` and `value` hold however often one looks; there is an effect beyond doubt, of
+    whichever sign, just when they leave out nought. Those of `conversions_once` and `value_once` are narrower, and hold
+    for who looks a single time.
     """
 
     treated: int
     holdout: int
     messages: int
     days: float
-    conversions: Figure
-    value: Figure
+    conversions_once: Figure
+    value_once: Figure
     conversions_evidence: Evidence
     value_evidence: Evidence
     alpha: float
 
     @property
+    def conversions(self) -> Figure:
+        """The extra conversions, with an interval that holds at every time of looking."""
+        return self.conversions_evidence.always(self.conversions_once, self.alpha)
+
+    @property
+    def value(self) -> Figure:
+        """The extra value, with an interval that holds at every time of looking."""
+        return self.value_evidence.always(self.value_once, self.alpha)
+
+    @property
     def certain(self) -> bool:
         """Whether there are certainly extra (or fewer) conversions."""
-        return self.conversions_evidence.rules_out_chance(self.conversions.estimate, self.alpha)
+        return self.conversions.leaves_out_nought
 
     @property
     def certain_value(self) -> bool:
         """Whether there is certainly extra (or less) value."""
-        return self.value_evidence.rules_out_chance(self.value.estimate, self.alpha)
+        return self.value.leaves_out_nought
 
     @property
     def conversions_per_message(self) -> Figure | None:
@@ -110,8 +134,8 @@ def lift(
         holdout=holdout.exposed,
         messages=messages,
         days=days,
-        conversions=_difference(treated, holdout, Metric.CONVERSION, level).times(treated.exposed),
-        value=_difference(treated, holdout, Metric.VALUE, level).times(treated.exposed),
+        conversions_once=_difference(treated, holdout, Metric.CONVERSION, level).times(treated.exposed),
+        value_once=_difference(treated, holdout, Metric.VALUE, level).times(treated.exposed),
         conversions_evidence=_evidence(treated, holdout, Metric.CONVERSION),
         value_evidence=_evidence(treated, holdout, Metric.VALUE),
         alpha=1 - level,
@@ -130,8 +154,8 @@ def total(lifts: Sequence[Lift]) -> Lift | None:
         holdout=sum(one.holdout for one in lifts),
         messages=sum(one.messages for one in lifts),
         days=max(one.days for one in lifts),
-        conversions=_sum([one.conversions for one in lifts]),
-        value=_sum([one.value for one in lifts]),
+        conversions_once=_sum([one.conversions_once for one in lifts]),
+        value_once=_sum([one.value_once for one in lifts]),
         conversions_evidence=_joined([one.conversions_evidence for one in lifts]),
         value_evidence=_joined([one.value_evidence for one in lifts]),
         alpha=max(one.alpha for one in lifts),

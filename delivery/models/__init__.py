@@ -2,7 +2,7 @@ from delivery.models.brand import BrandKit
 from delivery.models.coupons import CouponCode, CouponPool
 from delivery.models.deliveries import Attempt, Delivery
 from delivery.models.email import EmailImage, EmailLayout
-from delivery.models.exposures import Exposure
+from delivery.models.exposures import Exposure, HoldoutMonth
 from delivery.models.inapp import InAppMessage
 from delivery.models.keys import VapidKey
 from delivery.models.links import LinkHit, LinkSettings
@@ -29,6 +29,7 @@ __all__ = [
     "EventStream",
     "Exposure",
     "FrequencyCap",
+    "HoldoutMonth",
     "InAppMessage",
     "InboundMessage",
     "Keywords",

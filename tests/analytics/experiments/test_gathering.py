@@ -131,6 +131,8 @@ def test_months_add_up_to_the_whole() -> None:
         at = START + number * 24 * HOUR
         store(person.pk, at, "ab"[number % 2], None, experiment)
         store(person.pk, at + HOUR, "bought", 10, experiment)
-    [(month, arms)] = gathering.by_month(question(experiment), "Europe/Warsaw").items()
+    [found, nothing] = gathering.by_month([question(experiment), question("none")], "Europe/Warsaw")
+    assert nothing == {}
+    [(month, arms)] = found.items()
     assert month == "2026-03"
     assert [(arm.exposed, arm.converted, arm.value) for arm in arms] == [(3, 3, 30.0), (3, 3, 30.0)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analytics.experiments import cuped, lift, planner, sequences
+from analytics.experiments import cuped, lift, planner, sequences, words
 from analytics.experiments.arms import Arm, History, Metric, moments
 from tests.analytics.experiments.drawing import FEW, rate, with_history
 
@@ -76,7 +76,7 @@ class TestCuped:
 class TestLift:
     def test_the_limits_are_newcombes(self):
         """Newcombe 1998, table II: 56/70 and 48/80 with method 10 give 0.0524 to 0.3339."""
-        found = lift.lift(rate("t", 70, 56), rate("h", 80, 48)).conversions.times(1 / 70)
+        found = lift.lift(rate("t", 70, 56), rate("h", 80, 48)).conversions_once.times(1 / 70)
         assert (found.estimate, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
     def test_wilsons_limits_are_scipys(self):
@@ -100,13 +100,28 @@ class TestLift:
         assert (found.conversions_per_message, found.value_per_month) == (None, None)
         assert found.value == lift.Figure(0, 0, 0)
 
+    @FEW
+    @given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(0, 1), st.floats(0, 1), st.integers(1, 4))
+    def test_what_is_said_and_the_range_beside_it_tell_the_same(self, treated, held, one, other, flows):
+        found = lift.lift(rate("t", treated, int(treated * one)), rate("h", held, int(held * other)))
+        for told in (found, lift.total([found] * flows)):
+            shown, once = told.conversions, told.conversions_once
+            assert shown.low <= once.low <= shown.estimate == once.estimate <= once.high <= shown.high
+            assert told.certain == (not shown.low <= 0 <= shown.high)
+            assert told.certain != words.lift_sentence(told).startswith("It can't be said yet")
+            evidence = told.conversions_evidence
+            surprise = sequences.surprise(
+                shown.estimate / max(evidence.variance, 1e-300) ** 0.5, evidence.people, 0.05, 10_000
+            )
+            assert surprise < 0.05 or not told.certain
+
     def test_together_they_are_surer_than_apart(self):
         """Four flows, each of them just not certain, with intervals as wide as of the sum of independent figures."""
         one = lift.lift(rate("t", 9_000, 315), rate("h", 1_000, 25), messages=9_000, days=30)
         whole = lift.total([one] * 4)
         assert whole.conversions.estimate == pytest.approx(4 * one.conversions.estimate)
-        assert whole.conversions.high - whole.conversions.estimate == pytest.approx(
-            2 * (one.conversions.high - one.conversions.estimate)
+        assert whole.conversions_once.high - whole.conversions_once.estimate == pytest.approx(
+            2 * (one.conversions_once.high - one.conversions_once.estimate)
         )
         assert (one.certain, whole.certain) == (False, True)
         assert whole.value_evidence.people == pytest.approx(4 * one.value_evidence.people)

@@ -84,6 +84,7 @@ def test_lift_is_found_without_bias(rng, treated, holdout, widest):
     for what in ("conversions", "value"):
         assert abs(found[f"{what} bias"]) < 3
         assert 0.935 <= found[f"{what} coverage"] <= widest
+        assert found[f"{what} missed"] <= 0.05
 
 
 def test_history_saves_what_it_explains(rng):
