@@ -21,6 +21,9 @@ NAMES = {
     "message_suppressed": _("It was not sent by rule"),
     "message_opened": _("It was opened"),
     "message_clicked": _("A link in it was followed"),
+    "message_machine_opened": _("A machine opened it"),
+    "message_machine_clicked": _("A machine followed a link in it"),
+    "message_withdrawn": _("What was taken for a person's turned out a machine's"),
     "message_read": _("It was read"),
     "message_dismissed": _("It was closed"),
     "message_converted": _("It led to a conversion"),
@@ -34,8 +37,8 @@ NAMES = {
     "flow_entered": _("Somebody entered a flow"),
     "flow_completed": _("Somebody went through a flow"),
     "flow_exited": _("Somebody left a flow before its end"),
+    "experiment_exposed": _("Somebody became part of an experiment or a holdout"),
 }
-OF_MESSAGES = frozenset(name for name in NAMES if name.startswith("message_")) - {"message_received"}
 TEST = "test"
 # What people wrote, where they are and what calls them by name are not among these.
 _PROPERTIES = frozenset(
@@ -52,7 +55,13 @@ _PROPERTIES = frozenset(
             "goal",
             "value",
         ),
-        *("currency", "kind", "state", "segment", "flow", "enrollment"),
+        *("currency", "kind", "state", "segment", "flow", "enrollment", "experiment", "arm"),
+        *(
+            "machine",
+            "proxy",
+            "names",
+            "rules",
+        ),  # why an opening or click is a machine's, and what was taken back
     }
 )
 _WORDS = ("reason", "source", "key")  # may repeat an address that a provider named

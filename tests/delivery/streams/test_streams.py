@@ -100,6 +100,18 @@ def ids(receiver: Receiver) -> list[str]:
     return [event["id"] for event in receiver.events]
 
 
+def test_what_is_taken_back_and_who_is_compared_is_told(stream, receiver, person):
+    EventStream.objects.update(names=["message_machine_opened", "message_withdrawn", "experiment_exposed"])
+    happened(person, 1, "message_machine_opened", machine=True, reason="scanner", user_agent="secret")
+    happened(person, 1, "message_withdrawn", names=["message_clicked"], rules=3)
+    happened(person, 1, "experiment_exposed", experiment="subject-line", arm="b")
+    assert work() == 1
+    machine, taken, compared = (event["properties"] for event in receiver.events)
+    assert (machine["machine"], machine["reason"], "user_agent" in machine) == (True, "scanner", False)
+    assert (taken["names"], taken["rules"]) == (["message_clicked"], 3)
+    assert (compared["experiment"], compared["arm"]) == ("subject-line", "b")
+
+
 def test_events_arrive_in_order_in_batches_with_no_contact_data(stream, receiver, person):
     wanted = happened(
         person, 130, url="https://ada@shop.example/a?email=ada@example.com#x", text="call +48600100200"
