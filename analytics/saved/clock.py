@@ -1,0 +1,47 @@
+"""When a saved report is due: by the clock on the wall of the account's time zone, whatever summer time does."""
+
+import calendar
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from analytics.models import SavedReport
+
+Every = SavedReport.Every
+
+
+def following(saved: SavedReport, after: datetime) -> datetime | None:
+    """The first time that it is due later than `after`, in UTC; None where it is not sent.
+
+    A time that a clock skips in spring is taken by the clock before it was put forward, one that comes twice in
+    autumn is the first of both: so each due day has exactly one.
+    """
+    zone = ZoneInfo(settings.TIME_ZONE)
+    for day in _days(saved, after.astimezone(zone).date() - timedelta(days=1)):
+        at = datetime.combine(day, saved.at, zone).astimezone(UTC)
+        if at > after:
+            return at
+    return None
+
+
+def _days(saved: SavedReport, since: date) -> Iterator[date]:
+    """The days on which it is due, from `since` on."""
+    match saved.every:
+        case Every.DAY:
+            while True:
+                yield since
+                since += timedelta(days=1)
+        case Every.WEEK:
+            since += timedelta(days=(saved.weekday - since.weekday()) % 7)
+            while True:
+                yield since
+                since += timedelta(days=7)
+        case Every.MONTH:
+            year, month = since.year, since.month
+            while True:
+                day = date(year, month, min(saved.day, calendar.monthrange(year, month)[1]))
+                if day >= since:
+                    yield day
+                year, month = (year, month + 1) if month < 12 else (year + 1, 1)
