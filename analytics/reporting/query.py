@@ -18,6 +18,8 @@ from analytics.reports import periods
 from analytics.reports.filters import TRAITS, Filters
 from analytics.reports.periods import Period
 from campaigns.models import Broadcast, Flow, Segment
+from campaigns.segments import telling
+from crm import masking
 from delivery import channels
 from delivery.models import Message
 
@@ -215,6 +217,10 @@ def _row(model: type[Model]) -> Callable[[str], int]:
             found = model._default_manager.filter(slug=text).values_list("pk", flat=True).first()
         if found is None:
             raise ValueError(_("There is none of this number or short name."))
+        if model is Segment and masking.hidden():
+            slug = Segment.objects.values_list("slug", flat=True).get(pk=found)
+            if slug in telling.hidden_slugs():
+                raise ValueError(_("It compares with contact data, which you may not see."))
         return int(found)
 
     return reader
