@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
-from analytics.admin import home, reports, timeline
+from analytics.admin import home, people, reporting, reports, timeline
 from analytics.models import Engagement
 
 
@@ -25,6 +25,9 @@ class ReportsAdmin(ModelAdmin):
     def get_urls(self) -> list[URLPattern]:
         """The reports and the timeline, and nothing else."""
         pages = [
+            ("reports/", reporting.index, "", "reports"),
+            ("reports/<slug:slug>/", reporting.show, "", "report"),
+            ("reports/<slug:slug>/people/", people.show, "", "report_people"),
             ("messages/", reports.messages, "delivery.view_message", "reports_messages"),
             ("messages/<int:pk>/", reports.message, "delivery.view_message", "reports_message"),
             ("flows/", reports.flows, "campaigns.view_flow", "reports_flows"),
@@ -43,11 +46,11 @@ class ReportsAdmin(ModelAdmin):
 
 
 def guarded(view: Callable[..., HttpResponse], permission: str) -> Callable[..., HttpResponse]:
-    """Let through who has `permission`, and only to look."""
+    """Let through who has `permission`, if one is needed here, and only to look."""
 
     @wraps(view)
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if not request.user.has_perm(permission):
+        if permission and not request.user.has_perm(permission):
             raise PermissionDenied
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})

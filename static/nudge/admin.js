@@ -52,9 +52,28 @@
 
 /* --- Charts: <canvas data-nudge-chart="id of a JSON script">, drawn again after swaps and theme changes ------ */
 (() => {
-  const DASHES = { opened: [6, 3], clicked: [2, 3], converted: [] };
   const POINTS = { sent: "circle", opened: "triangle", clicked: "rect", converted: "rectRot" };
+  // Lines that have no colour of their own take these by turns, and points of other shapes beside.
+  const COLOURS = ["sent", "opened", "clicked", "converted", "fifth", "sixth"];
+  const SHAPES = ["circle", "triangle", "rect", "rectRot", "star", "cross"];
   const quick = matchMedia("(prefers-reduced-motion: reduce)");
+
+  /** How a value of a series is written; shares are 0 to 1, seconds become the unit that suits them. */
+  function writer(line) {
+    const lang = document.documentElement.lang || "en";
+    const format = (options) => new Intl.NumberFormat(lang, options);
+    if (line?.unit === "share") return (value) => format({ style: "percent", maximumFractionDigits: 1 }).format(value);
+    if (line?.unit === "money" && /^[A-Za-z]{3}$/.test(line.currency ?? "")) {
+      return (value) => format({ style: "currency", currency: line.currency, maximumFractionDigits: Math.abs(value) < 100 ? 2 : 0 }).format(value);
+    }
+    if (line?.unit === "seconds") {
+      return (value) => {
+        const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]].find((one) => Math.abs(value) >= 2 * one[1]) ?? ["second", 1];
+        return format({ style: "unit", unit, maximumFractionDigits: 1 }).format(value / size);
+      };
+    }
+    return (value) => format({ maximumFractionDigits: 2 }).format(value);
+  }
 
   function draw(canvas, still) {
     const source = document.getElementById(canvas.dataset.nudgeChart);
@@ -63,25 +82,42 @@
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--nudge-${name}`).trim();
     const text = colour("quiet");
+    const bars = data.kind === "bars" || data.kind === "stacked";
+    // What is of another kind than the first has a scale of its own, at the other side.
+    const first = data.series[0];
+    const other = data.series.find((line) => line.unit !== first.unit || line.currency !== first.currency);
+    const scale = (line) => (other && (line.unit !== first.unit || line.currency !== first.currency) ? "other" : "y");
+    const datasets = data.series.flatMap((line, place) => {
+      const shade = colour(`chart-${line.key}`) || colour(`chart-${COLOURS[place % COLOURS.length]}`);
+      const common = {
+        type: bars ? "bar" : "line",
+        yAxisID: scale(line),
+        borderColor: shade,
+        backgroundColor: shade,
+        pointStyle: POINTS[line.key] ?? SHAPES[place % SHAPES.length],
+        pointRadius: data.labels.length > 31 ? 0 : 2.5,
+        pointHoverRadius: 5,
+        borderWidth: bars ? 0 : 2,
+        tension: 0.3,
+        cubicInterpolationMode: "monotone",
+        write: writer(line),
+      };
+      const now = { ...common, label: line.label, data: line.values, stack: "now" };
+      if (!line.before) return [now];
+      const pale = { borderDash: [5, 4], borderWidth: 1.5, pointRadius: 0, backgroundColor: bars ? `${shade}66` : shade, stack: "before", order: 1 };
+      return [now, { ...common, ...pale, label: line.before_label, data: line.before }];
+    });
+    const axis = (end, write) => ({
+      position: end === data.rtl ? "left" : "right",
+      beginAtZero: true,
+      stacked: data.kind === "stacked",
+      grid: { color: colour("line"), drawOnChartArea: !end },
+      border: { display: false },
+      ticks: { color: text, maxTicksLimit: 6, callback: write, ...(first.unit === "count" || !first.unit ? { precision: 0 } : {}) },
+    });
     Chart.getChart(canvas)?.destroy();
     new Chart(canvas, {
-      type: "line",
-      data: {
-        labels: data.labels,
-        datasets: data.series.map((line) => ({
-          label: line.label,
-          data: line.values,
-          borderColor: colour(`chart-${line.key}`),
-          backgroundColor: colour(`chart-${line.key}`),
-          borderDash: DASHES[line.key] ?? [],
-          pointStyle: POINTS[line.key] ?? "circle",
-          borderWidth: 2,
-          pointRadius: data.labels.length > 31 ? 0 : 2.5,
-          pointHoverRadius: 5,
-          tension: 0.3,
-          cubicInterpolationMode: "monotone",
-        })),
-      },
+      data: { labels: data.labels, datasets },
       options: {
         responsive: true,
         maintainAspectRatio: false,
@@ -90,11 +126,16 @@
         interaction: { mode: "index", intersect: false },
         plugins: {
           legend: { rtl: data.rtl, align: "end", labels: { color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" } } },
-          tooltip: { rtl: data.rtl, usePointStyle: true },
+          tooltip: {
+            rtl: data.rtl,
+            usePointStyle: true,
+            callbacks: { label: (item) => `${item.dataset.label}: ${item.parsed.y === null ? "–" : item.dataset.write(item.parsed.y)}` },
+          },
         },
         scales: {
-          x: { reverse: data.rtl, grid: { display: false }, border: { color: colour("line") }, ticks: { color: text, maxTicksLimit: 8, maxRotation: 0 } },
-          y: { position: data.rtl ? "right" : "left", beginAtZero: true, grid: { color: colour("line") }, border: { display: false }, ticks: { color: text, precision: 0, maxTicksLimit: 6 } },
+          x: { reverse: data.rtl, stacked: data.kind === "stacked", grid: { display: false }, border: { color: colour("line") }, ticks: { color: text, maxTicksLimit: 8, maxRotation: 0 } },
+          y: axis(false, writer(first)),
+          ...(other ? { other: axis(true, writer(other)) } : {}),
         },
       },
     });
