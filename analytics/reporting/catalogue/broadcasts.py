@@ -32,13 +32,15 @@ def build(query: Query) -> Sheet:
     every = parts.every_row(
         parts.total(query), query, tuple(dict.fromkeys((*CARDS, *KEYS))), _("All broadcasts")
     )
-    every.narrows = {"origin": "broadcast"}
+    every.narrows = None
     every.values |= {"state": "", "started_at": None, "audience": None}
     since, until = query.period.bounds()
     began = Q(started_at__gte=since, started_at__lt=until)
     wanted = Broadcast.objects.filter(Q(pk__in=list(found)) | began)
     if query.filters.message is not None:
         wanted = wanted.filter(message=query.filters.message)
+    if query.filters.broadcast is not None:
+        wanted = wanted.filter(pk=query.filters.broadcast)
     rows = [
         _row(pk, dict(zip(FIELDS, told, strict=True)), found.get(pk), query)
         for pk, *told in wanted.order_by("-started_at", "-pk").values_list("pk", *FIELDS)
@@ -107,6 +109,7 @@ REPORT = Report(
     permission="campaigns.view_broadcast",
     takes=frozenset(
         {
+            "broadcast",
             "channel",
             "message",
             "variant",

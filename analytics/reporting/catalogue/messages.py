@@ -105,7 +105,7 @@ REPORT = Report(
     description=gettext_lazy("What came of each message, its variants, and what asked for it."),
     group="messages",
     permission="delivery.view_message",
-    takes=ALL_FILTERS | GOALS,
+    takes=ALL_FILTERS | GOALS | {"variant"},
     build=build,
     choices=(
         Choice(

@@ -1,0 +1,182 @@
+"""Reports about flows, against a count by hand."""
+
+import random
+from collections import Counter, defaultdict
+from datetime import timedelta
+from statistics import median
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analytics.reporting import query, registry
+from analytics.reports import periods, runs
+from campaigns.models import Decision, Enrollment, Flow, FlowVersion
+from tests.analytics import world
+from tests.analytics.world import NOW
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+STEPS = [
+    {"key": "hello", "kind": "message", "config": {"message": "welcome", "channel": "webpush"}},
+    {"key": "w", "kind": "wait", "config": {"amount": 1, "unit": "days"}},
+    {
+        "key": "s",
+        "kind": "split",
+        "branches": [
+            {
+                "name": "yes",
+                "steps": [{"key": "deep", "kind": "wait", "config": {"amount": 1, "unit": "days"}}],
+            },
+            {"name": "no", "steps": []},
+        ],
+    },
+]
+KEYS = ("hello", "w", "s", "deep")
+
+
+def ask(slug, **params):
+    report = registry.reports()[slug]
+    return report.build(query.parse(report, params, NOW))
+
+
+def table(sheet, slug):
+    return {row.key: row for row in next(each for each in sheet.tables if each.slug == slug).rows}
+
+
+@pytest.fixture
+def flow():
+    made = Flow.objects.create(slug="f", name="F", state="live")
+    for number in (1, 2):
+        made.live_version = FlowVersion.objects.create(
+            flow=made, number=number, definition={"trigger": None, "steps": STEPS}, published_at=NOW
+        )
+    made.save()
+    return made
+
+
+def fill(flow, chance, people):
+    """Runs that take some steps, are moved, skip, hang or leave; the log of decisions in the order of happening."""
+    versions = list(FlowVersion.objects.filter(flow=flow).order_by("number"))
+    for number in range(chance.randrange(1, 12)):
+        at = NOW - chance.randrange(1, 240) * HOUR
+        state = chance.choice(("active", "completed", "exited"))
+        run = Enrollment.objects.create(
+            flow=flow,
+            version=chance.choice(versions),
+            profile=chance.choice(people),
+            run_key=str(number),
+            state=state,
+            step="" if state == "completed" else chance.choice(KEYS),
+            reason=chance.choice(("purchase", "exit rule")) if state == "exited" else "",
+            entered_at=at,
+            ended_at=None if state == "active" else at + chance.randrange(300) * HOUR,
+            holdout=chance.random() < 0.1,
+            converted_at=at if chance.random() < 0.3 else None,
+            goal_value=10 if chance.random() < 0.2 else None,
+        )
+        told = [("", "entered", {})]
+        for step in KEYS[: chance.randrange(5)]:
+            kind = {"hello": "message", "s": "split"}.get(step, "wait")
+            if chance.random() < 0.2:
+                told.append((step, f"{kind}:skipped", {}))
+                continue
+            if kind == "wait":
+                told.append((step, "wait:wait", {}))
+            if chance.random() < 0.2:
+                told.append((step, "moved", {"from_step": chance.choice(("w", step)), "to_step": step}))
+            if chance.random() < 0.8:
+                facts = {"branch_name": chance.choice(("yes", "no"))} if kind == "split" else {}
+                told.append((step, f"{kind}:{chance.choice(('go_on', 'go_on', 'leave'))}", facts))
+        if state == "exited":
+            told.append((run.step, "exited", {"reason": run.reason}))
+        for step, kind, facts in told:
+            at += chance.randrange(20) * HOUR
+            Decision.objects.create(
+                enrollment=run, flow=flow, profile=run.profile, step=step, kind=kind, detail=facts, at=at
+            )
+
+
+def by_hand(flow, since, until):
+    """Run by run and decision by decision."""
+    reached, left, here, skipped = defaultdict(set), Counter(), Counter(), defaultdict(set)
+    times, branches, states, ends = defaultdict(list), defaultdict(Counter), Counter(), []
+    for run in Enrollment.objects.filter(flow=flow):
+        if not since <= run.entered_at < until:
+            continue
+        if run.holdout:
+            states["held_out"] += 1
+            continue
+        states[run.state] += 1
+        states["goals"] += run.converted_at is not None
+        if run.state == "completed":
+            ends.append((run.ended_at - run.entered_at).total_seconds())
+        left[run.step] += run.state == "exited"
+        here[run.step] += run.state == "active"
+        came = run.entered_at
+        for each in run.decisions.order_by("at", "pk"):
+            outcome = each.kind.partition(":")[2]
+            if each.kind != "exited":
+                reached[each.step].add(run.pk)
+            if outcome == "skipped":
+                skipped[each.step].add(run.pk)
+            if outcome in ("go_on", "leave"):
+                times[each.step].append((each.at - came).total_seconds())
+            if each.kind == "split:go_on":
+                branches[each.step][each.detail["branch_name"]] += 1
+            moved = each.kind == "moved" and each.detail["from_step"] != each.detail["to_step"]
+            if outcome in ("go_on", "leave", "skipped") or moved:
+                came = each.at
+    return states, reached, left, here, skipped, times, branches, ends
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(seed=st.integers(0, 2**32))
+def test_steps_equal_a_count_decision_by_decision(flow, seed):
+    Enrollment.objects.all().delete()
+    fill(flow, random.Random(seed), [world.person()])
+    period = periods.last(5, NOW)
+    states, reached, left, here, skipped, times, branches, ends = by_hand(flow, *period.bounds())
+    found = runs.of_flow(flow.pk, period)
+    total = found.total
+    assert (total.inside, total.completed, total.exited) == (
+        states["active"],
+        states["completed"],
+        states["exited"],
+    )
+    assert (total.goals, total.held_out) == (states["goals"], states["held_out"])
+    assert found.duration == (pytest.approx(median(ends)) if ends else None)
+    for key in KEYS:
+        line = found.steps.get(key, runs.Passing())
+        assert (line.reached, line.left, line.here, line.skipped) == (
+            len(reached[key]),
+            left[key],
+            here[key],
+            len(skipped[key]),
+        )
+        assert line.branches == dict(branches[key])
+        spent = times[key]
+        assert line.median == (pytest.approx(median(spent)) if spent else None)
+        assert line.slow == (pytest.approx(np.percentile(spent, 90)) if spent else None)
+    assert sum(each.entered for each in found.days.values()) == total.entered
+    assert sum(each.entered for each in found.versions.values()) == total.entered
+    assert runs.by_flow(period).get(flow.pk, runs.Totals()) == total
+    assert sum(found.reasons.values()) == total.exited
+
+
+def test_the_funnel_is_in_the_order_of_the_live_version(flow):
+    fill(flow, random.Random(7), [world.person() for _ in range(3)])
+    sheet = ask("flow", flow="f")
+    rows = table(sheet, "funnel")
+    assert list(rows) == ["hello", "w", "s", "s:yes", "deep", "s:no"]
+    for key, row in rows.items():
+        if ":" not in key:
+            assert row.values["drop_off"] == (
+                row.values["left"] / row.values["reached"] if row.values["reached"] else None
+            )
