@@ -1,6 +1,8 @@
-"""How the audience grows, who says yes and no, and who can be reached."""
+"""How the audience grows, who says yes and no, and who can be reached: from numbers kept by day."""
 
-from datetime import date
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
 
 import msgspec
 from django.db import connection
@@ -11,28 +13,69 @@ from analytics.reports.periods import Period
 DEFINITIONS = {
     "profiles": _("People we know at the end of the period, whether or not they may be written to."),
     "new": _("Profiles that came in the period, from CRMs, the API and websites; merged ones count once."),
+    "gone": _(
+        "Profiles that were there at the beginning or came, and are there no more: deleted, or found to be another one."
+    ),
+    "came": _("Of the new profiles, those of which this one was the first to tell anything."),
     "joined": _("People who said yes to a channel, and had not said so before or had left."),
     "left": _("People who said no to a channel after they had said yes."),
-    "agreed": _("People whose yes to the channel holds."),
+    "topic_joined": _("People who said yes to a topic, and had not said so before or had left."),
+    "topic_left": _("People who said no to a topic after they had said yes, or who had not been asked."),
+    "net": _("Yes less no."),
+    "agreed": _("People whose yes to the channel holds, at the end of the period as far as it was counted."),
     "reachable": _(
         "Those who agreed, have an address or device for it and are on no list of those not to write to."
     ),
+    "reach": _("Reachable ÷ profiles."),
+    "counted": _("Counted from seconds to some minutes ago, the less often the more people there are."),
 }
+Days = Mapping[date, int]
+Series = Mapping[str, Days]
 
 
 class OptIns(msgspec.Struct):
-    """Yes and no of one channel on one day."""
+    """Yes and no in all: of one channel, topic or teller, on one day or in a period."""
 
     joined: int = 0
     left: int = 0
 
+    @property
+    def net(self) -> int:
+        return self.joined - self.left
 
-class Reach(msgspec.Struct):
-    """One channel now."""
 
-    channel: str
-    agreed: int = 0
-    reachable: int = 0
+class Changes(msgspec.Struct):
+    """Yes and no of a period by key and day; `told` by key and who told it; both of the period before as well."""
+
+    days: dict[str, dict[date, OptIns]]
+    told: dict[tuple[str, str], tuple[OptIns, OptIns]]
+
+    def of(self, key: str, period: Period) -> OptIns:
+        """All of a key's within a period."""
+        inside = [one for day, one in self.days.get(key, {}).items() if period.first <= day <= period.last]
+        return OptIns(sum(one.joined for one in inside), sum(one.left for one in inside))
+
+
+class History(msgspec.Struct):
+    """What is kept of a period and the one before it, by day. `agreed` and `reachable` have a channel as key."""
+
+    profiles: Days
+    new: Days
+    came: Series
+    agreed: Series
+    reachable: Series
+
+    def known(self, series: Days, period: Period) -> int | None:
+        """What was counted last in the period; None: nothing was."""
+        days = [day for day in series if period.first <= day <= period.last]
+        return series[max(days)] if days else None
+
+    def gone(self, period: Period) -> int | None:
+        """How many profiles went; None where it was not counted how many there were before."""
+        start, end = self.profiles.get(period.first - timedelta(days=1)), self.known(self.profiles, period)
+        if start is None or end is None:
+            return None
+        return max(0, start + within(self.new, period) - end)
 
 
 class Growth(msgspec.Struct):
@@ -43,11 +86,24 @@ class Growth(msgspec.Struct):
     before: int
 
 
+class Reach(msgspec.Struct):
+    """One channel now."""
+
+    channel: str
+    agreed: int = 0
+    reachable: int = 0
+
+
+def within(series: Days, period: Period) -> int:
+    """The sum of a period's days."""
+    return sum(number for day, number in series.items() if period.first <= day <= period.last)
+
+
 def growth(period: Period) -> Growth:
     """How many people there are, and how many came. Counted every few minutes."""
-    found = _days(("new",), period.before.first, period.last)
-    new = {day: found.get(("new", day, ""), 0) for day in period.dates()}
-    before = sum(number for (_measure, day, _channel), number in found.items() if day < period.first)
+    found = _read(("new",), period)["new"].get("", {})
+    new = {day: found.get(day, 0) for day in period.dates()}
+    before = within(found, period.before)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -62,15 +118,45 @@ def growth(period: Period) -> Growth:
 
 def opt_ins(period: Period) -> dict[str, dict[date, OptIns]]:
     """Yes and no by channel and day; every day of each channel that has any."""
-    found = _days(("joined", "left"), period.first, period.last)
-    channels = sorted({channel for _measure, _day, channel in found})
+    found = changes(period).days
     return {
-        channel: {
-            day: OptIns(found.get(("joined", day, channel), 0), found.get(("left", day, channel), 0))
-            for day in period.dates()
-        }
-        for channel in channels
+        channel: {day: series.get(day, OptIns()) for day in period.dates()}
+        for channel, series in found.items()
+        if not series.keys().isdisjoint(period.dates())
     }
+
+
+def history(period: Period) -> History:
+    """How many people there are, how many came and from where, and how many can be reached; one query."""
+    found = _read(("profiles", "new", "came", "agreed", "reachable"), period)
+    return History(
+        found["profiles"].get("", {}),
+        found["new"].get("", {}),
+        found["came"],
+        found["agreed"],
+        found["reachable"],
+    )
+
+
+def changes(period: Period, about: str = "") -> Changes:
+    """Yes and no of a period and the one before; one query.
+
+    Args:
+        about: "" for channels, "topic_" for topics.
+    """
+    joined, left = f"{about}joined", f"{about}left"
+    found = _read((joined, left, f"{joined}_by", f"{left}_by"), period)
+    days: dict[str, dict[date, OptIns]] = defaultdict(lambda: defaultdict(OptIns))
+    told: dict[tuple[str, str], tuple[OptIns, OptIns]] = defaultdict(lambda: (OptIns(), OptIns()))
+    for name, measure in (("joined", joined), ("left", left)):
+        for key, series in found[measure].items():
+            for day, number in series.items():
+                setattr(days[key][day], name, number)
+        for key, series in found[f"{measure}_by"].items():
+            channel, _blank, source = key.partition(" ")
+            for one, span in zip(told[channel, source], (period, period.before), strict=True):
+                setattr(one, name, within(series, span))
+    return Changes({key: dict(series) for key, series in sorted(days.items())}, dict(told))
 
 
 def reach() -> list[Reach]:
@@ -91,19 +177,25 @@ def reach() -> list[Reach]:
 
 def reach_by_day(period: Period) -> dict[str, dict[date, int]]:
     """How many could be reached, by channel and day, as far as it was counted then."""
-    series: dict[str, dict[date, int]] = {}
-    for (_measure, day, channel), people in sorted(_days(("reachable",), period.first, period.last).items()):
-        series.setdefault(channel, {})[day] = people
-    return series
+    found = _read(("reachable",), period)["reachable"]
+    inside = {
+        channel: {day: people for day, people in series.items() if day >= period.first}
+        for channel, series in found.items()
+    }
+    return {channel: series for channel, series in inside.items() if series}
 
 
-def _days(measures: tuple[str, ...], first: date, last: date) -> dict[tuple[str, date, str], int]:
+def _read(measures: Iterable[str], period: Period) -> dict[str, dict[str, dict[date, int]]]:
+    """{measure: {channel: {day: people}}} of the period, the one before it and the day before that."""
+    found: dict[str, dict[str, dict[date, int]]] = {measure: {} for measure in measures}
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT measure, day, channel, people FROM analytics_audienceday
-            WHERE measure = ANY(%s) AND day BETWEEN %s AND %s
+            WHERE measure = ANY(%s) AND day BETWEEN %s AND %s ORDER BY measure, channel, day
             """,
-            [list(measures), first, last],
+            [list(found), period.before.first - timedelta(days=1), period.last],
         )
-        return {(measure, day, channel): people for measure, day, channel, people in cursor.fetchall()}
+        for measure, day, channel, people in cursor.fetchall():
+            found[measure].setdefault(channel, {})[day] = people
+    return found
