@@ -1,7 +1,9 @@
 """Goals and rates of exchange in the admin."""
 
+import copy
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
@@ -23,7 +25,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from analytics.admin.goal_forms import FILTERS, VIEWS, GoalForm, RateForm, RatesForm
 from analytics.goals import preview, rates, recompute
 from analytics.models import ExchangeRate, Goal
-from analytics.written import count, percent
+from analytics.written import amounts, count, money, percent
 from crm import audit
 
 
@@ -41,7 +43,8 @@ class GoalAdmin(ModelAdmin):
     )
     warn_unsaved_form = True
     prepopulated_fields = {"slug": ["name"]}
-    readonly_fields = ["lately", "state"]
+    readonly_fields = ["state"]
+    change_form_after_template = "admin/analytics/goal_form_after.html"
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     fieldsets = [
         (None, {"fields": [("name", "slug"), "active"]}),
@@ -57,7 +60,7 @@ class GoalAdmin(ModelAdmin):
             gettext_lazy("Which messages have the credit"),
             {"fields": ["default_model", ("click_hours", "open_hours"), *VIEWS]},
         ),
-        (gettext_lazy("Lately"), {"fields": ["lately", "state"]}),
+        (gettext_lazy("Credits"), {"fields": ["state"]}),
     ]
 
     def get_fieldsets(self, request: HttpRequest, obj: Goal | None = None) -> Any:
@@ -70,8 +73,12 @@ class GoalAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """How far credits are made anew, for a page that stays open."""
-        view = self.admin_site.admin_view(self.progress)
-        return [path("<int:pk>/progress/", view, name="analytics_goal_progress"), *super().get_urls()]
+        wrap = self.admin_site.admin_view
+        return [
+            path("<int:pk>/progress/", wrap(self.progress), name="analytics_goal_progress"),
+            path("preview/", wrap(self.preview), name="analytics_goal_preview"),
+            *super().get_urls(),
+        ]
 
     def save_model(self, request: HttpRequest, obj: Goal, form: Any, change: bool) -> None:
         """With what follows from it: credits of before are made anew."""
@@ -87,6 +94,38 @@ class GoalAdmin(ModelAdmin):
             raise PermissionDenied
         return HttpResponse(self.state(goal))
 
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """What the form's rule would count, beside the saved one; what is saved alone for who may not change it."""
+        pk = request.GET.get("goal", "")
+        saved = (
+            get_object_or_404(Goal, pk=int(pk)) if pk.isascii() and pk.isdecimal() and len(pk) < 10 else None
+        )
+        may = self.has_change_permission(request, saved) if saved else self.has_add_permission(request)
+        if not may and not (saved and self.has_view_permission(request, saved)):
+            raise PermissionDenied
+        context: dict[str, Any] = {"days": preview.DAYS}
+        if may and request.method == "POST":
+            form = GoalForm(request.POST, instance=copy.copy(saved) if saved else Goal())
+            form.is_valid()
+            goal = form.instance
+            context["problems"] = [name for name in form.errors if name not in ("name", "slug")]
+        elif saved:
+            goal = saved
+        else:
+            raise PermissionDenied
+        if not context.get("problems"):
+            try:
+                found = preview.look(goal, saved)
+            except preview.TooSlow:
+                context["slow"] = True
+            else:
+                first = _("As it is saved") if goal is saved else _("With this rule")
+                sides = [(first, found.form), (_("As it is saved"), found.saved)]
+                told = [_told(words, side) for words, side in sides if side]
+                model = goal.get_default_model_display()
+                context |= {"sides": told, "more": found.more, "most": count(preview.LISTED), "model": model}
+        return TemplateResponse(request, "admin/analytics/goal_preview.html", context)
+
     @display(description=gettext_lazy("goal"), ordering="name", header=True)
     def title(self, goal: Goal) -> list[str]:
         return [goal.name, goal.event]
@@ -99,20 +138,6 @@ class GoalAdmin(ModelAdmin):
     def shown_windows(self, goal: Goal) -> str:
         words = ngettext("%d hour after a click", "%d hours after a click", goal.click_hours)
         return words % goal.click_hours
-
-    @display(description=gettext_lazy("in the last 30 days"))
-    def lately(self, goal: Goal) -> str:
-        found = preview.look(goal)
-        if not found.events:
-            return _("No conversions in the last 30 days.")
-        words = ngettext(
-            "%(events)s conversion of %(people)s; messages have the credit for %(credited)s.",
-            "%(events)s conversions of %(people)s; messages have the credit for %(credited)s.",
-            found.events,
-        )
-        people = ngettext("%s person", "%s people", found.people) % count(found.people)
-        events = count(found.events) if not found.more else _("More than %s") % count(found.events - 1)
-        return words % {"events": events, "people": people, "credited": count(found.credited)}
 
     @display(description=gettext_lazy("credits"))
     def state(self, goal: Goal) -> SafeString | str:
@@ -130,6 +155,25 @@ class GoalAdmin(ModelAdmin):
             text,
             text,
         )
+
+
+def _told(words: str, side: preview.Counted) -> dict[str, Any]:
+    """One side of the preview in words and numbers as people read them."""
+    people = ngettext("%s person", "%s people", side.people) % count(side.people)
+    currency = settings.NUDGE_CURRENCY
+    return {
+        "words": words,
+        "events": count(side.events),
+        "people": people,
+        "credited": count(side.credited),
+        "value": money(side.value, currency),
+        "credited_value": money(side.credited_value, currency),
+        "unconverted": amounts(side.unconverted),
+        "messages": [
+            {"name": name, "share": count(round(share, 2)), "value": money(value, currency)}
+            for name, share, value in side.messages
+        ],
+    }
 
 
 @admin.register(ExchangeRate)

@@ -21,7 +21,7 @@ SEEN = frozenset({"message_delivered", "message_read"})
 MERGES = frozenset({"profile_merged", "profile_unmerged"})
 RATE_DAYS = 31  # no rate for longer than that: an amount is not converted
 
-_GOALS = """
+GOALS = """
     goals AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(goals)s::jsonb) AS r(id bigint, event text, value_path text[],
             currency_path text[], currency text, clicks int, opens int, view_hours jsonb, longest int, once boolean,
@@ -29,7 +29,7 @@ _GOALS = """
     )
 """
 _AFFECTED = f"""
-    WITH {_GOALS}
+    WITH {GOALS}
     SELECT e.id FROM delivery_delivery d JOIN analytics_engagement g ON g.delivery_id = d.id
     CROSS JOIN goals o JOIN crm_event e ON e.profile_id = d.profile_id AND e.name = o.event
         AND e.occurred_at >= least(g.shown_at, g.read_at, g.opened_at, g.clicked_at)
@@ -47,24 +47,18 @@ _AFFECTED = f"""
 """
 
 
-def _credit(fits_event: str, fits_before: str) -> str:
-    same = " AND ".join(f"o.{name} = n.{name}" for name in earned.KEY)
-    columns = ", ".join(earned.COLUMNS)
-    before = ", ".join(f"c.{name}" for name in earned.COLUMNS)
-    updates = ", ".join(f"{name} = excluded.{name}" for name in earned.COLUMNS[len(earned.KEY) :])
+def reached(fits_event: str, fits_before: str, which: str, source: str = "crm_event") -> str:
+    """The events `e` that reach goals `o`, with what each is worth, as SQL; see Rules.fits.
+
+    Args:
+        which: a condition on both.
+        source: the relation of these events.
+    """
     return f"""
-    WITH {_GOALS}, frozen AS MATERIALIZED (
-        -- Erased people's events say less than they did: who has the credit for a goal's event keeps it.
-        SELECT DISTINCT c.goal_id, c.event_id FROM analytics_credit c JOIN goals o ON o.id = c.goal_id
-        JOIN crm_event e ON e.id = c.event_id AND e.occurred_at = c.occurred_at AND e.name = o.event
-        WHERE c.event_id = ANY(%(events)s::uuid[]) AND EXISTS (
-            SELECT FROM crm_event x WHERE x.profile_id = e.profile_id AND x.name = %(erased)s
-                AND x.occurred_at >= e.occurred_at)
-    ), reached AS MATERIALIZED (
         SELECT DISTINCT ON (o.id, e.id) o.id AS goal_id, e.id AS event_id, e.profile_id, e.name, e.occurred_at, o.own,
             o.clicks, o.opens, o.view_hours, {shares.amount("p.amount")} AS value, b.currency, x.rate,
             %(account)s::text AS account_currency, CASE WHEN o.own THEN e.properties END AS properties
-        FROM crm_event e JOIN goals o ON o.event = e.name
+        FROM {source} e JOIN goals o ON o.event = e.name
         CROSS JOIN LATERAL (SELECT e.properties #> o.value_path AS amount, e.properties #>> o.currency_path AS code) p
         CROSS JOIN LATERAL (SELECT CASE WHEN p.code ~ '^[A-Za-z]{{3}}$' THEN upper(p.code) ELSE o.currency END
             AS currency) b
@@ -74,12 +68,33 @@ def _credit(fits_event: str, fits_before: str) -> str:
                 AND r.day > (e.occurred_at AT TIME ZONE 'UTC')::date - {RATE_DAYS}
             ORDER BY r.day DESC LIMIT 1
         ) x ON true
-        WHERE e.id = ANY(%(events)s::uuid[]) AND {fits_event}
-            AND NOT EXISTS (SELECT FROM frozen z WHERE z.goal_id = o.id AND z.event_id = e.id)
+        WHERE {which} AND {fits_event}
             AND NOT (o.once AND EXISTS (
                 SELECT FROM crm_event f WHERE f.profile_id = e.profile_id AND f.name = e.name
                     AND (f.occurred_at, f.id) < (e.occurred_at, e.id) AND {fits_before}))
         ORDER BY o.id, e.id, e.occurred_at -- an id may come again with another time; it counts once
+    """
+
+
+def _credit(fits_event: str, fits_before: str) -> str:
+    frozen = (
+        "e.id = ANY(%(events)s::uuid[])"
+        " AND NOT EXISTS (SELECT FROM frozen z WHERE z.goal_id = o.id AND z.event_id = e.id)"
+    )
+    same = " AND ".join(f"o.{name} = n.{name}" for name in earned.KEY)
+    columns = ", ".join(earned.COLUMNS)
+    before = ", ".join(f"c.{name}" for name in earned.COLUMNS)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in earned.COLUMNS[len(earned.KEY) :])
+    return f"""
+    WITH {GOALS}, frozen AS MATERIALIZED (
+        -- Erased people's events say less than they did: who has the credit for a goal's event keeps it.
+        SELECT DISTINCT c.goal_id, c.event_id FROM analytics_credit c JOIN goals o ON o.id = c.goal_id
+        JOIN crm_event e ON e.id = c.event_id AND e.occurred_at = c.occurred_at AND e.name = o.event
+        WHERE c.event_id = ANY(%(events)s::uuid[]) AND EXISTS (
+            SELECT FROM crm_event x WHERE x.profile_id = e.profile_id AND x.name = %(erased)s
+                AND x.occurred_at >= e.occurred_at)
+    ), reached AS MATERIALIZED (
+        {reached(fits_event, fits_before, frozen)}
     ), touches AS ({shares.TOUCHES}
     ), new AS MATERIALIZED ({shares.CREDITS}
     ), old AS MATERIALIZED (

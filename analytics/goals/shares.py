@@ -48,12 +48,17 @@ def amount(at: str) -> str:
         THEN round(({at})::numeric, 4) END"""
 
 
+def converted(value: str) -> str:
+    """This amount of a conversion `r` in the account's currency, NULL where it has no rate."""
+    return f"""CASE WHEN r.currency = r.account_currency THEN {value}
+        WHEN abs({value} * r.rate) < 1e18 THEN round({value} * r.rate, 2) END"""
+
+
 _FACTS = ", ".join(f"g.{name}" for name in FACTS)
 # Of conversions `reached`: every message of the person that was touched or seen in time.
 TOUCHES = f"""
     SELECT r.goal_id, r.event_id, r.occurred_at, r.currency, r.account_currency, v.value,
-        CASE WHEN r.currency = r.account_currency THEN v.value
-            WHEN abs(v.value * r.rate) < 1e18 THEN round(v.value * r.rate, 2) END AS account_value,
+        {converted("v.value")} AS account_value,
         d.id AS delivery_id, g.series_id, {_FACTS}, x.clicked_at, x.seen_at,
         least(x.clicked_at, x.opened_at) AS first_at, greatest(x.clicked_at, x.opened_at) AS last_at
     FROM reached r JOIN delivery_delivery d ON d.profile_id = r.profile_id

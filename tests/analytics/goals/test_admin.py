@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from analytics.goals import rates, recompute
@@ -96,6 +97,42 @@ class TestGoals:
             403,
             404,
         )
+
+
+class TestPreview:
+    def test_what_a_rule_would_count_is_shown_beside_what_the_saved_one_counts(self, admin_client):
+        ann, at = world.person(), world.lately(hours=3)
+        for slug in ("one", "two"):
+            world.engages(world.delivery(world.message(slug), ann), "clicked", at)
+        for total, currency in ((4, "EUR"), (20, "EUR"), (7, "USD")):
+            world.happens(ann, "purchase", at + HOUR, total=total, currency=currency)
+        world.read()
+        recompute.save(goal := Goal(slug="bought", name="Bought", event="purchase", open_hours=0))
+        url = reverse("admin:analytics_goal_preview")
+        alone = admin_client.post(url, FORM)
+        [side] = alone.context["sides"]
+        assert (side["events"], side["credited"], side["people"]) == ("3", "3", "1 person")
+        assert (side["value"], side["unconverted"]) == ("€24.00", ["$7.00"])
+        assert [message["value"] for message in side["messages"]] == ["€12.00", "€12.00"]
+        changed = FORM | {"property0": "total", "op0": "gte", "value0": "5", "default_model": "last_click"}
+        form, saved = admin_client.post(f"{url}?goal={goal.pk}", changed).context["sides"]
+        assert (form["events"], form["value"]) == ("2", "€20.00")
+        assert (saved["events"], saved["value"]) == ("3", "€24.00")
+        assert Goal.objects.get().where == [], "nothing is stored"
+        assert b"alert" not in admin_client.post(url, FORM | {"click_hours": "x"}).content
+        assert not Credit.objects.filter(goal=goal).exists()
+
+    def test_who_may_only_look_sees_the_saved_one_alone(self, client, django_user_model):
+        recompute.save(goal := Goal(slug="bought", name="Bought", event="purchase"))
+        url = reverse("admin:analytics_goal_preview")
+        bob = django_user_model.objects.create_user("bob", is_staff=True)
+        client.force_login(bob)
+        assert client.get(f"{url}?goal={goal.pk}").status_code == 403
+        bob.user_permissions.add(Permission.objects.get(codename="view_goal"))
+        assert client.post(url, FORM).status_code == 403
+        [side] = client.post(f"{url}?goal={goal.pk}", FORM | {"event": "signed_up"}).context["sides"]
+        assert side["words"] == "As it is saved"
+        assert client.get(url).status_code == 403
 
 
 class TestRates:
