@@ -81,6 +81,10 @@ class Bar(msgspec.Struct):
         return any(field.searchable for field in (*self.always, *self.more))
 
     @property
+    def active(self) -> int:
+        return sum(1 for chip in self.chips if chip.without)
+
+    @property
     def problem_below(self) -> bool:
         return any(field.problem for field in self.more)
 

@@ -7,6 +7,7 @@ import msgspec
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from analytics.admin.reporting import allowed, page
 from analytics.reporting import query as asking
@@ -16,6 +17,7 @@ from analytics.reporting.query import FILTERS, Query
 from analytics.reporting.shapes import Report
 from analytics.reports import figures, people
 from analytics.reports.definitions import DEFINITIONS
+from analytics.rollups.columns import COHORT
 from analytics.written import count
 from crm.models import Profile
 from delivery.models import Delivery
@@ -57,6 +59,8 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
         title=report.title,
         report=report,
         column={"label": LABELS[column], "definition": DEFINITIONS[column]},
+        # What is counted of those sent, is listed by when it was sent.
+        when=_("Sent") if column in COHORT else _("When"),
         period=writing.period_in_words(query),
         chips=writing.filters_in_words(any_filter, query),
         rows=_rows(request, found.rows),

@@ -8,14 +8,15 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelect2Widget
 
-from analytics.admin import filters, reporting_charts, reporting_shown
+from analytics import saved
+from analytics.admin import filters, reporting_charts, reporting_shown, saved_views
 from analytics.reporting import query as asking
 from analytics.reporting import writing
 from analytics.reporting.query import Query
@@ -31,10 +32,6 @@ GROUP_NAMES = {
     "money": gettext_lazy("Money"),
     "quality": gettext_lazy("Quality"),
 }
-EXPORTS = (
-    ("csv", gettext_lazy("CSV"), "csv"),
-    ("xlsx", gettext_lazy("Excel"), "table_view"),
-)
 
 
 def index(request: HttpRequest) -> HttpResponse:
@@ -55,8 +52,9 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
     given = request.GET.dict()
     query, problems = filters.understood(report, given)
     bar = filters.bar(report, given, query, problems)
+    about = next((chip.value for chip in bar.chips if chip.name == report.subject), "")
     context = {
-        "title": report.title,
+        "title": f"{report.title}: {about}" if about else report.title,
         "report": report,
         "bar": bar,
         "outside": [f"#problem-{name}" for name in bar.names] + ["#report-count"],
@@ -116,7 +114,7 @@ def _found(request: HttpRequest, report: Report, query: Query, given: dict[str, 
     sheet = report.build(query)
     of = reporting_shown.frame(report, query, request.user, given)
     params = asking.params(report, query)
-    tables = [reporting_shown.shown(table, of) for table in sheet.tables]
+    tables = reporting_shown.all_shown(sheet.tables, of)
     return {
         "query": query,
         "period": "" if report.timeless else writing.period_in_words(query),
@@ -126,23 +124,31 @@ def _found(request: HttpRequest, report: Report, query: Query, given: dict[str, 
         "tables": tables,
         "warnings": sheet.warnings,
         "notes": sheet.notes,
-        "exports": _exports(report, params),
+        "exports": _exports(request, report, params, tables),
         "parameters": urlencode(params),
+        "may_save": saved_views.may_save(request.user, report),
+        "saved": saved.listing(request.user, report.slug),
+        "all_saved": request.user.has_perm("analytics.view_savedreport"),
     }
 
 
-def _exports(report: Report, params: dict[str, str]) -> list[dict[str, Any]]:
-    try:
-        return [
-            {
-                "label": label,
-                "icon": icon,
-                "link": f"{reverse('admin:report_export', args=[report.slug, kind])}?{urlencode(params)}",
-            }
-            for kind, label, icon in EXPORTS
-        ]
-    except NoReverseMatch:
+def _exports(
+    request: HttpRequest, report: Report, params: dict[str, str], tables: list[reporting_shown.Shown]
+) -> list[tuple[str, str, str]]:
+    """Files to take away, as (icon, label, address)."""
+    if not saved_views.may_export(request.user, report):
         return []
+
+    def link(form: str, **more: str) -> str:
+        found = reverse("admin:report_export", args=[report.slug, form])
+        return f"{found}?{urlencode(params | more)}" if params | more else found
+
+    found = [("table_view", _("Excel: all of it"), link("xlsx"))]
+    for shown in tables:
+        if shown.number:
+            words = _("CSV: %s") % shown.table.title
+            found.append(("csv", words, link("csv", table=shown.table.slug)))
+    return found
 
 
 def _address(report: Report, query: Query, given: dict[str, str]) -> str:

@@ -16,10 +16,11 @@ def drawn(chart: Chart) -> dict[str, Any]:
     """Make a chart for the page.
 
     Returns:
-        {"data": for `json_script`, "heads": labels, "rows": [(label, [written values])], "empty": bool}; days come
-        with the latest first, and rows without anything are left out.
+        {"chart": it, "data": for `json_script`, "heads": labels, "rows": [(label, [written values])], "empty": bool,
+        "compared": whether there is something of the period before}; days come with the latest first, and rows
+        without anything are left out.
     """
-    compared = any(series.before is not None for series in chart.series)
+    compared = any(any(series.before or []) for series in chart.series)
     heads, rows = [chart.head], []
     for series in chart.series:
         heads.append(str(series.column.label))
@@ -40,7 +41,14 @@ def drawn(chart: Chart) -> dict[str, Any]:
         "rtl": get_language_bidi(),
         "series": [line for series in chart.series for line in _lines(series)],
     }
-    return {"chart": chart, "data": data, "heads": heads, "rows": rows, "empty": not rows}
+    return {
+        "chart": chart,
+        "data": data,
+        "heads": heads,
+        "rows": rows,
+        "empty": not rows,
+        "compared": compared,
+    }
 
 
 def _parts(series: Series, compared: bool) -> list[list[Any]]:
@@ -70,8 +78,8 @@ def _lines(series: Series) -> list[dict[str, Any]]:
     for currency in sorted(sums, key=lambda code: -sums[code])[:CURRENCIES]:
         label = f"{line['label']} ({currency})" if len(sums) > 1 else line["label"]
         found = {**line, "label": label, "currency": currency, "values": _of(series.values, currency)}
-        if series.before is not None:
-            found |= {"before": _of(series.before, currency), "before_label": _before(label)}
+        if any(series.before or []):
+            found |= {"before": _of(series.before or [], currency), "before_label": _before(label)}
         lines.append(found)
     return lines
 

@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from analytics.admin.figures import ICONS, Figure
 from analytics.reporting import query as asking
@@ -15,10 +15,13 @@ from analytics.reporting.query import Query
 from analytics.reporting.registry import reports
 from analytics.reporting.shapes import Column, Kind, Layout, Report, Row, Sheet, Table
 from analytics.reporting.writing import Change, change, number, written
+from analytics.reports.definitions import RATES
+from analytics.written import count, percent
 
 SHOWN = 200  # rows of a table at once
+DARKEST = 0.95  # of a table's values, this share is not in the darkest shade
 PARAMETERS = ("sort", "rows")
-User = AbstractBaseUser | AnonymousUser
+_RATE_OF = {counted: rate for rate, counted in RATES.items()}
 
 
 class Head(msgspec.Struct):
@@ -59,7 +62,7 @@ class Shown(msgspec.Struct):
     heads: list[Head]
     lines: list[Line]
     total: Line | None
-    compared: bool
+    explained: bool
     first: int
     last: int
     number: int
@@ -116,6 +119,8 @@ def cards(sheet: Sheet, of: Frame) -> list[Figure]:
         note = ""
         if column.kind == Kind.MONEY:  # different currencies can't be added
             text, _dot, note = text.partition(" · ")
+        else:
+            note = _share(column.key, row)
         card = Figure(column.key, str(column.label), text, str(column.definition), note)
         card.icon = ICONS.get(column.key, "")
         card.link = _people(of, row, column, value)
@@ -124,6 +129,28 @@ def cards(sheet: Sheet, of: Frame) -> list[Figure]:
             card.change, card.change_words, card.tone = moved.text, moved.words, moved.tone
         found.append(card)
     return found
+
+
+def all_shown(tables: list[Table], of: Frame) -> list[Shown]:
+    """All tables; the first one with changes in it explains them."""
+    found = [shown(table, of) for table in tables]
+    for later in [one for one in found if one.explained][1:]:
+        later.explained = False
+    return found
+
+
+def _share(key: str, row: Row) -> str:
+    """How much of those sent a count is, where the sheet tells that beside it."""
+    rate = row.values.get(_RATE_OF.get("people_converted" if key == "converted" else key, ""))
+    if rate is None or (key == "converted" and "people_converted" not in row.values):
+        return ""
+    if key != "converted":
+        return _("%s of those sent") % percent(rate)
+    people = row.values["people_converted"]
+    words = ngettext(
+        "%(people)s person, %(rate)s of those sent", "%(people)s people, %(rate)s of those sent", people
+    )
+    return words % {"people": count(people), "rate": percent(rate)}
 
 
 def shown(table: Table, of: Frame) -> Shown:
@@ -151,7 +178,7 @@ def shown(table: Table, of: Frame) -> Shown:
         heads=heads,
         lines=lines,
         total=_line(table.total, table, of, lambda _column, _value: None, plain) if table.total else None,
-        compared=not plain and any(line.row.before is not None for line in lines),
+        explained=not plain and any(cell.change for line in lines for cell in line.cells),
         first=first + 1,
         last=first + len(part),
         number=len(rows),
@@ -194,16 +221,29 @@ def _line(
     cells = []
     for column in table.columns:
         value = row.values.get(column.key)
-        text = "" if plain and value is None else written(column, value)
-        cell = Cell(text, _is_number(column), level=shade(column, value))
+        cell = Cell(
+            _short(column, value) if plain else written(column, value),
+            _is_number(column),
+            level=shade(column, value),
+        )
         if link := _people(of, row, column, value):
             cell.link = link
             cell.link_words = _("Who: %(row)s, %(column)s") % {"row": row.label, "column": column.label}
         if row.before is not None and not plain:
-            cell.before = written(column, row.before.get(column.key)) if column.kind != Kind.TEXT else ""
             cell.change = change(column, value, row.before.get(column.key))
+            if cell.change:
+                cell.before = written(column, row.before.get(column.key))
         cells.append(cell)
     return Line(row, cells, _leads(row, of))
+
+
+def _short(column: Column, value: Any) -> str:
+    """A value where there is little room: no digits after the point but of small shares, and nothing for nothing."""
+    if value is None:
+        return ""
+    if column.kind == Kind.SHARE:
+        return percent(value, 1 if 0 < value < 0.095 else 0)
+    return written(column, value)
 
 
 def _leads(row: Row, of: Frame) -> str:
@@ -229,36 +269,42 @@ def _is_number(column: Column) -> bool:
 
 
 def _shades(table: Table) -> Callable[[Column, Any], float | None]:
-    """How much of the table's largest value a value is; where there are shares, counts are not shaded."""
+    """How much of the table's large values a value is, at most all; where there are shares, counts are not shaded."""
     if table.layout != Layout.SHADED:
         return lambda _column, _value: None
     kinds = {column.kind for column in table.columns}
     shaded = Kind.SHARE if Kind.SHARE in kinds else Kind.COUNT if Kind.COUNT in kinds else Kind.MONEY
     columns = [column for column in table.columns if column.kind == shaded]
-    largest = max(
-        (number(column, row.values.get(column.key)) or 0 for row in table.rows for column in columns),
-        default=0,
+    values = sorted(
+        found
+        for row in table.rows
+        for column in columns
+        if (found := number(column, row.values.get(column.key))) is not None
     )
+    # A few cells that stand out must not leave all others pale.
+    largest = values[int(len(values) * DARKEST)] if values else 0
+    largest = largest or (values[-1] if values else 0)
 
     def shade(column: Column, value: Any) -> float | None:
         found = number(column, value) if column.kind == shaded else None
-        return round(found / largest, 3) if found is not None and largest else None
+        return round(min(found / largest, 1), 3) if found is not None and largest else None
 
     return shade
 
 
 def _bars(table: Table, rows: list[Row], lines: list[Line]) -> None:
-    """Give each step its bar, and how many fewer it has than the step before of the same depth."""
+    """Give each step its bar, and how many fewer it has than the one before unless a column tells what was lost."""
     column = next((column for column in table.columns if column.key == table.bar), None)
     if column is None:
         return
     values = [number(column, row.values.get(column.key)) for row in rows]
     most = 1.0 if column.kind == Kind.SHARE else max((value or 0 for value in values), default=0)
+    tells = all(column.key != "drop_off" for column in table.columns)
     above: dict[int, float | None] = {}
     for row, line, value in zip(rows, lines, values, strict=True):
         line.bar = f"{100 * min((value or 0) / most, 1):.2f}%" if most else "0%"
         before = above.get(row.depth)
-        if before and value is not None and value < before:
+        if tells and before and value is not None and value < before:
             share = Column(key="", label="", kind=Kind.SHARE)
             line.lost = "−" + written(share, round(1 - value / before, 3))
         above = {depth: found for depth, found in above.items() if depth < row.depth} | {row.depth: value}

@@ -104,7 +104,7 @@
       };
       const now = { ...common, label: line.label, data: line.values, stack: "now" };
       if (!line.before) return [now];
-      const pale = { borderDash: [5, 4], borderWidth: 1.5, pointRadius: 0, backgroundColor: bars ? `${shade}66` : shade, stack: "before", order: 1 };
+      const pale = { isBefore: true, borderDash: [5, 4], borderWidth: 1.5, pointRadius: 0, backgroundColor: bars ? `${shade}66` : shade, stack: "before", order: 1 };
       return [now, { ...common, ...pale, label: line.before_label, data: line.before }];
     });
     const axis = (end, write) => ({
@@ -125,7 +125,7 @@
         locale: document.documentElement.lang,
         interaction: { mode: "index", intersect: false },
         plugins: {
-          legend: { rtl: data.rtl, align: "end", labels: { color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" } } },
+          legend: { rtl: data.rtl, align: "end", labels: { color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" }, filter: (item) => !datasets[item.datasetIndex].isBefore } },
           tooltip: {
             rtl: data.rtl,
             usePointStyle: true,
