@@ -190,6 +190,6 @@ def test_coupons_and_where_people_came_from():
     CouponCode.objects.create(pool=pool, code="B")
     world.read()
     [line] = coupons.report(EVER)
-    assert (line.given, line.used, line.left, line.rate) == (1, 1, 1, 1.0)
+    assert (line.now.given, line.now.used, line.left, line.now.rate) == (1, 1, 1, 1.0)
     [source] = sources.report(EVER)
     assert (source.slug, source.people, source.email, source.sent) == ("", 1, 1, 1)
