@@ -20,7 +20,7 @@ TRAITS = ("channel", "locale", "device", "country", "provider")
 
 def build(query: Query) -> Sheet:
     """Cards, the audience, the first hours, and tables; a fixed number of queries."""
-    broadcast = Broadcast.objects.select_related("message").get(pk=query.filters.broadcast)
+    broadcast = Broadcast.objects.select_related("message").get(pk=query.filters.broadcast or 0)
     both = parts.total(query)
     every = parts.every_row(both, query)
     told = audience.told(query)
@@ -34,7 +34,7 @@ def build(query: Query) -> Sheet:
     charts.append(curves.over_time(query))
     if followed.partly:
         notes.append(_("Of links, the latest %d messages were looked at.") % links.MOST)
-    lift = lifted.table("broadcast", broadcast.pk)
+    lift = lifted.table("broadcast", broadcast.pk) if broadcast.holdout_percent else None
     return Sheet(
         cards=cards,
         figures=parts.carded(both, query, cards),

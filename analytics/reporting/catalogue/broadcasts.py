@@ -32,7 +32,7 @@ def build(query: Query) -> Sheet:
     every = parts.every_row(
         parts.total(query), query, tuple(dict.fromkeys((*CARDS, *KEYS))), _("All broadcasts")
     )
-    every.narrows = None
+    every.narrows = {"origin": "broadcast"}
     every.values |= {"state": "", "started_at": None, "audience": None}
     since, until = query.period.bounds()
     began = Q(started_at__gte=since, started_at__lt=until)

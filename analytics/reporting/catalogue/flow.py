@@ -18,13 +18,14 @@ from analytics.reports.runs import Passing, Runs, Totals
 from campaigns.flows import comparing, reasons, steps
 from campaigns.flows.definition import Definition, Step
 from campaigns.models import Flow, FlowVersion
+from delivery.models import Message
 
 CARDS = (
     *("entered", "inside", "completed", "completion_rate", "exited", "exit_rate", "goals", "goal_rate"),
     *("value", "duration", "held_out"),
 )
 RUNS = ("entered", "inside", "completed", "completion_rate", "exited", "exit_rate", "goals", "goal_rate")
-MESSAGES = ("sent", "open_rate", "click_rate", "conversion_rate", "revenue", "unsubscribe_rate")
+MESSAGES = ("sent", "suppressed", "open_rate", "click_rate", "conversion_rate", "revenue", "unsubscribe_rate")
 STEPS = (*("reached", "share", "here", "left", "drop_off", "skipped", "median", "slow", "branch_share"),)
 VERSIONS = (*RUNS, "value", "duration")
 LINES = ("entered", "completed", "exited", "goals")
@@ -33,14 +34,17 @@ ALL, LIVE, EARLIER = "all", "live", "earlier"
 
 def build(query: Query) -> Sheet:
     """Totals, curves, the funnel, why people left, versions beside each other; a fixed number of queries."""
-    flow = Flow.objects.select_related("live_version").get(pk=query.filters.flow)
+    flow = Flow.objects.select_related("live_version").get(pk=query.filters.flow or 0)
     numbers = _versions(flow, query.choice("version"))
     now = runs.of_flow(flow.pk, query.period, numbers, query.filters.segment)
     before = Runs(Totals())
     if query.compare:
         before = runs.of_flow(flow.pk, query.period.before, numbers, query.filters.segment)
     both = parts.total(query)
-    lift = lifted.table("flow", flow.pk)
+    live = flow.live_version.definition if flow.live_version else {}
+    lift = lifted.table("flow", flow.pk) if live.get("holdout_percent") else None
+    definition = _definition(flow, numbers)
+    words = _words(definition)
     cards = [*flowing.columns(CARDS), *figures.columns(MESSAGES)]
     top = parts.carded(both, query, figures.columns(MESSAGES))
     top.values |= _totals(now.total, now.duration)
@@ -51,8 +55,8 @@ def build(query: Query) -> Sheet:
         figures=top,
         charts=[_entering(now, before, query), curves.over_time(query)],
         tables=[
-            _funnel(flow, numbers, now, before, query),
-            _left(flow, now, before, query),
+            _funnel(flow, definition, words, now, before, query),
+            _left(flow, words, now, before, query),
             _versions_table(flow, query, now, before),
             *([lift] if lift else []),
         ],
@@ -104,16 +108,33 @@ def _definition(flow: Flow, numbers: Sequence[int] | None) -> Definition:
     return comparing.read(live.definition if live else flow.draft)
 
 
-def _funnel(flow: Flow, numbers: Sequence[int] | None, now: Runs, before: Runs, query: Query) -> Table:
+def _words(definition: Definition) -> dict[str, str]:
+    """The steps in words, by key; those that send, which are the most, with one query for all."""
+    found = comparing.in_order(definition)
+    slugs = {step.key: step.config.get("message") for step in found if step.kind == "message"}
+    wanted = [slug for slug in slugs.values() if isinstance(slug, str)]
+    names = dict(Message.objects.filter(slug__in=wanted).values_list("slug", "name"))
+    label = str(steps.registry["message"].label)
+    return {
+        step.key: f"{label}: {names[slug]}"
+        if (slug := slugs.get(step.key)) in names
+        else comparing.words(step)
+        for step in found
+    }
+
+
+def _funnel(
+    flow: Flow, definition: Definition, words: dict[str, str], now: Runs, before: Runs, query: Query
+) -> Table:
     sent = parts.found("step", query)
     rows = []
-    for depth, step, branch in _walk(_definition(flow, numbers).steps):
+    for depth, step, branch in _walk(definition.steps):
         if query.filters.step and step.key != query.filters.step:
             continue
         if branch is not None:
             rows.append(_branch(step, branch, depth, now, before, query))
         else:
-            rows.append(_step(flow, step, depth, now, before, sent.get((flow.pk, step.key)), query))
+            rows.append(_step(flow, step, words, depth, now, before, sent.get((flow.pk, step.key)), query))
     # Counts are taken one after the other while the flow goes on.
     elsewhere = max(0, now.total.inside - sum(row.values["here"] or 0 for row in rows))
     return Table(
@@ -146,12 +167,19 @@ def _walk(sequence: Sequence[Step], depth: int = 0) -> Iterator[tuple[int, Step,
 
 
 def _step(
-    flow: Flow, step: Step, depth: int, now: Runs, before: Runs, sent: Comparison | None, query: Query
+    flow: Flow,
+    step: Step,
+    words: dict[str, str],
+    depth: int,
+    now: Runs,
+    before: Runs,
+    sent: Comparison | None,
+    query: Query,
 ) -> Row:
     kind = steps.registry.get(step.kind)
     row = Row(
         key=step.key,
-        label=comparing.words(step),
+        label=words[step.key],
         values=_passing(now, step.key),
         before=_passing(before, step.key) if query.compare else None,
         depth=depth,
@@ -162,6 +190,8 @@ def _step(
     if step.kind == "message":
         did = parts.row(step.key, "", sent or Comparison(Figures(), Figures()), query, MESSAGES)
         row.narrows = {"step": step.key}
+        if sent and isinstance(slug := step.config.get("message"), str):
+            row.leads = ("message", {"message": slug, "flow": str(flow.pk), "step": step.key})
         row.values |= did.values
         if row.before is not None and did.before is not None:
             row.before |= did.before
@@ -202,14 +232,8 @@ def _taken(found: Runs, key: str, branch: str) -> dict[str, Any]:
     }
 
 
-def _left(flow: Flow, now: Runs, before: Runs, query: Query) -> Table:
+def _left(flow: Flow, words: dict[str, str], now: Runs, before: Runs, query: Query) -> Table:
     """Why runs ended before their end, and at which step."""
-    versions = [flow.live_version.definition] if flow.live_version else []
-    known = {
-        step.key: comparing.words(step)
-        for each in versions
-        for step in comparing.in_order(comparing.read(each))
-    }
     exited, exited_before = now.total.exited, before.total.exited
     rows = []
     for (step, reason), number in now.reasons.items():
@@ -222,7 +246,7 @@ def _left(flow: Flow, now: Runs, before: Runs, query: Query) -> Table:
                 before={"left": earlier, "left_share": earlier / exited_before if exited_before else None}
                 if query.compare
                 else None,
-                note=known.get(step, step) if step else _("Before the first step"),
+                note=words.get(step, step) if step else _("Before the first step"),
                 link=_people(flow, step=step, state="exited"),
             )
         )

@@ -33,7 +33,7 @@ def build(query: Query) -> Sheet:
     query = structs.replace(query, filters=structs.replace(query.filters, origin="flow"))
     both = parts.total(query)
     every = _values("", _("All flows"), _added(now), _added(before), both, query)
-    every.narrows = None
+    every.narrows = {"origin": "flow"}
     return Sheet(
         cards=[*flowing.columns(CARDS), *figures.columns(("sent", "conversion_rate", "revenue"))],
         figures=every,
