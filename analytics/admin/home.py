@@ -2,13 +2,11 @@
 
 import hashlib
 import re
-import time
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -20,7 +18,9 @@ from analytics.admin import home_asked, home_audience, home_lift, home_messages,
 from analytics.admin.home_asked import Asked
 from analytics.admin.home_cards import cards, shown_currency
 from analytics.admin.home_chart import chart
+from analytics.admin.home_kept import kept
 from analytics.admin.home_steps import first_steps
+from analytics.experiments import holdouts
 from analytics.reports import overview
 from analytics.reports.filters import Filters
 from analytics.reports.freshness import Freshness, freshness
@@ -28,8 +28,6 @@ from analytics.reports.today import WEEK
 from analytics.written import count, percent
 from delivery.admin.rules import stop_state
 
-SLOW = 0.3  # seconds; figures that take longer are kept for a while
-KEEP = 30  # seconds
 # A form's token is another one each time.
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="[^"]*"')
 
@@ -79,7 +77,7 @@ def _live(request: HttpRequest, asked: Asked) -> tuple[str, Freshness]:
 def _parts(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
     """Each part of the page that this person may see; None in place of the others."""
     may = request.user.has_perm
-    lifts = home_lift.lines() if may("campaigns.view_experiment") else None
+    lifts = kept("lift", holdouts.latest) if may("campaigns.view_experiment") else None
     found = _figures(asked, now) if may("delivery.view_message") else None
     parts: dict[str, Any] = {
         "alerts": home_running.alerts() if may("crm.view_alert") else None,
@@ -103,15 +101,8 @@ def _parts(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
 
 
 def _figures(asked: Asked, now: datetime) -> overview.Home:
-    key = f"analytics.home.{asked.days}.{asked.machines}"
-    kept = cache.get(key)
-    if kept is not None:
-        return kept
-    began = time.monotonic()
-    found = overview.home(asked.days, now, Filters(machines=asked.machines))
-    if time.monotonic() - began > SLOW:
-        cache.set(key, found, KEEP)
-    return found
+    filters = Filters(machines=asked.machines)
+    return kept(f"figures.{asked.days}.{asked.machines}", lambda: overview.home(asked.days, now, filters))
 
 
 def _words(asked: Asked, fresh: Freshness) -> dict[str, str]:

@@ -158,7 +158,7 @@ def share(rate: float | None) -> str:
 
 def points(difference: float) -> str:
     """A difference of shares in percentage points, small ones with more digits."""
-    pattern = "#,##0.0" if difference >= 0.001 else "0.00#"
+    pattern = "#,##0.0" if difference >= 0.001 else "0.0#"
     locale = to_locale(get_language() or "en")
     return numbers.format_decimal(100 * difference, format=pattern, locale=locale)
 

@@ -36,7 +36,10 @@ def chart(found: Home, asked: Asked, currency: str) -> dict[str, Any]:
     data = {
         "labels": [_when(point.at) for point in points],
         "now": [_value(point.now, show, currency) for point in points],
-        "before": [_value(point.before, show, currency) for point in points],
+        # Where nothing was, there is no line at nought that looks as if something had been.
+        "before": [_value(point.before, show, currency) for point in points]
+        if any(_any(point.before) for point in points)
+        else [],
         "names": [asked.label, before],
         "key": show,
         "currency": currency if show == "revenue" else "",

@@ -5,12 +5,10 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.core.cache import cache
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from analytics.experiments import holdouts
 from analytics.experiments.holdouts import Holdout, Line
 from analytics.experiments.lift import Figure, Lift, total
 from analytics.experiments.words import lift_sentence
@@ -19,7 +17,6 @@ from analytics.written import count, money
 GLOBAL = "global"
 SHOWN = 6
 MONTHS = 12
-KEY, KEEP = "analytics.home.lift", 600  # seconds: people and what they buy are compared over a year
 PAGES = {
     "flow": ("campaigns.view_flow", "admin:reports_flow"),
     "message": ("delivery.view_message", "admin:reports_message"),
@@ -33,15 +30,6 @@ class Extra(msgspec.Struct):
     value: str
     interval: str
     sure: bool = False
-
-
-def lines() -> list[Line]:
-    """Every holdout with its lift, kept for some minutes."""
-    found = cache.get(KEY)
-    if found is None:
-        found = holdouts.report()
-        cache.set(KEY, found, KEEP)
-    return found
 
 
 def lift(found: list[Line], request: HttpRequest) -> dict[str, Any]:

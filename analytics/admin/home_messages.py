@@ -48,7 +48,7 @@ def messages(found: Home, asked: Asked, currency: str) -> dict[str, Any]:
     return lines | {
         "choices": asked.rankings(by),
         "heads": _heads(),
-        "rule": Card(key="rule", label=_("The rule"), value="", definition=str(ranking.DEFINITIONS[by])),
+        "rule": ranking.DEFINITIONS[by],
         "least": ngettext(
             "Among those of which %(number)s or more was sent.",
             "Among those of which %(number)s or more were sent.",

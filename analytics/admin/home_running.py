@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from analytics.admin.home_cards import Card, share
+from analytics.admin.home_kept import kept
 from analytics.admin.home_lift import of_flow
 from analytics.experiments.holdouts import Line
 from analytics.reports import periods, running
@@ -30,7 +31,8 @@ def flows(days: int, told: dict[int, Figures] | None, lifts: list[Line] | None) 
         told: what came of their messages, None if the reader may not see that; so too for `lifts`.
     """
     found = running.flows()
-    people = running.people([flow.pk for flow in found], periods.last(max(days, 1)))
+    period = periods.last(max(days, 1))
+    people = kept(f"people.{days}", lambda: running.people([flow.pk for flow in found], period))
     rows = [
         _flow(flow, people.get(flow.pk, running.People()), told and told.get(flow.pk), lifts)
         for flow in found

@@ -33,7 +33,7 @@ class Totals(msgspec.Struct):
     sent: int = 0
     opened: int = 0
     clicked: int = 0
-    converted: int = 0
+    converted: float = 0
     new_profiles: int = 0
     left: int = 0
     revenue: dict[str, Decimal] = {}
@@ -46,7 +46,7 @@ class Day(msgspec.Struct):
     sent: int = 0
     opened: int = 0
     clicked: int = 0
-    converted: int = 0
+    converted: float = 0
 
 
 class Overview(msgspec.Struct):

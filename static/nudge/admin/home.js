@@ -165,6 +165,7 @@
       into.datasets[index].data = values;
       into.datasets[index].label = data.names[index];
       into.datasets[index].pointRadius = values.length > 31 ? 0 : 2;
+      into.datasets[index].hidden = !values.length;
     });
   }
 
@@ -198,7 +199,7 @@
         locale: document.documentElement.lang,
         interaction: { mode: "index", intersect: false },
         plugins: {
-          legend: { rtl: data.rtl, align: "end", labels: { color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" } } },
+          legend: { rtl: data.rtl, align: "end", labels: { filter: (item) => !item.hidden, color: text, usePointStyle: true, boxHeight: 7, font: { family: "Inter" } } },
           tooltip: { rtl: data.rtl, textDirection: data.rtl ? "rtl" : "ltr", usePointStyle: true, callbacks: { label: (item) => `${item.dataset.label}: ${write(item.raw)}` } },
         },
         scales: {
