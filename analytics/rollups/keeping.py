@@ -1,6 +1,6 @@
 """Storing facts together with the difference they make to the figures."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,9 +12,9 @@ from analytics.models import RollupState
 from analytics.rollups import columns
 from analytics.rollups.seen import TAKEN, TIMES, TRAITS, Seen
 
-_SERIES = "message_id, channel, variant, origin_type, origin_id, origin_step"
+SERIES = "message_id, channel, variant, origin_type, origin_id, origin_step"
 _NEW_SERIES = f"""
-    INSERT INTO analytics_series ({_SERIES})
+    INSERT INTO analytics_series ({SERIES})
     SELECT DISTINCT d.message_id, d.channel, d.variant, d.origin_type, coalesce(d.origin_id, 0), d.origin_step
     FROM delivery_delivery d
     WHERE d.id = ANY(%s::bigint[]) AND d.origin_type <> 'test' AND NOT EXISTS (
@@ -23,37 +23,50 @@ _NEW_SERIES = f"""
             AND s.origin_id = coalesce(d.origin_id, 0) AND s.origin_step = d.origin_step)
     ORDER BY 1, 2, 3, 4, 5, 6 ON CONFLICT DO NOTHING
 """
-_FACTS = ("series_id", *TIMES, "ended_at", "ended", "reason", *TRAITS, "device", "device_at")
+FACTS = ("series_id", *TIMES, "ended_at", "ended", "reason", *TRAITS, "device", "device_at")
+
+
+def merged(old: str, new: str, taken: Mapping[str, str]) -> dict[str, str]:
+    """How a fact takes what is new, as SQL by column: the first time of each thing, the last end, the first device.
+
+    Args:
+        old: what the fact as it is goes by, without a row where there is none.
+        new: what a row goes by that has all of FACTS.
+        taken: for the columns of TAKEN, the condition for what was known before to count no more.
+    """
+    found = {"series_id": f"{new}.series_id"}
+    for name in TIMES:
+        first = f"least({old}.{name}, {new}.{name})"
+        if name in taken:
+            first = f"CASE WHEN {taken[name]} THEN {new}.{name} ELSE {first} END"
+        found[name] = first
+    later = (
+        f"{new}.ended_at IS NOT NULL AND ({old}.ended_at IS NULL OR ({new}.ended_at, {new}.ended,"
+        f' {new}.reason COLLATE "C") > ({old}.ended_at, {old}.ended, {old}.reason))'
+    )
+    found["ended_at"] = f"CASE WHEN {later} THEN {new}.ended_at ELSE {old}.ended_at END"
+    for name in ("ended", "reason"):
+        found[name] = f"CASE WHEN {later} THEN {new}.{name} ELSE coalesce({old}.{name}, '') END"
+    for name in TRAITS:
+        found[name] = (
+            f"""coalesce(least(nullif({old}.{name}, '') COLLATE "C", nullif({new}.{name}, '')), '')"""
+        )
+    sooner = (
+        f"{new}.device <> '' AND (coalesce({old}.device, '') = '' OR (coalesce({new}.device_at, 'infinity'),"
+        f" {new}.device COLLATE \"C\") < (coalesce({old}.device_at, 'infinity'), {old}.device))"
+    )
+    found["device"] = f"CASE WHEN {sooner} THEN {new}.device ELSE coalesce({old}.device, '') END"
+    found["device_at"] = f"CASE WHEN {sooner} THEN {new}.device_at ELSE {old}.device_at END"
+    return found
 
 
 def _update() -> str:
-    """How a fact takes what is new: the first time of each thing, the last end, the first device."""
-    sets = ["series_id = excluded.series_id"]
-    for name in TIMES:
-        first = f"least(g.{name}, excluded.{name})"
-        if bit := TAKEN.get(name):
-            # Looked up in what is nearly always empty: a join is not possible here, and a subquery slow.
-            taken = f"coalesce((%(taken)s::jsonb ->> g.delivery_id::text)::int & {bit} <> 0, false)"
-            first = f"CASE WHEN {taken} THEN excluded.{name} ELSE {first} END"
-        sets.append(f"{name} = {first}")
-    later = (
-        "excluded.ended_at IS NOT NULL AND (g.ended_at IS NULL OR"
-        " (excluded.ended_at, excluded.ended, excluded.reason) > (g.ended_at, g.ended, g.reason))"
-    )
-    sets += [
-        f"{name} = CASE WHEN {later} THEN excluded.{name} ELSE g.{name} END"
-        for name in ("ended_at", "ended", "reason")
-    ]
-    sets += [f"{name} = coalesce(nullif(g.{name}, ''), excluded.{name})" for name in TRAITS]
-    sooner = (
-        "excluded.device <> '' AND (g.device = '' OR"
-        " (coalesce(excluded.device_at, 'infinity'), excluded.device) < (coalesce(g.device_at, 'infinity'), g.device))"
-    )
-    sets += [
-        f"{name} = CASE WHEN {sooner} THEN excluded.{name} ELSE g.{name} END"
-        for name in ("device", "device_at")
-    ]
-    return ", ".join(sets)
+    # Looked up in what is nearly always empty: a join is not possible here, and a subquery slow.
+    taken = {
+        name: f"coalesce((%(taken)s::jsonb ->> g.delivery_id::text)::int & {bit} <> 0, false)"
+        for name, bit in TAKEN.items()
+    }
+    return ", ".join(f"{name} = {value}" for name, value in merged("g", "excluded", taken).items())
 
 
 _TYPES = dict.fromkeys((*TIMES, "ended_at", "device_at"), "timestamptz")
@@ -65,8 +78,8 @@ _TOLD = f"""
     )
 """
 _PUT = f"""
-        INSERT INTO analytics_engagement AS g (delivery_id, {", ".join(_FACTS)})
-        SELECT n.delivery, s.id, {", ".join(f"n.{name}" for name in _FACTS[1:])}
+        INSERT INTO analytics_engagement AS g (delivery_id, {", ".join(FACTS)})
+        SELECT n.delivery, s.id, {", ".join(f"n.{name}" for name in FACTS[1:])}
         FROM told n JOIN delivery_delivery d ON d.id = n.delivery
         LEFT JOIN analytics_series s ON d.origin_type <> 'test' AND s.message_id = d.message_id
             AND s.channel = d.channel AND s.variant = d.variant AND s.origin_type = d.origin_type
@@ -106,13 +119,10 @@ _FORGET = f"""
 """
 
 
-def store(seen: Sequence[Seen], count: bool = True) -> None:
+def store(seen: Sequence[Seen]) -> None:
     """Add to the facts what was seen, and to the figures what that changes, in the transaction that holds the cursor.
 
     Saying the same again changes nothing. Two queries.
-
-    Args:
-        count: False where all facts are going to be counted anew.
     """
     if not seen:
         return
@@ -125,7 +135,7 @@ def store(seen: Sequence[Seen], count: bool = True) -> None:
             "ids": ids,
             "taken": msgspec.json.encode(taken).decode(),
         }
-        cursor.execute(_STORE if count else f"WITH {_TOLD} {_PUT}", values)
+        cursor.execute(_STORE, values)
 
 
 def forget(profile_ids: Collection[int]) -> None:
@@ -149,11 +159,12 @@ def account_zone() -> str:
 
 def known_zone(name: str) -> bool:
     """Whether PostgreSQL knows this time zone: an unknown name would stop a whole statement."""
-    return name in _zones()
+    return name in zones()
 
 
 @cache
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
+    """The names of the time zones that PostgreSQL knows."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_timezone_names")
         return frozenset(row[0] for row in cursor.fetchall())

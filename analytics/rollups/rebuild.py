@@ -20,12 +20,12 @@ from django.utils import timezone
 
 from analytics.goals import earned, recompute
 from analytics.models import Engagement, RollupState
-from analytics.rollups import columns, keeping, seen
+from analytics.rollups import columns, keeping, replay
 from crm import log
 
 CURSOR = "analytics"
 CHUNK = 50_000  # facts
-EVENTS = 20_000
+EVENTS = 100_000
 ROWS = 50_000  # removed at once
 LAST = 2**63 - 1
 Stage = RollupState.Stage
@@ -158,10 +158,7 @@ def _replay(row: RollupState) -> None:
     What changes is counted afterwards, so until then figures of before may differ from the facts.
     """
     end = log.position(CURSOR)
-    events, reached = log.between(
-        log.Position(row.replay_txid or 0, row.replay_seq or 0), end, EVENTS, seen.NAMES
-    )
-    keeping.store(seen.collect(events, keeping.known_zone), count=False)
+    reached = replay.store(log.Position(row.replay_txid or 0, row.replay_seq or 0), end, EVENTS)
     row.replay_txid, row.replay_seq = reached.txid, reached.seq
     if reached >= end:
         last = Engagement.objects.aggregate(last=Max("delivery_id"))["last"] or 0

@@ -37,6 +37,8 @@ LARGEST = 2**63
 class Seen(msgspec.Struct):
     """What some events say about one delivery; as in Engagement.
 
+    Whoever reads the events in whatever order and parts comes to the same: of several times the first counts, of
+    several ends the last, of several texts the smallest. Only of what is taken back the order of the log matters.
     `taken` has the bits of what was taken back: what was known of it before these events counts no more.
     """
 
@@ -96,8 +98,8 @@ def _note(seen: Seen, event: LoggedEvent, zone: Callable[[str], bool]) -> None:
         _first(seen, "sent_at", at)
         for trait in TRAITS:
             told = _text(event.properties.get(trait))
-            if told and not getattr(seen, trait) and (trait != "zone" or zone(told)):
-                setattr(seen, trait, told)
+            if told and (trait != "zone" or zone(told)):
+                setattr(seen, trait, min(told, getattr(seen, trait) or told))
     elif name in ENDED:
         _end(seen, event)
     elif name == WITHDRAWN:

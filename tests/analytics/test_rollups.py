@@ -130,7 +130,7 @@ def test_however_it_is_read_it_is_what_the_log_says(settings, monkeypatch, seed)
     chance = random.Random(seed)
     settings.TIME_ZONE = chance.choice(ACCOUNT_ZONES)
     monkeypatch.setattr(rebuild, "CHUNK", chance.choice((1, 3)))
-    monkeypatch.setattr(rebuild, "EVENTS", chance.choice((2, 7)))
+    monkeypatch.setattr(rebuild, "EVENTS", chance.choice((2, 7, 1000)))
     history = History(chance)
     while history.events:
         part = [history.events.pop() for _ in range(min(len(history.events), chance.randrange(1, 12)))]
@@ -156,9 +156,14 @@ def test_however_it_is_read_it_is_what_the_log_says(settings, monkeypatch, seed)
     rebuild.start()
     rebuild.run(pause=0)
     assert reference.stored() == expected
-    rebuild.start(from_log=True)
-    rebuild.run(pause=0)
-    assert reference.stored() == expected
+    facts = list(Engagement.objects.order_by("pk").values())
+    for anew in (False, True):
+        if anew:
+            Engagement.objects.all().delete()
+        rebuild.start(from_log=True)
+        rebuild.run(pause=0)
+        assert reference.stored() == expected
+        assert list(Engagement.objects.order_by("pk").values()) == facts
     assert DayFigures.objects.values("generation").distinct().count() <= 1, "tidied"
 
 
@@ -258,6 +263,8 @@ class TestReading:
         for number in (2**63, 2**70, -1, "7", True, None, 1.5):
             world.happens(ann, "message_opened", delivery=number)
         world.read()
+        rebuild.start(from_log=True)
+        rebuild.run(pause=0)
         assert not Engagement.objects.exists()
 
 
