@@ -97,7 +97,7 @@ def keep(deliveries: Sequence[Delivery]) -> None:
     except DatabaseFault:
         raise
     except Exception as error:
-        _missed(error)
+        missed(error)
 
 
 def sending(deliveries: Sequence[Delivery], now: datetime) -> int:
@@ -119,17 +119,18 @@ def tell(found: Callable[[], Sequence[Exposure]], now: datetime) -> int:
     except DatabaseFault:  # the transaction is lost
         raise
     except Exception as error:
-        return _missed(error)
+        return missed(error)
     try:
         with transaction.atomic():
             return record(exposed, now)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        return _missed(error)
+        return missed(error)
 
 
-def _missed(error: Exception) -> int:
+def missed(error: Exception) -> int:
+    """Tell that people can't be counted; always nobody."""
     logger.error("Who came into which experiment can't be recorded", exc_info=error)
     alerts.raise_alert(
         BROKEN,

@@ -6,67 +6,40 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from analytics import written
-from analytics.admin.experiment_forms import PlanForm
-from analytics.experiments import planner, words
-from analytics.experiments.arms import GUARD_RAILS, Metric
+from analytics.admin.experiment_forms import PlanForm, ValuePlanForm
+from analytics.experiments import planner, planning, words
+from analytics.experiments.arms import GUARD_RAILS, Arm, Metric, moments
 from analytics.experiments.bayes import Belief
 from analytics.experiments.holdouts import Line
+from analytics.experiments.judging import Look
 from analytics.experiments.lift import Figure, Lift
-from analytics.experiments.results import Result
-from analytics.reports import figures, periods
 from campaigns.experiments import shares
 from campaigns.models import Experiment
 
-DAYS = 30  # from which what is usual is taken
-USUAL_RATE, USUAL_DAILY = 5.0, 100.0
 
-
-def usual(experiment: Experiment) -> dict[str, float]:
-    """What a plan begins with: the rate and the people a day of the last month, as far as known."""
-    filters = figures.Filters(
-        message=experiment.message_id, flow=experiment.flow_id, broadcast=experiment.broadcast_id
-    )
-    now = figures.compare(periods.last(DAYS), filters).now
-    rate = 100 * now.people_converted / now.sent if now.sent and now.people_converted else USUAL_RATE
-    rate = min(99.0, max(0.01, round(rate, 2)))
-    return {
-        "rate": rate,
-        "smallest": experiment.smallest or round(max(rate / 5, 0.01), 2),
-        "daily": round(now.sent / DAYS, 1) or USUAL_DAILY,
-    }
-
-
-def plan(experiment: Experiment, form: PlanForm) -> planner.Plan | None:
-    """How many people and days it takes; None without arms or where what is asked for is impossible.
-
-    The plan is told for the rate also where values are compared: how much values vary is not known before.
-    """
+def plan(experiment: Experiment, form: PlanForm | ValuePlanForm) -> planner.Plan | None:
+    """How many people and days it takes; None without arms or where what is asked for is impossible."""
     if not form.is_valid():
         return None
     try:
-        arms = shares.current(experiment)
-        found = planner.plan_rate(
-            form.cleaned_data["rate"] / 100,
-            form.cleaned_data["smallest"] / 100,
-            shares=[arm["percent"] for arm in arms],
-            daily=form.cleaned_data["daily"],
-            window=experiment.window_hours / 24,
-        )
+        found = planning.plan(experiment, form.cleaned_data)
     except shares.SharesError:
         return None
     except ValueError as error:
         form.add_error(None, str(error))
         return None
-    form.sentence = words.plan_sentence(found)  # type: ignore[attr-defined]
+    form.sentence = words.plan_sentence(found)  # type: ignore[union-attr]
+    form.advice = words.plan_advice(found)  # type: ignore[union-attr]
     return found
 
 
-def arms(experiment: Experiment, result: Result) -> list[dict[str, Any]]:
+def arms(experiment: Experiment, look: Look) -> list[dict[str, Any]]:
     """One row for each arm, with where its interval stands on a scale that all share."""
-    names = experiment.names
+    names, result = experiment.names, look.result
     value = result.rules.metric is Metric.VALUE
     ends = [each.high for each in result.beliefs if math.isfinite(each.high)]
     top = max([*ends, *(each.mean for each in result.beliefs)], default=0) or 1
+    own = {arm.key: _addressed(arm, result.rules.metric) for arm in look.addressed or ()}
     rows = []
     for arm, belief in zip(result.arms, result.beliefs, strict=True):
         rows.append(
@@ -83,11 +56,19 @@ def arms(experiment: Experiment, result: Result) -> list[dict[str, Any]]:
                     written.percent(arm.people_with(metric) / arm.exposed if arm.exposed else None, 2)
                     for metric in GUARD_RAILS
                 ],
+                "closed": arm.key in result.rules.closed,
+                "addressed": own.get(arm.key),
                 "harms": [str(rail.metric) for rail in result.harmed if rail.arm == arm.key],
                 "bar": _bar(belief, top) if arm.exposed else None,
             }
         )
     return rows
+
+
+def _addressed(arm: Arm, metric: Metric) -> dict[str, str]:
+    """Those whom an arm addresses: how many, and what came of each of them."""
+    figure = _amount(moments(arm, metric).mean, metric is Metric.VALUE) if arm.exposed else "–"
+    return {"people": written.count(arm.exposed), "figure": figure}
 
 
 def lift_rows(lines: list[Line]) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from analytics.admin.experiment_forms import ExperimentForm, PlanForm
-from analytics.admin.experiment_pages import arms, lift_rows, plan, usual
-from analytics.experiments import holdouts, judging, words
+from analytics.admin.experiment_forms import ExperimentForm, plan_form
+from analytics.admin.experiment_pages import arms, lift_rows, plan
+from analytics.experiments import holdouts, judging, planning, words
 from campaigns.experiments import life, shares
 from campaigns.models import Experiment
 
@@ -48,14 +48,16 @@ class ExperimentAdmin(ModelAdmin):
     prepopulated_fields = {"slug": ["name"]}
     list_empty = gettext_lazy(
         "An experiment gives people one of several ways by chance and tells which one brings more of them to a goal."
-        " Try out the variants of a message, the branches of a random split, or a broadcast, or measure a holdout."
+        " Try out the variants of a message, the branches of a random split, the channel, time or audience of a"
+        " broadcast, or measure a holdout."
     )
     # What was started has no list to choose from, so that `subject` is unknown there and everything is shown.
     conditional_fields = {
         "message": _only("message", "holdout"),
         "split": _only("step", "holdout"),
-        "broadcast": _only("broadcast", "holdout"),
+        "broadcast": _only("broadcast", "audience", "holdout"),
         "ways": _only("broadcast"),
+        "audiences": _only("audience"),
     }
     list_before_template = f"{TEMPLATES}/list_before.html"
     change_form_outer_before_template = f"{TEMPLATES}/form_before.html"
@@ -64,7 +66,7 @@ class ExperimentAdmin(ModelAdmin):
         (
             gettext_lazy("Which one"),
             {
-                "fields": ["message", "split", "broadcast", "ways"],
+                "fields": ["message", "split", "broadcast", "ways", "audiences"],
             },
         ),
         (
@@ -166,7 +168,7 @@ class ExperimentAdmin(ModelAdmin):
             "light": {"running": "good", "decided": "good", "stopped": "warning"}.get(experiment.state, ""),
         }
         if experiment.state == State.DRAFT:
-            form = PlanForm(request.GET if "rate" in request.GET else usual(experiment))
+            form = plan_form(experiment, request.GET if "rate" in request.GET else planning.usual(experiment))
             context |= {"form": form, "plan": plan(experiment, form), "ways": _ways(experiment)}
             return TemplateResponse(request, f"{TEMPLATES}/plan.html", context)
         look = judging.look(experiment)
@@ -174,10 +176,18 @@ class ExperimentAdmin(ModelAdmin):
             context |= {
                 "result": look.result,
                 "sentence": words.sentence(look.result, experiment.names),
+                "audiences": words.audience_sentence(
+                    look.result.arms,
+                    look.addressed,
+                    look.result.rules.metric,
+                    experiment.names,
+                )
+                if look.addressed
+                else "",
                 "regret": words.regret_sentence(look.regret, look.result.rules.metric)
                 if look.regret and any(arm.exposed for arm in look.result.arms)
                 else "",
-                "arms": arms(experiment, look.result),
+                "arms": arms(experiment, look),
                 "choice": (experiment.decision or {}).get("choice"),
                 "chosen": experiment.names.get((experiment.decision or {}).get("choice", ""), ""),
                 "waits": (experiment.decision or {}).get("waits", ""),
@@ -204,16 +214,18 @@ class ExperimentAdmin(ModelAdmin):
         experiment = get_object_or_404(Experiment, pk=pk)
         try:
             if what == "start":
-                form = PlanForm(request.POST)
+                form = plan_form(experiment, request.POST)
                 found = plan(experiment, form) if experiment.state == State.DRAFT else None
                 if form.errors and experiment.state == State.DRAFT:
                     raise life.LifeError(
                         _("Not started: the plan's numbers don't go together; see the plan.")
                     )
                 if found is not None:
-                    planned = {"fewest_people": found.fewest, "tuned_for": max(1, round(found.tuned_for))}
-                    if experiment.metric == Experiment.Metric.CONVERSION:
-                        planned["smallest"] = form.cleaned_data["smallest"]
+                    planned = {
+                        "fewest_people": found.fewest,
+                        "tuned_for": max(1, round(found.tuned_for)),
+                        "smallest": form.cleaned_data["smallest"],
+                    }
                     Experiment.objects.filter(pk=pk, state=State.DRAFT).update(**planned)
                 life.start(pk, request.user)
                 messages.success(request, _("It runs. People are counted from now on."))

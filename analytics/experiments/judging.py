@@ -1,6 +1,7 @@
 """Looking at the experiments that run: what came of them, and acting on the first answer that ends one."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -8,7 +9,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from analytics.experiments import bandit, gathering, results
-from analytics.experiments.arms import Metric
+from analytics.experiments.arms import Arm, Metric, together
 from analytics.experiments.results import Result, Rules, State
 from campaigns.experiments import life, shares
 from campaigns.models import Experiment
@@ -22,10 +23,14 @@ FOREVER = timedelta(days=36_500)
 
 
 class Look(msgspec.Struct, frozen=True):
-    """An experiment as it stands, and for one that learns what that cost."""
+    """An experiment as it stands, for one that learns what that cost, and of one on audiences those who were addressed.
+
+    The result of one on audiences is about all people of the arms, whom they address and whom they leave out.
+    """
 
     result: Result
     regret: bandit.Regret | None
+    addressed: list[Arm] | None = None
 
 
 def rules(experiment: Experiment) -> Rules:
@@ -60,10 +65,12 @@ def look(experiment: Experiment, now: datetime | None = None) -> Look | None:
     if experiment.subject == Experiment.Subject.HOLDOUT:
         since -= FOREVER
         starts[0] = since
+    audiences = experiment.subject == Experiment.Subject.AUDIENCE
+    sides = [f"{key}{Experiment.LEFT_OUT}" for key in keys] if audiences else []
     counted = gathering.gather(
         gathering.Question(
             experiment=experiment.key,
-            arms=keys,
+            arms=(*keys, *sides),
             goal=experiment.goal_event,
             window=timedelta(hours=experiment.window_hours),
             value_property=experiment.value_property,
@@ -74,6 +81,9 @@ def look(experiment: Experiment, now: datetime | None = None) -> Look | None:
         ),
         [each for each in starts if each is not None],
     )
+    addressed = counted.arms[: len(keys)] if audiences else None
+    if audiences:
+        counted = _with_those_left_out(counted, keys)
     result = results.assess(
         counted.arms,
         rules(experiment),
@@ -82,7 +92,22 @@ def look(experiment: Experiment, now: datetime | None = None) -> Look | None:
         alarmed=experiment.alarmed_at is not None,
     )
     learns = experiment.mode == Mode.BANDIT
-    return Look(result, bandit.regret(counted.arms, metric) if learns else None)
+    return Look(result, bandit.regret(counted.arms, metric) if learns else None, addressed)
+
+
+def _with_those_left_out(counted: gathering.Counted, keys: Sequence[str]) -> gathering.Counted:
+    """Each arm with those whom its audience leaves out, as people were divided."""
+    size = len(keys)
+    return gathering.Counted(
+        [
+            together([own, others], own.key)
+            for own, others in zip(counted.arms[:size], counted.arms[size:], strict=True)
+        ],
+        [
+            [own + others for own, others in zip(row[:size], row[size:], strict=True)]
+            for row in counted.periods
+        ],
+    )
 
 
 def judge_all(now: datetime | None = None) -> int:

@@ -1,7 +1,7 @@
 """An experiment's result as a marketer would say it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -15,6 +15,8 @@ from analytics.experiments.results import GuardRail, Result, State
 from analytics.experiments.sequences import Verdict
 
 LONG = 365  # days; longer than that nobody waits
+TEDIOUS = 90  # days of a plan, after which there is something better to do
+DAYS_OF_A_MONTH = 365.25 / 12
 CROWDS = (100, 1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -28,6 +30,48 @@ def sentence(result: Result, names: Mapping[str, str] | None = None, currency: s
         for key in result.rules.closed
     ]
     return " ".join(part for part in said if part)
+
+
+def audience_sentence(
+    arms: Sequence[Arm],
+    addressed: Sequence[Arm],
+    metric: Metric,
+    names: Mapping[str, str] | None = None,
+    currency: str = "",
+) -> str:
+    """Of arms that address different people: how many each addresses, and what came of those and of all of its people.
+
+    Args:
+        arms: all people who were divided, by arm.
+        addressed: those of them whom their arm addresses, in the same order.
+    """
+    said = []
+    for arm, own in zip(arms, addressed, strict=True):
+        if not arm.exposed:
+            continue
+        part = {
+            "arm": _name(arm.key, names or {}),
+            "addressed": written.percent(own.exposed / arm.exposed, 0),
+            "all": _figure(arm, metric, currency),
+            "own": _figure(own, metric, currency),
+        }
+        if metric is Metric.VALUE:
+            said.append(
+                _(
+                    "%(arm)s addresses %(addressed)s of its people: %(own)s per person addressed, "
+                    "%(all)s per person of all."
+                )
+                % part
+            )
+        else:
+            said.append(
+                _(
+                    "%(arm)s addresses %(addressed)s of its people: %(own)s of those addressed reach the goal, "
+                    "%(all)s of all."
+                )
+                % part
+            )
+    return " ".join(said)
 
 
 def lift_sentence(lift: Lift | None, currency: str = "") -> str:
@@ -70,6 +114,20 @@ def plan_sentence(plan: Plan) -> str:
         plan.days_once or 0,
     ) % {"days": written.count(plan.days_once or 0)}
     return f"{said} {most} {usual} {once}"
+
+
+def plan_advice(plan: Plan) -> str:
+    """What to do about an experiment that would take very long; empty where it does not."""
+    if plan.days is None or plan.days <= TEDIOUS:
+        return ""
+    months = round(plan.days / DAYS_OF_A_MONTH)
+    return ngettext(
+        "At this pace it takes %(months)s month: test a larger difference, more people or a metric nearer to the "
+        "message.",
+        "At this pace it takes %(months)s months: test a larger difference, more people or a metric nearer to the "
+        "message.",
+        months,
+    ) % {"months": written.count(months)}
 
 
 def regret_sentence(regret: Regret, metric: Metric, currency: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Q
 
-from campaigns.experiments import ranges
+from campaigns.experiments import audiences, ranges
 from campaigns.models import Broadcast, Experiment
 from delivery import exposures, variants
 from delivery.exposures import Exposure
@@ -120,6 +120,40 @@ def holdouts(deliveries: Sequence[Delivery]) -> Mapping[int, Holdout]:
     }
 
 
+def addressed(deliveries: Sequence[Delivery], now: datetime) -> dict[int, policy.Side]:
+    """Where people stand in the experiments on the audience of their broadcast, and who of them is not addressed.
+
+    One query where there are broadcasts; where such an experiment runs, one for its segments and one for each of them.
+    Where a segment can't be asked any more nobody is left out, nor counted from then on.
+    """
+    broadcasts = {each.origin_id for each in deliveries if each.origin_type == BROADCAST}
+    if not broadcasts:
+        return {}
+    found: dict[int, policy.Side] = {}
+    for experiment in Experiment.objects.filter(
+        state=State.RUNNING, subject=Subject.AUDIENCE, broadcast__in=broadcasts
+    ):
+        mine = {
+            each.pk: each.profile_id
+            for each in deliveries
+            if each.origin_type == BROADCAST and each.origin_id == experiment.broadcast_id
+        }
+        try:
+            outside = audiences.outside(
+                experiment, {pk: arm(experiment, pk) for pk in set(mine.values())}, now
+            )
+        except audiences.UnknownAudienceError as error:
+            exposures.missed(error)
+            continue
+        for number, pk in mine.items():
+            key = arm(experiment, pk)
+            out = pk in outside
+            found[number] = policy.Side(
+                experiment.key, key + Experiment.LEFT_OUT if out else key, policy.NOT_ADDRESSED if out else ""
+            )
+    return found
+
+
 def branches(taken: Sequence[Taken], now: datetime) -> None:
     """Record who has taken which branch of a random split that is part of a running experiment, in their transaction.
 
@@ -186,6 +220,7 @@ def _divided(experiment: Experiment, profile_ids: Collection[int]) -> set[int]:
 
 def connect() -> None:
     """Called once when Django is ready."""
+    policy.register_narrower(addressed)
     exposures.register(sending)
     exposures.register_keeper(keeping)
     policy.register(holdouts)

@@ -55,6 +55,7 @@ def unfit(experiment: Experiment) -> str:
         Subject.MESSAGE: experiment.message_id is None,
         Subject.STEP: experiment.flow_id is None or not experiment.step,
         Subject.BROADCAST: experiment.broadcast_id is None,
+        Subject.AUDIENCE: experiment.broadcast_id is None,
     }
     if missing.get(Subject(subject)):
         return str(_("Choose what is tried out."))
@@ -64,6 +65,8 @@ def unfit(experiment: Experiment) -> str:
         return str(_("What is sent once, or held back, can only be measured."))
     if experiment.metric == Experiment.Metric.VALUE and not experiment.value_property:
         return str(_("Name the event property with the amount."))
+    if subject == Subject.AUDIENCE and len({arm.get("segment", "") for arm in experiment.arms}) < 2:
+        return str(_("Name two audiences at least, a line each."))
     channels = {arm["channel"] for arm in experiment.arms if arm.get("channel")}
     if subject == Subject.BROADCAST and experiment.broadcast and channels:
         written = set(experiment.broadcast.message.contents.values_list("channel", flat=True))

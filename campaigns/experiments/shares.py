@@ -8,7 +8,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.experiments import ranges
 from campaigns.flows import editing, publish
-from campaigns.models import Broadcast, Experiment, Flow
+from campaigns.models import Broadcast, Experiment, Flow, Segment
 from delivery import authoring, channels, versions
 from delivery.exposures import HELD_OUT, TREATED
 from delivery.models import Message, SendingRules
@@ -49,6 +49,10 @@ def current(experiment: Experiment) -> list[dict[str, Any]]:
         ]
     else:
         found = [dict(arm) for arm in experiment.arms]
+    if experiment.broadcast and experiment.subject in (Subject.BROADCAST, Subject.AUDIENCE):
+        _still_to_send(experiment.broadcast)
+    if experiment.subject == Subject.AUDIENCE:
+        _known_segments({arm.get("segment") or "" for arm in found})
     found = [arm for arm in found if arm["percent"] > 0]
     if len(found) < 2:
         raise SharesError(_("There are fewer than two ways that people get; there is nothing to compare."))
@@ -58,6 +62,22 @@ def current(experiment: Experiment) -> list[dict[str, Any]]:
     if not math.isclose(sum(arm["percent"] for arm in found), 100, abs_tol=0.01):
         raise SharesError(_("The shares must add up to 100 percent."))
     return found
+
+
+def _still_to_send(broadcast: Broadcast) -> None:
+    if broadcast.repeat:
+        raise SharesError(
+            _(
+                "A broadcast that repeats goes out as a new one each time; try it out on one that is sent once."
+            )
+        )
+    if broadcast.state in Broadcast.OVER:
+        raise SharesError(_("The broadcast is over; nobody would come into it any more."))
+
+
+def _known_segments(slugs: set[str]) -> None:
+    if unknown := slugs - {"", *Segment.objects.filter(slug__in=slugs).values_list("slug", flat=True)}:
+        raise SharesError(_("There is no segment “%s”.") % sorted(unknown)[0])
 
 
 def _written(message: Message, keys: Sequence[str], by: str) -> None:

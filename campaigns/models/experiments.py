@@ -47,6 +47,8 @@ class Experiment(models.Model):
         DECIDED = "decided", _("decided")
         STOPPED = "stopped", _("stopped")
 
+    LEFT_OUT = "~"  # behind an arm: those of it whom its audience leaves out
+
     name = models.TextField(_("name"))
     slug = models.SlugField(_("short name"), unique=True)
     subject = models.TextField(_("what is tried out"), choices=Subject, default=Subject.MESSAGE)

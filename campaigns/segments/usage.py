@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from campaigns.models import Broadcast, Flow, Segment
+from campaigns.models import Broadcast, Experiment, Flow, Segment
 from campaigns.segments.computed import PREFIX
 from campaigns.segments.conditions import message
 from crm import retention
@@ -21,13 +21,19 @@ MEMBERSHIP_EVENTS = ("segment_entered", "segment_left")
 
 
 def uses() -> dict[str, list[Use]]:
-    """Everything that uses each segment or list, by its slug; three queries however many there are."""
+    """Everything that uses each segment or list, by its slug; four queries however many there are."""
     found: dict[str, list[Use]] = {}
     left_out = ArrayAgg("exclusions__slug", filter=Q(exclusions__isnull=False), default=[])
     for broadcast in Broadcast.objects.select_related("segment").annotate(left_out=left_out):
         url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
         for slug in {broadcast.segment.slug, *broadcast.left_out}:
             found.setdefault(slug, []).append(Use(_("the broadcast “%s”") % broadcast.name, url))
+    for experiment in Experiment.objects.filter(subject=Experiment.Subject.AUDIENCE).exclude(
+        state__in=(Experiment.State.DECIDED, Experiment.State.STOPPED)
+    ):
+        url = reverse("admin:campaigns_experiment_change", args=[experiment.pk])
+        for slug in {arm["segment"] for arm in experiment.arms if arm.get("segment")}:
+            found.setdefault(slug, []).append(Use(_("the experiment “%s”") % experiment.name, url))
     _add(found, segments_in)
     return found
 

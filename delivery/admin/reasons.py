@@ -45,6 +45,9 @@ WORDS = {
     holdouts.HELD_OUT: gettext_lazy(
         "This person is held out, to show what messages bring; it is always the same people."
     ),
+    holdouts.NOT_ADDRESSED: gettext_lazy(
+        "An experiment tries out whom to write to, and this person is not in the audience that fell to them."
+    ),
     caps.COLLISION: gettext_lazy(
         "The same had gone out to this person by another channel a short while before."
     ),

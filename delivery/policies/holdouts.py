@@ -1,7 +1,8 @@
 """Is this person held out, so that it shows what messages bring that would not have come without them?
 
 People who are in everybody's holdout are in no other: they would get nothing either way. Asked after all that keeps a
-message from people for their own sake, so that both sides of the comparison are people who would have got it.
+message from people for their own sake, so that both sides of the comparison are people who would have got it. The same
+goes for an experiment on audiences, which gives a message to some of those only who would have got it.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from delivery.policies import rules
 from delivery.policies.verdicts import Facts, Verdict, suppress
 
 HELD_OUT = "held out"
+NOT_ADDRESSED = "not in the audience of their arm"
 GLOBAL = "holdout:global"
 
 
@@ -27,9 +29,19 @@ class Holdout(msgspec.Struct, frozen=True):
     percent: float
 
 
+class Side(msgspec.Struct, frozen=True):
+    """The arm of an experiment on whom to address, and why this person is not; nothing where they are."""
+
+    experiment: str
+    arm: str
+    reason: str = ""
+
+
 Source = Callable[[Sequence[Delivery]], Mapping[int, Holdout]]
+Narrower = Callable[[Sequence[Delivery], datetime], Mapping[int, Side]]
 
 _sources: list[Source] = []
+_narrowers: list[Narrower] = []
 
 
 def register(source: Source) -> Source:
@@ -37,6 +49,13 @@ def register(source: Source) -> Source:
     if source not in _sources:
         _sources.append(source)
     return source
+
+
+def register_narrower(narrower: Narrower) -> Narrower:
+    """Add a batch function that tells by delivery id whom an experiment on audiences addresses; few queries."""
+    if narrower not in _narrowers:
+        _narrowers.append(narrower)
+    return narrower
 
 
 def of_message(message_id: int) -> str:
@@ -52,22 +71,25 @@ def out_of_everything(profile_ids: Collection[int]) -> set[int]:
 
 def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """Drop what goes to people who are held out, and record on which side everybody is."""
-    verdicts, told = _sides(deliveries, facts)
+    verdicts, told = _sides(deliveries, facts, now)
     exposures.tell(lambda: told, now)
     return verdicts
 
 
 def foreseen(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, Verdict]:
     """As `judge`, for whoever only asks: nobody comes into a comparison by it."""
-    return _sides(deliveries, facts)[0]
+    return _sides(deliveries, facts, now)[0]
 
 
-def _sides(deliveries: list[Delivery], facts: Facts) -> tuple[dict[int, Verdict], list[Exposure]]:
+def _sides(
+    deliveries: list[Delivery], facts: Facts, now: datetime
+) -> tuple[dict[int, Verdict], list[Exposure]]:
     known = rules.of(facts, deliveries)
     bound = [
         each for each in deliveries if each.origin_type != Delivery.Origin.TEST and not each.message.confirms
     ]
     by_cause = [source(bound) for source in _sources] if bound else []
+    of = {delivery.pk: delivery.profile_id for delivery in bound}
     verdicts: dict[int, Verdict] = {}
     told: list[Exposure] = []
     for delivery in bound:
@@ -77,6 +99,12 @@ def _sides(deliveries: list[Delivery], facts: Facts) -> tuple[dict[int, Verdict]
             if out:
                 verdicts[delivery.pk] = suppress(HELD_OUT)
                 break
+    left = [delivery for delivery in bound if delivery.pk not in verdicts]
+    for narrower in _narrowers if left else ():
+        for pk, side in narrower(left, now).items():
+            told.append(Exposure(side.experiment, of[pk], side.arm))
+            if side.reason:
+                verdicts[pk] = suppress(side.reason)
     return verdicts, told
 
 

@@ -1,10 +1,17 @@
 """Experiments in the admin: who may see, set up, start and stop them."""
 
+import uuid
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
+from analytics.experiments import planning
 from campaigns.experiments import life
-from campaigns.models import Experiment
+from campaigns.models import Broadcast, Experiment, Segment
+from campaigns.segments import usage
+from crm import log
+from crm.models import Profile
 from delivery import exposures
 from delivery.models import SendingRules
 from tests.analytics.experiments.test_judging import START, offer, people, trial
@@ -47,6 +54,62 @@ def test_set_up_plan_start_and_stop() -> None:
     client.post(at("do", made.pk, "stop"))
     made.refresh_from_db()
     assert made.state == "stopped"
+
+
+def test_a_plan_for_values_begins_with_what_people_spent_and_warns_of_years() -> None:
+    message = offer()
+    made = Experiment.objects.create(
+        name="Worth", slug="worth", subject="message", message=message, metric="value", value_property="total"
+    )
+    now = timezone.now()
+    for amount in (10, 30):
+        person = Profile.objects.create()
+        log.append([log.NewEvent(uuid.uuid4(), person.pk, "purchase", now, {"total": amount}, "test")])
+    found = planning.usual(made, now)
+    share = planning.USUAL_RATE / 100
+    assert found["deviation"] == pytest.approx((share * 500 - (share * 20) ** 2) ** 0.5, abs=0.01)
+    assert found["smallest"] == pytest.approx(share * 20 / 5)
+    client = client_with(VIEW, RUN)
+    shown = client.get(at("result", made.pk)).content.decode()
+    assert f'value="{found["deviation"]}"' in shown
+    shown = client.get(at("result", made.pk), {**found, "daily": 9_000}).content.decode()
+    assert 'data-testid="plan"' in shown
+    assert 'data-testid="advice"' not in shown
+    slow = {**found, "daily": 2}
+    shown = client.get(at("result", made.pk), slow).content.decode()
+    assert "months: test a larger difference, more people or a metric nearer to the message" in shown
+    client.post(at("do", made.pk, "start"), slow)
+    made.refresh_from_db()
+    assert (made.state, made.smallest) == ("running", found["smallest"])
+    assert made.tuned_for == round(planning.plan(made, slow).tuned_for)
+
+
+def test_audiences_are_set_up_line_by_line_and_their_page_tells_what_is_compared() -> None:
+    segment = Segment.objects.create(slug="all", name="All", rule={"all": []})
+    news = Broadcast.objects.create(name="News", message=offer(), segment=segment, channel="memory")
+    fields = {
+        "name": "Whom?", "slug": "whom", "subject": "audience", "broadcast": news.pk, "mode": "measure",
+        "metric": "conversion", "goal_event": "purchase", "window_hours": 72, "value_property": "total",
+    }  # fmt: skip
+    client = client_with(VIEW, ADD, CHANGE, RUN)
+    for wrong in ("All | 50", "All | 50\nFew | 50 | gone", "All | 50\nFew | 20 | all", "All | x\n| 50 | all"):
+        client.post(at("add"), {**fields, "audiences": wrong})
+        assert not Experiment.objects.exists(), wrong
+    client.post(at("add"), {**fields, "audiences": "All | 50\n| 50 | all"})
+    made = Experiment.objects.get()
+    assert made.arms == [
+        {"key": "arm1", "name": "All", "segment": "", "percent": 50.0},
+        {"key": "arm2", "name": "all", "segment": "all", "percent": 50.0},
+    ]
+    assert "All | 50.0 | \nall | 50.0 | all" in client.get(at("change", made.pk)).content.decode()
+    made = life.start(made.pk, now=START)
+    people(made, "arm1", 30, 3)
+    people(made, "arm2~", 20, 3)
+    shown = client.get(at("result", made.pk)).content.decode()
+    assert 'data-testid="audiences"' in shown
+    assert "Two things are compared." in shown
+    assert made in [each for each in Experiment.objects.all() if each.names == {"arm1": "All", "arm2": "all"}]
+    assert [each.text for each in usage.uses()["all"]] == ["the broadcast “News”", "the experiment “Whom?”"]
 
 
 def test_the_result_tells_the_sentence_and_escapes_names() -> None:

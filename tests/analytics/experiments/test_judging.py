@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from analytics.experiments import bandit, judging, words
+from analytics.experiments.arms import Metric
 from campaigns.experiments import life, shares
-from campaigns.models import Experiment
+from campaigns.models import Broadcast, Experiment, Segment
 from crm import log
 from crm.models import Alert, AuditEntry, Profile
 from delivery import exposures
@@ -156,6 +157,34 @@ def test_a_bandit_that_watches_no_harm_goes_on() -> None:
     people(made, "b", 300, 60, harmed=90)
     judging.judge(made, START + 9 * DAY)
     assert weights()["b"] > 9_000
+
+
+def test_an_audience_is_judged_by_all_people_of_its_arm_and_told_by_those_it_addresses() -> None:
+    message = offer()
+    segment = Segment.objects.create(slug="all", name="All", rule={"all": []})
+    news = Broadcast.objects.create(name="News", message=message, segment=segment, channel="memory")
+    arms = [
+        {"key": "arm1", "name": "Everybody", "percent": 50.0, "segment": ""},
+        {"key": "arm2", "name": "Few", "percent": 50.0, "segment": "all"},
+    ]
+    made = Experiment.objects.create(name="Whom", slug="whom", subject="audience", broadcast=news, arms=arms)
+    made = life.start(made.pk, now=START)
+    people(made, "arm1", 400, 40)
+    people(made, "arm2", 100, 30)
+    people(made, "arm2~", 310, 4)
+    look = judging.look(made, START + 9 * DAY)
+    assert [(arm.key, arm.exposed, arm.converted) for arm in look.result.arms] == [
+        ("arm1", 400, 40),
+        ("arm2", 410, 34),
+    ]
+    assert [(arm.exposed, arm.converted) for arm in look.addressed] == [(400, 40), (100, 30)]
+    assert look.result.check.counts == [400, 410]
+    assert not look.result.check.alarm
+    said = words.audience_sentence(look.result.arms, look.addressed, Metric.CONVERSION, made.names)
+    assert said.translate(PLAIN) == (
+        "“Everybody” addresses 100% of its people: 10% of those addressed reach the goal, 10% of all. "
+        "“Few” addresses 24% of its people: 30% of those addressed reach the goal, 8.3% of all."
+    )
 
 
 def test_only_one_runs_on_the_same_thing_and_it_starts_once() -> None:

@@ -14,9 +14,10 @@ from campaigns.broadcasts import expanding
 from campaigns.experiments import assigning, life, ranges
 from campaigns.flows import shares as places
 from campaigns.models import Broadcast, Enrollment, Experiment, Segment
-from crm.models import Alert, Event
+from crm.models import Alert, Event, Profile
 from delivery import channels, dispatch, exposures, outbox, variants
 from delivery.models import Delivery, MessageContent, MessageVariant, SendingRules
+from delivery.policies import holdouts
 from tests.campaigns.flows.conftest import World
 from tests.delivery import world as outbox_world
 
@@ -232,6 +233,79 @@ def test_a_broadcast_tries_times_out(memory) -> None:
     assert exposed(trial) == {each.pk: assigning.arm(trial, each.pk) for each in people}
     late = Delivery.objects.filter(due_at=NOW + 3 * HOUR).values_list("profile_id", flat=True)
     assert set(late) == {pk for pk, arm in exposed(trial).items() if arm == "arm2"} != set()
+
+
+def audiences(news: Broadcast) -> Experiment:
+    """Half for everybody, half for those who live in Poland."""
+    Segment.objects.create(
+        slug="poles",
+        name="Poles",
+        rule={"all": [{"kind": "attribute", "field": "country", "op": "eq", "value": "PL"}]},
+    )
+    arms = [
+        {"key": "arm1", "name": "Everybody", "percent": 50.0, "segment": ""},
+        {"key": "arm2", "name": "Poles", "percent": 50.0, "segment": "poles"},
+    ]
+    return running("audience", broadcast=news, arms=arms)
+
+
+@pytest.mark.django_db
+def test_an_audience_that_is_tried_out_gets_it_and_the_rest_of_its_arm_counts(memory) -> None:
+    people = [outbox_world.person(number) for number in range(24)]
+    Profile.objects.filter(pk__in=[each.pk for each in people[::3]]).update(country="PL")
+    silent = outbox_world.person(99, agrees=False)
+    news = broadcast(outbox_world.message("news"), holdout_percent=20)
+    trial = audiences(news)
+    expanding.launch(news.pk, now=NOW)
+    dispatch.run(NOW)
+    out = {each.pk for each in people if exposures.held_out(f"holdout:broadcast:{news.pk}", each.pk, 20)}
+    poles = {each.pk for each in people[::3]}
+    expected = {}
+    for each in people:
+        if each.pk not in out:
+            key = assigning.arm(trial, each.pk)
+            left = key == "arm2" and each.pk not in poles
+            expected[each.pk] = f"{key}~" if left else key
+    assert exposed(trial) == expected
+    assert {"arm1", "arm2", "arm2~"} == set(expected.values())
+    assert silent.pk not in expected
+    sent = set(Delivery.objects.filter(state="sent").values_list("profile_id", flat=True))
+    assert sent == {pk for pk, key in expected.items() if not key.endswith("~")}
+    dropped = Delivery.objects.filter(state="suppressed", reason=holdouts.NOT_ADDRESSED)
+    assert set(dropped.values_list("profile_id", flat=True)) == expected.keys() - sent
+
+
+@pytest.mark.django_db
+def test_whom_to_address_is_asked_at_once_and_a_segment_that_is_gone_leaves_nobody_out(memory) -> None:
+    people = [outbox_world.person(number) for number in range(12)]
+    news = broadcast(outbox_world.message("news"))
+    trial = audiences(news)
+    expanding.launch(news.pk, now=NOW)
+    deliveries = list(Delivery.objects.all())
+    counts = []
+    for batch in (deliveries[:6], deliveries):
+        with CaptureQueriesContext(connection) as seen:
+            assigning.addressed(batch, NOW)
+        counts.append(sum("SAVEPOINT" not in each["sql"] for each in seen))
+    assert counts[0] == counts[1] <= 4
+    Segment.objects.filter(slug="poles").delete()
+    dispatch.run(NOW)
+    assert Delivery.objects.filter(state="sent").count() == len(people)
+    assert not exposed(trial)
+    assert Alert.objects.filter(key=exposures.BROKEN).exists()
+
+
+@pytest.mark.django_db
+def test_an_audience_needs_a_broadcast_that_is_still_to_be_sent_and_segments_that_are_there(memory) -> None:
+    news = broadcast(outbox_world.message("news"))
+    arms = [{"key": "arm1", "name": "All", "percent": 50.0, "segment": ""}]
+    for more, why in (({"segment": ""}, "two audiences"), ({"segment": "gone"}, "no segment “gone”")):
+        with pytest.raises(life.LifeError, match=why):
+            running("audience", broadcast=news, arms=[*arms, {**arms[0], "key": "arm2", "name": "B", **more}])
+    Broadcast.objects.filter(pk=news.pk).update(state="cancelled")
+    news.refresh_from_db()
+    with pytest.raises(life.LifeError, match="over"):
+        audiences(news)
 
 
 @pytest.mark.django_db
