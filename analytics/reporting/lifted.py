@@ -25,9 +25,9 @@ def table(kind: str, number: int) -> Table | None:
         slug="lift",
         title=_("What it brought that would not have come without it"),
         head=_("Month"),
-        columns=_columns(),
-        rows=[_row(month, month, each) for month, each in line.months],
-        total=_row("", _("All months"), line.lift),
+        columns=columns(),
+        rows=[row(month, month, each) for month, each in line.months],
+        total=row("", _("All months"), line.lift),
         note=_(
             "Beside the %(percent)s %% who get nothing, for comparison; over a year, whatever the period here is."
         )
@@ -36,7 +36,8 @@ def table(kind: str, number: int) -> Table | None:
     )
 
 
-def _columns() -> list[Column]:
+def columns() -> list[Column]:
+    """What the people who were treated brought beyond those who were held out, with intervals."""
     interval = _("With 95 % certainty it is between these two.")
     return [
         Column(
@@ -68,8 +69,9 @@ def _columns() -> list[Column]:
     ]
 
 
-def _row(key: str, label: str, lift: Lift | None) -> Row:
-    values: dict[str, Any] = dict.fromkeys((column.key for column in _columns()), None)
+def row(key: str, label: str, lift: Lift | None) -> Row:
+    """A row for `columns`; without numbers while there is nobody to compare with."""
+    values: dict[str, Any] = dict.fromkeys((column.key for column in columns()), None)
     if lift is not None:
         values = {
             "treated": lift.treated,
