@@ -36,7 +36,7 @@ _PEOPLE = """
     SELECT f.id,
         (SELECT count(*) FROM campaigns_enrollment e WHERE e.flow_id = f.id AND e.state = 'active'),
         (SELECT count(*) FROM campaigns_enrollment e WHERE e.flow_id = f.id AND e.entered_at >= %(since)s),
-        (SELECT coalesce(sum(late.n), 0) FROM campaigns_flowversion v CROSS JOIN LATERAL (
+        (SELECT coalesce(sum(late.n), 0)::bigint FROM campaigns_flowversion v CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (
                 SELECT FROM campaigns_enrollment e
                 WHERE e.version_id = v.id AND e.state = 'active' AND e.due_at < %(due)s LIMIT %(most)s) runs
