@@ -15,10 +15,7 @@ def table(kind: str, number: int) -> Table | None:
 
     It is about people by the month in which they came into the comparison, whatever period is asked for.
     """
-    line = next(
-        (each for each in holdouts.latest() if (each.holdout.kind, each.holdout.number) == (kind, number)),
-        None,
-    )
+    line = holdouts.of(kind, number)
     if line is None:
         return None
     return Table(

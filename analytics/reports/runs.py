@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from analytics.reports.periods import Period
 from campaigns.flows import steps
 
-MOST = 30_000  # runs whose decisions are looked at one by one; of more, every so-manieth
+MOST = 10_000  # runs whose decisions are looked at one by one; of more, every so-manieth
 DEFINITIONS = {
     "entered": _("Runs that began in the period, without those held out: inside + completed + left early."),
     "inside": _("Of these, runs that are at one of the steps now."),
@@ -130,21 +130,29 @@ _DURATIONS = f"""
 _PASSED = f"""
     WITH run AS MATERIALIZED (
         SELECT e.id, e.entered_at {_OF_FLOW} AND {_SOME}
-    ), decided AS (
-        SELECT d.id, d.enrollment_id, run.entered_at, d.step, d.kind, d.at, split_part(d.kind, ':', 2) AS outcome,
-            d.detail ->> 'branch_name' AS branch, split_part(d.kind, ':', 2) IN ('go_on', 'skipped', 'leave')
-                OR d.kind = 'moved' AND d.detail -> 'from_step' IS DISTINCT FROM d.detail -> 'to_step' AS goes
+    ), decided AS MATERIALIZED (
+        SELECT d.id, d.enrollment_id, run.entered_at, d.step COLLATE "C" AS step, d.kind, d.at,
+            split_part(d.kind, ':', 2) AS outcome, d.detail ->> 'branch_name' AS branch,
+            d.kind = 'moved' AND d.detail -> 'from_step' IS DISTINCT FROM d.detail -> 'to_step' AS moved
         FROM run JOIN campaigns_decision d ON d.enrollment_id = run.id
-    ), timed AS (
-        SELECT *, extract(epoch FROM
-            at - lag(at, 1, entered_at) OVER (PARTITION BY enrollment_id, goes ORDER BY at, id))::float8 AS seconds
-        FROM decided
+    ), gone_on AS (
+        SELECT step, outcome,
+            extract(epoch FROM at - lag(at, 1, entered_at) OVER (PARTITION BY enrollment_id ORDER BY at, id))::float8
+                AS seconds
+        FROM decided WHERE moved OR outcome IN ('go_on', 'skipped', 'leave')
+    ), spent AS (
+        SELECT step, percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
+        FROM gone_on WHERE outcome IN ('go_on', 'leave') GROUP BY step
+    ), reached AS (
+        SELECT step, count(*) FILTER (WHERE came) AS came, count(*) FILTER (WHERE skipped) AS skipped
+        FROM (
+            SELECT step, bool_or(kind <> 'exited') AS came, bool_or(outcome = 'skipped') AS skipped
+            FROM decided GROUP BY step, enrollment_id
+        ) AS by_run GROUP BY step
     )
-    SELECT step, GROUPING(branch) = 1, branch, count(DISTINCT enrollment_id) FILTER (WHERE kind <> 'exited'),
-        count(DISTINCT enrollment_id) FILTER (WHERE outcome = 'skipped'),
-        count(*) FILTER (WHERE kind = ANY(%(splits)s)),
-        percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE outcome IN ('go_on', 'leave'))
-    FROM timed WHERE step <> '' GROUP BY GROUPING SETS ((step), (step, branch))
+    SELECT step, NULL, came, skipped, seconds FROM reached LEFT JOIN spent USING (step) WHERE step <> ''
+    UNION ALL
+    SELECT step, branch, count(*), 0, NULL FROM decided WHERE kind = ANY(%(splits)s) AND branch <> '' GROUP BY 1, 2
 """
 
 
@@ -177,13 +185,13 @@ def of_flow(
             found.duration = seconds
         else:
             found.durations[number] = seconds
-    for step, in_all, branch, reached, skipped, taken, seconds in _rows(_PASSED, values):
+    for step, branch, number, skipped, seconds in _rows(_PASSED, values):
         line = found.steps.setdefault(step, Passing())
-        if in_all:
-            line.reached, line.skipped = reached * found.one_in, skipped * found.one_in
+        if branch is None:
+            line.reached, line.skipped = number * found.one_in, skipped * found.one_in
             line.median, line.slow = seconds or (None, None)
-        elif branch and taken:
-            line.branches[branch] = taken * found.one_in
+        else:
+            line.branches[branch] = number * found.one_in
     return found
 
 

@@ -1,5 +1,6 @@
-"""Audiences and ranges of experiments, and experiments named in the audit log."""
+"""Audiences and ranges of experiments, an index of when runs began, and experiments named in the audit log."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import migrations, models
 from django.db.models import Q
 
@@ -78,4 +79,9 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(naming(*NAMED, "campaigns.experiment", "delivery.eventstream"), naming(*NAMED)),
+        # Small and quickly made, however many runs there are.
+        migrations.AddIndex(
+            model_name="enrollment",
+            index=BrinIndex(fields=["entered_at"], name="enrollment_entered", autosummarize=True),
+        ),
     ]

@@ -1,6 +1,7 @@
 """Lifecycle flows, their versions and the people inside."""
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -141,6 +142,8 @@ class Enrollment(Outlined):
                 fields=["version", "due_at"], condition=Q(state="active"), name="enrollment_due_by_version"
             ),
             models.Index(fields=["flow", "state", "step"], name="enrollment_by_step"),
+            # For reports about a period. Unlike others it costs steps next to nothing: it knows pages, not rows.
+            BrinIndex(fields=["entered_at"], name="enrollment_entered", autosummarize=True),
         ]
 
 
