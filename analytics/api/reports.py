@@ -13,7 +13,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
-from analytics.api import shapes
+from analytics.api import freshness, shapes
+from analytics.api.report import told, unchanged
 from analytics.reports import flows, messages, overview
 from campaigns.models import Flow
 from crm.api import filters, schemas
@@ -24,7 +25,8 @@ from delivery.models import Message
 
 MAX_DAYS = 366
 COUNTS = (
-    *("audience", "waiting", "sent", "delivered", "opened", "clicked", "dismissed"),
+    *("audience", "waiting", "sent", "delivered", "opened", "clicked", "dismissed", "read"),
+    *("bounced", "complained", "unsubscribed", "lost", "machine_opened", "machine_clicked"),
     *("converted", "people_converted", "suppressed", "failed", "expired"),
 )
 RATES = {
@@ -32,6 +34,9 @@ RATES = {
     "open_rate": "opened",
     "click_rate": "clicked",
     "conversion_rate": "people_converted",
+    "bounce_rate": "bounced",
+    "complaint_rate": "complained",
+    "unsubscribe_rate": "unsubscribed",
 }
 _PERIOD = [
     OpenApiParameter(
@@ -53,6 +58,13 @@ _FIGURES = {
     "opened": 140,
     "clicked": 133,
     "dismissed": 290,
+    "read": 0,
+    "bounced": 4,
+    "complained": 1,
+    "unsubscribed": 3,
+    "lost": 2,
+    "machine_opened": 18,
+    "machine_clicked": 6,
     "converted": 31,
     "people_converted": 29,
     "suppressed": 30,
@@ -63,49 +75,17 @@ _FIGURES = {
     "open_rate": 0.1474,
     "click_rate": 0.14,
     "conversion_rate": 0.0305,
+    "bounce_rate": 0.0042,
+    "complaint_rate": 0.0011,
+    "unsubscribe_rate": 0.0032,
 }
+_SAME = {304: OpenApiResponse(description="You have this answer already.")}
 _WELCOME = {"slug": "welcome", "name": "Welcome"}
 _WORDS = {"sent": "Accepted by the push service, mail server or provider."}
 
 
 def _example(name: str, value: dict[str, Any]) -> list[OpenApiExample]:
     return [OpenApiExample(name, value=value, response_only=True, status_codes=["200"])]
-
-
-class MessageReports(ApiView):
-    scopes = {"GET": {READ}}
-
-    @extend_schema(
-        operation_id="reports_messages_list",
-        tags=["reports"],
-        summary="Figures of all messages",
-        description="Sorted by name; a message nobody was meant to get has zeros. Test sends do not count.",
-        parameters=_PERIOD,
-        responses={
-            200: OpenApiResponse(shapes.MessageReports, description="One line for each message."),
-            **schemas.errors(400, 401, 403),
-        },
-        examples=_example(
-            "One message",
-            {
-                "since": "2026-01-01T00:00:00Z",
-                "until": None,
-                "messages": [{"message": _WELCOME, "figures": _FIGURES}],
-                "definitions": _WORDS,
-            },
-        ),
-    )
-    def get(self, request: Request) -> HttpResponse:
-        """All messages, in a fixed number of queries."""
-        since, until = _period(self, request)
-        found = messages.by_message(since, until)
-        lines = [
-            {"message": _name(row), "figures": as_json(found.get(row.pk, messages.Figures()))}
-            for row in Message.objects.order_by("name", "pk")
-        ]
-        return encoded(
-            {"since": since, "until": until, "messages": lines, "definitions": _words(messages.DEFINITIONS)}
-        )
 
 
 class MessageReport(ApiView):
@@ -120,6 +100,7 @@ class MessageReport(ApiView):
         parameters=_PERIOD,
         responses={
             200: OpenApiResponse(shapes.MessageReport, description="The figures, with their definitions."),
+            **_SAME,
             **schemas.errors(400, 401, 403, 404),
         },
         examples=_example(
@@ -140,17 +121,19 @@ class MessageReport(ApiView):
         row = Message.objects.filter(slug=slug).first()
         if row is None:
             raise NotFound(_("There is no message called “%s”.") % slug)
+        tag = freshness.etag("message", row.pk, since, until)
+        if (known := unchanged(request, tag)) is not None:
+            return known
         figures = messages.report(row, since, until)
-        return encoded(
-            {
-                "message": _name(row),
-                "since": since,
-                "until": until,
-                "figures": as_json(figures),
-                "reasons": figures.reasons,
-                "definitions": _words(messages.DEFINITIONS),
-            }
-        )
+        answer = {
+            "message": _name(row),
+            "since": since,
+            "until": until,
+            "figures": as_json(figures),
+            "reasons": figures.reasons,
+            "definitions": _words(messages.DEFINITIONS),
+        }
+        return told(encoded(answer), tag)
 
 
 class FlowReport(ApiView):
@@ -163,6 +146,7 @@ class FlowReport(ApiView):
         description="Totals are of all versions; the steps are those of the live version.",
         responses={
             200: OpenApiResponse(shapes.FlowReport, description="The funnel."),
+            **_SAME,
             **schemas.errors(401, 403, 404),
         },
         examples=_example(
@@ -194,16 +178,18 @@ class FlowReport(ApiView):
         row = Flow.objects.select_related("live_version").filter(slug=slug).first()
         if row is None:
             raise NotFound(_("There is no flow called “%s”.") % slug)
+        tag = freshness.etag("flow", row.pk)
+        if (known := unchanged(request, tag)) is not None:
+            return known
         funnel = flows.funnel(row)
-        return encoded(
-            {
-                "flow": {"slug": row.slug, "name": row.name, "state": row.state},
-                "totals": funnel.totals,
-                "steps": [_step(line) for line in funnel.steps],
-                "elsewhere": funnel.elsewhere,
-                "definitions": _words(flows.DEFINITIONS | messages.DEFINITIONS),
-            }
-        )
+        answer = {
+            "flow": {"slug": row.slug, "name": row.name, "state": row.state},
+            "totals": funnel.totals,
+            "steps": [_step(line) for line in funnel.steps],
+            "elsewhere": funnel.elsewhere,
+            "definitions": _words(flows.DEFINITIONS | messages.DEFINITIONS),
+        }
+        return told(encoded(answer), tag)
 
 
 class OverviewReport(ApiView):
@@ -217,6 +203,7 @@ class OverviewReport(ApiView):
         parameters=[OpenApiParameter("days", OpenApiTypes.INT, description=f"1 to {MAX_DAYS}, else 30.")],
         responses={
             200: OpenApiResponse(shapes.Overview, description="Sums, and a line for each day."),
+            **_SAME,
             **schemas.errors(400, 401, 403),
         },
         examples=_example(
@@ -255,18 +242,20 @@ class OverviewReport(ApiView):
         if not 1 <= days <= MAX_DAYS:
             detail = _("Write a whole number from 1 to %d.") % MAX_DAYS
             raise ApiError(400, "invalid_value", detail, field="days")
+        tag = freshness.etag("overview", days)
+        if (known := unchanged(request, tag)) is not None:
+            return known
         found = overview.overview(days=days)
-        return encoded(
-            {
-                "days": days,
-                "now": _totals(found.now),
-                "before": _totals(found.before),
-                "series": found.series,
-                "profiles": found.profiles,
-                "reachable": found.reachable,
-                "definitions": _words(overview.DEFINITIONS),
-            }
-        )
+        answer = {
+            "days": days,
+            "now": _totals(found.now),
+            "before": _totals(found.before),
+            "series": found.series,
+            "profiles": found.profiles,
+            "reachable": found.reachable,
+            "definitions": _words(overview.DEFINITIONS),
+        }
+        return told(encoded(answer), tag)
 
 
 def as_json(figures: messages.Figures) -> dict[str, Any]:

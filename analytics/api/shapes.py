@@ -30,7 +30,14 @@ class MessageFigures(serializers.Serializer):
     opened = _count("opened")
     clicked = _count("clicked")
     dismissed = _count("dismissed")
-    converted = _count("converted")
+    read = _count("read")
+    bounced = _count("bounced")
+    complained = _count("complained")
+    unsubscribed = _count("unsubscribed")
+    lost = _count("lost")
+    machine_opened = _count("machine_opened")
+    machine_clicked = _count("machine_clicked")
+    converted = serializers.FloatField(help_text=DEFINITIONS["converted"])
     people_converted = _count("people_converted")
     revenue = Revenue(many=True, help_text=DEFINITIONS["revenue"])
     suppressed = _count("suppressed")
@@ -40,6 +47,9 @@ class MessageFigures(serializers.Serializer):
     open_rate = _rate("open_rate")
     click_rate = _rate("click_rate")
     conversion_rate = _rate("conversion_rate")
+    bounce_rate = _rate("bounce_rate")
+    complaint_rate = _rate("complaint_rate")
+    unsubscribe_rate = _rate("unsubscribe_rate")
 
 
 class MessageName(serializers.Serializer):
@@ -65,15 +75,6 @@ class MessageReport(Span, Definitions):
         child=serializers.DictField(child=serializers.IntegerField()),
         help_text=_("Why deliveries did not go out: state, then reason, then how many."),
     )
-
-
-class MessageLine(serializers.Serializer):
-    message = MessageName()
-    figures = MessageFigures()
-
-
-class MessageReports(Span, Definitions):
-    messages = MessageLine(many=True)
 
 
 class FlowTotals(serializers.Serializer):
@@ -117,7 +118,7 @@ class Totals(serializers.Serializer):
     sent = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["sent"])
     opened = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["opened"])
     clicked = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["clicked"])
-    converted = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["converted"])
+    converted = serializers.FloatField(help_text=OVERVIEW_DEFINITIONS["converted"])
     new_profiles = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["new_profiles"])
     left = serializers.IntegerField(help_text=OVERVIEW_DEFINITIONS["left"])
     revenue = Revenue(many=True, help_text=OVERVIEW_DEFINITIONS["revenue"])
@@ -128,7 +129,7 @@ class DayLine(serializers.Serializer):
     sent = serializers.IntegerField()
     opened = serializers.IntegerField()
     clicked = serializers.IntegerField()
-    converted = serializers.IntegerField()
+    converted = serializers.FloatField()
 
 
 class Overview(Definitions):

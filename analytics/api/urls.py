@@ -1,13 +1,15 @@
 from django.urls import path
 
-from analytics.api import goals, reports
+from analytics.api import goals, report, report_people, reports
 
 urlpatterns = [
     path("goals/", goals.GoalsView.as_view(), name="api_goals"),
     path("goals/<slug:slug>/", goals.GoalView.as_view(), name="api_goal"),
     path("exchange-rates/", goals.RatesView.as_view(), name="api_exchange_rates"),
-    path("reports/messages/", reports.MessageReports.as_view(), name="api_report_messages"),
+    path("reports/", report.ReportsView.as_view(), name="api_reports"),
+    path("reports/<slug:slug>/people/", report_people.ReportPeopleView.as_view(), name="api_report_people"),
     path("reports/messages/<slug:slug>/", reports.MessageReport.as_view(), name="api_report_message"),
     path("reports/flows/<slug:slug>/", reports.FlowReport.as_view(), name="api_report_flow"),
     path("reports/overview/", reports.OverviewReport.as_view(), name="api_report_overview"),
+    path("reports/<slug:slug>/", report.ReportView.as_view(), name="api_report"),
 ]

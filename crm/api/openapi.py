@@ -37,6 +37,11 @@ class Schema(AutoSchema):
             # OpenAPI 3.0 knows `nullable` only beside a type.
             first, *others = found["oneOf"]
             found = {**found, "oneOf": [{**first, "nullable": True}, *others]}
+        if found.get("nullable") and "allOf" in found:
+            # Beside a reference `nullable` says nothing.
+            del found["nullable"]
+            nothing = {"type": "object", "nullable": True, "enum": [None]}
+            found["oneOf"] = [*found.pop("allOf"), nothing]
         if direction == "response" or not field.allow_null:
             return found
         # An empty text is taken like null.

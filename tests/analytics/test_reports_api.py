@@ -1,0 +1,302 @@
+"""Any report over REST: JSON, CSV, pages, tags, and whom a number is about."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from analytics.api import answers, freshness
+from analytics.exports import flat
+from analytics.reporting import query as queries
+from analytics.reporting import registry
+from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
+from analytics.reports import people
+from campaigns.models import Broadcast, Flow, Segment
+from crm import api_keys
+from crm.models import Identifier
+from delivery.models import Message
+from tests.analytics import world
+
+pytestmark = pytest.mark.django_db
+NAMES = ("Zofia-Secret", "secret@example.org", "C-SECRET-7")
+
+
+@pytest.fixture
+def get(client):
+    """Ask as a key that may read."""
+    key = api_keys.create("read", ["read"])[1]
+
+    def ask(path: str, *, tag: str = "", accept: str = "", **query: object):
+        headers = {"HTTP_AUTHORIZATION": f"Bearer {key}"}
+        if tag:
+            headers["HTTP_IF_NONE_MATCH"] = tag
+        if accept:
+            headers["HTTP_ACCEPT"] = accept
+        return client.get(f"/api/v1/reports/{path}?{urlencode(query)}", **headers)
+
+    return ask
+
+
+@pytest.fixture
+def sent():
+    """Three messages that went out today, one with a purchase behind it."""
+    at = timezone.now() - timedelta(hours=1)
+    person = world.person(first_name=NAMES[0], email=NAMES[1])
+    Identifier.objects.create(profile=person, kind="external_id", value=NAMES[2])
+    for slug in ("a", "b", "c"):
+        made = world.message(slug)
+        delivery = world.delivery(made, person, "delivered", at)
+        world.delivery(made, world.person(), "sent", at)
+        if slug != "c":
+            world.engages(delivery, "clicked", at + timedelta(minutes=1))
+    world.happens(person, "purchase", at + timedelta(minutes=5), total=7.5, currency="EUR")
+    world.count()
+    return person
+
+
+def rows(response) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(b"".join(response.streaming_content).decode())))
+
+
+def asked_of(report: Report) -> dict[str, str]:
+    """What a report that is about one thing has to be asked."""
+    if report.subject == "message":
+        return {"message": "a"}
+    if report.subject == "flow":
+        return {"flow": str(Flow.objects.get_or_create(slug="series", defaults={"name": "Series"})[0].pk)}
+    if report.subject == "broadcast":
+        segment, _new = Segment.objects.get_or_create(slug="all", defaults={"name": "All", "rule": {}})
+        made = Broadcast.objects.first() or Broadcast.objects.create(
+            name="Sale", message=Message.objects.get(slug="a"), segment=segment
+        )
+        return {"broadcast": str(made.pk)}
+    return {}
+
+
+def test_the_catalogue_tells_all_reports_and_what_figures_mean(get):
+    body = get("").json()
+    assert [each["report"] for each in body["reports"]] == list(registry.reports())
+    assert all(each["title"] and each["description"] for each in body["reports"])
+    assert all(figure["definition"] for figure in body["figures"])
+    assert {"sent", "open_rate", "revenue"} <= {figure["key"] for figure in body["figures"]}
+
+
+def test_every_report_says_what_its_columns_mean_and_nothing_about_people(get, sent):
+    for report in registry.reports().values():
+        response = get(f"{report.slug}/", **asked_of(report))
+        assert response.status_code == 200, (report.slug, response.content)
+        body = response.json()
+        assert body["report"] == report.slug
+        for table in body["tables"]:
+            assert all(column["definition"] for column in table["columns"]), (report.slug, table["table"])
+            keys = [row["key"] for row in table["rows"]]
+            assert len(set(keys)) == len(keys), (report.slug, table["table"])
+            names = {column["key"] for column in table["columns"]}
+            assert all(set(row["values"]) == names for row in table["rows"])
+        text = response.content.decode()
+        assert not any(name in text for name in NAMES), report.slug
+
+
+def test_the_numbers_of_json_and_csv_are_those_of_the_sheet(get, sent):
+    report = registry.reports()["messages"]
+    query = queries.parse(report, {"period": "7"})
+    sheet = report.build(query)
+    body = get("messages/", period="7").json()
+    assert body["figures"]["values"]["sent"] == sheet.figures.values["sent"] == 6
+    assert body["period"]["from"] == str(query.period.first)
+    [table], [told] = sheet.tables, body["tables"]
+    by_key = {row["key"]: row for row in told["rows"]}
+    written = rows(get("messages/", period="7", format="csv"))
+    assert [line[0] for line in written[1:]] == [row.key for row in table.rows], "in the report's order"
+    heads = flat.heads(table)
+    for row, line in zip(table.rows, written[1:], strict=True):
+        assert by_key[row.key]["place"] == table.rows.index(row) + 1
+        for column in table.columns:
+            raw = row.values[column.key]
+            assert by_key[row.key]["values"][column.key] == answers.value(column.kind, raw)
+        for head, text in zip(heads, line[2:], strict=True):
+            raw = head.value(row)
+            assert text == "" if raw is None else Decimal(text) == Decimal(str(raw)), head.key
+    assert "revenue_EUR" in written[0]
+    assert sum(Decimal(line[written[0].index("revenue_EUR")]) for line in written[1:]) == Decimal("7.5")
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_pages_put_together_are_the_whole(get, sent, limit):
+    whole = get("messages/").json()["tables"][0]["rows"]
+    found, cursor = [], None
+    while True:
+        more = {"cursor": cursor} if cursor else {"table": "messages"}
+        body = get("messages/", limit=limit, **more).json()
+        [table] = body["tables"]
+        assert len(table["rows"]) <= limit
+        found += table["rows"]
+        cursor = table["next_cursor"]
+        if cursor is None:
+            break
+        # What is new meanwhile takes nothing away and brings nothing twice.
+        if len(found) == limit:
+            world.delivery(world.message("0-before"), world.person(), at=timezone.now())
+            world.count()
+    assert [row["key"] for row in found] == [row["key"] for row in whole] == ["a", "b", "c"]
+    assert sorted(row["place"] for row in whole) == [1, 2, 3]
+
+
+def test_csv_comes_page_by_page_where_that_is_asked_for(get, sent):
+    first = get("messages/", accept="text/csv", limit=2)
+    assert first["Content-Type"].startswith("text/csv")
+    link = first["Link"]
+    assert link.endswith('; rel="next"')
+    second = get(
+        "messages/",
+        **dict(pair.split("=") for pair in link[1:].split(">")[0].split("?")[1].split("&")),
+        accept="text/csv",
+    )
+    assert [line[0] for line in rows(first)[1:] + rows(second)[1:]] == ["a", "b", "c"]
+    assert "Link" not in second
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "field"),
+    [
+        ({"period": "someday"}, "invalid_value", "period"),
+        ({"from": "2026-02-30", "to": "2026-03-01"}, "invalid_value", "from"),
+        ({"message": "nobody"}, "invalid_value", "message"),
+        ({"by": "colour"}, "invalid_value", "by"),
+        ({"colour": "red"}, "unknown_parameter", "colour"),
+        ({"step": "hello"}, "unknown_parameter", "step"),
+        ({"table": "chairs"}, "invalid_value", "table"),
+        ({"cursor": "AAAA"}, "invalid_cursor", "cursor"),
+        ({"limit": "0"}, "invalid_value", "limit"),
+        ({"limit": "0", "format": "csv"}, "invalid_value", "limit"),
+    ],
+)
+def test_what_nobody_can_mean_is_refused(get, query, code, field):
+    response = get("messages/", **query)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["field"]) == (400, code, field)
+
+
+def test_a_cursor_belongs_to_its_report_and_table(get, sent):
+    cursor = get("messages/", table="messages", limit=1).json()["tables"][0]["next_cursor"]
+    for path, more in (("channels/", {}), ("messages/", {"table": "figures"})):
+        assert get(path, cursor=cursor, **more).json()["error"]["code"] == "invalid_cursor"
+
+
+def test_unchanged_answers_are_told_by_their_tag_without_being_made(get, sent, monkeypatch):
+    first = get("messages/", period="7")
+    tag = first["ETag"]
+    assert first["Cache-Control"] == "private, no-cache"
+    assert "Accept-Language" in first["Vary"]
+
+    def never(query):
+        raise AssertionError("it was made")
+
+    report = registry.reports()["messages"]
+    with monkeypatch.context() as patched:
+        patched.setitem(registry.reports(), "messages", _replaced(report, never))
+        again = get("messages/", period="7", tag=tag)
+    assert (again.status_code, again.content, again["ETag"]) == (304, b"", tag)
+
+
+def _replaced(report: Report, build) -> Report:
+    import msgspec
+
+    return msgspec.structs.replace(report, build=build)
+
+
+def test_tags_differ_by_what_is_asked_and_change_with_what_answers_say(get, sent, client):
+    tags = {
+        name: get("messages/", **query)["ETag"]
+        for name, query in {
+            "usual": {},
+            "other days": {"period": "7"},
+            "csv": {"format": "csv"},
+            "a page": {"limit": 1},
+            "filtered": {"channel": "email"},
+            "by": {"by": "origin"},
+        }.items()
+    }
+    assert len(set(tags.values())) == len(tags)
+    assert get("messages/", period="30")["ETag"] == tags["usual"], "the same question in other words"
+    seen = {tags["usual"]}
+
+    def changed() -> bool:
+        tag = get("messages/")["ETag"]
+        new = tag not in seen
+        seen.add(tag)
+        return new
+
+    assert not changed()
+    made = world.message("new")
+    assert changed()
+    made.name = "Called otherwise"
+    made.save()
+    assert changed()
+    world.delivery(made, world.person(), "queued", logged=False)
+    assert changed()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE analytics_rollupstate SET generation = generation + 1")
+    assert changed()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE crm_logcursor SET seq = seq + 1")
+        if not cursor.rowcount:
+            cursor.execute(
+                "INSERT INTO crm_logcursor (name, txid, seq) VALUES (%s, 1, 1)", [freshness.projection.CURSOR]
+            )
+    assert changed()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tags_change_with_any_table_that_reports_read():
+    before = freshness.etag("x")
+    person = world.person()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    assert freshness.etag("x") != before
+    before = freshness.etag("x")
+    assert freshness.etag("x") == before
+    person.city = "Kraków"
+    person.save()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+    assert freshness.etag("x") != before
+
+
+def test_whom_a_number_is_about(get, sent):
+    found, cursor = [], None
+    while True:
+        more = {"cursor": cursor} if cursor else {}
+        body = get("messages/people/", column="clicked", limit=1, **more).json()
+        found += body["people"]
+        if (cursor := body["next_cursor"]) is None:
+            break
+    report = registry.reports()["messages"]
+    query = queries.parse(report, {})
+    expected = people.page("clicked", query.period, query.filters).rows
+    assert [row["delivery"] for row in found] == [row.delivery_id for row in expected]
+    assert len(found) == 2
+    assert {(row["id"], *row["external_ids"]) for row in found} == {(sent.pk, NAMES[2])}
+    assert NAMES[1] not in json.dumps(found)
+    assert get("messages/people/", column="clicked", message="a").json()["people"][0]["id"] == sent.pk
+    assert get("messages/people/", column="name").json()["error"]["field"] == "column"
+
+
+def test_a_formula_in_a_name_is_only_text(get, monkeypatch):
+    column = Column(key="n", label="N", definition="N", kind=Kind.TEXT)
+    table = Table(
+        slug="t",
+        title="T",
+        head="H",
+        columns=[column],
+        rows=[Row(key="=1+1", label="=HYPERLINK(1)", values={"n": "+cmd"})],
+    )
+    report = _replaced(registry.reports()["channels"], lambda query: Sheet(tables=[table]))
+    monkeypatch.setitem(registry.reports(), "channels", report)
+    assert rows(get("channels/", format="csv"))[1] == ["'=1+1", "'=HYPERLINK(1)", "'+cmd"]
