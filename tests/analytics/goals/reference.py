@@ -1,15 +1,19 @@
 """Who has the credit for what, worked out one event at a time from the log and the deliveries alone."""
 
+import random
 from collections import Counter, defaultdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from django.conf import settings
 from django.db import connection
 
 from analytics.models import Credit, EarnedDay, ExchangeRate, Goal, RollupState
+from analytics.reports.figures import Figures, Filters, total
+from analytics.reports.periods import Period
 from analytics.rollups.columns import FROM_FACTS
 from crm.models import Event
 from delivery.models import Delivery, Message
@@ -183,3 +187,42 @@ def kept() -> dict[tuple[Any, ...], tuple[Any, ...]]:
         for row in EarnedDay.objects.filter(generation=generation)
         if any(getattr(row, name) for name in MEASURES)
     }
+
+
+def check_figures(expected: dict[tuple[Any, ...], tuple[Any, ...]], chance: random.Random, zone: str) -> None:
+    """Some report about some goal, model and people says what these credits add up to."""
+    goal, model = chance.choice(list(Goal.everything.all())), chance.choice(Goal.Model.values)
+    traits = {
+        name: chance.choice(values)
+        for name, values in (("device", ("", "phone")), ("country", ("", "SA")), ("locale", ("", "pl")))
+        if chance.random() < 0.4
+    }
+    first = date(2026, 3, 28) + timedelta(days=chance.randrange(2))
+    period = Period(first, first + timedelta(days=chance.randrange(2)))
+    at = dict(Event.objects.values_list("id", "occurred_at"))
+    wanted = Figures()
+    people = set()
+    for (of, event, by, delivery), (share, value, currency, account, sent, *about) in expected.items():
+        known = dict(zip(FROM_FACTS, about, strict=True))
+        if (of, by) != (goal.pk, model) or any(known[name] != text for name, text in traits.items()):
+            continue
+        amount, code = (value, currency) if account is None else (account, settings.NUDGE_CURRENCY)
+        if first <= at[event].astimezone(ZoneInfo(zone)).date() <= period.last:
+            wanted.conversions += share
+            _add(wanted.earned, code, amount)
+        if sent and first <= sent.astimezone(ZoneInfo(zone)).date() <= period.last:
+            wanted.converted += share
+            people.add(delivery)
+            _add(wanted.revenue, code, amount)
+    found = total(period, Filters(goal=goal.pk, model=model, **traits))
+    assert (found.converted, found.conversions) == (
+        pytest.approx(float(wanted.converted), abs=1e-5),
+        pytest.approx(float(wanted.conversions), abs=1e-5),
+    )
+    told = (found.people_converted, found.revenue, found.earned)
+    assert told == (len(people), wanted.revenue, wanted.earned), (goal, model, traits)
+
+
+def _add(sums: dict[str, Decimal], code: str, amount: Decimal | None) -> None:
+    if amount:
+        sums[code] = sums.get(code, Decimal(0)) + amount
