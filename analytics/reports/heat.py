@@ -7,7 +7,7 @@ from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from analytics.experiments.lift import wilson
-from analytics.reports import figures
+from analytics.reports import figures, money
 from analytics.reports.definitions import Figures
 from analytics.reports.filters import EVERYTHING, Filters
 from analytics.reports.periods import Period
@@ -73,7 +73,7 @@ def best(cells: Sequence[Sequence[Figures]], name: str) -> list[Hour]:
     return sorted(found, key=lambda one: (-one.low, one.weekday, one.hour))
 
 
-def _conversions(period: Period, filters: Filters) -> dict[str, int]:
+def _conversions(period: Period, filters: Filters) -> dict[str, float]:
     """Conversions of the period by slot."""
     of_series, values = filters.of_series()
     of_facts, more = filters.of_facts()
@@ -81,13 +81,14 @@ def _conversions(period: Period, filters: Filters) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT to_char(c.occurred_at AT TIME ZONE coalesce(nullif(g.zone, ''), z.zone), 'ID-HH24'), count(*)
-            FROM analytics_conversion c JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
-            JOIN analytics_series s ON s.id = g.series_id
+            SELECT to_char(c.occurred_at AT TIME ZONE coalesce(nullif(g.zone, ''), z.zone), 'ID-HH24'), sum(c.share)
+            FROM analytics_credit c JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
+            JOIN analytics_series s ON s.id = c.series_id
             CROSS JOIN (SELECT zone FROM analytics_rollupstate WHERE id = 1) z
-            WHERE c.occurred_at >= %(since)s AND c.occurred_at < %(until)s AND {of_series} AND {of_facts}
+            WHERE c.goal_id = {money.GOAL} AND c.model = {money.MODEL} AND c.occurred_at >= %(since)s
+                AND c.occurred_at < %(until)s AND {of_series} AND {of_facts}
             GROUP BY 1
             """,
-            values | more | {"since": since, "until": until},
+            values | more | {"since": since, "until": until, "goal": filters.goal, "model": filters.model},
         )
-        return dict(cursor.fetchall())
+        return {slot: money.whole(number) for slot, number in cursor.fetchall()}

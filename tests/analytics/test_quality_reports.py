@@ -10,6 +10,6 @@ pytestmark = pytest.mark.django_db
 
 
 def test_it_builds():
-    for slug in ("deliverability", "heat", "retention", "audience", "optins", "coupons", "revenue", "lift"):
+    for slug in ("deliverability", "heat", "retention", "audience", "optins", "coupons", "revenue", "lift", "sources"):
         sheets.build(slug)
         sheets.build(slug, period="all")

@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from analytics.reporting.columns import columns, values
-from analytics.reporting.query import ALL_FILTERS, Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, Query
 from analytics.reporting.shapes import Chart, Choice, Column, Layout, Report, Row, Series, Sheet, Table
 from analytics.reports import heat
 from analytics.reports.definitions import Figures
@@ -154,7 +154,7 @@ REPORT = Report(
     description=gettext_lazy("Clicks, openings and conversions by weekday and hour of where people live."),
     group="messages",
     permission="delivery.view_message",
-    takes=ALL_FILTERS,
+    takes=ALL_FILTERS | GOALS,
     compares=False,
     default="90",
     choices=(Choice(name="figure", label=gettext_lazy("Figure"), options=tuple(FIGURES.items())),),
