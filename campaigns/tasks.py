@@ -5,6 +5,7 @@ import time
 from celery import shared_task
 
 from campaigns import broadcasts
+from campaigns.experiments import keeping as exposures
 from campaigns.flows import (
     backtest,
     catching_up,
@@ -135,6 +136,13 @@ def forget_calls() -> None:
     """Drop what was sent to other systems and CRMs a month ago."""
     webhooks.forget()
     crm_writes.forget()
+
+
+@shared_task
+def keep_exposures() -> None:
+    """Drop who was in experiments that have been over for long, and take back an alert about them that is over."""
+    exposures.forget()
+    exposures.settle_alert()
 
 
 @shared_task

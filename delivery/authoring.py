@@ -141,7 +141,7 @@ def _shares(variants: Sequence[Variant]) -> list[str]:
 
 EDITED = (
     *("name", "topic", "important", "confirms", "goal_event", "goal_window_hours", "goal_value_property"),
-    *("expires_after_hours", "adults_only", "content_group", "tracking"),
+    *("expires_after_hours", "adults_only", "content_group", "tracking", "holdout_percent"),
 )
 
 

@@ -1,5 +1,6 @@
 """What delivery listens to."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,24 @@ from crm import merge_preview, merging, proof, signals, unmerging
 DELIVERIES, COUPONS, INBOUND = "delivery_delivery", "delivery_couponcode", "delivery_inboundmessage"
 ALREADY = "the same person gets it already"
 ERASED = "the person was erased"
+EXPOSURES = (
+    "exposures"  # in what a merge writes down: what the loser was part of, and whether it became the winner's
+)
 DROPPED = "what the provider said was dropped with the person"
+
+
+# What came from the loser and is still so goes back; what the winner was part of besides stays.
+_GIVE_BACK = """
+    WITH told AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb)
+            AS r(experiment text, arm text, at timestamptz, kept bool)
+    ), back AS (
+        INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
+        SELECT experiment, %(loser)s, arm, at FROM told ON CONFLICT DO NOTHING
+    )
+    DELETE FROM delivery_exposure e USING told t
+    WHERE t.kept AND e.profile_id = %(winner)s AND e.experiment = t.experiment AND e.arm = t.arm AND e.at = t.at
+"""
 
 
 def connect() -> None:
@@ -50,15 +68,24 @@ def move_deliveries(pairs: list[tuple[int, int]], moved: dict[int, dict[str, Any
             WITH gone AS (
                 DELETE FROM delivery_exposure e
                 USING unnest(%(losers)s::bigint[], %(winners)s::bigint[]) AS m(loser, winner)
-                WHERE e.profile_id = m.loser RETURNING e.experiment, m.winner, e.arm, e.at
+                WHERE e.profile_id = m.loser RETURNING m.loser, m.winner, e.experiment, e.arm, e.at
+            ), first AS (
+                SELECT DISTINCT ON (experiment, winner) * FROM gone ORDER BY experiment, winner, at, loser
+            ), kept AS (
+                INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
+                SELECT experiment, winner, arm, at FROM first
+                ON CONFLICT DO NOTHING RETURNING experiment, profile_id
             )
-            INSERT INTO delivery_exposure (experiment, profile_id, arm, at)
-            SELECT DISTINCT ON (experiment, winner) experiment, winner, arm, at FROM gone
-            ORDER BY experiment, winner, at
-            ON CONFLICT DO NOTHING
+            SELECT g.loser, jsonb_agg(jsonb_build_object('experiment', g.experiment, 'arm', g.arm, 'at', g.at,
+                'kept', f.loser IS NOT NULL AND k.profile_id IS NOT NULL))
+            FROM gone g LEFT JOIN first f USING (experiment, winner, loser)
+            LEFT JOIN kept k ON k.experiment = g.experiment AND k.profile_id = g.winner
+            GROUP BY 1
             """,
             merging.columns(pairs),
         )
+        for loser, told in cursor.fetchall():
+            moved[loser][EXPOSURES] = json.loads(told) if isinstance(told, str) else told
 
 
 def _send_once(winners: list[int]) -> None:
@@ -91,6 +118,9 @@ def give_back_deliveries(loser: int, winner: int, moved: dict[str, Any], **kwarg
     """Undo `move_deliveries`; a copy that was not sent stays so."""
     for table in (DELIVERIES, COUPONS, INBOUND):
         unmerging.give_back(table, moved.get(merging.ROWS, {}), loser, winner)
+    if told := moved.get(EXPOSURES):
+        with connection.cursor() as cursor:
+            cursor.execute(_GIVE_BACK, {"rows": json.dumps(told), "loser": loser, "winner": winner})
 
 
 def forget_people(profile_ids: list[int], **kwargs: Any) -> None:

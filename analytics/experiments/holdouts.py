@@ -123,6 +123,12 @@ def latest(now: datetime | None = None) -> list[Line]:
     return _lines(found, sides, now)
 
 
+def of(kind: str, number: int | None, now: datetime | None = None) -> Line | None:
+    """The line of one holdout as `latest` has it: of a "flow", "message" or "broadcast"; None if it has none."""
+    wanted = (kind, number)
+    return next((line for line in latest(now) if (line.holdout.kind, line.holdout.number) == wanted), None)
+
+
 @transaction.atomic
 def keep(now: datetime | None = None) -> int:
     """Count every holdout anew for `latest`; how many there are. Whoever comes while somebody counts does nothing."""

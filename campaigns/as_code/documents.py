@@ -71,6 +71,7 @@ class MessagePart(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     expires_after_hours: int = 24
     adults_only: bool = False
     content_group: str = ""
+    holdout_percent: int = 0
     contents: Contents = {}
     variants: dict[str, Contents] = {}
     parts: dict[str, int] = {}

@@ -90,6 +90,7 @@ def _message(row: Message) -> MessagePart:
     found = MessagePart(
         *(row.name, row.topic, row.important, row.confirms, row.goal_event, row.goal_window_hours),
         *(row.goal_value_property, row.expires_after_hours, row.adults_only, row.content_group),
+        row.holdout_percent,
     )
     contents: dict[str, Any] = {}
     for content in row.contents.all():

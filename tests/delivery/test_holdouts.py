@@ -1,5 +1,6 @@
 """Holdouts: who is held out gets nothing, always the same people, and the log tells both sides once."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
 
-from crm import merging, privacy
+from crm import merging, privacy, unmerging
 from crm.models import Alert, Event
 from delivery import dispatch, exposures, outbox
 from delivery.channels.memory import Memory
@@ -170,6 +172,38 @@ def test_what_a_merged_person_was_part_of_the_winner_is_part_of() -> None:
     assert exposures.record([exposures.Exposure("x", winner.pk, "a")], NOW + timedelta(hours=1)) == 0
     assert exposed() == {("x", winner.pk): "b"}
     assert Exposure.objects.get(profile_id=winner.pk).arm == "b"
+
+
+def sides() -> dict[int, set[tuple[str, str]]]:
+    found: dict[int, set[tuple[str, str]]] = {}
+    for row in Exposure.objects.all():
+        found.setdefault(row.profile_id, set()).add((row.experiment, row.arm))
+    return found
+
+
+class Unmerging(TestCase):
+    @given(
+        st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 2), st.sampled_from("ab")), max_size=7),
+        st.booleans(),
+    )
+    @settings(deadline=None, max_examples=10)
+    def test_undoing_a_merge_gives_back_what_each_was_part_of(self, told: list, one_more: bool) -> None:
+        people = [world.person(f"{uuid.uuid4().hex}") for _number in range(3)]
+        for hour, (experiment, number, arm) in enumerate(told):
+            exposures.record(
+                [exposures.Exposure(experiment, people[number].pk, arm)], NOW + timedelta(hours=hour)
+            )
+        before, winner = sides(), people[0].pk
+        merging.merge([(people[1].pk, winner)], "test", NOW)
+        middle = sides()
+        if one_more:
+            merging.merge([(people[2].pk, winner)], "test", NOW)
+            unmerging.undo(unmerging.last(winner).pk, NOW)
+            assert sides() == middle
+        exposures.record([exposures.Exposure("since", winner, "a")], NOW + timedelta(days=1))
+        unmerging.undo(unmerging.last(winner).pk, NOW)
+        before.setdefault(winner, set()).add(("since", "a"))
+        assert sides() == before
 
 
 @given(st.integers(1, 10**9), st.integers(1, 49))
