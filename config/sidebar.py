@@ -4,6 +4,13 @@ from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 
+def seen_by(user):
+    """The reports that a user may see; the settings are read before there are any."""
+    from analytics.reporting import registry
+
+    return registry.seen_by(user)
+
+
 def _item(title, icon, url_name, permission=None):
     item = {"title": title, "icon": icon, "link": reverse_lazy(url_name)}
     if permission:
@@ -14,6 +21,28 @@ def _item(title, icon, url_name, permission=None):
 def _model(title, icon, label):
     app, model = label.split(".")
     return _item(title, icon, f"admin:{app}_{model}_changelist", f"{app}.view_{model}")
+
+
+def _report(title, icon, slug, permission):
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy("admin:report", args=[slug]),
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
+def _reports():
+    """The list of reports, for those who may see one of them; it stands for all that have no entry of their own."""
+    link = reverse_lazy("admin:reports")
+    own = [reverse_lazy("admin:report", args=[slug]) for slug in ("messages", "flows", "broadcasts")]
+    return {
+        "title": _("All reports"),
+        "icon": "monitoring",
+        "link": link,
+        "active": lambda request: request.path.startswith(str(link)) and request.path not in own,
+        "permission": lambda request: bool(seen_by(request.user)),
+    }
 
 
 SIDEBAR = {
@@ -65,9 +94,12 @@ SIDEBAR = {
             "title": _("Reports"),
             "separator": True,
             "items": [
-                _item(_("Message reports"), "monitoring", "admin:reports_messages", "delivery.view_message"),
+                _reports(),
+                _report(_("Message reports"), "mail", "messages", "delivery.view_message"),
+                _report(_("Flow reports"), "filter_list", "flows", "campaigns.view_flow"),
+                _report(_("Broadcast reports"), "campaign", "broadcasts", "campaigns.view_broadcast"),
+                _model(_("Saved reports"), "bookmark", "analytics.savedreport"),
                 _model(_("Experiments"), "labs", "campaigns.experiment"),
-                _item(_("Flow reports"), "filter_list", "admin:reports_flows", "campaigns.view_flow"),
                 _model(_("Goals"), "flag", "analytics.goal"),
             ],
         },

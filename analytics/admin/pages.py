@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from unfold.admin import ModelAdmin
 
-from analytics.admin import home, people, reporting, reports, timeline
+from analytics.admin import home, people, reporting, timeline
 from analytics.models import Engagement
 
 
@@ -28,10 +28,10 @@ class ReportsAdmin(ModelAdmin):
             ("reports/", reporting.index, "", "reports"),
             ("reports/<slug:slug>/", reporting.show, "", "report"),
             ("reports/<slug:slug>/people/", people.show, "", "report_people"),
-            ("messages/", reports.messages, "delivery.view_message", "reports_messages"),
-            ("messages/<int:pk>/", reports.message, "delivery.view_message", "reports_message"),
-            ("flows/", reports.flows, "campaigns.view_flow", "reports_flows"),
-            ("flows/<int:pk>/", reports.flow, "campaigns.view_flow", "reports_flow"),
+            ("messages/", reporting.messages, "delivery.view_message", "reports_messages"),
+            ("messages/<int:pk>/", reporting.message, "delivery.view_message", "reports_message"),
+            ("flows/", reporting.flows, "campaigns.view_flow", "reports_flows"),
+            ("flows/<int:pk>/", reporting.flow, "campaigns.view_flow", "reports_flow"),
             ("timeline/<int:pk>/", timeline.fragment, "crm.view_profile", "profile_timeline"),
             ("timeline/<int:pk>/journey/", timeline.journey, "crm.view_profile", "profile_journey"),
             ("timeline/<int:pk>/segments/", timeline.segments, "crm.view_profile", "profile_segments"),

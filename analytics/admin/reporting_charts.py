@@ -64,9 +64,9 @@ def _lines(series: Series) -> list[dict[str, Any]]:
     line = {"key": column.key, "label": str(column.label), "unit": column.kind.value}
     if column.kind != Kind.MONEY:
         found = {**line, "values": [_plain(value) for value in series.values]}
-        if series.before is not None:
+        if any(series.before or []):
             found |= {
-                "before": [_plain(value) for value in series.before],
+                "before": [_plain(value) for value in series.before or []],
                 "before_label": _before(line["label"]),
             }
         return [found]

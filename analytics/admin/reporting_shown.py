@@ -158,7 +158,7 @@ def shown(table: Table, of: Frame) -> Shown:
     rows, by, descending = _sorted(table, of.given.get("sort", ""))
     first = _first(table, of.given.get("rows", ""), len(rows))
     part = rows[first : first + SHOWN]
-    shade = _shades(table)
+    shade = shades(table)
     plain = table.layout == Layout.SHADED
     lines = [_line(row, table, of, shade, plain) for row in part]
     if table.layout == Layout.FUNNEL:
@@ -268,7 +268,7 @@ def _is_number(column: Column) -> bool:
     return column.kind != Kind.TEXT
 
 
-def _shades(table: Table) -> Callable[[Column, Any], float | None]:
+def shades(table: Table) -> Callable[[Column, Any], float | None]:
     """How much of the table's large values a value is, at most all; where there are shares, counts are not shaded."""
     if table.layout != Layout.SHADED:
         return lambda _column, _value: None

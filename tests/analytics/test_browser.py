@@ -56,11 +56,8 @@ def picture(page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
-DRAWN = "!!Chart.getChart(document.querySelector('canvas[data-nudge-chart]'))"
-# Whether the part that refreshes itself would be held back now.
-HELD_BACK = """() => !document.getElementById("home-live").dispatchEvent(
-    new CustomEvent("htmx:beforeRequest", {bubbles: true, cancelable: true})
-)"""
+DRAWN = "!!Chart.getChart(document.querySelector('canvas'))"
+ASKS = "document.dispatchEvent(new Event('visibilitychange'))"  # as when the tab is looked at again
 
 
 def test_definitions_open_by_mouse_keyboard_and_tap(page, sent):
@@ -76,7 +73,7 @@ def test_definitions_open_by_mouse_keyboard_and_tap(page, sent):
     page.mouse.move(5, 400)
     expect(words).to_be_hidden()
     name.focus()
-    expect(words).to_contain_text("accepted by push services")
+    expect(words).to_contain_text("Accepted by the push service")
     page.keyboard.press("Escape")
     expect(words).to_be_hidden()
     page.locator("h2").first.click()
@@ -87,41 +84,54 @@ def test_definitions_open_by_mouse_keyboard_and_tap(page, sent):
     assert page.errors == []
 
 
-def test_the_chart_survives_refreshes_and_theme_changes(page, sent):
+def test_the_home_follows_what_happens_and_leaves_its_reader_alone(page, sent):
     page.goto("/admin/")
     page.wait_for_function(DRAWN)
-    page.evaluate("document.getElementById('home-live').dataset.old = '1'")
+    page.get_by_text("The same as a table").click()
+    table = page.locator("#home details").get_by_role("region")
+    table.focus()
+    chart = page.locator("#home-canvas")
+    page.evaluate("Chart.getChart('home-canvas').mark = 'the same chart'")
+    chart.hover()
+    pointed = "Chart.getChart('home-canvas').tooltip.getActiveElements().length > 0"
+    page.wait_for_function(pointed)
+    picture(page, "home")
+
     world.delivery(sent.message, sent.profile, at=lately())
     world.count()
-    with page.expect_response(lambda response: "period=30" in response.url):
-        page.evaluate(
-            "htmx.ajax('GET', '/admin/?period=30', {target: '#home-live', select: '#home-live', swap: 'outerHTML'})"
-        )
-    expect(page.locator("#home-live:not([data-old])")).to_have_count(1)
+    page.evaluate(ASKS)
     expect(page.get_by_test_id("figure-sent").locator(".nudge-figure-value")).to_have_text("2")
-    page.wait_for_function(DRAWN)
-    colour = "Chart.getChart(document.querySelector('canvas[data-nudge-chart]')).data.datasets[0].borderColor"
+    expect(table).to_be_focused()
+    assert page.evaluate("Chart.getChart('home-canvas').mark") == "the same chart"
+    assert page.evaluate("Math.max(...Chart.getChart('home-canvas').data.datasets[0].data)") == 2
+    assert page.evaluate(pointed)
+    with page.expect_response(lambda answer: answer.status == 304):
+        page.evaluate(ASKS)
+
+    choice = page.get_by_test_id("measures").get_by_role("link", name="Clicks")
+    choice.click()
+    expect(choice).to_have_attribute("aria-current", "true")
+    expect(choice).to_be_focused()
+    expect(table).to_be_visible()
+    assert page.url.endswith("?show=clicked")
+    machines = page.get_by_role("switch")
+    machines.press("Space")
+    expect(machines).to_have_attribute("aria-checked", "true")
+    assert page.url.endswith("?show=clicked&machines=1")
+
+    colour = "Chart.getChart('home-canvas').data.datasets[0].borderColor"
     before = page.evaluate(colour)
     page.evaluate("document.documentElement.classList.add('dark')")
     page.wait_for_function(f"{colour} !== '{before}'")
     assert page.evaluate("Object.keys(Chart.instances).length") == 1, "no chart is left behind"
-    table = page.get_by_text("The same as a table")
-    table.click()
-    expect(page.locator(".nudge-more tbody tr")).to_have_count(1)
     assert page.errors == []
 
-
-def test_a_refresh_leaves_its_reader_alone(page, sent):
-    page.goto("/admin/")
-    page.get_by_text("The same as a table").click()
-    page.mouse.move(1, 1)
-    assert page.evaluate(HELD_BACK), "a table is open"
-    page.get_by_text("The same as a table").click()
-    page.mouse.move(1, 1)
-    page.evaluate("document.activeElement.blur()")
-    assert not page.evaluate(HELD_BACK)
-    page.get_by_test_id("figure-sent").get_by_role("button").focus()
-    assert page.evaluate(HELD_BACK), "something in it has the focus"
+    page.route("**/engagement/home/**", lambda route: route.fulfill(status=503))
+    page.evaluate(ASKS)
+    expect(page.get_by_text("The server does not answer; trying again.")).to_be_visible()
+    page.unroute("**/engagement/home/**")
+    page.evaluate(ASKS)
+    expect(page.get_by_text("The server does not answer; trying again.")).to_have_count(0)
 
 
 def test_the_way_from_the_home_to_a_persons_why(page, ann, sent):
@@ -129,8 +139,8 @@ def test_the_way_from_the_home_to_a_persons_why(page, ann, sent):
         world.happens(ann, f"viewed_{number}", lately(days=2, minutes=number))
     page.goto("/admin/")
     page.get_by_test_id("best-messages").get_by_role("link", name="Welcome").click()
-    expect(page.get_by_test_id("message-report")).to_be_visible()
-    expect(page.get_by_test_id("term-sent")).to_contain_text("1")
+    expect(page.get_by_test_id("report-message")).to_be_visible()
+    expect(page.get_by_test_id("figure-sent")).to_contain_text("1")
     page.wait_for_function(DRAWN)
     picture(page, "message_report")
     page.goto(f"/admin/crm/profile/{ann.pk}/change/")
@@ -159,10 +169,41 @@ def test_a_lost_session_leads_to_the_login(page, ann, sent):
     assert f"next=%2Fadmin%2Fcrm%2Fprofile%2F{ann.pk}%2Fchange%2F" in page.url
 
 
-@pytest.mark.parametrize("path", ["/admin/", "reports_messages", "reports_message", "reports_flows"])
+def test_a_report_is_asked_without_leaving_the_page(page, sent):
+    page.goto(reverse("admin:report", args=["messages"]))
+    expect(page.get_by_role("button", name="Show")).to_be_hidden()
+    page.evaluate("document.body.dataset.same = '1'")
+    page.get_by_label("Period", exact=True).select_option("7")
+    page.wait_for_url("**/messages/?period=7")
+    expect(page.get_by_label("To", exact=True)).to_be_hidden()
+    page.get_by_label("Period", exact=True).select_option("custom")
+    expect(page.get_by_label("To", exact=True)).to_be_visible()
+    page.get_by_text("Filters", exact=True).click()
+    page.get_by_label("Channel").select_option("webpush")
+    page.wait_for_url("**channel=webpush**")
+    page.get_by_role("link", name="Without the filter “Channel”").click()
+    page.wait_for_url(lambda address: "channel" not in address)
+    page.get_by_label("From").fill("")
+    expect(page.locator("#problem-from")).to_contain_text("Write a day")
+    page.wait_for_function(DRAWN)
+    with page.expect_download() as told:
+        page.get_by_role("button", name="PNG").first.click()
+    assert told.value.path().read_bytes().startswith(b"\x89PNG")
+    assert page.evaluate("document.body.dataset.same") == "1"
+    page.go_back()
+    page.go_back()
+    page.wait_for_url("**channel=webpush**")
+    expect(page.get_by_test_id("chips")).to_contain_text("Web push")
+    page.get_by_test_id("messages-welcome").get_by_role("link", name="Who: Welcome, Clicked").click()
+    expect(page.get_by_test_id("person")).to_have_count(1)
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("path", ["/admin/", "messages", "message", "heat"])
 def test_nothing_is_wider_than_a_phone(page, sent, path):
     if not path.startswith("/"):
-        path = reverse(f"admin:{path}", args=[sent.message_id] if path == "reports_message" else [])
+        more = f"?message={sent.message_id}" if path == "message" else ""
+        path = reverse("admin:report", args=[path]) + more
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
