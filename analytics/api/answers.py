@@ -226,6 +226,11 @@ def value(kind: Kind, raw: Any) -> Any:
             return round(float(raw), DIGITS)
         case Kind.TEXT:
             return str(raw)
-    if isinstance(raw, Decimal):
-        return int(raw) if raw == raw.to_integral_value() else float(raw)
+    if kind == Kind.COUNT:
+        return whole(raw)
     return raw if isinstance(raw, int | float | date | datetime) else str(raw)
+
+
+def whole(number: float | Decimal) -> int | float:
+    """A count that may be divided, without a fraction where it has none."""
+    return int(number) if number == int(number) else float(number)

@@ -14,6 +14,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
 from analytics.api import freshness, shapes
+from analytics.api.answers import whole
 from analytics.api.report import told, unchanged
 from analytics.reports import flows, messages, overview
 from campaigns.models import Flow
@@ -250,7 +251,7 @@ class OverviewReport(ApiView):
             "days": days,
             "now": _totals(found.now),
             "before": _totals(found.before),
-            "series": found.series,
+            "series": [_day(day) for day in found.series],
             "profiles": found.profiles,
             "reachable": found.reachable,
             "definitions": _words(overview.DEFINITIONS),
@@ -261,7 +262,7 @@ class OverviewReport(ApiView):
 def as_json(figures: messages.Figures) -> dict[str, Any]:
     """Figures as the API gives them; rates are shares of `sent`, null where nothing was sent."""
     return {
-        **{key: getattr(figures, key) for key in COUNTS},
+        **{key: whole(getattr(figures, key)) for key in COUNTS},
         "revenue": _revenue(figures.revenue),
         **{key: _rounded(figures.rate(counted)) for key, counted in RATES.items()},
     }
@@ -276,7 +277,15 @@ def _revenue(sums: Mapping[str, Decimal]) -> list[dict[str, Any]]:
 
 
 def _totals(totals: overview.Totals) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(totals), "revenue": _revenue(totals.revenue)}
+    return {
+        **msgspec.structs.asdict(totals),
+        "converted": whole(totals.converted),
+        "revenue": _revenue(totals.revenue),
+    }
+
+
+def _day(day: overview.Day) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(day), "converted": whole(day.converted)}
 
 
 def _step(line: flows.StepLine) -> dict[str, Any]:
