@@ -31,8 +31,8 @@ WRITTEN_IN = ("ar", "pl")  # besides the text for everybody
 class Month:
     """Collects what happened, then writes it in bulk."""
 
-    def __init__(self, now: datetime, seed: int = 7):
-        self.now = now
+    def __init__(self, now: datetime, seed: int = 7, name: str = "demo"):
+        self.now, self.name = now, name
         self.chance = random.Random(seed)  # noqa: S311 - believable, not secret
         self.events: list[log.NewEvent] = []
         self.answers: list[consent.Change] = []
@@ -65,7 +65,7 @@ class Month:
         if at < self.now:
             number = len(self.events)
             self.events.append(
-                log.NewEvent(log.event_id("demo", number), profile_id, name, at, properties, source)
+                log.NewEvent(log.event_id(self.name, number), profile_id, name, at, properties, source)
             )
 
 

@@ -74,7 +74,7 @@ def create() -> None:
     MessageContent.objects.bulk_create(
         [
             *(
-                MessageContent(message=letter, channel="email", locale=locale, content=_letter(locale))
+                MessageContent(message=letter, channel="email", locale=locale, content=letter_content(locale))
                 for locale in LETTERS
             ),
             *(
@@ -105,7 +105,7 @@ def _brand() -> None:
     kit.save()
 
 
-def _letter(locale: str) -> dict[str, Any]:
+def letter_content(locale: str) -> dict[str, Any]:
     """An email of blocks."""
     words, (subject, preheader) = LETTERS[locale], SUBJECTS[locale]
     shop = _address("/demo/shop/")

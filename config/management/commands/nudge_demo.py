@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 from django.utils import timezone
 
-from config.demo import assortment, carts, content, history, sizes
+from config.demo import assortment, carts, content, history, lapsed, letters, sizes, success
 from crm import api_keys
 from crm.connectors.base import ConnectorError
 from crm.models import ApiKey, Connection, SyncRun
@@ -46,6 +46,10 @@ class Command(BaseCommand):
                 if not content.has_audience():
                     content.create_audience()
                     sizes.create(now)
+            with self._step("half a year of letters and what came of them written"), transaction.atomic():
+                success.create(now)
+                letters.create(now)
+                lapsed.create(now)
             content.go_live()  # only now, so that nobody is greeted for last month
 
     def _first_sync(self, connection: Connection) -> None:
