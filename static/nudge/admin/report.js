@@ -21,6 +21,16 @@ htmx.config.refreshOnHistoryMiss = true;
   document.addEventListener("htmx:load", (event) => ready(event.target));
 })();
 
+/* --- Whoever goes over to days of their own begins with those that are shown ----------------------------------------- */
+document.addEventListener("htmx:afterSettle", () => {
+  const shown = document.querySelector("[data-report-from]");
+  if (!shown || document.getElementById("filter-period")?.value === "custom") return;
+  for (const name of ["from", "to"]) {
+    const field = document.getElementById(`filter-${name}`);
+    if (field) field.value = shown.getAttribute(`data-report-${name}`);
+  }
+});
+
 /* --- Menus close by Escape, and when one goes elsewhere ------------------------------------------------------------ */
 (() => {
   const close = (but) => document.querySelectorAll(".report-menu[open]").forEach((menu) => menu === but || (menu.open = false));
