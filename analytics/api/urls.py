@@ -1,8 +1,12 @@
 from django.urls import path
 
-from analytics.api import goals, report, report_people, reports
+from analytics.api import experiments, goals, report, report_people, reports
 
 urlpatterns = [
+    path("experiments/", experiments.ExperimentsView.as_view(), name="api_experiments"),
+    path("experiments/<slug:slug>/", experiments.ExperimentView.as_view(), name="api_experiment"),
+    path("experiments/<slug:slug>/plan/", experiments.PlanView.as_view(), name="api_experiment_plan"),
+    path("holdouts/", experiments.HoldoutsView.as_view(), name="api_holdouts"),
     path("goals/", goals.GoalsView.as_view(), name="api_goals"),
     path("goals/<slug:slug>/", goals.GoalView.as_view(), name="api_goal"),
     path("exchange-rates/", goals.RatesView.as_view(), name="api_exchange_rates"),
