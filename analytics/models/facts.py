@@ -84,6 +84,29 @@ class Engagement(models.Model):
                 condition=Q(ended_at__isnull=False),
                 name="engagement_by_ended_at",
             ),
+            # Whom a number is about, the latest first: of some series, and of what happens to few.
+            models.Index(fields=["series", "delivery"], name="engagement_by_series"),
+            models.Index(
+                fields=["delivery"], condition=Q(bounced_at__isnull=False), name="engagement_bounced"
+            ),
+            models.Index(
+                fields=["delivery"], condition=Q(complained_at__isnull=False), name="engagement_complained"
+            ),
+            models.Index(
+                fields=["delivery"],
+                condition=Q(unsubscribed_at__isnull=False),
+                name="engagement_unsubscribed",
+            ),
+            models.Index(
+                fields=["delivery"],
+                condition=Q(machine_clicked_at__isnull=False),
+                name="engagement_machine_clicked",
+            ),
+            models.Index(
+                fields=["delivery"],
+                condition=Q(ended__in=["failed", "expired"]),
+                name="engagement_not_delivered",
+            ),
         ]
 
 

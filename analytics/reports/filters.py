@@ -44,6 +44,11 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
         """Whether single deliveries have to be looked at: figures by day are kept for one trait at a time."""
         return self.segment is not None or len(self.traits) > 1
 
+    @property
+    def about_one(self) -> bool:
+        """Whether it is about one message, flow or broadcast: few of all deliveries."""
+        return (self.message, self.flow, self.broadcast) != (None, None, None)
+
     def of_series(self) -> Sql:
         """A condition on a series `s`."""
         wanted: dict[str, Any] = {

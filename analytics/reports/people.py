@@ -46,19 +46,27 @@ def page(
     of_series, values = filters.of_series()
     of_facts, more = filters.of_facts()
     since, until = period.bounds()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT g.delivery_id, d.profile_id, {at} AS at
-            FROM (SELECT f.*, {columns.ARRIVED} AS arrived_at FROM analytics_engagement f) g
-            JOIN analytics_series s ON s.id = g.series_id
-            JOIN delivery_delivery d ON d.id = g.delivery_id
-            WHERE {at} >= %(since)s AND {at} < %(until)s AND {condition} AND {of_series} AND {of_facts}
-                AND (%(before)s::bigint IS NULL OR g.delivery_id < %(before)s)
-            ORDER BY g.delivery_id DESC LIMIT %(limit)s
-            """,
-            values | more | {"since": since, "until": until, "before": before, "limit": limit + 1},
+    values |= more | {"since": since, "until": until, "before": before, "limit": limit + 1}
+    facts = f"""
+        SELECT g.delivery_id, d.profile_id, {at} AS at
+        FROM (SELECT f.*, {columns.ARRIVED} AS arrived_at FROM analytics_engagement f) g
+        JOIN delivery_delivery d ON d.id = g.delivery_id
+        WHERE {at} >= %(since)s AND {at} < %(until)s AND {condition} AND {of_facts}
+            AND (%(before)s::bigint IS NULL OR g.delivery_id < %(before)s)
+    """
+    latest = "ORDER BY delivery_id DESC LIMIT %(limit)s"
+    if filters.about_one:
+        # The latest of each series: what was sent long ago is not looked for among all that followed.
+        chosen = f"""
+            SELECT p.* FROM analytics_series s
+            CROSS JOIN LATERAL ({facts} AND g.series_id = s.id {latest}) p WHERE {of_series}
+        """
+    else:
+        chosen = (
+            f"{facts} AND EXISTS (SELECT FROM analytics_series s WHERE s.id = g.series_id AND {of_series})"
         )
+    with connection.cursor() as cursor:
+        cursor.execute(f"{chosen} {latest}", values)
         rows = [Person(*row) for row in cursor.fetchall()]
     return Page(rows[:limit], rows[limit - 1].delivery_id if len(rows) > limit else None)
 
