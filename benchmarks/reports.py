@@ -1,7 +1,7 @@
 """Reports over many deliveries: how long each view takes, how far figures lag behind, and counting everything anew.
 
-The rebuild stands beside one hand-written SQL statement that counts the same from the same facts, and the reading of
-the log beside one that makes the same facts of it. BENCH_REPORTS says how many deliveries there are (200,000 unless
+The rebuild stands beside hand-written SQL: a statement that makes such facts of the log, with the same indexes, and one
+that counts the same from them. BENCH_REPORTS says how many deliveries there are (200,000 unless
 set; the goals are for 10,000,000 with 6,000,000 engagement events). With NUDGE_BENCH_KEEP, a folder, the database is
 made there and stays.
 """
@@ -42,6 +42,7 @@ def _table(found: dict[str, Any]) -> str:
             for name, ours, what, theirs in found["work"]
         ),
         "",
+        "{credits:,.0f} credits for goals are given anew in {seconds:,.0f} s.".format(**found["attribution"]),
         "While {rate:,.0f} events/s came it was {lag:.1f} s behind at most (goal {0}).".format(
             LAG_SECONDS, **found
         ),

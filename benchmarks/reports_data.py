@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
+from campaigns.models import Segment
 from crm import partitions
 from delivery.models import Message
 
@@ -36,6 +37,7 @@ _DELIVERIES = """
     FROM (SELECT n, %(now)s - interval '1 day' * %(days)s * (1 - n::float8 / %(most)s) AS at
           FROM generate_series(%(low)s::bigint, %(high)s::bigint) AS n) AS given
 """
+# Everything that came of them, and a purchase after one click in five.
 _EVENT = """
     INSERT INTO crm_event (id, profile_id, name, occurred_at, properties, source)
     SELECT gen_random_uuid(), d.profile_id, x.name, x.at, x.properties || jsonb_build_object('delivery', d.id), 'nudge'
@@ -52,9 +54,16 @@ _EVENT = """
             d.id %% 21 = 1),
         ('message_machine_opened', d.sent_at + interval '10 seconds', '{}', d.id %% 50 = 2),
         ('message_bounced', d.sent_at + interval '1 hour', '{}', d.id %% 97 = 0),
-        ('message_complained', d.sent_at + interval '2 hours', '{}', d.id %% 1501 = 0)
+        ('message_complained', d.sent_at + interval '2 hours', '{}', d.id %% 1501 = 0),
+        ('purchase', d.sent_at + interval '1 second' * (d.id * 31 %% 90000) + interval '1 hour',
+            jsonb_build_object('total', 10 + d.id %% 90, 'currency', 'EUR'), d.id %% 105 = 1)
     ) AS x(name, at, properties, counts)
     WHERE d.id BETWEEN %(low)s AND %(high)s AND x.counts AND x.at IS NOT NULL AND x.at <= %(now)s
+"""
+# One person in twenty.
+_MEMBERS = """
+    INSERT INTO campaigns_segmentmembership (segment_id, profile_id, entered_at)
+    SELECT %s, p.id, %s FROM crm_profile p WHERE (p.id - %s) %% 20 = 7 ORDER BY p.id
 """
 
 
@@ -84,8 +93,10 @@ def fill(now: datetime, most: int) -> None:
             first, last = cursor.fetchone()
             cursor.execute(_EVENT, {"low": first, "high": last, "now": now})
             tell(f"{part['high']:,} deliveries, {time.perf_counter() - began:.0f} s for these")
+        segment = Segment.objects.create(slug="bench", name="Bench", size=people // 20)
+        cursor.execute(_MEMBERS, [segment.pk, now, person])
         cursor.execute("SET session_replication_role = origin")
-        for table in ("crm_profile", "delivery_delivery", "crm_event"):
+        for table in ("crm_profile", "delivery_delivery", "crm_event", "campaigns_segmentmembership"):
             cursor.execute(f"VACUUM (ANALYZE) {table}")
 
 
