@@ -179,6 +179,7 @@ class TestThePage:
         parts = ("figure-sent", "running-flows", "syncs", "best-messages", "audience", "lift", "A secret")
         text = text_of(clerk.get(HOME))
         assert [part for part in parts if part in text] == []
+        assert "An administrator can give it a role" in text
         clerk.allow("view_message")
         text = text_of(clerk.get(HOME))
         assert [part for part in parts if f'="{part}"' in text] == ["figure-sent", "best-messages"]
