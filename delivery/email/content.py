@@ -152,7 +152,7 @@ class FilledEmail(EmailContent, kw_only=True, omit_defaults=True, forbid_unknown
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """A file that comes with an email; `kind` is its media type, such as text/csv."""
+    """A file that comes with an email; `kind` is its media type, such as text/csv; text is UTF-8."""
 
     name: str
     kind: str

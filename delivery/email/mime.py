@@ -120,7 +120,8 @@ def _attached(file: Attachment) -> bytes:
         name = header("Content-Disposition", f'attachment; filename="{_UNQUOTED.sub("_", file.name)}"')
     else:
         name = header("Content-Disposition", f"attachment; filename*={encode_rfc2231(file.name, 'utf-8')}")
-    head = (header("Content-Type", file.kind), name, header("Content-Transfer-Encoding", "base64"))
+    kind = f"{file.kind}; charset=utf-8" if file.kind.startswith("text/") else file.kind
+    head = (header("Content-Type", kind), name, header("Content-Transfer-Encoding", "base64"))
     encoded = binascii.b2a_base64(file.data, newline=False)
     lines = [encoded[since : since + _LINE] for since in range(0, len(encoded), _LINE)]
     return b"".join((*head, b"\r\n", b"\r\n".join(lines), b"\r\n"))
