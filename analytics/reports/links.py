@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
 
-MOST = 50_000  # deliveries that are looked at, the latest
+MOST = 20_000  # deliveries that are looked at, the latest
+ALL = 2**31 - 1  # the same, where somebody has the time
 MOST_LINES = 100
 PERSONAL = 10  # addresses at one place of a text; more are told as their site alone
 DEFINITIONS = {

@@ -10,7 +10,7 @@ from analytics.reporting.catalogue import message
 from analytics.reporting.columns import columns
 from analytics.reporting.query import Query
 from analytics.reporting.shapes import Chart, Column, Kind, Report, Row, Series, Sheet, Table
-from analytics.reports import launch, links
+from analytics.reports import launch
 from analytics.reports.definitions import Figures
 from campaigns.models import Broadcast, BroadcastPiece
 
@@ -24,7 +24,7 @@ def build(query: Query) -> Sheet:
     both = parts.total(query)
     every = parts.every_row(both, query)
     told = audience.told(query)
-    followed = links.followed(query.period, query.filters)
+    followed = message.asked_links(query)
     cards = columns(message.CARDS)
     charts, notes = [], []
     if broadcast.started_at is not None:
@@ -32,8 +32,6 @@ def build(query: Query) -> Sheet:
         charts.append(_first_hours(curve))
         notes += _halves(curve, both.now) if query.preset == "all" else []
     charts.append(curves.over_time(query))
-    if followed.partly:
-        notes.append(_("Of links, the latest %d messages were looked at.") % links.MOST)
     lift = lifted.table("broadcast", broadcast.pk) if broadcast.holdout_percent else None
     return Sheet(
         cards=cards,
@@ -169,5 +167,6 @@ REPORT = Report(
     subject="broadcast",
     default="all",
     build=build,
+    choices=(message.LINKS,),
     icon="campaign",
 )

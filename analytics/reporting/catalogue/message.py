@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy
 from analytics.reporting import audience, curves, origins, parts
 from analytics.reporting.columns import USUAL, columns
 from analytics.reporting.query import ALL_FILTERS, GOALS, Query
-from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
+from analytics.reporting.shapes import Choice, Column, Kind, Report, Row, Sheet, Table
 from analytics.reports import links
 from campaigns.models import Experiment
 from crm import masking
@@ -19,6 +19,14 @@ CARDS = (
     *("machine_opened", "machine_clicked"),
 )
 KEYS = (*USUAL, "revenue_per_message")
+LINKS = Choice(
+    name="links",
+    label=gettext_lazy("Links"),
+    options=(
+        ("latest", gettext_lazy("of the latest messages")),
+        ("all", gettext_lazy("of all messages, which may take a while")),
+    ),
+)
 TRAITS = ("channel", "locale", "device", "country", "provider")
 
 
@@ -27,15 +35,13 @@ def build(query: Query) -> Sheet:
     both = parts.total(query)
     every = parts.every_row(both, query)
     told = audience.told(query)
-    followed = links.followed(query.period, query.filters)
+    followed = asked_links(query)
     cards = columns(CARDS)
     notes = []
     if told is None:
         notes.append(
             _("What was not sent is not told apart by people and devices, so the audience is left out.")
         )
-    if followed.partly:
-        notes.append(_("Of links, the latest %d messages were looked at.") % links.MOST)
     return Sheet(
         cards=cards,
         figures=parts.carded(both, query, cards),
@@ -84,20 +90,29 @@ def variants_table(query: Query, message: int | None) -> Table:
     )
 
 
+def asked_links(query: Query) -> links.Followed:
+    """The links of the latest messages, or of all, as LINKS asks."""
+    most = links.ALL if query.choice(LINKS.name) == "all" else links.MOST
+    return links.followed(query.period, query.filters, most)
+
+
 def links_table(followed: links.Followed) -> Table:
     """The links that people followed, whatever the channel."""
     named = parts.namer("channel")
-    words = links.DEFINITIONS
+    told = links.DEFINITIONS
+    words = _(
+        "Addresses are told without what follows “?”, and as the site alone where they are others for each person."
+    )
     return Table(
         slug="links",
         title=_("Links that were followed"),
         head=_("Link"),
         columns=[
-            Column(key="channel", label=_("Channel"), definition=words["channel"], kind=Kind.TEXT),
-            Column(key="place", label=_("Place"), definition=words["place"]),
-            Column(key="people", label=_("People"), definition=words["people"], better="up"),
-            Column(key="clicks", label=_("Clicks"), definition=words["clicks"], better="up"),
-            Column(key="share", label=_("Share"), definition=words["share"], kind=Kind.SHARE),
+            Column(key="channel", label=_("Channel"), definition=told["channel"], kind=Kind.TEXT),
+            Column(key="place", label=_("Place"), definition=told["place"]),
+            Column(key="people", label=_("People"), definition=told["people"], better="up"),
+            Column(key="clicks", label=_("Clicks"), definition=told["clicks"], better="up"),
+            Column(key="share", label=_("Share"), definition=told["share"], kind=Kind.SHARE),
         ],
         rows=[
             Row(
@@ -125,11 +140,13 @@ def links_table(followed: links.Followed) -> Table:
                 "share": 1.0 if followed.people else None,
             },
         ),
-        note=_(
-            "Addresses are told without what follows “?”, and as the site alone where they are others for each person."
-        ),
+        note=" ".join([_partly(), words] if followed.partly else [words]),
         empty=_("Nobody has followed a link yet, or links are not counted."),
     )
+
+
+def _partly() -> str:
+    return _("Only the latest %d messages were looked at; all of them can be asked for above.") % links.MOST
 
 
 REPORT = Report(
@@ -142,5 +159,6 @@ REPORT = Report(
     subject="message",
     default="all",
     build=build,
+    choices=(LINKS,),
     icon="mail",
 )
