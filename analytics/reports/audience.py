@@ -66,9 +66,9 @@ class History(msgspec.Struct):
     reachable: Series
 
     def known(self, series: Days, period: Period) -> int | None:
-        """What was counted last in the period; None: nothing was."""
-        days = [day for day in series if period.first <= day <= period.last]
-        return series[max(days)] if days else None
+        """The number of the day of the period that was counted last; None: nothing was counted."""
+        days = [day for day in self.profiles if period.first <= day <= period.last]
+        return series.get(max(days), 0) if days else None
 
     def gone(self, period: Period) -> int | None:
         """How many profiles went; None where it was not counted how many there were before."""

@@ -1,8 +1,10 @@
 """What every report has to be, for the tests of the reports."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from analytics.reporting import query
@@ -58,3 +60,11 @@ def check(sheet: Sheet) -> None:
             assert len(series.values) == len(chart.labels), chart.slug
             assert series.before is None or len(series.before) == len(chart.labels)
         assert not chart.days or len(chart.days) == len(chart.labels)
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """A world of its own for each example."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)

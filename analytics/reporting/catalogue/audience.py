@@ -134,8 +134,6 @@ def _reach(found: History, key: str, period: Period, people: int | None) -> dict
     agreed, reachable = (
         found.known(series.get(key, {}), period) for series in (found.agreed, found.reachable)
     )
-    if agreed is not None and reachable is None:
-        reachable = 0
     return {
         "agreed": agreed,
         "reachable": reachable,
