@@ -7,12 +7,15 @@ from statistics import median
 
 import numpy as np
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.reporting import query, registry
 from analytics.reports import periods, runs
-from campaigns.models import Decision, Enrollment, Flow, FlowVersion
+from campaigns.models import Decision, Enrollment, Flow, FlowVersion, Segment, SegmentMembership
+from delivery.models import Message
 from tests.analytics import world
 from tests.analytics.world import NOW
 
@@ -132,7 +135,7 @@ def by_hand(flow, since, until):
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -180,3 +183,98 @@ def test_the_funnel_is_in_the_order_of_the_live_version(flow):
             assert row.values["drop_off"] == (
                 row.values["left"] / row.values["reached"] if row.values["reached"] else None
             )
+
+
+class TestFlow:
+    @pytest.fixture(autouse=True)
+    def _filled(self, flow):
+        world.message()
+        fill(flow, random.Random(7), [world.person() for _ in range(3)])
+
+    def test_parts_add_up_to_those_who_entered(self):
+        sheet = ask("flow", flow="f")
+        total = sheet.figures.values
+        assert total["entered"] == total["inside"] + total["completed"] + total["exited"] > 0
+        assert total["entered"] == sum(row.values["entered"] for row in table(sheet, "versions").values())
+        assert total["entered"] == sum(sheet.charts[0].series[0].values)
+        assert total["exited"] == sum(row.values["left"] for row in table(sheet, "left_early").values())
+        assert table(ask("flows"), "flows")["f"].values["entered"] == total["entered"]
+
+    def test_one_version_by_itself(self, flow):
+        rows = table(ask("flow", flow="f"), "versions")
+        for choice, number in (("live", "2"), ("earlier", "1")):
+            sheet = ask("flow", flow="f", version=choice)
+            assert list(table(sheet, "versions")) == [number]
+            assert sheet.figures.values["entered"] == rows[number].values["entered"]
+
+    def test_the_period_before_stands_beside_it(self, flow):
+        Enrollment.objects.update(entered_at=NOW - timedelta(days=40))
+        sheet = ask("flow", flow="f")
+        assert (sheet.figures.values["entered"], sheet.figures.before["entered"] > 0) == (0, True)
+        assert sum(sheet.charts[0].series[0].before) == sheet.figures.before["entered"]
+        assert ask("flow", flow="f", period="all").figures.before is None
+
+    def test_only_people_of_a_segment(self, flow):
+        who = Enrollment.objects.filter(holdout=False).first().profile
+        chosen = Segment.objects.create(slug="s", name="S", rule={})
+        SegmentMembership.objects.create(segment=chosen, profile=who, entered_at=NOW)
+        expected = flow.enrollments.filter(profile=who, holdout=False).count()
+        assert ask("flow", flow="f", segment="s").figures.values["entered"] == expected
+        assert table(ask("flows", segment="s"), "flows")["f"].values["entered"] == expected
+
+    def test_a_message_step_tells_what_it_sent(self, flow):
+        one = world.delivery(
+            Message.objects.get(),
+            world.person(),
+            at=NOW,
+            origin_type="flow",
+            origin_id=flow.pk,
+            origin_step="hello",
+        )
+        world.engages(one, "clicked", NOW)
+        world.count()
+        rows = table(ask("flow", flow="f"), "funnel")
+        assert rows["hello"].values["click_rate"] == 1.0
+        assert rows["hello"].leads == (
+            "message",
+            {"message": "welcome", "flow": str(flow.pk), "step": "hello"},
+        )
+        assert rows["w"].values["sent"] is None
+        assert list(table(ask("flow", flow="f", step="hello"), "funnel")) == ["hello"]
+
+    def test_of_many_runs_some_are_looked_at(self, flow, monkeypatch):
+        monkeypatch.setattr(runs.of_flow, "__defaults__", (None, None, 2))
+        sheet = ask("flow", flow="f")
+        assert any("estimated" in note for note in sheet.notes)
+        assert all(
+            not row.values["drop_off"] or row.values["drop_off"] <= 1
+            for row in table(sheet, "funnel").values()
+        )
+
+    @pytest.mark.parametrize("slug", ["flow", "flows"])
+    def test_the_number_of_queries_does_not_depend_on_how_many_there_are(self, flow, slug):
+        params = {"flow": "f"} if slug == "flow" else {}
+        with CaptureQueriesContext(connection) as few:
+            ask(slug, **params)
+        for number in range(3):
+            other = Flow.objects.create(slug=f"f{number}", name="X", state="live")
+            for each in (flow, other):
+                version = FlowVersion.objects.create(
+                    flow=each, number=number + 3, definition={"steps": STEPS}, published_at=NOW
+                )
+                people = [world.person() for _ in range(4)]
+                Enrollment.objects.bulk_create(
+                    Enrollment(flow=each, version=version, profile=who, run_key=str(number), state="exited",
+                        step=f"gone{number}", reason=f"r{number}", entered_at=NOW - HOUR, ended_at=NOW)
+                    for who in people
+                )  # fmt: skip
+        with CaptureQueriesContext(connection) as many:
+            ask(slug, **params)
+        assert len(many) <= len(few) <= 24
+
+
+@pytest.mark.parametrize("draft", [{}, {"steps": "nonsense"}, {"steps": [{"key": "x", "kind": "teleport"}]}])
+def test_a_draft_that_makes_no_sense_is_told_all_the_same(draft):
+    Flow.objects.create(slug="g", name="G", draft=draft)
+    sheet = ask("flow", flow="g")
+    assert sheet.figures.values["entered"] == 0
