@@ -41,6 +41,14 @@ DIMENSIONS = {
     **{name: Dimension(("f.value",), kept=name) for name in (*TRAITS, "hour", "slot", "reason")},
 }
 _ALL = Dimension()
+_OF_SERIES = "JOIN analytics_series s ON s.id = f.series_id"
+# Slots where nothing but a channel is asked for.
+_WEEK = f"""
+    (
+        SELECT generation, dimension, day, split_part(value, ' ', 1) AS value, split_part(value, ' ', 2) AS channel,
+            {", ".join(columns.COLUMNS)} FROM analytics_dayfigures
+    ) f CROSS JOIN LATERAL (SELECT f.channel) s
+"""
 
 
 def compare(period: Period, filters: Filters = EVERYTHING) -> Comparison:
@@ -101,7 +109,7 @@ def _read(
         cursor.execute(
             f"""
             SELECT {", ".join(keys)}, {", ".join(f"sum(f.{name})::bigint" for name in columns.COLUMNS)}
-            FROM {source} f JOIN analytics_series s ON s.id = f.series_id
+            FROM {source}
             WHERE f.day BETWEEN %(first)s AND %(last)s AND {kept} AND {dimension.where} AND {where}
             GROUP BY {", ".join(str(place) for place in range(1, len(keys) + 1))}
             """,
@@ -137,9 +145,12 @@ def _source(dimension: Dimension, period: Period, filters: Filters) -> tuple[str
     if not by_fact:
         kept, value = next(iter(traits.items())) if traits else (dimension.kept, None)
         where = "f.generation = (SELECT generation FROM analytics_rollupstate WHERE id = 1) AND f.dimension = %(kept)s"
+        if kept == "slot" and filters.of_series()[1].keys() <= {"channel"}:
+            return _WEEK, where, {"kept": "week"}
+        source = f"analytics_dayfigures f {_OF_SERIES}"
         if value is None:
-            return "analytics_dayfigures", where, {"kept": kept}
-        return "analytics_dayfigures", f"{where} AND f.value = %(value)s", {"kept": kept, "value": value}
+            return source, where, {"kept": kept}
+        return source, f"{where} AND f.value = %(value)s", {"kept": kept, "value": value}
     since, until = period.bounds()
     where, values = filters.of_facts()
     facts = f"""
@@ -150,4 +161,4 @@ def _source(dimension: Dimension, period: Period, filters: Filters) -> tuple[str
     targets = "(SELECT 0 AS generation, zone, NULL::bigint AS upto FROM analytics_rollupstate WHERE id = 1)"
     made = columns.counted(facts, targets, [dimension.kept] if dimension.kept else ["hour"])
     values |= {"kept": dimension.kept, "since": since, "until": until}
-    return f"({made})", "f.dimension = %(kept)s", values
+    return f"({made}) f {_OF_SERIES}", "f.dimension = %(kept)s", values

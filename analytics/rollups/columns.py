@@ -45,15 +45,19 @@ MAX_REASON = 100  # characters
 
 # Dimension -> its value, "" where it is not known. Each is counted by itself; "" stands for all together.
 FROM_FACTS = ("locale", "country", "provider", "device")
-DIMENSIONS = (*FROM_FACTS, "hour", "slot", "reason")
+# "week" has no series: slots of all messages of a channel, of which there are too many by series for a quick look.
+DIMENSIONS = (*FROM_FACTS, "hour", "slot", "week", "reason")
+ALL_SERIES = 0
 
 _KINDS = {name: number for number, name in enumerate((*ACTIVITY, "ended"), start=1)}
+# Weekday, Monday is 1, and hour where the person is.
+_SLOT = "to_char(x.at AT TIME ZONE coalesce(nullif(f.zone, ''), t.zone), 'ID-HH24')"
 _VALUES = {
     **{name: f"f.{name}" for name in FROM_FACTS},
     # of the account's day
     "hour": "date_part('hour', x.at AT TIME ZONE t.zone)::int::text",
-    # Weekday, Monday is 1, and hour where the person is.
-    "slot": "to_char(x.at AT TIME ZONE coalesce(nullif(f.zone, ''), t.zone), 'ID-HH24')",
+    "slot": _SLOT,
+    "week": f"{_SLOT} || ' ' || f.channel",
     "reason": f"CASE WHEN x.kind IN ({_KINDS['ended']}, {_KINDS['losses']})"
     f" THEN left(f.reason, {MAX_REASON}) ELSE '' END",
 }
@@ -94,19 +98,24 @@ def counted(facts: str, targets: str, dimensions: Sequence[str] = DIMENSIONS) ->
             to which delivery they hold the facts (null: all).
         dimensions: by which to count besides all together.
     """
-    sets = ", ".join(f"(generation, day, series_id, {name})" for name in dimensions)
+    series = {name: "" if name == "week" else ", series_id" for name in dimensions}
+    sets = ", ".join(f"(generation, day{series[name]}, {name})" for name in dimensions)
     values = ", ".join(f"{_VALUES[name]} AS {name}" for name in dimensions)
     having = "HAVING GROUPING(reason) = 1 OR reason <> ''" if "reason" in dimensions else ""
     flags = ", ".join(f"{condition} AS b_{name}" for name, condition in COHORT.items())
     changed = " OR ".join(f"{column} <> 0" for column in COLUMNS)
     return f"""
         SELECT * FROM (
-            SELECT generation, {_dimension(dimensions)} AS dimension, day, series_id,
-                coalesce({", ".join(dimensions)}, '') AS value, {_sums()}
+            SELECT generation, {_dimension(dimensions)} AS dimension, day,
+                coalesce(series_id, {ALL_SERIES}) AS series_id, coalesce({", ".join(dimensions)}, '') AS value,
+                {_sums()}
             FROM (
                 SELECT t.generation, (x.at AT TIME ZONE t.zone)::date AS day, f.series_id, f.sign, f.ended,
                     x.kind, {flags}, {values}
-                FROM (SELECT *, {ARRIVED} AS arrived_at FROM {facts} f WHERE f.series_id IS NOT NULL) f
+                FROM (
+                    SELECT f.*, s.channel, {ARRIVED} AS arrived_at
+                    FROM {facts} f JOIN analytics_series s ON s.id = f.series_id
+                ) f
                 JOIN {targets} t ON t.upto IS NULL OR f.delivery_id <= t.upto
                 CROSS JOIN LATERAL (VALUES {_happened()}) AS x(kind, at)
                 WHERE x.at IS NOT NULL

@@ -93,6 +93,7 @@ def _count(cells: Any, series: tuple[Any, ...], story: dict[str, Any], zone: str
             values["reason"] = reason[:100]
         for dimension, value in values.items():
             cells[dimension, value, here.date(), series][column] += 1
+        cells["week", f"{values['slot']} {series[1]}", here.date(), None][column] += 1
 
     if "sent" not in story:
         if end:
@@ -122,7 +123,7 @@ def stored() -> Cells:
     for row in DayFigures.objects.filter(generation=RollupState.objects.get().generation):
         counts = {name: getattr(row, name) for name in COLUMNS if getattr(row, name)}
         if counts:
-            found[row.dimension, row.value, row.day, series[row.series_id]] = counts
+            found[row.dimension, row.value, row.day, series.get(row.series_id)] = counts
     return found
 
 
