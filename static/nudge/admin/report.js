@@ -12,9 +12,9 @@ htmx.config.refreshOnHistoryMiss = true;
     const $ = window.django?.jQuery;
     if (!$) return;
     $(root).find(".unfold-admin-autocomplete").djangoCustomSelect2?.();
-    $(root).find(".unfold-admin-autocomplete").off("select2:select.report").on("select2:select.report", (event) => {
+    $(root).find(".unfold-admin-autocomplete").off(".report").on("select2:select.report", (event) => {
       event.target.dispatchEvent(new Event("change", { bubbles: true }));
-    });
+    }).on("select2:open.report", () => document.querySelector(".select2-container--open .select2-search__field")?.focus());
   };
   ready(document);
   window.addEventListener("load", () => ready(document));
@@ -86,13 +86,13 @@ document.addEventListener("htmx:afterSettle", () => {
   }
 
   /** A canvas of `width` by `height` CSS pixels below a heading; returns its pen at the content's corner. */
-  function sheet(part, width, height) {
+  function sheet(part, width, height, note = "") {
     const words = about(part);
     const colour = colours();
     const canvas = document.createElement("canvas");
     const pen = canvas.getContext("2d");
     pen.font = `13px ${FONT}`;
-    const lines = words.lines.flatMap((line) => wrapped(pen, line, width));
+    const lines = [...words.lines, ...(note ? [note] : [])].flatMap((line) => wrapped(pen, line, width));
     pen.font = `600 18px ${FONT}`;
     const titles = wrapped(pen, words.title, width);
     const heading = titles.length * 24 + lines.length * 19 + 14;
@@ -119,8 +119,16 @@ document.addEventListener("htmx:afterSettle", () => {
   function chart(panel, part) {
     const source = panel.querySelector("canvas");
     const box = source.getBoundingClientRect();
-    const { canvas, pen } = sheet(part, box.width, box.height);
+    const { canvas, pen } = sheet(part, box.width, box.height, panel.querySelector(".report-dashed")?.textContent);
+    // Once more as fine as the picture is.
+    const drawn = Chart.getChart(source);
+    const usual = drawn.options.devicePixelRatio;
+    drawn.options.devicePixelRatio = SCALE;
+    drawn.resize();
+    drawn.update("none");
     pen.drawImage(source, 0, 0, box.width, box.height);
+    drawn.options.devicePixelRatio = usual;
+    drawn.resize();
     return canvas;
   }
 
