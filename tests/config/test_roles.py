@@ -26,7 +26,10 @@ def test_a_fresh_database_has_them():
     analyst, marketer = granted("Analyst"), granted("Marketer")
     assert {"crm.view_profile", "crm.view_event", "campaigns.view_flow"} <= analyst
     more = {name for name in analyst if not name.partition(".")[2].startswith("view_")}
-    assert more == {"crm.export_product"}
+    assert more == {
+        *("crm.export_product", "analytics.export_report"),
+        *(f"analytics.{verb}_savedreport" for verb in ("add", "change", "delete")),
+    }
     assert {"crm.view_contact_data", "crm.view_auditentry", "crm.view_suppression"}.isdisjoint(analyst)
     assert {"campaigns.launch_broadcast", masking.PERMISSION, "crm.change_profile"} <= marketer
     assert {"crm.export_profile", "crm.erase_profile", "crm.view_apikey", "auth.change_user"}.isdisjoint(

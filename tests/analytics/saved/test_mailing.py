@@ -107,6 +107,7 @@ def test_a_report_arrives_whole_in_the_readers_language(sink: Sink):
     outside = sink.to("mail@partner.example").parsed
     page = outside.get_body(("html",)).get_content()
     assert Outline(page).tags[0] == ("html", {"lang": "ar", "dir": "rtl"})
+    assert "افتح التقرير" in page
     leave = outside["List-Unsubscribe"].strip("<>")
     assert leave in page
     assert "List-Unsubscribe" not in mail
