@@ -56,17 +56,16 @@ Labels = Mapping[Any, str]
 def build(query: Query) -> Sheet:
     """What the goal brought, by what is chosen; and the latest conversions with their paths.
 
-    One query for each model that is shown, and seven more at most.
+    One query for each model that is shown, and a fixed number of others.
     """
     goal = _goal(query)
     filters = msgspec.structs.replace(query.filters, goal=goal.pk)
     query = msgspec.structs.replace(query, filters=filters, goal=goal.pk)
     model = filters.model or goal.default_model
     by, side_by_side = query.choice("by"), query.choice("models") == ALL
-    found = attributed.by(by, query.period, filters, query.compare)
     whole = attributed.by("", query.period, filters, query.compare).get((), Comparison(Figures(), Figures()))
     every = _row("", _("Everything together"), whole, whole, query, goal)
-    table = _all_models(query, goal, by) if side_by_side else _one_model(query, goal, by, found, whole, every)
+    table = _all_models(query, goal, by) if side_by_side else _one_model(query, goal, by, whole, every)
     shown = [*columns.columns(KEYS), *EXTRA]
     return Sheet(
         cards=[shown[1], shown[0], shown[3]],
@@ -116,9 +115,8 @@ def _extra(one: Figures, every: Figures, currency: str) -> dict[str, Any]:
     }
 
 
-def _one_model(
-    query: Query, goal: Goal, by: str, found: dict[Any, Comparison], whole: Comparison, every: Row
-) -> Table:
+def _one_model(query: Query, goal: Goal, by: str, whole: Comparison, every: Row) -> Table:
+    found = attributed.by(by, query.period, query.filters, query.compare)
     labels = _labels(by, list(found))
     rows = [
         _row(_key(key), labels[key], both, whole, query, goal, **_more(by, key))
