@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from analytics.admin.home_asked import Asked
 from analytics.admin.home_cards import Card, share
@@ -16,6 +16,16 @@ from delivery.models import Message
 
 # One whose readers leave this much oftener than all others' stands out: standard errors, and people.
 SURE, FEW = 3.0, 5
+COLUMNS = {
+    "sent": (gettext_lazy("Sent"), DEFINITIONS["sent"]),
+    "click_rate": (gettext_lazy("Click rate"), DEFINITIONS["click_rate"]),
+    "revenue_per_message": (
+        gettext_lazy("Revenue per message"),
+        gettext_lazy("Revenue of the messages sent in the period ÷ sent."),
+    ),
+    "leaving": (gettext_lazy("Left"), gettext_lazy("Unsubscribed, and complained, ÷ sent.")),
+}
+RANKED = {"revenue": "revenue_per_message", "clicks": "click_rate", "leaving": "leaving"}
 
 
 class Line(msgspec.Struct):
@@ -39,7 +49,7 @@ def messages(found: Home, asked: Asked, currency: str) -> dict[str, Any]:
     everything = found.now
     lines = {
         kind: [
-            _line(pk, names[pk], found.messages[pk], everything, currency)
+            _line(pk, names[pk], found.messages[pk], everything, currency, by)
             for pk in getattr(ranked, kind)
             if pk in names
         ]
@@ -47,7 +57,7 @@ def messages(found: Home, asked: Asked, currency: str) -> dict[str, Any]:
     }
     return lines | {
         "choices": asked.rankings(by),
-        "heads": _heads(),
+        "heads": _heads(by),
         "rule": ranking.DEFINITIONS[by],
         "least": ngettext(
             "Among those of which %(number)s or more was sent.",
@@ -58,38 +68,29 @@ def messages(found: Home, asked: Asked, currency: str) -> dict[str, Any]:
     }
 
 
-def _heads() -> list[Card]:
+def _order(by: str) -> list[str]:
+    """The columns, with what messages are ranked by first: on a phone the others are out of sight."""
+    first = RANKED[by]
+    return [first, *(key for key in COLUMNS if key != first)]
+
+
+def _heads(by: str) -> list[Card]:
     return [
-        Card(key="sent", label=_("Sent"), value="", definition=str(DEFINITIONS["sent"])),
-        Card(key="click_rate", label=_("Click rate"), value="", definition=str(DEFINITIONS["click_rate"])),
-        Card(
-            key="revenue_per_message",
-            label=_("Revenue per message"),
-            value="",
-            definition=_("Revenue of the messages sent in the period ÷ sent."),
-        ),
-        Card(
-            key="leaving",
-            label=_("Left"),
-            value="",
-            definition=_("Unsubscribed, and complained, ÷ sent."),
-        ),
+        Card(key=key, label=str(label), value="", definition=str(definition))
+        for key in _order(by)
+        for label, definition in [COLUMNS[key]]
     ]
 
 
-def _line(pk: int, name: str, one: Figures, everything: Figures, currency: str) -> Line:
+def _line(pk: int, name: str, one: Figures, everything: Figures, currency: str, by: str) -> Line:
     many = leaves(one, everything)
-    return Line(
-        pk,
-        name,
-        [
-            (count(one.sent), ""),
-            (share(one.rate("clicked")), ""),
-            (money(one.revenue.get(currency, 0) / one.sent, currency), ""),
-            (share((one.unsubscribed + one.complained) / one.sent), "bad" if many else ""),
-        ],
-        _("Many leave") if many else "",
-    )
+    cells = {
+        "sent": (count(one.sent), ""),
+        "click_rate": (share(one.rate("clicked")), ""),
+        "revenue_per_message": (money(one.revenue.get(currency, 0) / one.sent, currency), ""),
+        "leaving": (share((one.unsubscribed + one.complained) / one.sent), "bad" if many else ""),
+    }
+    return Line(pk, name, [cells[key] for key in _order(by)], _("Many leave") if many else "")
 
 
 def leaves(one: Figures, everything: Figures) -> bool:

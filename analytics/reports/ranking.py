@@ -11,6 +11,7 @@ from analytics.reports.definitions import Figures
 SHOWN = 5
 AVERAGE = 100  # messages with the average result that each one's own are put together with
 ENOUGH = 100  # messages sent; where less was sent in all, a hundredth of it
+NOTABLE = 0.05  # of the average: how much below it somebody has to be to be called worst
 DEFINITIONS = {
     "revenue": _(
         "By revenue per message sent. To each message's own, 100 with the average result are added first, so that one"
@@ -29,7 +30,7 @@ LOWER_IS_BETTER = frozenset({"leaving"})
 
 
 class Ranking(msgspec.Struct):
-    """Numbers of messages, the best and the worst first; nobody is in both, none of the worst is above average.
+    """Numbers of messages, the best and the worst first; nobody is in both, and the worst are notably below average.
 
     `least` is how often one has to have been sent to be in it, `average` the result of all of them together.
     """
@@ -74,10 +75,11 @@ def rank(found: Mapping[int, Figures], by: str, currency: str = "", shown: int =
         if one.sent >= least
     }
     tiny = 1e-9 * (average or 1)
+    notable = max(NOTABLE * average, tiny)
     ranked = sorted(scores, key=lambda pk: (-scores[pk], -found[pk].sent, pk))
     return Ranking(
         best=[pk for pk in ranked if scores[pk] >= -tiny][:shown],
-        worst=[pk for pk in reversed(ranked) if scores[pk] < -tiny][:shown],
+        worst=[pk for pk in reversed(ranked) if scores[pk] < -notable][:shown],
         least=least,
         average=average,
     )

@@ -373,6 +373,10 @@ class TestRanking:
         assert ranked.worst == [3]
         assert ranked.least == 30, "a hundredth of what was sent"
 
+    def test_two_without_a_click_are_no_bad_message(self):
+        found = {1: Figures(sent=200, clicked=20), 2: Figures(sent=2), 3: Figures(sent=50)}
+        assert ranking.rank(found, "clicks").worst == [3]
+
     def test_a_message_that_many_leave_by_stands_out(self):
         everything = Figures(sent=10_000, unsubscribed=40)
         assert leaves(Figures(sent=1000, unsubscribed=20), everything)
