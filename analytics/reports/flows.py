@@ -1,15 +1,12 @@
 """How people get through a flow."""
 
-from datetime import datetime
-
 import msgspec
-from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 
 from analytics.reports import messages
 from campaigns.flows import definition, people
 from campaigns.flows.steps import registry
-from campaigns.models import Enrollment, Flow
+from campaigns.models import Flow
 
 DEFINITIONS = {
     "entered": _("Runs through the flow, in all its versions: inside + completed + left early."),
@@ -50,13 +47,6 @@ class Funnel(msgspec.Struct):
     elsewhere: int = 0
 
 
-class Summary(msgspec.Struct):
-    """A flow in a list: its people, and what all its messages did."""
-
-    totals: people.Totals
-    messages: messages.Figures
-
-
 def funnel(flow: Flow) -> Funnel:
     """Count who entered, where they are and what each message did; a draft that can't be read has no steps."""
     totals, counts = people.totals(flow), people.step_counts(flow)
@@ -88,22 +78,3 @@ def funnel(flow: Flow) -> Funnel:
         )
     # The counts were taken one after the other while the flow goes on.
     return Funnel(totals, lines, max(0, totals.inside - sum(line.here for line in lines)))
-
-
-def summaries(since: datetime | None = None, until: datetime | None = None) -> dict[int, Summary]:
-    """For every flow, by its number: runs entered, and messages queued, in the period (default: ever)."""
-    runs = Enrollment.objects.all()
-    if since is not None:
-        runs = runs.filter(entered_at__gte=since)
-    if until is not None:
-        runs = runs.filter(entered_at__lt=until)
-    states: dict[int, dict[str, int]] = {}
-    for flow, state, number in runs.values_list("flow", "state").annotate(n=Count("pk")).order_by():
-        states.setdefault(flow, {})[state] = number
-    sent = messages.by_flow(since, until)
-    found = {}
-    for flow in states.keys() | sent.keys():
-        active, completed, exited = (states.get(flow, {}).get(state, 0) for state in Enrollment.State.values)
-        totals = people.Totals(active + completed + exited, active, completed, exited)
-        found[flow] = Summary(totals, sent.get(flow, messages.Figures()))
-    return found

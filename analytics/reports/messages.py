@@ -15,7 +15,6 @@ __all__ = [
     "DEFINITIONS",
     "Figures",
     "by_day",
-    "by_flow",
     "by_locale",
     "by_message",
     "by_step",
@@ -68,11 +67,6 @@ def by_step(
     """The same for what each step of a flow has sent, by the step's key."""
     found = _told("step", since, until, Filters(flow=flow_id, machines=machines))
     return {step: one for (_flow, step), one in found.items()}
-
-
-def by_flow(since: Moment = None, until: Moment = None, machines: bool = False) -> dict[int, Figures]:
-    """The same for what each flow has sent, by the flow's number."""
-    return _told("flow", since, until, Filters(machines=machines))
 
 
 def _told(dimension: str, since: Moment, until: Moment, filters: Filters) -> dict[Any, Figures]:

@@ -18,6 +18,7 @@ from campaigns.models import Decision, Enrollment, Flow, FlowVersion, Segment, S
 from delivery.models import Message
 from tests.analytics import world
 from tests.analytics.world import NOW
+from tests.campaigns.flows.conftest import World
 
 pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
@@ -278,3 +279,27 @@ def test_a_draft_that_makes_no_sense_is_told_all_the_same(draft):
     Flow.objects.create(slug="g", name="G", draft=draft)
     sheet = ask("flow", flow="g")
     assert sheet.figures.values["entered"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_engine_did_is_told_as_it_was():
+    """Two people: one waits two hours and goes on, one leaves meanwhile."""
+    shop = World()
+    hold = {"key": "hold", "kind": "wait", "config": {"amount": 2, "unit": "hours"}}
+    later = {"key": "later", "kind": "wait", "config": {"amount": 30, "unit": "days"}}
+    shop.flow([hold, later], exit_on=[{"name": "bought"}])
+    ann, ben = shop.person("ann"), shop.person("ben")
+    shop.happens(ann, "signed_up")
+    shop.happens(ben, "signed_up")
+    shop.run(minutes=1)
+    shop.happens(ben, "bought", shop.now + HOUR)
+    shop.run(hours=1, minutes=1)
+    shop.run(hours=2)
+    report = registry.reports()["flow"]
+    sheet = report.build(query.parse(report, {"flow": "welcome"}, shop.now))
+    rows = table(sheet, "funnel")
+    seen = {key: [row.values[name] for name in ("reached", "here", "left")] for key, row in rows.items()}
+    assert seen == {"hold": [2, 0, 1], "later": [1, 1, 0]}
+    assert 7200 <= rows["hold"].values["median"] <= 3 * 3600 + 60
+    assert rows["later"].values["median"] is None
+    assert list(table(sheet, "left_early")) == ["hold:bought"]
