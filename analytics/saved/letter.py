@@ -7,6 +7,7 @@ import msgspec
 from django.conf import settings
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import translation
 from django.utils.html import linebreaks, urlize
 from django.utils.translation import get_language, get_language_bidi
 from django.utils.translation import gettext as _
@@ -68,13 +69,14 @@ def payload(letter: Letter, leave: str = "") -> EmailPayload:
             "List-Unsubscribe": f"<{leave}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
-    return EmailPayload(
-        subject=letter.subject,
-        html=render_to_string("analytics/mail/report.html", context),
-        text=render_to_string("analytics/mail/report.txt", context),
-        headers=headers,
-        attachments=letter.attachments,
-    )
+    with translation.override(context["language"]):
+        return EmailPayload(
+            subject=letter.subject,
+            html=render_to_string("analytics/mail/report.html", context),
+            text=render_to_string("analytics/mail/report.txt", context),
+            headers=headers,
+            attachments=letter.attachments,
+        )
 
 
 def about_trouble(saved: SavedReport, words: str) -> EmailPayload:
