@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from django.db import connection
 
-from analytics.reports import money
+from analytics.reports import kept, money
 from analytics.reports.definitions import DEFINITIONS, RATES, Comparison, Figures
 from analytics.reports.filters import EVERYTHING, TRAITS, Filters
 from analytics.reports.periods import Period
@@ -100,17 +100,26 @@ def _read(
     dimension: Dimension, period: Period, before: Period, filters: Filters
 ) -> dict[tuple[bool, Any], Figures]:
     """{(whether in `period`, key): figures} of both periods, which follow each other or are one."""
+    if not filters.exact:
+        return _summed(dimension, period, before, filters)
+    question = (dimension, period, before, filters)
+    return kept.kept("figures", question, lambda: _summed(*question))
+
+
+def _summed(
+    dimension: Dimension, period: Period, before: Period, filters: Filters
+) -> dict[tuple[bool, Any], Figures]:
     first = min(before.first, period.first)
     where, values = filters.of_series()
     values |= {"first": first, "last": period.last, "late": period.first}
-    source, kept, more = _source(dimension, Period(first, period.last), filters)
+    source, only, more = _source(dimension, Period(first, period.last), filters)
     keys = ["f.day >= %(late)s", *dimension.keys]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT {", ".join(keys)}, {", ".join(f"sum(f.{name})::bigint" for name in columns.COLUMNS)}
             FROM {source}
-            WHERE f.day BETWEEN %(first)s AND %(last)s AND {kept} AND {dimension.where} AND {where}
+            WHERE f.day BETWEEN %(first)s AND %(last)s AND {only} AND {dimension.where} AND {where}
             GROUP BY {", ".join(str(place) for place in range(1, len(keys) + 1))}
             """,
             values | more,
@@ -143,14 +152,14 @@ def _source(dimension: Dimension, period: Period, filters: Filters) -> tuple[str
     traits = filters.traits
     by_fact = filters.exact or (bool(traits) and dimension.kept not in ("", *traits))
     if not by_fact:
-        kept, value = next(iter(traits.items())) if traits else (dimension.kept, None)
+        name, value = next(iter(traits.items())) if traits else (dimension.kept, None)
         where = "f.generation = (SELECT generation FROM analytics_rollupstate WHERE id = 1) AND f.dimension = %(kept)s"
-        if kept == "slot" and filters.of_series()[1].keys() <= {"channel"}:
+        if name == "slot" and filters.of_series()[1].keys() <= {"channel"}:
             return _WEEK, where, {"kept": "week"}
         source = f"analytics_dayfigures f {_OF_SERIES}"
         if value is None:
-            return source, where, {"kept": kept}
-        return source, f"{where} AND f.value = %(value)s", {"kept": kept, "value": value}
+            return source, where, {"kept": name}
+        return source, f"{where} AND f.value = %(value)s", {"kept": name, "value": value}
     since, until = period.bounds()
     where, values = filters.of_facts()
     facts = f"""

@@ -7,7 +7,7 @@ import msgspec
 from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
-from analytics.reports import money
+from analytics.reports import kept, money
 from analytics.reports.filters import EVERYTHING, Filters
 from analytics.reports.periods import Period
 
@@ -157,11 +157,15 @@ _DUPLICATES = """
 def report(period: Period, filters: Filters = EVERYTHING) -> list[Line]:
     """Each source, the one with most people first; four queries.
 
-    It looks at every delivery of the period.
+    It looks at every delivery of the period, so where that takes long the answer is kept for a while.
 
     Args:
         filters: those on messages, the goal and the model.
     """
+    return kept.kept("sources", (period, filters), lambda: _report(period, filters))
+
+
+def _report(period: Period, filters: Filters) -> list[Line]:
     of_series, values = filters.of_series()
     since, until = period.bounds()
     values |= {"since": since, "until": until, "goal": filters.goal, "model": filters.model}

@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -14,6 +15,7 @@ from analytics.reports import (
     deliverability,
     figures,
     heat,
+    kept,
     people,
     periods,
     sources,
@@ -193,3 +195,14 @@ def test_coupons_and_where_people_came_from():
     assert (line.now.given, line.now.used, line.left, line.now.rate) == (1, 1, 1, 1.0)
     [source] = sources.report(EVER)
     assert (source.slug, source.people, source.email, source.sent) == ("", 1, 1, 1)
+
+
+def test_what_takes_long_is_asked_once_in_a_while(monkeypatch):
+    asked: list[int] = []
+    answer = partial(kept.kept, "test", (EVER, Filters()), lambda: asked.append(1) or len(asked))
+    assert (answer(), answer()) == (1, 2), "what is quick is asked anew"
+    monkeypatch.setattr(kept, "SLOW", -1.0)
+    monkeypatch.setattr(kept, "RESTS", 1e9)
+    assert (answer(), answer()) == (3, 3)
+    another = kept.kept("test", (EVER, Filters(machines=True)), lambda: "another")
+    assert another == "another"
