@@ -171,10 +171,11 @@ class ExperimentAdmin(ModelAdmin):
             form = plan_form(experiment, request.GET if "rate" in request.GET else planning.usual(experiment))
             context |= {"form": form, "plan": plan(experiment, form), "ways": _ways(experiment)}
             return TemplateResponse(request, f"{TEMPLATES}/plan.html", context)
-        look = judging.look(experiment)
+        look, counted_at = judging.recent(experiment)
         if look is not None:
             context |= {
                 "result": look.result,
+                "counted_at": counted_at,
                 "sentence": words.sentence(look.result, experiment.names),
                 "audiences": words.audience_sentence(
                     look.result.arms,

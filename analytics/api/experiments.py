@@ -109,7 +109,7 @@ class ExperimentView(ApiView):
         tag = freshness.etag("experiment", _told(line))
         if (known := unchanged(request, tag)) is not None:
             return known
-        look = judging.look(experiment)
+        look, _counted_at = judging.recent(experiment)
         result = None if look is None else outcome(experiment, look)
         definitions = {key: str(text) for key, text in DEFINITIONS.items()}
         return told(encoded({**line, "result": result, "definitions": definitions}), tag)

@@ -6,7 +6,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from analytics.experiments import planning
+from analytics.experiments import judging, planning
 from campaigns.experiments import life
 from campaigns.models import Broadcast, Experiment, Segment
 from campaigns.segments import usage
@@ -120,8 +120,19 @@ def test_the_result_tells_the_sentence_and_escapes_names() -> None:
     assert 'data-testid="sentence"' in shown
     assert 'data-testid="regret"' in shown
     assert shown.count("<svg") >= 2
+    assert 'data-testid="closed"' not in shown
     assert "<b>Trial" not in shown
     assert 'data-testid="stop"' not in shown
+
+
+def test_the_page_says_which_arm_was_closed_and_why() -> None:
+    made = trial("bandit")
+    people(made, "a", 300, 30)
+    people(made, "b", 300, 30, harmed=90)
+    judging.judge_all()
+    shown = client_with(VIEW).get(at("result", made.pk)).content.decode()
+    assert shown.count('data-testid="closed"') == 1
+    assert "gets nobody any more, because it drives people away" in shown
 
 
 def test_a_bandit_goes_with_messages_only() -> None:

@@ -4,6 +4,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from analytics.experiments import bandit, judging, words
 from analytics.experiments.arms import Metric
@@ -185,6 +187,22 @@ def test_an_audience_is_judged_by_all_people_of_its_arm_and_told_by_those_it_add
         "“Everybody” addresses 100% of its people: 10% of those addressed reach the goal, 10% of all. "
         "“Few” addresses 24% of its people: 30% of those addressed reach the goal, 8.3% of all."
     )
+
+
+def test_what_took_long_to_count_is_shown_for_a_while_and_not_beyond_a_change(monkeypatch) -> None:
+    made = trial()
+    people(made, "a", 3, 1)
+    monkeypatch.setattr(judging, "BLINK", float("inf"))
+    first, at = judging.recent(made)
+    assert judging.recent(made)[1] > at
+    monkeypatch.setattr(judging, "BLINK", -1.0)
+    first, at = judging.recent(made)
+    with CaptureQueriesContext(connection) as seen:
+        assert judging.recent(made) == (first, at)
+    assert not seen.captured_queries
+    life.stop(made.pk)
+    made.refresh_from_db()
+    assert judging.recent(made)[1] > at
 
 
 def test_only_one_runs_on_the_same_thing_and_it_starts_once() -> None:

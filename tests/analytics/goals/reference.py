@@ -169,7 +169,7 @@ def earned() -> dict[tuple[Any, ...], tuple[Any, ...]]:
                 people[(*cell, "", of)].add(row.delivery_id)
                 if row.value is not None:
                     amount = row.value if row.account_value is None else row.account_value
-                    sums[(*cell, row.account_currency or row.currency)][f"{of}value"] += amount
+                    sums[(*cell, "" if row.account_currency else row.currency)][f"{of}value"] += amount
     for (*key, of), found in people.items():
         sums[tuple(key)][f"{of}people"] = len(found)
     return {
