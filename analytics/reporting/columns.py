@@ -67,6 +67,7 @@ _WORSE = {
     ),
     *("expired", "bounce_rate", "complaint_rate", "unsubscribe_rate"),
 }
+_FINE = {"complaint_rate", "unsubscribe_rate"}  # of which a tenth of a per cent matters
 _NEITHER = {"waiting", "suppressed", "dismissed", "dismissals", "audience"}
 _DEFINITIONS = {**DEFINITIONS, "revenue_per_message": _("Revenue ÷ sent, by currency.")}
 USUAL = ("sent", "delivery_rate", "open_rate", "click_rate", "conversion_rate", "unsubscribe_rate", "revenue")
@@ -104,6 +105,7 @@ def _column(key: str) -> Column:
         kind=kind,
         counts=counted if counted in COUNTED else "",
         better="down" if key in _WORSE else "" if key in _NEITHER else "up",
+        digits=2 if key in _FINE else 1,
     )
 
 

@@ -37,7 +37,8 @@ class Layout(StrEnum):
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """A column. `counts` names the column of `reports.people` whose deliveries are behind its numbers, if there is one.
 
-    `better` says which way is good: "up", "down" or "" for neither.
+    `better` says which way is good: "up", "down" or "" for neither. `digits` are those of a share behind the point of
+    its percentage, at most.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind = Kind.COUNT
     counts: str = ""
     better: str = ""
+    digits: int = 1
 
 
 class Row(msgspec.Struct, kw_only=True):
