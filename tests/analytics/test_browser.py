@@ -58,6 +58,17 @@ def picture(page, name: str) -> None:
 
 DRAWN = "!!Chart.getChart(document.querySelector('canvas'))"
 ASKS = "document.dispatchEvent(new Event('visibilitychange'))"  # as when the tab is looked at again
+# Whether a part of a page that refreshes itself is held back: left alone, and with the focus in it.
+HELD_BACK = """() => {
+    const part = document.createElement("div");
+    part.dataset.quietRefresh = "";
+    part.innerHTML = "<button>Inside</button>";
+    document.getElementById("content-main").append(part);
+    const held = () => !part.dispatchEvent(new CustomEvent("htmx:beforeRequest", {bubbles: true, cancelable: true}));
+    const alone = held();
+    part.firstChild.focus();
+    return [alone, held()];
+}"""
 
 
 def test_definitions_open_by_mouse_keyboard_and_tap(page, sent):
@@ -126,6 +137,9 @@ def test_the_home_follows_what_happens_and_leaves_its_reader_alone(page, sent):
     assert page.evaluate("Object.keys(Chart.instances).length") == 1, "no chart is left behind"
     assert page.errors == []
 
+    assert page.evaluate(HELD_BACK) == [False, True], (
+        "a part that is exchanged as a whole waits while it is in use"
+    )
     page.route("**/engagement/home/**", lambda route: route.fulfill(status=503))
     page.evaluate(ASKS)
     expect(page.get_by_text("The server does not answer; trying again.")).to_be_visible()
