@@ -24,7 +24,12 @@ def _choices() -> dict[str, dict[str, set[str]]]:
 
 
 QUESTION = [
-    OpenApiParameter("slug", _TEXT, OpenApiParameter.PATH, description="A report of the list."),
+    OpenApiParameter(
+        "slug",
+        {"type": "string", "enum": list(registry.reports())},
+        OpenApiParameter.PATH,
+        description="A report of the list.",
+    ),
     OpenApiParameter(
         "period",
         OpenApiTypes.STR,
