@@ -1,6 +1,6 @@
 """Saved reports in the admin, with their schedule and who gets them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -97,6 +97,11 @@ class SavedReportAdmin(ModelAdmin):
     inlines = [Recipients]
     actions_submit_line = ["mail_me"]
     warn_unsaved_form = True
+    conditional_fields: ClassVar = {
+        "weekday": "every == 'week'",
+        "day": "every == 'month'",
+        **dict.fromkeys(("at", "attach", "only", "paused", "next"), "every != ''"),
+    }
     list_empty = gettext_lazy(
         "Open a report, choose what it shows and save it under a name: it is found here, and can come by email."
     )
