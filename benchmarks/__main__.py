@@ -1,7 +1,7 @@
 """Run all benchmarks, or those whose names are given, and print one table.
 
 python -m benchmarks [ingest] [readers] [push] [sync] [computed] [catalogue] [segments] [moving] [flows] [broadcasts]
-    [email] [sms] [policies] [dispatching] [statistics] [tracking]
+    [email] [sms] [policies] [dispatching] [statistics] [tracking] [credits]
 python -m benchmarks faults|chaos|chaos_delivery|storm|reports take many minutes, print tables of their own, and run
     only when they are named
 """
@@ -28,6 +28,7 @@ ALL = (
     "dispatching",
     "statistics",
     "tracking",
+    "credits",
 )
 NAMED = ("faults", "chaos", "chaos_delivery", "storm", "reports")
 

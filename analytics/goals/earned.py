@@ -31,12 +31,14 @@ _AMOUNTS = f"""
         sum(z.amount) FILTER (WHERE x.sent) AS sent_value
     FROM (
         SELECT generation, goal_id, model, day, sent_day, series_id, {", ".join(FROM_FACTS)},
-            coalesce(nullif(account_currency, ''), currency) AS currency, sum(sign * share) AS share,
+            CASE WHEN value IS NULL OR account_currency <> '' THEN '' ELSE currency END AS currency,
+            sum(sign * share) AS share,
             sum(sign * coalesce(account_value, value)) AS amount
         FROM changed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
     ) c CROSS JOIN LATERAL {_DAYS} CROSS JOIN LATERAL (VALUES {_TRAITS}) AS y(dimension, trait)
-    CROSS JOIN LATERAL (VALUES ('', c.share, 0), (c.currency, 0, c.amount)) AS z(currency, share, amount)
-    WHERE x.day IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    CROSS JOIN LATERAL (VALUES (true, '', c.share, CASE WHEN c.currency = '' THEN c.amount END),
+        (c.currency <> '', c.currency, 0, c.amount)) AS z(counts, currency, share, amount)
+    WHERE x.day IS NOT NULL AND z.counts GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 
 

@@ -179,8 +179,8 @@ class EarnedDay(models.Model):
     """What goals brought a series on one day of the account's time zone, by one attribution model.
 
     In all, or where `dimension` has the value `trait`, as in DayFigures. The row with an empty `currency` has the
-    conversions (sums of shares) and how many messages had some; the others have amounts: in the account's currency,
-    or in their own where they could not be converted. The first columns are about goal events of the day, whenever
+    conversions (sums of shares), how many messages had some, and amounts in the account's currency; the others have
+    amounts in their own one, which could not be converted. The first columns are about goal events of the day, whenever
     the message was sent; the others about messages sent on the day, whenever the event was.
     """
 

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 
 from analytics.reports.definitions import Figures
@@ -45,8 +46,9 @@ def add(
         key = (newer, parts[0] if len(parts) == 1 else tuple(parts))
         conversions, of_people, amounts = _NOTE[sent]
         figures = found.setdefault(key, Figures())
+        if value:
+            getattr(figures, amounts)[currency or settings.NUDGE_CURRENCY.upper()] = value
         if currency:
-            getattr(figures, amounts)[currency] = value
             continue
         setattr(figures, conversions, whole(number))
         if of_people:
@@ -109,7 +111,8 @@ def _of_credits(
         cursor.execute(
             f"""
             SELECT {", ".join(columns)}, CASE WHEN GROUPING({currency}) = 1 THEN '' ELSE {currency} END, sum(c.share),
-                count(DISTINCT c.delivery_id), sum(coalesce(c.account_value, c.value))
+                count(DISTINCT c.delivery_id),
+                CASE WHEN GROUPING({currency}) = 0 THEN sum(coalesce(c.account_value, c.value)) END
             FROM analytics_credit c
             JOIN analytics_engagement g ON g.delivery_id = c.delivery_id
             JOIN analytics_series s ON s.id = c.series_id

@@ -118,7 +118,7 @@ def by(
         rows = cursor.fetchall()
     found: dict[Any, Earned] = {}
     for *parts, currency, conversions, people, value in rows:
-        _note(found.setdefault(_key(parts), Earned()), goal, currency, conversions, people, value)
+        _note(found.setdefault(_key(parts), Earned()), currency, conversions, people, value)
     return found
 
 
@@ -165,13 +165,9 @@ def _touch(row: Sequence[Any]) -> Touch:
     )
 
 
-def _note(
-    earned: Earned, goal: Goal, currency: str, conversions: Decimal, people: int, value: Decimal
-) -> None:
+def _note(earned: Earned, currency: str, conversions: Decimal, people: int, value: Decimal) -> None:
     if not currency:
-        earned.conversions, earned.people = conversions, people
-    elif currency == goal.counted_in:
-        earned.value = value
+        earned.conversions, earned.people, earned.value = conversions, people, value
     else:
         earned.unconverted[currency] = value
 

@@ -140,7 +140,7 @@ def some_rules(chance: random.Random) -> dict:
 
 @pytest.mark.slow
 @examples(
-    max_examples=20,
+    max_examples=12,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
