@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 
 from babel import Locale, UnknownLocaleError, numbers
 from django.utils.translation import get_language, to_locale
@@ -9,7 +10,7 @@ from django.utils.translation import get_language, to_locale
 
 def count(number: float | Decimal) -> str:
     """A number with the separators of the reader's language."""
-    return numbers.format_decimal(number, format="#,##0.##", locale=reader_locale())
+    return str(_pattern("#,##0.##").apply(number, reader_locale()))
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -17,7 +18,7 @@ def percent(share: float | None, digits: int = 1) -> str:
     if share is None:
         return "–"
     pattern = "#,##0." + "#" * digits + "%" if digits else "#,##0%"
-    return numbers.format_percent(share, format=pattern, locale=reader_locale())
+    return str(_pattern(pattern).apply(share, reader_locale()))
 
 
 def money(amount: Decimal | float, currency: str) -> str:
@@ -34,7 +35,16 @@ def amounts(revenue: Mapping[str, Decimal]) -> list[str]:
 
 def reader_locale() -> Locale:
     """How the reader of the page writes; English where that is not known."""
+    return _locale_of(get_language() or "en")
+
+
+@cache
+def _locale_of(language: str) -> Locale:
     try:
-        return Locale.parse(to_locale(get_language() or "en"))
+        return Locale.parse(to_locale(language))
     except (UnknownLocaleError, ValueError):
         return Locale("en")
+
+
+# Reading a pattern takes as long as writing a number by it.
+_pattern = cache(numbers.parse_pattern)

@@ -39,7 +39,6 @@ class Cell(msgspec.Struct):
     text: str
     is_number: bool = True
     link: str = ""
-    link_words: str = ""
     before: str = ""
     change: Change | None = None
     level: float | None = None
@@ -103,7 +102,7 @@ def frame(report: Report, query: Query, user: Any, given: Mapping[str, str]) -> 
     if not query.compare:
         period["compare"] = "0"
     may = user.has_perm("crm.view_profile")
-    people = reverse("admin:report_people", args=[report.slug]) if may else ""
+    people = "people/" if may else ""  # beside the page: this stands in each cell
     return Frame(report, query, user, given, asking.params(report, query), period, people)
 
 
@@ -226,12 +225,12 @@ def _line(
             _is_number(column),
             level=shade(column, value),
         )
-        if link := _people(of, row, column, value):
-            cell.link = link
-            cell.link_words = _("Who: %(row)s, %(column)s") % {"row": row.label, "column": column.label}
+        cell.link = _people(of, row, column, value)
         if row.before is not None and not plain:
             cell.change = change(column, value, row.before.get(column.key))
-            if cell.change:
+            if cell.change and number(
+                column, row.before.get(column.key)
+            ):  # from nothing it is new, which says it all
                 cell.before = written(column, row.before.get(column.key))
         cells.append(cell)
     return Line(row, cells, _leads(row, of))

@@ -121,7 +121,9 @@ def change(column: Column, now: Any, before: Any) -> Change | None:
     tone = "" if not column.better else "good" if rising == (column.better == "up") else "bad"
     if column.kind == Kind.SHARE:
         points = round(abs(now - before) * 100, 1)
-        return Change(_("%s points") % f"{sign}{count(points)}", words, tone if points else "")
+        return (
+            Change(_("%s points") % f"{sign}{count(points)}", words, tone) if points else Change("±0", words)
+        )
     if not before:
         return Change(_("new"), words, tone)
     return Change(sign + percent(abs(float((now - before) / before)), 0), words, tone)

@@ -31,6 +31,18 @@ document.addEventListener("htmx:afterSettle", () => {
   }
 });
 
+/* --- What stands there now is told to those who don't see it, and the focus stays near where it was -------------------- */
+document.addEventListener("htmx:afterSettle", (event) => {
+  const report = document.querySelector("[data-report-title]");
+  const told = document.getElementById("report-told");
+  if (!report || !told) return;
+  const words = [report.dataset.reportTitle, document.querySelector("[data-report-period]")?.textContent, report.dataset.reportFilters];
+  told.textContent = words.filter(Boolean).join(". ");
+  if (event.detail.requestConfig?.elt?.closest?.(".report-chips") || document.activeElement === document.body) {
+    document.querySelector(".report-chips a, .report-more > summary, #report-form select")?.focus({ preventScroll: true });
+  }
+});
+
 /* --- Menus close by Escape, and when one goes elsewhere ------------------------------------------------------------ */
 (() => {
   const close = (but) => document.querySelectorAll(".report-menu[open]").forEach((menu) => menu === but || (menu.open = false));
