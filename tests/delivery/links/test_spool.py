@@ -49,8 +49,8 @@ def down(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     def refused(*_args: Any, **_more: Any) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(connection, "cursor", refused)
-    monkeypatch.setattr(connection, "set_autocommit", refused)
+    for name in ("cursor", "set_autocommit", "ensure_connection"):
+        monkeypatch.setattr(connection, name, refused)
     return monkeypatch
 
 
