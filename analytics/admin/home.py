@@ -38,14 +38,14 @@ admin.site.index_title = gettext_lazy("Home")
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the home's context what this person may see."""
     asked = home_asked.read(request)
-    body, fresh = _live(request, asked)
+    body, upto = _live(request, asked)
     return context | {
         "title": _("Home"),
         "steps": first_steps(request),
         "live": body,
         "tag": _tag(body),
-        "upto": fresh.upto,
-        "clock": _clock(fresh.upto),
+        "upto": upto,
+        "clock": _clock(upto),
         "zone": settings.TIME_ZONE,
         "live_address": reverse("admin:home_live"),
     }
@@ -58,27 +58,30 @@ def live(request: HttpRequest) -> HttpResponse:
     """
     if request.method not in ("GET", "HEAD"):
         return HttpResponse(status=405, headers={"Allow": "GET, HEAD"})
-    body, fresh = _live(request, home_asked.read(request))
+    body, upto = _live(request, home_asked.read(request))
     tag = _tag(body)
     same = request.headers.get("If-None-Match", "").removeprefix("W/") == tag
     answer = HttpResponse(status=304) if same else HttpResponse(body)
     answer["ETag"] = tag
-    answer["Nudge-Upto"] = fresh.upto.isoformat()
+    answer["Nudge-Upto"] = upto.isoformat()
     return answer
 
 
-def _live(request: HttpRequest, asked: Asked) -> tuple[str, Freshness]:
+def _live(request: HttpRequest, asked: Asked) -> tuple[str, datetime]:
+    """The live part, and up to which moment its figures are."""
     now = timezone.now()
     fresh = freshness(now)
-    context = {"asked": asked, "fresh": fresh, **_parts(request, asked, now), **_words(asked, fresh)}
-    return render_to_string("admin/analytics/home/live.html", context, request), fresh
+    found, upto = None, fresh.upto
+    if request.user.has_perm("delivery.view_message"):
+        found, upto = _figures(asked, now, upto)
+    context = {"asked": asked, **_parts(request, asked, found), **_words(asked, fresh)}
+    return render_to_string("admin/analytics/home/live.html", context, request), upto
 
 
-def _parts(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
+def _parts(request: HttpRequest, asked: Asked, found: overview.Home | None) -> dict[str, Any]:
     """Each part of the page that this person may see; None in place of the others."""
     may = request.user.has_perm
     lifts = kept("lift", holdouts.latest) if may("campaigns.view_experiment") else None
-    found = _figures(asked, now) if may("delivery.view_message") else None
     parts: dict[str, Any] = {
         "alerts": home_running.alerts() if may("crm.view_alert") else None,
         "syncs": home_running.syncs() if may("crm.view_connection") else None,
@@ -100,9 +103,12 @@ def _parts(request: HttpRequest, asked: Asked, now: datetime) -> dict[str, Any]:
     }
 
 
-def _figures(asked: Asked, now: datetime) -> overview.Home:
+def _figures(asked: Asked, now: datetime, upto: datetime) -> tuple[overview.Home, datetime]:
+    """The figures, and up to which moment they are: if they were kept, that is a while ago."""
     filters = Filters(machines=asked.machines)
-    return kept(f"figures.{asked.days}.{asked.machines}", lambda: overview.home(asked.days, now, filters))
+    return kept(
+        f"figures.{asked.days}.{asked.machines}", lambda: (overview.home(asked.days, now, filters), upto)
+    )
 
 
 def _words(asked: Asked, fresh: Freshness) -> dict[str, str]:

@@ -227,10 +227,11 @@ class TestThePage:
 
     def test_slow_figures_are_kept_for_a_while(self, marketer, campaign, monkeypatch):
         monkeypatch.setattr("analytics.admin.home_kept.SLOW", -1)
-        marketer.get(HOME)
+        upto = marketer.get(reverse("admin:home_live"))["Nudge-Upto"]
         world.delivery(campaign.message, world.person(), at=lately())
         world.count()
         assert figure_of(text_of(marketer.get(HOME)), "sent") == "2"
+        assert marketer.get(reverse("admin:home_live"))["Nudge-Upto"] == upto, "and says how old they are"
         cache.clear()
         assert figure_of(text_of(marketer.get(HOME)), "sent") == "3"
 
