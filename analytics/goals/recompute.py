@@ -23,7 +23,7 @@ from analytics.rollups import keeping
 from crm import log, wake
 
 CURSOR = "analytics"
-EVENTS = 2_000
+EVENTS = 5_000
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 TASK = "analytics.tasks.recompute_goals"
 
