@@ -57,9 +57,10 @@ class GuardRail(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """All that is to be shown. The first arm is the control.
 
-    `leaders` are the arms that no other has beaten; `choice` is the arm to go on with, where the state ends the
-    experiment (the control among equals). `pairs[a, b]` is a less b. `days_left` is None where it can't be told, and
-    infinite where it takes for ever. `saved` is the share of noise that the time before has explained (CUPED).
+    `leaders` are the arms that no other has beaten, but for those that are closed; `choice` is the arm to go on with,
+    where the state ends the experiment (the control among equals). `pairs[a, b]` is a less b. `days_left` is None where
+    it can't be told, and infinite where it takes for ever. `saved` is the share of noise that the time before has
+    explained (CUPED).
     """
 
     state: State
@@ -110,11 +111,11 @@ def assess(
         periods = [shares.Period([arm.exposed for arm in arms], rules.shares or [1] * len(arms))]
     check = shares.check(periods)
     harmed = guard_rails(arms, rules)
+    left = [arm for arm in arms if arm.key not in rules.closed]
     leaders = [
         arm.key
-        for arm in arms
-        if arm.key not in rules.closed
-        and not any(pairs[arm.key, other.key].verdict is Verdict.WORSE for other in arms if other is not arm)
+        for arm in left
+        if not any(pairs[arm.key, other.key].verdict is Verdict.WORSE for other in left if other is not arm)
     ]
     state, choice = _state(arms, rules, days, check.alarm or alarmed, pairs, leaders, harmed)
     return Result(
@@ -170,6 +171,8 @@ def _state(
     if days < rules.fewest_days or fewest < rules.fewest_people:
         return State.EARLY, None
     control = arms[0].key
+    if len(arms) - len(rules.closed) < 2:  # nobody has won against those that were closed
+        return State.OPEN, None
     if len(leaders) == 1:
         state, choice = State.WINNER, leaders[0]
     elif len(leaders) > 1 and all(
@@ -200,6 +203,8 @@ def _days_left(
     """Until something can be said at the pace so far, should the leader stay ahead as it is."""
     people = together(arms).exposed
     if state not in (State.EARLY, State.OPEN) or not leaders or days <= 0 or not people:
+        return None
+    if len(arms) - len(rules.closed) < 2:
         return None
     longest = max(days, rules.fewest_days)
     smallest_arm = min(arm.exposed for arm in arms if arm.key not in rules.closed)

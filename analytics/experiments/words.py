@@ -219,6 +219,9 @@ def _winner(result: Result, names: Mapping[str, str], currency: str) -> str:
 
 
 def _wait(result: Result, names: Mapping[str, str]) -> str:
+    left = [arm.key for arm in result.arms if arm.key not in result.rules.closed]
+    if len(left) == 1:
+        return _("Only %(arm)s is left.") % {"arm": _name(left[0], names)}
     said = _("Nothing can be said yet.")
     beaten = [
         found.arm

@@ -133,6 +133,7 @@ def test_the_page_says_which_arm_was_closed_and_why() -> None:
     shown = client_with(VIEW).get(at("result", made.pk)).content.decode()
     assert shown.count('data-testid="closed"') == 1
     assert "gets nobody any more, because it drives people away" in shown
+    assert "You may stop" not in shown
 
 
 def test_a_bandit_goes_with_messages_only() -> None:

@@ -147,6 +147,21 @@ class TestResults:
     def rules(self, **more):
         return results.Rules(smallest=0.005, **more)
 
+    @FEW
+    @given(some_arms(), st.integers(0, 31))
+    def test_a_winner_has_beaten_every_arm_that_is_left_and_none_that_was_closed_counts(self, arms, which):
+        closed = tuple(arm.key for number, arm in enumerate(arms[1:]) if which >> number & 1)
+        left = [arm.key for arm in arms if arm.key not in closed]
+        found = results.assess(arms, self.rules(closed=closed, fewest_people=1), days=30, periods=[])
+        assert set(found.leaders) <= set(left)
+        if found.state is results.State.WINNER:
+            for key in set(left) - {found.choice}:
+                assert any(found.pairs[key, by].high < 0 for by in left if by != key)
+        assert found.choice not in closed
+        if len(left) == 1:
+            assert (found.state, found.choice) == (results.State.OPEN, None)
+            assert found.days_left is None
+
     def test_a_winner_beats_every_other(self):
         arms = [rate("A", 50_000, 1_800), rate("B", 50_000, 2_500), rate("C", 50_000, 1_900)]
         found = results.assess(arms, self.rules(), days=9)
