@@ -1,6 +1,6 @@
 """Charts over days."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -61,6 +61,11 @@ def chart(
             for column, values in lines
         ],
     )
+
+
+def drawable(charts: Iterable[Chart]) -> list[Chart]:
+    """Those of the charts that have days and lines."""
+    return [each for each in charts if each.labels and each.series]
 
 
 def read(query: Query) -> dict[date, Figures]:

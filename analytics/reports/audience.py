@@ -16,7 +16,9 @@ DEFINITIONS = {
     "gone": _(
         "Profiles that were there at the beginning or came, and are there no more: deleted, or found to be another one."
     ),
-    "came": _("Of the new profiles, those of which this one was the first to tell anything."),
+    "came": _(
+        "Of the new profiles, those of which this one was the first to tell anything, as it was known within a month."
+    ),
     "joined": _("People who said yes to a channel, and had not said so before or had left."),
     "left": _("People who said no to a channel after they had said yes."),
     "topic_joined": _("People who said yes to a topic, and had not said so before or had left."),

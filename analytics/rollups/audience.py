@@ -1,6 +1,6 @@
 """Who can be written to, day by day: counted from profiles, consents and the ledger of consents every few minutes."""
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,12 +10,13 @@ from django.utils import timezone
 from analytics.rollups.keeping import account_zone
 
 LOCK = 0x6E756475  # any fixed number: one counts at a time
+SETTLED = timedelta(days=30)  # then it stays who brought somebody
 # Measures of every day, counted anew from what is on record. Those `_by` someone have "<channel> <who told it>" as
-# their channel, those of topics the topic, and "came" who told something about a new profile first.
+# their channel, those of topics the topic.
 FROM_RECORDS = (
     *("joined", "left", "joined_by", "left_by"),
     *("topic_joined", "topic_left", "topic_joined_by", "topic_left_by"),
-    *("new", "came"),
+    "new",
 )
 # A yes or no is one where it changes the answer before; topics that need no yes have one from the start.
 _JOINED = """
@@ -36,17 +37,20 @@ _JOINED = """
     ) AS changed
     GROUP BY GROUPING SETS ((measure, day, key), (measure, day, key, source))
 """
-# Who told something about a person first has brought them; of visitors nobody told anything.
 _NEW = """
-    SELECT CASE GROUPING(source) WHEN 1 THEN 'new' ELSE 'came' END AS measure, day,
-        coalesce(source, '') AS channel, count(*) AS people
+    SELECT 'new' AS measure, (created_at AT TIME ZONE %(zone)s)::date AS day, '' AS channel, count(*) AS people
+    FROM crm_profile GROUP BY 2
+"""
+# Who told something about a person first has brought them; of visitors nobody told anything. That takes long to look
+# up, so of people who came long ago it stays as it was. Those of one import have the same `sources`.
+_CAME = """
+    SELECT 'came' AS measure, day, coalesce((
+        SELECT told.value ->> 0 FROM jsonb_each(sources) told ORDER BY told.value ->> 1, told.key LIMIT 1
+    ), '') AS channel, sum(people)::bigint AS people
     FROM (
-        SELECT (p.created_at AT TIME ZONE %(zone)s)::date AS day, coalesce((
-            SELECT told.value ->> 0 FROM jsonb_each(p.sources) told ORDER BY told.value ->> 1, told.key LIMIT 1
-        ), '') AS source
-        FROM crm_profile p
-    ) AS made
-    GROUP BY GROUPING SETS ((day), (day, source))
+        SELECT (created_at AT TIME ZONE %(zone)s)::date AS day, sources, count(*) AS people
+        FROM crm_profile WHERE created_at >= %(since)s::date::timestamp AT TIME ZONE %(zone)s GROUP BY 1, 2
+    ) AS alike GROUP BY 2, 3
 """
 # Today's state; the days before keep what they were.
 _NOW = """
@@ -74,7 +78,8 @@ _MADE = """
 _DROP = f"""
     WITH {_MADE}
     DELETE FROM analytics_audienceday a
-    WHERE (a.measure = ANY(%(kept)s) OR a.measure IN ('agreed', 'reachable') AND a.day = %(today)s)
+    WHERE (a.measure = ANY(%(kept)s) OR a.measure = 'came' AND a.day >= %(since)s
+            OR a.measure IN ('agreed', 'reachable') AND a.day = %(today)s)
         AND NOT EXISTS (
             SELECT FROM made m WHERE (m.measure, m.day, m.channel) = (a.measure, a.day, a.channel))
 """
@@ -100,7 +105,10 @@ def keep(now: datetime | None = None) -> None:
             return
         cursor.execute("SELECT (%s AT TIME ZONE %s)::date", [now, zone])
         values: dict[str, Any] = {"zone": zone, "today": cursor.fetchone()[0], "kept": [*FROM_RECORDS]}
-        cursor.execute(f"{_JOINED} UNION ALL {_NEW} UNION ALL {_NOW}", values)
+        cursor.execute("SELECT max(day) FROM analytics_audienceday WHERE measure = 'came'")
+        [last] = cursor.fetchone()
+        values["since"] = last - SETTLED if last else date(1, 1, 1)
+        cursor.execute(f"{_JOINED} UNION ALL {_NEW} UNION ALL {_CAME} UNION ALL {_NOW}", values)
         columns = ("measure", "day", "channel", "people")
         made = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
         values["made"] = msgspec.json.encode(made).decode()

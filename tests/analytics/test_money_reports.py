@@ -130,7 +130,7 @@ class TestRevenue:
                 for row in table.rows:
                     for currency, amount in row.values["earned"].items():
                         earned[currency] += amount
-                assert dict(earned) == whole.earned == table.total.values["earned"]
+                assert dict(earned) == whole.earned == sheet.figures.values["earned"]
                 shares = [row.values["share"] for row in table.rows if row.values["share"] is not None]
                 assert not shares or sum(shares) == pytest.approx(1)
             assert bool(by["day"].warnings) == ("USD" in whole.earned)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from analytics.models import AudienceDay
 from analytics.reports import audience, cohorts
 from analytics.reports.audience import OptIns
 from analytics.reports.periods import Period
@@ -158,6 +159,16 @@ class TestAudience:
             assert sheet.figures.values["new"] == expected.total()
             shares = [value for value in sheets.rows(sheet, "sources", "share").values() if value]
             assert not shares or sum(shares) == pytest.approx(1)
+
+    def test_who_brought_somebody_stays_so_after_a_month(self):
+        ann, ben = world.person(sources={"email": ["api", "2026-01-01"]}), world.person()
+        Profile.objects.filter(pk=ann.pk).update(created_at=SPRING - 60 * DAY)
+        Profile.objects.filter(pk=ben.pk).update(created_at=SPRING)
+        world.audience.keep(SPRING)
+        Profile.objects.update(sources={"email": ["crm", "2026-01-01"]})
+        world.audience.keep(SPRING)
+        kept = AudienceDay.objects.filter(measure="came").values_list("channel", "people")
+        assert set(kept) == {("api", 1), ("crm", 1)}
 
     def test_who_went_and_who_can_be_reached(self):
         ann, ben = world.person(email="ann@example.com"), world.person()

@@ -50,7 +50,7 @@ def build(query: Query) -> Sheet:
     return Sheet(
         cards=[column("profiles"), column("new"), column("gone")],
         figures=Row(key="", label=_("All people"), values=now, before=before if query.compare else None),
-        charts=_charts(query, found),
+        charts=daily.drawable(_charts(query, found)),
         tables=[
             Table(
                 slug="channels",

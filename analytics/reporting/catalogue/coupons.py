@@ -50,7 +50,7 @@ def build(query: Query) -> Sheet:
                 head=_("Pool"),
                 columns=COLUMNS,
                 rows=[_row(line, query) for line in lines],
-                total=every,
+                total=every if lines else None,
                 empty=_("There are no coupon pools yet."),
             )
         ],

@@ -59,7 +59,7 @@ def build(query: Query) -> Sheet:
                     _row(line.channel, names.channel(line.channel), line, query, {"channel": line.channel})
                     for line in found.channels
                 ],
-                total=every,
+                total=every if found.carriers else None,
                 empty=_("Nothing was sent in this period."),
             ),
             Table(
@@ -68,7 +68,7 @@ def build(query: Query) -> Sheet:
                 head=_("Mail service, push service or provider"),
                 columns=shown,
                 rows=[_carrier(line, query) for line in found.carriers],
-                total=every,
+                total=every if found.carriers else None,
                 note=str(deliverability.DEFINITIONS["provider"]),
                 empty=_("Nothing was sent in this period."),
             ),

@@ -66,7 +66,7 @@ def build(query: Query) -> Sheet:
                     *shown,
                 ],
                 rows=[_row(line) for line in lines],
-                total=_with_percent(total, None),
+                total=_with_percent(total, None) if lines else None,
                 note=_total_note(lines),
                 empty=_("Nobody is held out of anything."),
             ),

@@ -41,7 +41,7 @@ def build(query: Query) -> Sheet:
         )
         for key in keys
     ]
-    rows = [row for row in rows if row.values["joined"] or row.values["left"] or row.before]
+    rows = [row for row in rows if any(row.values.values()) or any((row.before or {}).values())]
     rows.sort(key=lambda row: (-row.values["joined"] - row.values["left"], row.key))
     every = _row(
         "",
@@ -58,7 +58,7 @@ def build(query: Query) -> Sheet:
             head=_("Topic") if topics else _("Channel"),
             columns=shown,
             rows=rows,
-            total=every,
+            total=every if rows else None,
             empty=_("Nobody said yes or no in this period."),
         ),
         Table(
@@ -76,7 +76,7 @@ def build(query: Query) -> Sheet:
     return Sheet(
         cards=shown,
         figures=every,
-        charts=_charts(query, found, keys, called, shown),
+        charts=daily.drawable(_charts(query, found, keys, called, shown)),
         tables=tables,
         notes=[str(DEFINITIONS["counted"])],
     )

@@ -70,7 +70,7 @@ def build(query: Query) -> Sheet:
     return Sheet(
         cards=[shown[1], shown[0], shown[3]],
         figures=every,
-        charts=[_chart(query, goal)],
+        charts=daily.drawable([_chart(query, goal)]),
         tables=[table, _latest(query, goal)],
         notes=[
             _("Goal: %(goal)s. Credit goes to: %(model)s. %(words)s")
@@ -135,7 +135,7 @@ def _one_model(query: Query, goal: Goal, by: str, whole: Comparison, every: Row)
         head=str(BY[by]),
         columns=[*columns.columns(KEYS), *EXTRA],
         rows=rows,
-        total=every,
+        total=every if rows else None,
         empty=_("Nothing was earned in this period."),
     )
 
