@@ -17,6 +17,7 @@ from analytics.reporting import query, registry
 from analytics.reports import launch, links, periods
 from analytics.reports.filters import Filters
 from campaigns.models import Broadcast, BroadcastPiece, Experiment, Flow, Segment
+from crm import masking
 from crm.models import Event
 from delivery.models import Delivery, LinkHit, Message, MessageVariant
 from tests.analytics import world
@@ -210,6 +211,17 @@ def test_only_the_latest_messages_are_looked_at_for_links():
     assert not links.followed(periods.EVER, Filters(message=wanted.pk), most=3).partly
 
 
+def test_addresses_in_links_are_outlined_for_who_may_not_see_contact_data():
+    one = world.delivery(world.message(), world.person(), at=NOW, links=[f"{SHOP}/of/ann@example.com"])
+    LinkHit.objects.create(delivery=one, link=0, at=NOW, verdict="person", rules=2)
+    ((key, row),) = table(ask("message", message="welcome"), "links").items()
+    assert row.label == f"{SHOP}/of/ann@example.com"
+    with masking.hiding():
+        ((hidden_key, hidden),) = table(ask("message", message="welcome"), "links").items()
+    assert hidden_key == key
+    assert "ann@" not in f"{hidden_key} {hidden.label}"
+
+
 class TestBroadcast:
     def test_all_of_them_the_latest_first(self, sent):
         wanted, _flow, made = sent
@@ -324,3 +336,33 @@ def _hour(at, start, zone):
     """How many hours a clock on a wall there has gone on."""
     clocks = [each.astimezone(zone).replace(minute=0, second=0, tzinfo=None) for each in (start, at)]
     return (clocks[1] - clocks[0]) // HOUR
+
+
+@pytest.mark.parametrize(
+    ("slug", "params"),
+    [
+        *(("messages", {"by": by}) for by in ("message", "variant", "broadcast", "flow", "origin")),
+        ("message", {"message": "welcome", "period": "30", "links": "all"}),
+        ("broadcasts", {}),
+        ("broadcast", {"broadcast": "{broadcast}", "period": "7"}),
+        ("flows", {}),
+        ("flow", {"flow": "f"}),
+        ("channels", {}),
+    ],
+)
+def test_every_number_has_a_definition_and_every_row_its_key(sent, slug, params):
+    one = Delivery.objects.filter(origin_type="broadcast").get()
+    Delivery.objects.filter(pk=one.pk).update(links=[SHOP])
+    LinkHit.objects.create(delivery=one, link=0, at=NOW, verdict="person", rules=2)
+    sheet = ask(slug, **{key: text.format(broadcast=sent[2].pk) for key, text in params.items()})
+    for column in [*sheet.cards, *(each.column for chart in sheet.charts for each in chart.series)]:
+        assert column.definition, column.key
+    assert {column.key for column in sheet.cards} <= set(sheet.figures.values)
+    for each in sheet.tables:
+        keys = [row.key for row in each.rows]
+        assert len(set(keys)) == len(keys)
+        assert "" not in keys, "that is the total's"
+        for column in each.columns:
+            assert column.definition, column.key
+            for row in [*each.rows, *([each.total] if each.total else [])]:
+                assert column.key in row.values, (each.slug, row.key, column.key)
