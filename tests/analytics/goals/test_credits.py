@@ -17,7 +17,8 @@ from analytics import projection
 from analytics.goals import attribution, own, recompute
 from analytics.models import Conversion, Credit, EarnedDay, ExchangeRate, Goal
 from analytics.rollups import rebuild
-from crm import log, merging, privacy
+from crm import log, merging, privacy, unmerging
+from crm.models import ProfileMerge
 from tests.analytics import world
 from tests.analytics.goals import reference
 from tests.analytics.world import NOW
@@ -305,6 +306,10 @@ class TestModels:
         assert shares("last_click") == {one: 1}
         assert reference.stored() == reference.credited()
         assert reference.kept() == reference.earned()
+        unmerging.undo(ProfileMerge.objects.get().pk, NOW + HOUR)
+        world.read()
+        assert not Credit.objects.exists()
+        assert reference.kept() == {}
 
     def test_what_is_no_goal_any_more_is_taken_back(self, ann):
         bought = goal()
