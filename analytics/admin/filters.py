@@ -19,7 +19,9 @@ from analytics.reports import periods
 from analytics.reports.filters import TRAITS
 from analytics.reports.periods import Period
 from analytics.written import count
-from campaigns.models import Broadcast
+from campaigns.models import Broadcast, Segment
+from campaigns.segments import telling
+from crm import masking
 from delivery import channels
 
 MANY = 25  # more options than these can be searched
@@ -191,6 +193,8 @@ def _select(name: str, report: Report, chosen: Mapping[str, str], query: Query |
 def _row_options(name: str, chosen: Mapping[str, str], _query: Query | None) -> list[Option]:
     model = ROWS.get(name, Goal)
     rows = model._default_manager.order_by(*(["-pk"] if model is Broadcast else ["name", "pk"]))
+    if model is Segment and masking.hidden():  # whose members would tell what the reader may not see
+        rows = rows.exclude(slug__in=telling.hidden_slugs())
     found = {str(pk): label for pk, label in rows.values_list("pk", "name")[:MOST]}
     if (value := chosen.get(name, "")) and value.isdecimal() and value not in found:
         found |= {str(pk): label for pk, label in rows.filter(pk=value).values_list("pk", "name")}

@@ -67,6 +67,7 @@ class Shown(msgspec.Struct):
     number: int
     earlier: str = ""
     later: str = ""
+    folded: bool = False
 
     @property
     def layout(self) -> str:
@@ -131,9 +132,12 @@ def cards(sheet: Sheet, of: Frame) -> list[Figure]:
 
 
 def all_shown(tables: list[Table], of: Frame) -> list[Shown]:
-    """All tables; the first one with changes in it explains them."""
+    """All tables; the first one with changes in it explains them, and later ones that tell nothing new are folded."""
     found = [shown(table, of) for table in tables]
-    for later in [one for one in found if one.explained][1:]:
+    for later in found[1:]:
+        rows, total = later.table.rows, later.table.total
+        later.folded = bool(total and len(rows) == 1 and rows[0].values == total.values)
+    for later in [one for one in found if one.explained and not one.folded][1:]:
         later.explained = False
     return found
 

@@ -59,7 +59,7 @@ def written(column: Column, value: Any) -> str:
         case Kind.COUNT:
             return count(value)
         case Kind.SHARE:
-            return percent(value)
+            return percent(value, column.digits)
         case Kind.MONEY:
             return " · ".join(amounts(value)) or NOTHING
         case Kind.SECONDS:
@@ -120,7 +120,7 @@ def change(column: Column, now: Any, before: Any) -> Change | None:
     sign = "+" if rising else "−"
     tone = "" if not column.better else "good" if rising == (column.better == "up") else "bad"
     if column.kind == Kind.SHARE:
-        points = round(abs(now - before) * 100, 1)
+        points = round(abs(now - before) * 100, column.digits)
         return (
             Change(_("%s points") % f"{sign}{count(points)}", words, tone) if points else Change("±0", words)
         )

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from urllib.parse import parse_qs, urlparse
 
+import msgspec
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.cache import cache
@@ -214,6 +215,15 @@ class TestFilters:
         response = marketer.get(url("messages"), asked, headers={"HX-Request": "true"})
         assert response["HX-Push-Url"] == f"{url('messages')}?channel=webpush&sort=-t.x"
 
+    def test_segments_that_tell_what_is_hidden_are_not_offered(self, clerk, sent):
+        rule = {"kind": "attribute", "field": "email", "op": "eq", "value": "ann@example.com"}
+        telling = Segment.objects.create(slug="telling", name="Telling", rule=rule)
+        other = Segment.objects.create(slug="other", name="Other")
+        clerk.allow("view_message")
+        assert options(text_of(clerk.get(url("channels"))), "segment") == ["", str(other.pk)]
+        clerk.allow("view_message", "view_contact_data")
+        assert options(text_of(clerk.get(url("channels"))), "segment") == ["", str(other.pk), str(telling.pk)]
+
     def test_a_segment_is_counted_one_by_one_and_says_so(self, marketer, sent):
         segment = Segment.objects.create(slug="s", name="S")
         text = text_of(marketer.get(url("channels"), {"segment": "s"}))
@@ -276,6 +286,8 @@ class TestTables:
             (CLICKED, 5, 0, "new", "good"),
             (CLICKED, 5, 20, "−75%", "bad"),
             (RATE, None, 0.2, None, None),
+            (RATE, 0.2001, 0.2, "±0", ""),
+            (msgspec.structs.replace(RATE, digits=2), 0.2001, 0.2, "+0.01 points", "good"),
             (RATE, 0.21, 0.2, "+1 points", "good"),
             (EARNED, {}, {"EUR": 4}, "−100%", ""),
             (Column(key="x", label="X", kind=Kind.TEXT), "a", "b", None, None),
@@ -325,6 +337,18 @@ class TestTables:
         assert re.findall(r"--share: ([\d.]+)%", text) == ["100.00", "75.00", "37.50"]
         assert text.count("since the step before") == 1
         assert "−25% since the step before" in text
+
+    def test_what_is_all_of_one_kind_is_folded(self, marketer, invented):
+        row, total = (
+            Row(key="a", label="Push", values={"clicked": 3}),
+            Row(key="", label="All", values={"clicked": 3}),
+        )
+        other = Row(key="", label="All", values={"clicked": 4})
+        tables = [table([row], total=total), table([row], total=total), table([row], total=other)]
+        text = text_of(marketer.get(invented(Sheet(tables=tables))))
+        assert text.count("All of it is “Push”.") == 1, (
+            "but not the first one, which is what the report is about"
+        )
 
     def test_nothing_says_so(self, marketer, invented):
         text = text_of(
