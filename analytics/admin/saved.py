@@ -75,7 +75,8 @@ class Recipients(TabularInline):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may change the report."""
-        return obj is not None and store.may_change(request.user, obj)
+        may = request.user.has_perm("analytics.change_savedreport")
+        return may and (obj is None or store.may_change(request.user, obj))
 
     has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
@@ -100,17 +101,27 @@ class SavedReportAdmin(ModelAdmin):
     conditional_fields: ClassVar = {
         "weekday": "every == 'week'",
         "day": "every == 'month'",
-        **dict.fromkeys(("at", "attach", "only", "paused", "next"), "every != ''"),
+        **dict.fromkeys(("at", "attach", "only", "paused", "next", "trouble"), "every != ''"),
     }
     list_empty = gettext_lazy(
         "Open a report, choose what it shows and save it under a name: it is found here, and can come by email."
     )
-    readonly_fields = ["shows", "shown_owner", "next", "lately"]
+    readonly_fields = ["shows", "shown_owner", "next", "lately", "trouble"]
     fieldsets = [
         (None, {"fields": ["shows", ("name", "shared"), "shown_owner"]}),
         (
             gettext_lazy("By email"),
-            {"fields": [("every", "at"), ("weekday", "day"), ("attach", "only"), "paused", "next", "lately"]},
+            {
+                "fields": [
+                    ("every", "at"),
+                    ("weekday", "day"),
+                    ("attach", "only"),
+                    "paused",
+                    "next",
+                    "trouble",
+                    "lately",
+                ]
+            },
         ),
     ]
 
@@ -209,28 +220,32 @@ class SavedReportAdmin(ModelAdmin):
     def next(self, saved: SavedReport) -> str:
         return _moment(saved.next_at)
 
-    @display(
-        description=gettext_lazy("state"),
-        label={"good": "success", "bad": "danger"},
-    )
-    def state(self, saved: SavedReport) -> tuple[str, str]:
-        """What is wrong with it, in a chip."""
-        return ("bad", saved.problem) if saved.problem else ("good", _("fine"))  # type: ignore[attr-defined]
+    @display(description=gettext_lazy("problem"))
+    def state(self, saved: SavedReport) -> SafeString | str:
+        """What is wrong with it."""
+        return _problem(saved.problem)  # type: ignore[attr-defined]
+
+    @display(description=gettext_lazy("problem"))
+    def trouble(self, saved: SavedReport) -> SafeString | str:
+        """Why the last one did not go out."""
+        return _problem(saved.last_error)
 
     @display(description=gettext_lazy("shows"))
     def shows(self, saved: SavedReport) -> SafeString | str:
         """The report, its period and its filters, with the way to it."""
         if problem := store.gone([saved]).get(saved.pk):
-            return format_html('<span class="nudge-problem">{}</span>', problem)
+            return _problem(problem)
         report = registry.reports()[saved.report]
         try:
             query = queries.parse(report, saved.params)
         except queries.QueryError as error:
-            return format_html('<span class="nudge-problem">{}</span>', str(error))
+            return _problem(str(error))
         words = [str(report.title), writing.period_in_words(query)]
         words += [f"{label}: {text}" for _name, label, text in writing.filters_in_words(report, query)]
         return format_html(
-            '<a href="{}"><bdi>{}</bdi></a>', store.url(saved.report, saved.params), " · ".join(words)
+            '<a href="{}" class="text-primary-600 dark:text-primary-500 underline"><bdi>{}</bdi></a>',
+            store.url(saved.report, saved.params),
+            " · ".join(words),
         )
 
     @display(description=gettext_lazy("lately"))
@@ -248,6 +263,10 @@ class SavedReportAdmin(ModelAdmin):
             return _("Nothing was sent yet.")
         items = format_html_join("", "<li>{}: <bdi>{}</bdi>, {} {}</li>", lines)
         return format_html('<ul class="nudge-plain-list">{}</ul>', items)
+
+
+def _problem(words: str) -> SafeString | str:
+    return format_html('<span class="nudge-problem">{}</span>', words) if words else "–"
 
 
 def _moment(at: Any) -> str:

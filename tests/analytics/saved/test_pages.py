@@ -133,7 +133,13 @@ def test_a_schedule_is_set_and_comes_to_whoever_sets_it(client, person):
     assert saved.next_at is not None
     assert saved.next_at > timezone.now()
     assert saved.next_at.weekday() == 2
-    assert [row.user for row in saved.recipients.all()] == [ana]
+    [recipient] = saved.recipients.all()
+    assert recipient.user == ana
+    page = client.get(url).content.decode()
+    assert 'name="recipients-0-language"' in page
+    gone = {"recipients-0-DELETE": "on"}
+    client.post(url, {**form(saved, every="week", weekday="2"), **gone})
+    assert not saved.recipients.filter(pk=recipient.pk).exists()
     client.post(url, form(saved, every="week", weekday="2", paused="on"))
     saved.refresh_from_db()
     assert saved.next_at is None
