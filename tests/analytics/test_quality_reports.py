@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.reports import deliverability, figures, heat, sources
+from analytics.reports import deliverability, figures, heat, kept, sources
 from analytics.reports.definitions import Comparison, Figures
 from analytics.reports.deliverability import Line
 from analytics.reports.filters import Filters
@@ -188,7 +188,22 @@ class TestHeat:
         assert sheets.queries("heat", **WEEK) == 2
 
 
+@pytest.mark.parametrize(
+    "slug", ["deliverability", "heat", "audience", "optins", "coupons", "revenue", "sources"]
+)
+def test_any_period_may_be_asked_for(slug, settings):
+    settings.TIME_ZONE = "Europe/Warsaw"
+    mail(1, "wp.pl", "bounced")
+    world.count()
+    sheets.build(slug, period="all")
+    sheets.build(slug, **{"from": "2000-01-01", "to": "2999-12-31"})
+
+
 class TestSources:
+    @pytest.fixture(autouse=True)
+    def _always_anew(self, monkeypatch):
+        monkeypatch.setattr(kept, "SLOW", float("inf"))
+
     def test_each_has_its_people_and_what_came_of_them(self):
         crm = Connection.objects.create(kind="sandbox", name="Shop CRM", slug="shop")
         told = {"email": ["api", NOW.isoformat()], "phone": ["sdk", (NOW - DAY).isoformat()]}

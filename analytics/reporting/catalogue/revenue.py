@@ -252,9 +252,7 @@ def _more(by: str, key: Any) -> dict[str, Any]:
     if by == "variant":
         about = {"message": str(key[0]), "variant": key[1]}
         return {"narrows": about, "leads": ("message", {"message": str(key[0])})}
-    if by == "day":
-        return {"narrows": {"from": key.isoformat(), "to": key.isoformat()}}
-    return {"narrows": {by: key}}
+    return {} if by == "day" else {"narrows": {by: key}}
 
 
 def _chart(query: Query, goal: Goal) -> Any:
