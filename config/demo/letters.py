@@ -125,8 +125,8 @@ def create(now: datetime) -> int:
     readers = list(Profile.objects.exclude(email=None).exclude(phone=None).order_by("-pk")[:READERS])
     messages = {slug: _written(slug) for slug in MESSAGES}
     messages[writing.LETTER] = Message.objects.get(slug=writing.LETTER)
-    circle = lists.create("Regular customers", CIRCLE, "Who buys from us in the shops, too.", "demo")
-    lists.add(circle, [person.pk for person in readers])
+    circle = lists.create("Regular customers", CIRCLE, "Who buys from us in the shops, too.", "demo", now)
+    lists.add(circle, [person.pk for person in readers], now)
     _agree(past, readers, now)
     started: dict[str, Experiment] = {}
     sent = 0
