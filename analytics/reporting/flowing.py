@@ -13,6 +13,7 @@ _LABELS = {
     "inside": _("Inside"),
     "completed": _("Completed"),
     "completion_rate": _("Completion rate"),
+    "won": _("Left with the goal"),
     "exited": _("Left early"),
     "exit_rate": _("Exit rate"),
     "goals": _("Reached the goal"),
@@ -24,6 +25,7 @@ _LABELS = {
     "share": _("Share"),
     "here": _("Here now"),
     "left": _("Left here"),
+    "won_here": _("Left with the goal"),
     "drop_off": _("Drop-off"),
     "skipped": _("Left out"),
     "median": _("Typical time"),
@@ -34,7 +36,18 @@ _LABELS = {
 RATES = {"completion_rate": "completed", "exit_rate": "exited", "goal_rate": "goals"}
 _SHARES = {*RATES, "share", "drop_off", "branch_share", "left_share"}
 _SECONDS = {"duration", "median", "slow"}
-_UP = {"entered", "completed", "completion_rate", "goals", "goal_rate", "value", "reached", "share"}
+_UP = {
+    "entered",
+    "completed",
+    "completion_rate",
+    "won",
+    "won_here",
+    "goals",
+    "goal_rate",
+    "value",
+    "reached",
+    "share",
+}
 _DOWN = {"exited", "exit_rate", "left", "drop_off"}
 
 

@@ -11,15 +11,18 @@ from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from analytics.reports.periods import Period
-from campaigns.flows import steps
+from campaigns.flows import exits, steps
 
 MOST = 10_000  # runs whose decisions are looked at one by one; of more, every so-manieth
 DEFINITIONS = {
-    "entered": _("Runs that began in the period, without those held out: inside + completed + left early."),
+    "entered": _(
+        "Runs that began in the period, without those held out: inside + completed + left with the goal + left early."
+    ),
     "inside": _("Of these, runs that are at one of the steps now."),
     "completed": _("Of these, runs that came to the end of the flow, or to an exit step."),
     "completion_rate": _("Completed ÷ entered."),
-    "exited": _("Of these, runs that ended before: by an exit event or rule, by the goal, or by hand."),
+    "won": _("Of these, runs that ended before because their person reached the flow's goal."),
+    "exited": _("Of these, runs that ended before without it: by an exit event or rule, or by hand."),
     "exit_rate": _("Left early ÷ entered."),
     "goals": _(
         "Of these, runs whose person reached the flow's goal in its time, also after the run was over."
@@ -31,7 +34,8 @@ DEFINITIONS = {
     "reached": _("Runs that began in the period and ever came to this step."),
     "share": _("Reached ÷ entered."),
     "here": _("Of these, runs that are at this step now."),
-    "left": _("Of these, runs that left early while they were at this step."),
+    "left": _("Of these, runs that left early, without the goal, while they were at this step."),
+    "won_here": _("Of these, runs that left with the goal while they were at this step."),
     "drop_off": _("Left here ÷ reached."),
     "skipped": _("Of these, runs that left the step out, as its condition was not met."),
     "median": _(
@@ -49,6 +53,7 @@ class Totals(msgspec.Struct):
 
     inside: int = 0
     completed: int = 0
+    won: int = 0
     exited: int = 0
     goals: int = 0
     held_out: int = 0
@@ -56,7 +61,7 @@ class Totals(msgspec.Struct):
 
     @property
     def entered(self) -> int:
-        return self.inside + self.completed + self.exited
+        return self.inside + self.completed + self.won + self.exited
 
     def rate(self, name: str) -> float | None:
         """The named count as a share of those who entered; None where nobody did."""
@@ -69,6 +74,7 @@ class Passing(msgspec.Struct):
     reached: int = 0
     here: int = 0
     left: int = 0
+    won: int = 0
     skipped: int = 0
     median: float | None = None
     slow: float | None = None
@@ -92,7 +98,11 @@ class Runs(msgspec.Struct):
     one_in: int = 1
 
 
-_STATES = {"active": "inside", "completed": "completed", "exited": "exited"}
+_STATES = {"active": "inside", "completed": "completed", "won": "won", "exited": "exited"}
+# An exit event may be called "goal", too.
+_STATE = """
+    CASE WHEN e.state = 'exited' AND e.reason = %(goal)s AND e.converted_at IS NOT NULL THEN 'won' ELSE e.state END
+"""
 _WHERE = """
     e.entered_at >= %(since)s AND e.entered_at < %(until)s
         AND (%(segment)s::bigint IS NULL OR EXISTS (
@@ -107,14 +117,15 @@ _SUMS = "count(*), count(converted_at), coalesce(sum(goal_value), 0)"
 _COUNTED = f"""
     SELECT day, number, state, holdout, step, reason, {_SUMS}
     FROM (
-        SELECT (e.entered_at AT TIME ZONE %(zone)s)::date AS day, v.number, e.state, e.holdout, e.step, e.reason,
+        SELECT (e.entered_at AT TIME ZONE %(zone)s)::date AS day, v.number, {_STATE} AS state, e.holdout, e.step,
+            e.reason,
             e.converted_at, e.goal_value
         {_OF_FLOW}
     ) AS run
     GROUP BY GROUPING SETS ((day, state, holdout), (number, state, holdout, step, reason))
 """
 _OF_FLOWS = f"""
-    SELECT e.flow_id, e.state, e.holdout, {_SUMS} FROM campaigns_enrollment e WHERE {_WHERE} GROUP BY 1, 2, 3
+    SELECT e.flow_id, {_STATE}, e.holdout, {_SUMS} FROM campaigns_enrollment e WHERE {_WHERE} GROUP BY 1, 2, 3
 """
 # Spread by a hash, as numbers of runs go up and down with the hours of the day.
 _SOME = "NOT e.holdout AND (hashint8(e.id) & 2147483647) %% %(one_in)s = 0"
@@ -172,7 +183,11 @@ def of_flow(
     """
     since, until = period.bounds()
     values: dict[str, Any] = {"since": since, "until": until, "zone": str(since.tzinfo), "flow": flow}
-    values |= {"segment": segment, "versions": None if versions is None else list(versions)}
+    values |= {
+        "segment": segment,
+        "versions": None if versions is None else list(versions),
+        "goal": exits.GOAL,
+    }
     found = Runs(Totals())
     _count(found, _rows(_COUNTED, values))
     found.one_in = max(1, -(-found.total.entered // most))
@@ -199,7 +214,9 @@ def by_flow(period: Period, segment: int | None = None) -> dict[int, Totals]:
     """The runs of every flow that began in the period, by the flow's number; one query."""
     since, until = period.bounds()
     found: dict[int, Totals] = defaultdict(Totals)
-    for flow, state, holdout, *sums in _rows(_OF_FLOWS, {"since": since, "until": until, "segment": segment}):
+    for flow, state, holdout, *sums in _rows(
+        _OF_FLOWS, {"since": since, "until": until, "segment": segment, "goal": exits.GOAL}
+    ):
         _add(found[flow], state, holdout, *sums)
     return dict(found)
 
@@ -217,6 +234,8 @@ def _count(found: Runs, rows: list[tuple[Any, ...]]) -> None:
         line = found.steps.setdefault(step, Passing()) if step else Passing()
         if state == "active":
             line.here += sums[0]
+        elif state == "won":
+            line.won += sums[0]
         elif state == "exited":
             line.left += sums[0]
             reasons[step, reason] += sums[0]

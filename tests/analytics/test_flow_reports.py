@@ -73,7 +73,7 @@ def fill(flow, chance, people):
             run_key=str(number),
             state=state,
             step="" if state == "completed" else chance.choice(KEYS),
-            reason=chance.choice(("purchase", "exit rule")) if state == "exited" else "",
+            reason=chance.choice(("purchase", "exit rule", "goal")) if state == "exited" else "",
             entered_at=at,
             ended_at=None if state == "active" else at + chance.randrange(300) * HOUR,
             holdout=chance.random() < 0.1,
@@ -104,7 +104,7 @@ def fill(flow, chance, people):
 
 def by_hand(flow, since, until):
     """Run by run and decision by decision."""
-    reached, left, here, skipped = defaultdict(set), Counter(), Counter(), defaultdict(set)
+    reached, left, won, here, skipped = defaultdict(set), Counter(), Counter(), Counter(), defaultdict(set)
     times, branches, states, ends = defaultdict(list), defaultdict(Counter), Counter(), []
     for run in Enrollment.objects.filter(flow=flow):
         if not since <= run.entered_at < until:
@@ -112,11 +112,13 @@ def by_hand(flow, since, until):
         if run.holdout:
             states["held_out"] += 1
             continue
-        states[run.state] += 1
+        ended = "won" if run.reason == "goal" and run.converted_at else run.state
+        states[ended] += 1
         states["goals"] += run.converted_at is not None
         if run.state == "completed":
             ends.append((run.ended_at - run.entered_at).total_seconds())
-        left[run.step] += run.state == "exited"
+        left[run.step] += ended == "exited"
+        won[run.step] += ended == "won"
         here[run.step] += run.state == "active"
         came = run.entered_at
         for each in run.decisions.order_by("at", "pk"):
@@ -132,7 +134,7 @@ def by_hand(flow, since, until):
             moved = each.kind == "moved" and each.detail["from_step"] != each.detail["to_step"]
             if outcome in ("go_on", "leave", "skipped") or moved:
                 came = each.at
-    return states, reached, left, here, skipped, times, branches, ends
+    return states, reached, left, won, here, skipped, times, branches, ends
 
 
 @settings(
@@ -146,7 +148,7 @@ def test_steps_equal_a_count_decision_by_decision(flow, seed):
     Enrollment.objects.all().delete()
     fill(flow, random.Random(seed), [world.person()])
     period = periods.last(5, NOW)
-    states, reached, left, here, skipped, times, branches, ends = by_hand(flow, *period.bounds())
+    states, reached, left, won, here, skipped, times, branches, ends = by_hand(flow, *period.bounds())
     found = runs.of_flow(flow.pk, period)
     total = found.total
     assert (total.inside, total.completed, total.exited) == (
@@ -154,13 +156,14 @@ def test_steps_equal_a_count_decision_by_decision(flow, seed):
         states["completed"],
         states["exited"],
     )
-    assert (total.goals, total.held_out) == (states["goals"], states["held_out"])
+    assert (total.goals, total.won, total.held_out) == (states["goals"], states["won"], states["held_out"])
     assert found.duration == (pytest.approx(median(ends)) if ends else None)
     for key in KEYS:
         line = found.steps.get(key, runs.Passing())
-        assert (line.reached, line.left, line.here, line.skipped) == (
+        assert (line.reached, line.left, line.won, line.here, line.skipped) == (
             len(reached[key]),
             left[key],
+            won[key],
             here[key],
             len(skipped[key]),
         )
@@ -195,7 +198,7 @@ class TestFlow:
     def test_parts_add_up_to_those_who_entered(self):
         sheet = ask("flow", flow="f")
         total = sheet.figures.values
-        assert total["entered"] == total["inside"] + total["completed"] + total["exited"] > 0
+        assert total["entered"] == sum(total[name] for name in ("inside", "completed", "won", "exited")) > 0
         assert total["entered"] == sum(row.values["entered"] for row in table(sheet, "versions").values())
         assert total["entered"] == sum(sheet.charts[0].series[0].values)
         assert total["exited"] == sum(row.values["left"] for row in table(sheet, "left_early").values())

@@ -21,12 +21,19 @@ from campaigns.models import Flow, FlowVersion
 from delivery.models import Message
 
 CARDS = (
-    *("entered", "inside", "completed", "completion_rate", "exited", "exit_rate", "goals", "goal_rate"),
+    *("entered", "inside", "completed", "completion_rate", "won", "exited", "exit_rate"),
+    *("goals", "goal_rate"),
     *("value", "duration", "held_out"),
 )
-RUNS = ("entered", "inside", "completed", "completion_rate", "exited", "exit_rate", "goals", "goal_rate")
+RUNS = (
+    *("entered", "inside", "completed", "completion_rate", "won", "exited", "exit_rate"),
+    *("goals", "goal_rate"),
+)
 MESSAGES = ("sent", "suppressed", "open_rate", "click_rate", "conversion_rate", "revenue", "unsubscribe_rate")
-STEPS = (*("reached", "share", "here", "left", "drop_off", "skipped", "median", "slow", "branch_share"),)
+STEPS = (
+    *("reached", "share", "here", "won_here", "left", "drop_off", "skipped"),
+    *("median", "slow", "branch_share"),
+)
 VERSIONS = (*RUNS, "value", "duration")
 LINES = ("entered", "completed", "exited", "goals")
 ALL, LIVE, EARLIER = "all", "live", "earlier"
@@ -203,6 +210,7 @@ def _passing(found: Runs, key: str) -> dict[str, Any]:
     return {
         **dict.fromkeys(MESSAGES),
         **{name: getattr(line, name) for name in ("reached", "here", "left", "skipped", "median", "slow")},
+        "won_here": line.won,
         "share": line.reached / entered if entered else None,
         # Where runs are sampled, those that left are all of them and those that came are estimated.
         "drop_off": min(1.0, line.left / line.reached) if line.reached else None,

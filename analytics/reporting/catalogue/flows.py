@@ -15,8 +15,8 @@ from analytics.reports.definitions import Comparison, Figures
 from analytics.reports.runs import Totals
 from campaigns.models import Flow
 
-CARDS = ("entered", "inside", "completed", "exited", "goals", "goal_rate")
-RUNS = ("entered", "inside", "completed", "exited", "exit_rate", "goals", "goal_rate")
+CARDS = ("entered", "inside", "completed", "won", "exited", "goals", "goal_rate")
+RUNS = ("entered", "inside", "completed", "won", "exited", "exit_rate", "goals", "goal_rate")
 MESSAGES = ("sent", "open_rate", "click_rate", "conversion_rate", "revenue", "unsubscribe_rate")
 
 
