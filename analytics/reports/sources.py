@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from analytics.reports import kept, money
 from analytics.reports.filters import EVERYTHING, Filters
 from analytics.reports.periods import Period
+from crm.models import ListImport
 
 DEFINITIONS = {
     "people": _(
@@ -39,6 +40,10 @@ DEFINITIONS = {
     "merged": _("People that these syncs found to be one."),
     "synced_at": _("When a sync ended well last."),
     "age": _("From then until now."),
+    "rows": _("Rows of the file that were read."),
+    "taken": _("Those of the rows that could be taken."),
+    "changed": _("Those of the rows that told something new."),
+    "invalid": _("Those of the rows that could not be taken."),
 }
 RATES = {
     **dict.fromkeys(("email", "phone", "consent"), "people"),
@@ -99,6 +104,19 @@ class Runs(msgspec.Struct, frozen=True):
     refused: int
     merged: int
     synced_at: datetime | None
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """A file of consents or of addresses not to write to, and what became of its rows."""
+
+    number: int
+    name: str
+    kind: str
+    rows: int
+    taken: int
+    changed: int
+    refused: int
+    at: datetime
 
 
 # Of people without a record in any CRM, who told something about them first.
@@ -229,3 +247,13 @@ def runs(period: Period) -> list[Runs]:
             {"since": since, "until": until},
         )
         return [Runs(*row) for row in cursor.fetchall()]
+
+
+def imports(period: Period, limit: int = 50) -> list[Imported]:
+    """The files that were read in the period, the latest first; one query."""
+    since, until = period.bounds()
+    rows = ListImport.objects.filter(created_at__gte=since, created_at__lt=until).order_by(
+        "-created_at", "-pk"
+    )
+    fields = ("pk", "name", "kind", "line", "taken", "changed", "rejected", "created_at")
+    return [Imported(*row) for row in rows.values_list(*fields)[:limit]]

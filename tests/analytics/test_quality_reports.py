@@ -15,7 +15,7 @@ from analytics.reports.deliverability import Line
 from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
 from crm import consent
-from crm.models import Connection, Device, Identifier, IdentityConflict, SyncReject, SyncRun
+from crm.models import Connection, Device, Identifier, IdentityConflict, ListImport, SyncReject, SyncRun
 from tests.analytics import sheets, world
 from tests.analytics.world import NOW
 
@@ -252,8 +252,14 @@ class TestSources:
         assert sheets.rows(sheet, "syncs", "read", "created", "refused") == {str(crm.pk): (10, 1, 1)}
         assert any("last sync" in warning for warning in sheet.warnings)
         assert any("10%" in warning for warning in sheet.warnings)
+        ListImport.objects.create(kind="consents", name="fair.csv", line=9, taken=8, rejected=1)
+        ListImport.objects.update(created_at=NOW)
+        imports = sheets.table(sheets.build("sources", **WEEK), "imports").rows
+        assert [(row.label, row.values["taken"], row.values["invalid"]) for row in imports] == [
+            ("fair.csv", 8, 1)
+        ]
         before = sheets.queries("sources", **WEEK)
         Connection.objects.create(kind="sandbox", name="Other", slug="other")
-        assert sheets.queries("sources", **WEEK) == before == 6
+        assert sheets.queries("sources", **WEEK) == before == 7
         quiet = sources.report(PERIOD, Filters(channel="sms"))
         assert all(one.sent == one.conversions == 0 for one in quiet)

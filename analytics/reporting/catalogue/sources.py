@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -14,8 +14,9 @@ from analytics.reporting.query import GOALS, Query
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from analytics.reports import sources
 from analytics.reports.deliverability import ENOUGH, LIMITS
-from analytics.reports.sources import DEFINITIONS, RATES, Line, Reject, Runs
+from analytics.reports.sources import DEFINITIONS, RATES, Imported, Line, Reject, Runs
 from analytics.written import percent
+from crm.models import ListImport
 
 _LABELS = {
     "people": gettext_lazy("People"),
@@ -40,14 +41,19 @@ _LABELS = {
     "merged": gettext_lazy("Merged"),
     "synced_at": gettext_lazy("Last sync"),
     "age": gettext_lazy("Ago"),
+    "rows": gettext_lazy("Rows"),
+    "taken": gettext_lazy("Taken"),
+    "changed": gettext_lazy("Changed"),
+    "invalid": gettext_lazy("Not taken"),
 }
 _KINDS = {"earned": Kind.MONEY, "synced_at": Kind.MOMENT, "age": Kind.SECONDS}
-_WORSE = {"bounced", "rejected", "duplicates", "failed", "refused", "age"}
+_WORSE = {"bounced", "rejected", "duplicates", "failed", "refused", "invalid", "age"}
 QUALITY = (
     *("people", "new", "email", "phone", "consent", "sent", "opened", "clicked", "bounced"),
     *("conversions", "earned", "rejected", "duplicates"),
 )
 SYNCS = ("runs", "failed", "read", "created", "updated", "refused", "merged", "synced_at", "age")
+IMPORTS = ("rows", "taken", "changed", "invalid")
 OVERDUE = 10  # intervals, and a day at least, until a sync is missed
 REFUSED = 0.05  # share of the records read
 
@@ -70,7 +76,7 @@ def columns(keys: tuple[str, ...]) -> list[Column]:
 
 
 def build(query: Query) -> Sheet:
-    """A row for each source, why records wait, and how syncs went; seven queries."""
+    """A row for each source, why records wait, how syncs and imports went; seven queries."""
     now = timezone.now()
     found = sources.report(query.period, query.filters)
     syncs = sources.runs(query.period)
@@ -94,6 +100,14 @@ def build(query: Query) -> Sheet:
                 columns=columns(SYNCS),
                 rows=[_sync(each, now) for each in syncs],
                 empty=_("No CRM is connected yet."),
+            ),
+            Table(
+                slug="imports",
+                title=_("Imported lists"),
+                head=_("File"),
+                columns=columns(IMPORTS),
+                rows=[_import(each) for each in sources.imports(query.period)],
+                empty=_("No list was imported in this period."),
             ),
         ],
         warnings=_warnings(found, syncs, crms, now),
@@ -180,6 +194,17 @@ def _sync(each: Runs, now: datetime) -> Row:
         values=values,
         note=_("Paused.") if each.paused else "",
         link=(reverse("admin:crm_connection_change", args=[each.crm]), "crm.view_connection"),
+    )
+
+
+def _import(each: Imported) -> Row:
+    at = formats.date_format(timezone.localtime(each.at), "SHORT_DATE_FORMAT")
+    return Row(
+        key=str(each.number),
+        label=each.name,
+        values={"rows": each.rows, "taken": each.taken, "changed": each.changed, "invalid": each.refused},
+        note=f"{ListImport.Kind(each.kind).label}, {at}",
+        link=(reverse("admin:crm_listimport_change", args=[each.number]), "crm.view_listimport"),
     )
 
 
