@@ -98,6 +98,15 @@ def test_without_anything_counted_it_is_counted_now() -> None:
     assert holdouts.latest(NOW) == holdouts.report(NOW)
     holdouts.keep(NOW)
     assert holdouts.counted_at() == NOW
+    with CaptureQueriesContext(connection) as seen:
+        holdouts.keep(NOW + timedelta(minutes=10))
+    assert not any(each["sql"].startswith(("INSERT", "DELETE")) for each in seen)
+    holdouts.keep(NOW + timedelta(hours=2))
+    assert holdouts.counted_at() == NOW + timedelta(hours=2)
+    lives(list(Message.objects.all()))
+    holdouts.keep(NOW + timedelta(hours=2, minutes=5))
+    assert holdouts.counted_at() == NOW + timedelta(hours=2, minutes=5)
+    assert holdouts.latest(NOW)[0].lift.treated == 40
 
 
 def test_the_holdout_of_everything_is_told_per_message_of_marketing() -> None:
