@@ -92,16 +92,18 @@ MESSAGES: dict[str, tuple[str, str, str, dict[str, Wording]]] = {
         {"a": Wording("", "Kahwa: the last bags of the winter roast: {url}", 1.0, 1.0)},
     ),
 }
+BAGS = (("Sidama", 150), ("Yirgacheffe", 88), ("Haraz", 31))
+ROASTS = (("A new roast: Huila", 24), ("A new roast: Harrar", 10))
 SENDINGS = (
     *(
         Sending(f"The roaster's letter, no. {n + 1}", writing.LETTER, "email", 190 - 30 * n, 0.8)
         for n in range(6)
     ),
-    *(Sending("Last bags", TEXT, "sms", days, 0.35) for days in (150, 88, 31)),
+    *(Sending(f"Last bags of {roast}", TEXT, "sms", days, 0.35) for roast, days in BAGS),
     Sending("Harvest sale", SALE, "email", 78, 1.0, HOLDOUT),
     Sending("Harvest sale, once more", SALE, "email", 61, 1.0),
-    *(Sending("Pick of the week", PICK, "email", days, 0.8) for days in range(50, 3, -9)),
-    *(Sending("A new roast", ROAST, "whatsapp", days, 0.5) for days in (24, 10)),
+    *(Sending(f"Pick of the week, no. {n + 1}", PICK, "email", 50 - 9 * n, 0.8) for n in range(6)),
+    *(Sending(name, ROAST, "whatsapp", days, 0.5) for name, days in ROASTS),
 )
 # Message -> name, mode, how many days ago it began. The first has been decided, the others go on.
 EXPERIMENTS = {
