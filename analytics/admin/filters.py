@@ -131,9 +131,11 @@ def bar(report: Report, given: Mapping[str, str], query: Query | None, problems:
         label = _("Count what machines open and click")
         more.append(Field("machines", label, "switch", chosen.get("machines", "")))
     if report.subject:
-        always += [field for field in more if field.name == report.subject]
+        always = [field for field in more if field.name == report.subject] + always
         more = [field for field in more if field.name != report.subject]
     left = dict(problems)
+    if not given.get(report.subject):
+        left.pop(report.subject, None)  # the page asks for it anyway
     for field in (*always, *more):
         field.problem = left.pop(field.name, "")
     chips = _chips(report, query, canonical) if query else []

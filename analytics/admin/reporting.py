@@ -33,6 +33,13 @@ GROUP_NAMES = {
     "quality": gettext_lazy("Quality"),
 }
 
+# Where what a report is about can be changed, by the report's subject.
+SUBJECTS = {
+    "message": ("admin:delivery_message_change", gettext_lazy("Open the message"), "messages"),
+    "flow": ("admin:campaigns_flow_builder", gettext_lazy("Open the builder"), "flows"),
+    "broadcast": ("admin:campaigns_broadcast_change", gettext_lazy("Open the broadcast"), "broadcasts"),
+}
+
 
 def index(request: HttpRequest) -> HttpResponse:
     """All reports that this user may see, but those which are about a single row."""
@@ -57,6 +64,7 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
         "title": f"{report.title}: {about}" if about else report.title,
         "report": report,
         "bar": bar,
+        "elsewhere": _elsewhere(report, query),
         "outside": [f"#problem-{name}" for name in bar.names] + ["#report-count"],
         "kept": {name: given[name] for name in ("sort",) if given.get(name)},
         "media": UnfoldAdminSelect2Widget().media if bar.searchable else None,
@@ -130,6 +138,19 @@ def _found(request: HttpRequest, report: Report, query: Query, given: dict[str, 
         "saved": saved.listing(request.user, report.slug),
         "all_saved": request.user.has_perm("analytics.view_savedreport"),
     }
+
+
+def _elsewhere(report: Report, query: Query | None) -> list[tuple[str, str]]:
+    """From a report about one row to the row, and to the report of all, as (label, address)."""
+    if not report.subject:
+        return []
+    name, label, slug = SUBJECTS[report.subject]
+    found = []
+    if query:
+        found.append((str(label), reverse(name, args=[getattr(query.filters, report.subject)])))
+    if every := reports().get(slug):
+        found.append((_("All: %s") % every.title, reverse("admin:report", args=[slug])))
+    return found
 
 
 def _exports(

@@ -184,6 +184,9 @@ def test_a_lost_session_leads_to_the_login(page, ann, sent):
 
 
 def test_a_report_is_asked_without_leaving_the_page(page, sent):
+    page.goto(reverse("admin:report", args=["message"]))
+    page.get_by_label("Message", exact=True).select_option("Welcome")
+    expect(page.get_by_role("heading", name="Message: Welcome").first).to_be_visible()
     page.goto(reverse("admin:report", args=["messages"]))
     expect(page.get_by_role("button", name="Show")).to_be_hidden()
     page.evaluate("document.body.dataset.same = '1'")

@@ -201,6 +201,7 @@ class TestFilters:
         assert options(text, "message") == ["", str(sent.pk)]
         text = text_of(marketer.get(url("message"), {"message": sent.pk, "period": "7"}))
         assert "Message: Welcome &lt;b&gt;" in text
+        assert reverse("admin:delivery_message_change", args=[sent.pk]) in text
         assert figure_of(text, "sent") == "2"
 
     def test_the_address_shows_what_counts(self, marketer, sent):

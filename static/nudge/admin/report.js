@@ -21,6 +21,14 @@ htmx.config.refreshOnHistoryMiss = true;
   document.addEventListener("htmx:load", (event) => ready(event.target));
 })();
 
+/* --- A report about something else is another page ------------------------------------------------------------------- */
+document.addEventListener("change", (event) => {
+  if (!event.target.matches?.("[data-report-subject]") || !event.target.value) return;
+  event.stopImmediatePropagation();
+  const asked = [...new FormData(event.target.form)].filter(([, value]) => value);
+  location.assign(`${location.pathname}?${new URLSearchParams(asked)}`);
+}, true);
+
 /* --- Whoever goes over to days of their own begins with those that are shown ----------------------------------------- */
 document.addEventListener("htmx:afterSettle", () => {
   const shown = document.querySelector("[data-report-from]");
