@@ -73,6 +73,14 @@ class Recipients(TabularInline):
             kwargs["queryset"] = users
         return super().formfield_for_foreignkey(field, request, **kwargs)
 
+    def formfield_for_dbfield(self, field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Without ways to change users from here."""
+        found = super().formfield_for_dbfield(field, request, **kwargs)
+        if field.name == "user":
+            for verb in ("add", "change", "delete", "view"):
+                setattr(found.widget, f"can_{verb}_related", False)
+        return found
+
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who may change the report."""
         may = request.user.has_perm("analytics.change_savedreport")

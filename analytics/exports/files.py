@@ -19,14 +19,13 @@ from openpyxl.styles import Alignment, Font
 from analytics.exports import flat
 from analytics.reporting import writing
 from analytics.reporting.query import Query
-from analytics.reporting.shapes import Kind, Report, Row, Sheet, Table
+from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from crm.table_writing import CELL_LIMIT, cell, csv_text
 
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CSV_TYPE = "text/csv; charset=utf-8"
 FORMATS = {
     Kind.COUNT: "#,##0.##",
-    Kind.SHARE: "0.0%",
     Kind.MONEY: "#,##0.00",
     Kind.SECONDS: "#,##0.0",
     Kind.DAY: "yyyy-mm-dd",
@@ -99,7 +98,7 @@ def _write(book: Any, table: Table, taken: set[str]) -> None:
         label = _text(page, row.label)
         if row.depth:
             label.alignment = Alignment(indent=row.depth)
-        cells = [_typed(page, head.column.kind, value) for head, value in zip(heads, values, strict=True)]
+        cells = [_typed(page, head.column, value) for head, value in zip(heads, values, strict=True)]
         page.append([label, *cells])
 
 
@@ -157,15 +156,21 @@ def _head(page: Any, text: str) -> Any:
     return made_cell
 
 
-def _typed(page: Any, kind: Kind, value: Any) -> Any:
+def _typed(page: Any, column: Column, value: Any) -> Any:
     if value is None:
         return None
-    if kind == Kind.TEXT:
+    if column.kind == Kind.TEXT:
         return _text(page, value)
     if isinstance(value, datetime):  # Excel knows no time zones
         value = timezone.localtime(value).replace(tzinfo=None)
     elif isinstance(value, Decimal) and value == value.to_integral_value():
         value = int(value)
     found = WriteOnlyCell(page, value=value)
-    found.number_format = "#,##0" if kind == Kind.COUNT and isinstance(value, int) else FORMATS[kind]
+    found.number_format = _format(column, value)
     return found
+
+
+def _format(column: Column, value: Any) -> str:
+    if column.kind == Kind.SHARE:
+        return f"0.{'0' * column.digits}%" if column.digits else "0%"
+    return "#,##0" if column.kind == Kind.COUNT and isinstance(value, int) else FORMATS[column.kind]
