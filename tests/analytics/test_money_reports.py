@@ -36,7 +36,7 @@ class TestCoupons:
         giving.redeem([told], list(CouponPool.objects.all()))
 
     @given(seed=st.integers(0, 2**32))
-    @examples(deadline=None, max_examples=4)
+    @examples(deadline=None, max_examples=3)
     def test_codes_and_their_orders_are_those_that_were_given_in_the_period(self, seed):
         with sheets.rolled_back():
             chance = random.Random(seed)
@@ -84,7 +84,7 @@ class TestCoupons:
         assert sheets.queries("coupons") == before == 2
 
 
-def lives(chance: random.Random, people: int = 4) -> list[Message]:
+def lives(chance: random.Random, people: int = 3) -> list[Message]:
     """People who are sent messages, open and click some, and buy now and then."""
     messages = [world.message(slug, goal_event="purchase") for slug in "ab"]
     for _ in range(people):
@@ -112,7 +112,7 @@ def lives(chance: random.Random, people: int = 4) -> list[Message]:
 
 class TestRevenue:
     @given(seed=st.integers(0, 2**32), model=st.sampled_from(("", *Goal.Model.values)))
-    @examples(deadline=None, max_examples=5)
+    @examples(deadline=None, max_examples=3)
     def test_each_way_to_break_it_down_has_all_of_it(self, seed, model):
         with sheets.rolled_back():
             lives(random.Random(seed))

@@ -35,7 +35,7 @@ def _zone(settings):
 
 class TestOptIns:
     @given(seed=st.integers(0, 2**32))
-    @examples(deadline=None, max_examples=5)
+    @examples(deadline=None, max_examples=3)
     def test_they_are_what_the_ledger_says(self, seed):
         with sheets.rolled_back():
             chance = random.Random(seed)
@@ -133,7 +133,7 @@ class TestOptIns:
 
 class TestAudience:
     @given(seed=st.integers(0, 2**32))
-    @examples(deadline=None, max_examples=5)
+    @examples(deadline=None, max_examples=3)
     def test_new_people_are_those_that_were_made_by_who_told_of_them_first(self, seed):
         with sheets.rolled_back():
             chance = random.Random(seed)
@@ -196,7 +196,7 @@ class TestAudience:
 
 class TestRetention:
     @given(seed=st.integers(0, 2**32))
-    @examples(deadline=None, max_examples=6)
+    @examples(deadline=None, max_examples=3)
     def test_they_are_who_came_back(self, seed):
         with sheets.rolled_back():
             chance = random.Random(seed)

@@ -91,7 +91,7 @@ class TestDeliverability:
         shares=st.tuples(st.floats(0, 0.01), st.floats(0, 0.1)),
         channel=st.sampled_from(("email", "sms")),
     )
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=25)
     def test_the_gravest_limit_that_is_reached_counts(self, sent, shares, channel):
         complained, bounced = (int(sent * share) for share in shares)
         now = Figures(sent=sent, complained=complained, bounced=bounced)
@@ -134,7 +134,7 @@ def made(cells) -> list[list[Figures]]:
 
 class TestHeat:
     @given(cells=CELLS)
-    @settings(deadline=None, max_examples=12)
+    @settings(deadline=None, max_examples=5)
     def test_only_hours_with_enough_messages_compete(self, cells):
         week = made(cells)
         found = heat.best(week, "click_rate")
@@ -153,7 +153,7 @@ class TestHeat:
     def test_chance_names_no_hour(self):
         chance = random.Random(1)
         named = 0
-        for _ in range(40):
+        for _ in range(20):
             week = [
                 [
                     Figures(sent=400, clicked=sum(chance.random() < 0.05 for _ in range(400)))
@@ -162,7 +162,7 @@ class TestHeat:
                 for _ in range(7)
             ]
             named += any(one.certain for one in heat.best(week, "click_rate"))
-        assert named <= 4, "at most every twentieth time"
+        assert named <= 3, "at most every twentieth time"
         week[2][18] = Figures(sent=400, clicked=60)
         best = heat.best(week, "click_rate")[0]
         assert (best.weekday, best.hour, best.certain) == (3, 18, True)
@@ -185,18 +185,16 @@ class TestHeat:
         clicked = sheets.build("heat", **WEEK)
         assert sheets.rows(clicked, "week", "14")["1"] == 1.0
         assert "No hour has 100 messages yet" in clicked.notes[0]
-        assert sheets.queries("heat", **WEEK) == 2
+        assert sheets.queries("heat", figure="conversions", **WEEK) == 2
 
 
-@pytest.mark.parametrize(
-    "slug", ["deliverability", "heat", "audience", "optins", "coupons", "revenue", "sources"]
-)
-def test_any_period_may_be_asked_for(slug, settings):
+def test_any_period_may_be_asked_for(settings):
     settings.TIME_ZONE = "Europe/Warsaw"
     mail(1, "wp.pl", "bounced")
     world.count()
-    sheets.build(slug, period="all")
-    sheets.build(slug, **{"from": "2000-01-01", "to": "2999-12-31"})
+    for slug in ("deliverability", "heat", "audience", "optins", "coupons", "revenue", "sources"):
+        sheets.build(slug, period="all")
+        sheets.build(slug, **{"from": "2000-01-01", "to": "2999-12-31"})
 
 
 class TestSources:
