@@ -338,6 +338,22 @@ class TestModels:
         assert reference.stored() == before != {}
         assert reference.kept() == reference.earned()
 
+    def test_a_message_that_gets_another_goal_has_the_credit_for_that(self, ann):
+        about = world.message(goal_window_hours=24)
+        world.engages(world.delivery(about, ann), "clicked", NOW)
+        world.happens(ann, "purchase", NOW + HOUR, total=5)
+        joined = world.happens(ann, "signed_up", NOW + 2 * HOUR, total=7)
+        world.read()
+        assert not recompute.check(), "it is as it was credited"
+        assert set(Credit.objects.values_list("value", flat=True)) == {5}
+        about.goal_event = "signed_up"
+        about.save()
+        assert recompute.check()
+        recompute.run(pause=0)
+        assert not recompute.check()
+        assert set(Credit.objects.values_list("event_id", "value")) == {(joined.id, 7)}
+        assert reference.kept() == reference.earned()
+
     def test_the_account_may_have_another_currency(self, ann, settings):
         goal()
         self.touched(ann, 0)
