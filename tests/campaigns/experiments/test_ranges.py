@@ -15,7 +15,10 @@ shares = st.dictionaries(st.sampled_from("abcde"), st.floats(0, 100), min_size=2
 def owners(found: ranges.Ranges) -> list[str]:
     assert found[-1][0] == PLACES
     assert all(one[0] < other[0] and one[1] != other[1] for one, other in zip(found, found[1:], strict=False))
-    return [ranges.at(found, place) for place in range(PLACES)]
+    begins = [0, *(end for end, _key in found)]
+    for begin, (end, key) in zip(begins, found, strict=False):
+        assert ranges.at(found, begin) == ranges.at(found, end - 1) == key
+    return [key for begin, (end, key) in zip(begins, found, strict=False) for _place in range(begin, end)]
 
 
 @given(st.lists(shares, min_size=2, max_size=5))
