@@ -1,8 +1,8 @@
 """Reports over many deliveries: how long each view takes, how far figures lag behind, and counting everything anew.
 
 The rebuild stands beside hand-written SQL: a statement that makes such facts of the log, with the same indexes, and one
-that counts the same from them. BENCH_REPORTS says how many deliveries there are (200,000 unless
-set; the goals are for 10,000,000 with 6,000,000 engagement events). With NUDGE_BENCH_KEEP, a folder, the database is
+that counts the same from them. BENCH_REPORTS says how many deliveries there are (200,000 unless set; the goals are for
+10,000,000 with 6,000,000 engagement events, which take about 25 GB). With NUDGE_BENCH_KEEP, a folder, the database is
 made there and stays.
 """
 

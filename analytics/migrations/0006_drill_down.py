@@ -3,6 +3,7 @@ from django.db.models import Q
 
 # Of what happens to few, so that a page of them is not looked for among all.
 RARE = {
+    "engagement_suppressed": Q(ended="suppressed"),
     "engagement_bounced": Q(bounced_at__isnull=False),
     "engagement_complained": Q(complained_at__isnull=False),
     "engagement_unsubscribed": Q(unsubscribed_at__isnull=False),

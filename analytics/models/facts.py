@@ -86,6 +86,7 @@ class Engagement(models.Model):
             ),
             # Whom a number is about, the latest first: of some series, and of what happens to few.
             models.Index(fields=["series", "delivery"], name="engagement_by_series"),
+            models.Index(fields=["delivery"], condition=Q(ended="suppressed"), name="engagement_suppressed"),
             models.Index(
                 fields=["delivery"], condition=Q(bounced_at__isnull=False), name="engagement_bounced"
             ),

@@ -43,11 +43,16 @@ class Hour(msgspec.Struct, frozen=True):
     certain: bool
 
 
-def week(period: Period, filters: Filters = EVERYTHING) -> list[list[Figures]]:
-    """Figures of seven days, Monday first, of 24 hours each; of what was earned, conversions alone."""
+def week(period: Period, filters: Filters = EVERYTHING, conversions: bool = True) -> list[list[Figures]]:
+    """Figures of seven days, Monday first, of 24 hours each; of what was earned, conversions alone.
+
+    Args:
+        conversions: whether they are wanted: single ones have to be looked at.
+    """
     found = figures.by("slot", period, filters)
-    for slot, number in _conversions(period, filters).items():
-        found.setdefault(slot, Figures()).conversions = number
+    if conversions:
+        for slot, number in _conversions(period, filters).items():
+            found.setdefault(slot, Figures()).conversions = number
     return [[found.get(f"{day}-{hour:02d}", Figures()) for hour in range(24)] for day in range(1, 8)]
 
 

@@ -29,7 +29,7 @@ SHOWN = 5  # best hours
 def build(query: Query) -> Sheet:
     """A table of weekdays and hours, and the hours that stand out; two queries."""
     chosen = query.choice("figure")
-    week = heat.week(query.period, query.filters)
+    week = heat.week(query.period, query.filters, conversions=chosen == "conversions")
     [figure] = columns([chosen])
     hours = [
         Column(
