@@ -3,8 +3,8 @@
 from django.utils.translation import gettext_lazy as _
 
 from analytics.models import Conversion, Credit, Engagement
-from delivery.models import Delivery
 from crm.portability import Rows, columns, register, rows
+from delivery.models import Delivery
 
 
 def connect() -> None:

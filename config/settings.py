@@ -61,7 +61,7 @@ NUDGE_CONTENT_DAYS = env.int("NUDGE_CONTENT_DAYS", 365)  # the words of messages
 # Opens, clicks and devices' reports wait there, on this host's own disk, until the database has them.
 NUDGE_SPOOL_DIR = Path(env.str("NUDGE_SPOOL_DIR", str(NUDGE_DATA / "spool"))).resolve()
 NUDGE_SPOOL_MB = env.int("NUDGE_SPOOL_MB", 512)  # all its files together; what does not fit is turned away
-NUDGE_EXPOSURE_DAYS = env.int("NUDGE_EXPOSURE_DAYS", 365)  # who was in an experiment, after its end; 0: for good
+NUDGE_EXPOSURE_DAYS = env.int("NUDGE_EXPOSURE_DAYS", 365)  # who was in an experiment; 0: for good
 NUDGE_AUDIT_DAYS = env.int("NUDGE_AUDIT_DAYS", 730)  # entries of the audit log stay so long; 0: for good
 NUDGE_ADMIN_PASSWORD = env.str("NUDGE_ADMIN_PASSWORD", "")
 

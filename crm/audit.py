@@ -1,8 +1,8 @@
 """The audit log: who looked at what, and who changed it.
 
-What the admin changes is taken over from Django's own log by a trigger (migration 0018, its names in campaigns 0015), whatever code wrote it
-there, so nothing has to be recorded twice. The rest is recorded here. An entry holds no personal data of customers:
-their numbers, and in `detail` codes, counts and names of fields.
+What the admin changes is taken over from Django's own log by a trigger (migration 0018, its names in campaigns 0015),
+whatever code wrote it there, so nothing has to be recorded twice. The rest is recorded here. An entry holds no personal
+data of customers: their numbers, and in `detail` codes, counts and names of fields.
 """
 
 from collections.abc import Iterable, Iterator
