@@ -138,7 +138,9 @@ def _asked(delivery_id: int, now: float) -> _Links | None:
         return None
     links, test, sites = (result.get_value(0, column) or b"null" for column in range(3))
     urls = decode(links)
-    return _Links(tuple(urls) if isinstance(urls, list) else (), test == b"t", tuple(decode(sites) or ()), now)
+    return _Links(
+        tuple(urls) if isinstance(urls, list) else (), test == b"t", tuple(decode(sites) or ()), now
+    )
 
 
 def _remember(delivery_id: int, links: _Links | None) -> None:
