@@ -148,9 +148,8 @@ class PlanView(ApiView):
             found = planning.plan(experiment, values)
         except SharesError as error:
             raise ApiError(409, "nothing_to_compare", str(error)) from error
-        except (ValueError, OverflowError) as error:
-            detail = str(error) if isinstance(error, ValueError) else _("That would take for ever.")
-            raise ApiError(400, "invalid_value", detail) from error
+        except ValueError as error:
+            raise ApiError(400, "invalid_value", str(error)) from error
         return encoded(
             {
                 **{name: values.get(name) for name in _PLAN},

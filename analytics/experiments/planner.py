@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
+from django.utils.translation import gettext as _
 from scipy import special
 
 from analytics.experiments import sequences
@@ -61,11 +62,11 @@ def plan_rate(
 
     `rate` is what is usual, `smallest` the smallest rise worth knowing in the same unit (0.005 is half a point);
     `shares` of the people for each arm, the first being the control; `daily` people come in, and each has `window`
-    days to convert. Raises ValueError where the risen rate isn't one.
+    days to convert. Raises ValueError where the risen rate isn't one, OverflowError where it takes more than a float.
     """
     risen = rate + smallest
     if not 0 < rate < 1 or not 0 < risen < 1 or smallest == 0:
-        raise ValueError("The rate, and the rate with its rise, must lie between 0 and 1.")
+        raise ValueError(_("The rate, and the rate with its rise, must lie between 0 and 1."))
     own, new = rate * (1 - rate), risen * (1 - risen)
     return _plan(
         own, new, abs(smallest), shares, power, alpha, daily, window, FEWEST_CONVERSIONS / min(rate, risen)
@@ -83,9 +84,12 @@ def plan_value(
     daily: float = 0.0,
     window: float = 0.0,
 ) -> Plan:
-    """A plan for a value per person with the standard `deviation` from person to person; `rate` of them convert."""
+    """A plan for a value per person with the standard `deviation` from person to person; `rate` of them convert.
+
+    Raises as `plan_rate` does.
+    """
     if deviation <= 0 or smallest == 0 or not 0 < rate <= 1:
-        raise ValueError("The deviation, the rate and the smallest difference must be positive.")
+        raise ValueError(_("The deviation, the rate and the smallest difference must be positive."))
     return _plan(
         deviation**2,
         deviation**2,
@@ -118,6 +122,8 @@ def _plan(
     level = alpha / (len(shares) - 1)
     rarest = min(parts[1:])
     deviations = special.ndtri(1 - level / 2) + special.ndtri(power)
+    if smallest**2 == 0:
+        raise OverflowError("The difference is too small.")
     once = deviations**2 * (own / parts[0] + new / rarest) / smallest**2
     drift, typical = _sequential(level, power)
     price = float((drift / deviations) ** 2)
@@ -146,7 +152,7 @@ def _sequential(alpha: float, power: float) -> tuple[float, float]:
     And the mean share of the people it takes, with that effect.
     """
     low, high = 0.0, 8.0
-    for _ in range(16):
+    for _step in range(16):
         middle = (low + high) / 2
         if sum(crossings(middle, alpha)) < power:
             low = middle

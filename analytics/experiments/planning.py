@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from analytics.experiments import planner
 from analytics.experiments.gathering import LARGEST
@@ -62,7 +63,7 @@ def plan(experiment: Experiment, values: Mapping[str, float]) -> planner.Plan:
 
     Raises:
         SharesError: there is nothing to compare.
-        ValueError: the values don't go together.
+        ValueError: the values don't go together, or it would take for ever.
     """
     given = [arm["percent"] for arm in shares.current(experiment)]
     rate, smallest, daily, window = (
@@ -71,11 +72,14 @@ def plan(experiment: Experiment, values: Mapping[str, float]) -> planner.Plan:
         values["daily"],
         experiment.window_hours / 24,
     )
-    if experiment.metric == Experiment.Metric.VALUE:
-        return planner.plan_value(
-            values["deviation"], smallest, rate=rate, shares=given, daily=daily, window=window
-        )
-    return planner.plan_rate(rate, smallest / 100, shares=given, daily=daily, window=window)
+    try:
+        if experiment.metric == Experiment.Metric.VALUE:
+            return planner.plan_value(
+                values["deviation"], smallest, rate=rate, shares=given, daily=daily, window=window
+            )
+        return planner.plan_rate(rate, smallest / 100, shares=given, daily=daily, window=window)
+    except OverflowError as error:
+        raise ValueError(_("That would take for ever.")) from error
 
 
 def _amounts(experiment: Experiment, now: datetime) -> tuple[float, float]:

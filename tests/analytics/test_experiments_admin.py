@@ -75,6 +75,9 @@ def test_a_plan_for_values_begins_with_what_people_spent_and_warns_of_years() ->
     shown = client.get(at("result", made.pk), {**found, "daily": 9_000}).content.decode()
     assert 'data-testid="plan"' in shown
     assert 'data-testid="advice"' not in shown
+    for for_ever in ({"daily": "1e-320"}, {"deviation": "1e200"}, {"deviation": "1e154", "daily": "1e-9"}):
+        shown = client.get(at("result", made.pk), {**found, **for_ever}).content.decode()
+        assert "That would take for ever." in shown
     slow = {**found, "daily": 2}
     shown = client.get(at("result", made.pk), slow).content.decode()
     assert "months: test a larger difference, more people or a metric nearer to the message" in shown
