@@ -138,11 +138,11 @@ class ExperimentForm(forms.ModelForm):
         return _whole(arms)
 
     def clean(self) -> dict[str, Any]:
-        """Keep what belongs to the subject, and say what does not go together."""
+        """Keep what belongs to the subject, and say what does not go together; what was started stays."""
         cleaned = super().clean() or self.cleaned_data
-        if self.errors:
-            return cleaned
         made, subject = self.instance, cleaned.get("subject")
+        if self.errors or made.state != Experiment.State.DRAFT:
+            return cleaned
         flow, _colon, step = (cleaned.get("split") or "").partition(":")
         made.flow_id = int(flow) if flow and subject in (Subject.STEP, Subject.HOLDOUT) else None
         made.step = step if subject == Subject.STEP else ""

@@ -51,6 +51,11 @@ def test_set_up_plan_start_and_stop() -> None:
     assert made.fewest_people > 100
     assert client.get(at("result", made.pk)).status_code == 200
     assert client.get(at("change", made.pk)).status_code == 200
+    arms = made.arms
+    told = {"name": "Longer?", "subject": "holdout", "goal_event": "other"}
+    assert client.post(at("change", made.pk), told).status_code == 302
+    made.refresh_from_db()
+    assert (made.name, made.subject, made.goal_event, made.arms) == ("Longer?", "message", "purchase", arms)
     client.post(at("do", made.pk, "stop"))
     made.refresh_from_db()
     assert made.state == "stopped"
