@@ -121,12 +121,12 @@ def _plan(
     parts = [share / sum(shares) for share in shares]
     level = alpha / (len(shares) - 1)
     rarest = min(parts[1:])
-    deviations = special.ndtri(1 - level / 2) + special.ndtri(power)
+    deviations = float(special.ndtri(1 - level / 2) + special.ndtri(power))
     if smallest**2 == 0:
         raise OverflowError("The difference is too small.")
     once = deviations**2 * (own / parts[0] + new / rarest) / smallest**2
     drift, typical = _sequential(level, power)
-    price = float((drift / deviations) ** 2)
+    price = (drift / deviations) ** 2
     most = once * price
     return Plan(
         people=[math.ceil(most * part) for part in parts],
