@@ -85,6 +85,9 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
     """
     given = {name: value.strip() for name, value in params.items() if value.strip()}
     problems: dict[str, str] = {}
+    for name in [name for name, value in given.items() if "\0" in value]:  # PostgreSQL stores no such text
+        problems[name] = _("Write it without control characters.")
+        del given[name]
 
     def read(name: str, reader: Callable[[str], Any], nothing: Any) -> Any:
         if name not in given or name not in report.takes:

@@ -172,7 +172,7 @@ def value_in_words(name: str, value: Any) -> str:
     if name == "origin":
         return str(ORIGINS.get(value, value))
     if name == "model":
-        return str(Goal.Model(value).label)
+        return str(dict(Goal.Model.choices).get(value, value))
     if name == "country":
         return str(reader_locale().territories.get(value.upper(), value))
     if name == "locale":

@@ -440,6 +440,12 @@ class TestPeople:
 
 
 class TestPages:
+    @pytest.mark.parametrize("asked", [{"model": "nonsense"}, {"variant": "a\0"}, {"country": "\0"}])
+    def test_what_makes_no_sense_is_told_beside_its_field(self, marketer, sent, asked):
+        response = marketer.get(url("revenue"), asked)
+        assert response.status_code == 200
+        assert f'id="problem-{next(iter(asked))}"' in text_of(response)
+
     def test_every_report_is_shown_and_its_definitions_are_reachable(self, marketer, sent):
         flow = Flow.objects.create(slug="f", name="F", state="live")
         subjects = {"message": sent.pk, "flow": flow.pk}
