@@ -72,11 +72,16 @@ def payload(letter: Letter, leave: str = "") -> EmailPayload:
     with translation.override(context["language"]):
         return EmailPayload(
             subject=letter.subject,
-            html=render_to_string("analytics/mail/report.html", context),
-            text=render_to_string("analytics/mail/report.txt", context),
+            html=_rendered("analytics/mail/report.html", context),
+            text=_rendered("analytics/mail/report.txt", context),
             headers=headers,
             attachments=letter.attachments,
         )
+
+
+def _rendered(template: str, context: dict[str, Any]) -> str:
+    """A template's text as a plain string: an account that takes JSON can't encode Django's safe ones."""
+    return str.__add__(render_to_string(template, context), "")
 
 
 def about_trouble(saved: SavedReport, words: str) -> EmailPayload:

@@ -17,7 +17,7 @@ from analytics.models import ReportMail, ReportRecipient, SavedReport
 from analytics.saved import letter, mailing, making, post, store, tokens
 from campaigns.models import Segment
 from crm.models import Alert, AuditEntry
-from delivery.models import Account
+from delivery.models import Account, SandboxItem
 from delivery.providers import smtp
 from tests.analytics import world
 from tests.delivery.email.sink import Sink, running
@@ -81,6 +81,19 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append((tag, dict(attrs)))
+
+
+@pytest.mark.django_db
+def test_the_sandbox_takes_a_report_too(settings):
+    settings.EMAIL_HOST = ""
+    Account.objects.create(name="Sandbox", slug="sandbox-mail", channel="email", provider="sandbox")
+    owner = boss()
+    made = saved(owner, (owner, "en"))
+    assert mailing.run(DUE) == 1
+    assert states(made) == [State.SENT]
+    [kept] = SandboxItem.objects.all()
+    assert kept.address == "boss@example.com"
+    assert "Last 30 days" in kept.payload["html"]
 
 
 @pytest.mark.django_db
