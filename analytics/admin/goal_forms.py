@@ -133,6 +133,8 @@ class _GoalFields(forms.ModelForm):
         mine = self._mine()
         where = []
         for name, op, value in FILTERS:
+            if data.get(value) and not data.get(name):
+                self.add_error(name, gettext_lazy("Say which property this is compared with."))
             if data.get(name):
                 where.append(self._filter(data[name], data.get(op) or "eq", data.get(value, "")))
         goal = self.instance

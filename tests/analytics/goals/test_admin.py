@@ -77,6 +77,7 @@ class TestGoals:
         [
             {"event": ""},
             {"property0": "total", "op0": "gte", "value0": ""},
+            {"op1": "gte", "value1": "5"},
             {"currency": "E1"},
             {"value_property": "a..b"},
             {"click_hours": "0"},
