@@ -126,7 +126,8 @@ def change(column: Column, now: Any, before: Any) -> Change | None:
         )
     if not before:
         return Change(_("new"), words, tone)
-    return Change(sign + percent(abs(float((now - before) / before)), 0), words, tone)
+    share = abs(float((now - before) / before))
+    return Change(sign + percent(share, 0), words, tone) if round(share, 2) else Change("±0", words)
 
 
 def period_in_words(query: Query) -> str:

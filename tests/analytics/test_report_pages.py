@@ -286,6 +286,7 @@ class TestTables:
             (CLICKED, 0, 0, None, None),
             (CLICKED, 5, 0, "new", "good"),
             (CLICKED, 5, 20, "−75%", "bad"),
+            (CLICKED, 999, 1000, "±0", ""),
             (RATE, None, 0.2, None, None),
             (RATE, 0.2001, 0.2, "±0", ""),
             (msgspec.structs.replace(RATE, digits=2), 0.2001, 0.2, "+0.01 points", "good"),

@@ -229,7 +229,7 @@ def _notes(lines: Sequence[Line]) -> list[str]:
     counted = holdouts.counted_at()
     if counted:
         at = formats.date_format(timezone.localtime(counted), "SHORT_DATETIME_FORMAT")
-        notes.append(_("Counted last: %s.") % at)
+        notes.append(_("Counted last: %s") % at)
     waiting = sum(line.lift is None for line in lines)
     if waiting:
         notes.append(_("%s have nobody to compare with yet.") % count(waiting))

@@ -139,7 +139,7 @@ def _notes(kind: str) -> list[str]:
     counted = cohorts.counted_at()
     if counted:
         notes.append(
-            _("Counted last: %s.") % formats.date_format(timezone.localtime(counted), "SHORT_DATETIME_FORMAT")
+            _("Counted last: %s") % formats.date_format(timezone.localtime(counted), "SHORT_DATETIME_FORMAT")
         )
     return notes
 
