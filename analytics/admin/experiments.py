@@ -123,6 +123,11 @@ class ExperimentAdmin(ModelAdmin):
             shown if obj.state != State.DRAFT else [(None, {"fields": ["name", "slug", "subject", "mode"]})]
         )
 
+    def has_delete_permission(self, request: HttpRequest, obj: Experiment | None = None) -> bool:
+        """One that runs is stopped first: people are in it."""
+        running = obj is not None and obj.state == Experiment.State.RUNNING
+        return not running and super().has_delete_permission(request, obj)
+
     def get_prepopulated_fields(self, request: HttpRequest, obj: Experiment | None = None) -> Any:
         """Only while there is a short name to write."""
         may = obj is None or (obj.state == State.DRAFT and self.has_change_permission(request, obj))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -25,6 +26,7 @@ from campaigns.segments.suggestions import Suggestions
 from crm.rules.operators import EXISTENCE
 from crm.rules.words import OPERATORS
 
+NUMERIC = ("gt", "gte", "lt", "lte")
 ROWS = 4  # filters in the form
 OFFERED = ("eq", "ne", "gt", "gte", "lt", "lte", "contains", "not_contains", "starts_with", "in", *EXISTENCE)
 FILTERS = [(f"property{row}", f"op{row}", f"value{row}") for row in range(ROWS)]
@@ -135,7 +137,9 @@ class _GoalFields(forms.ModelForm):
         for name, op, value in FILTERS:
             if data.get(value) and not data.get(name):
                 self.add_error(name, gettext_lazy("Say which property this is compared with."))
-            if data.get(name):
+            if data.get(op) in NUMERIC and data.get(name) and not _orders(data.get(value, "")):
+                self.add_error(value, gettext_lazy("Write a number, or a day as in 2026-01-31."))
+            elif data.get(name):
                 where.append(self._filter(data[name], data.get(op) or "eq", data.get(value, "")))
         goal = self.instance
         goal.where = [*where, *(item for item in goal.where or [] if item not in mine)]
@@ -217,6 +221,16 @@ def _scalar(text: str, kind: str) -> Any:
         if math.isfinite(number):
             return number
     return text
+
+
+def _orders(text: str) -> bool:
+    """Whether something can be more or less than this."""
+    if isinstance(_scalar(text, ""), int | float):
+        return True
+    try:
+        return bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _text(value: Any) -> str:

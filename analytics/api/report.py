@@ -21,9 +21,11 @@ from analytics.reporting import registry, writing
 from analytics.reporting.query import Query
 from analytics.reporting.shapes import Kind, Report
 from analytics.reports.definitions import DEFINITIONS, RATES
+from crm import masking
 from crm.api import paging, schemas
-from crm.api.auth import READ
+from crm.api.auth import READ, READ_MASKED
 from crm.api.errors import ApiError
+from crm.api.profile_json import hides
 from crm.api.views import ApiView, encoded
 
 CSV = "text/csv"
@@ -88,7 +90,7 @@ def told(response: Any, tag: str) -> Any:
 
 
 class ReportsView(ApiView):
-    scopes = {"GET": {READ}}
+    scopes = {"GET": {READ, READ_MASKED}}
 
     @extend_schema(
         operation_id="reports_list",
@@ -109,7 +111,7 @@ class ReportsView(ApiView):
 
 
 class ReportView(ApiView):
-    scopes = {"GET": {READ}}
+    scopes = {"GET": {READ, READ_MASKED}}
     renderer_classes = [JSONRenderer, CsvRenderer]
 
     @extend_schema(
@@ -131,6 +133,8 @@ class ReportView(ApiView):
     )
     def get(self, request: Request, slug: str) -> HttpResponse | StreamingHttpResponse:
         """The report called `slug`."""
+        if hides(request):
+            masking.hide()
         report = find(slug)
         query = question(request, report, *OWN)
         csv = request.accepted_renderer.format == "csv"
@@ -143,7 +147,7 @@ class ReportView(ApiView):
         after = cursor.key if cursor else None
         paged = "limit" in request.GET or cursor is not None
         tag = freshness.etag(
-            *("report", report.slug, csv, table, limit, paged, after),
+            *("report", report.slug, csv, table, limit, paged, after, masking.hidden()),
             *(answers.asked(report, query), sorted(queries.params(report, query).items())),
         )
         if (known := unchanged(request, tag)) is not None:

@@ -56,9 +56,13 @@ def test_set_up_plan_start_and_stop() -> None:
     assert client.post(at("change", made.pk), told).status_code == 302
     made.refresh_from_db()
     assert (made.name, made.subject, made.goal_event, made.arms) == ("Longer?", "message", "purchase", arms)
+    remover = client_with(VIEW, "campaigns.delete_experiment")
+    assert remover.post(at("delete", made.pk), {"post": "yes"}).status_code == 403
     client.post(at("do", made.pk, "stop"))
     made.refresh_from_db()
     assert made.state == "stopped"
+    assert remover.post(at("delete", made.pk), {"post": "yes"}).status_code == 302
+    assert not Experiment.objects.exists()
 
 
 def test_a_plan_for_values_begins_with_what_people_spent_and_warns_of_years() -> None:

@@ -24,16 +24,17 @@ from delivery.models import Message
 from tests.analytics import world
 
 pytestmark = pytest.mark.django_db
+BY_MAIL = {"kind": "attribute", "field": "email", "op": "contains", "value": "ann@"}
 NAMES = ("Zofia-Secret", "secret@example.org", "C-SECRET-7")
 
 
 @pytest.fixture
 def get(client):
-    """Ask as a key that may read."""
-    key = api_keys.create("read", ["read"])[1]
+    """Ask as a key that may read; `scope` names another one."""
+    keys = {scope: api_keys.create(scope, [scope])[1] for scope in ("read", "read_masked", "write")}
 
-    def ask(path: str, *, tag: str = "", accept: str = "", **query: object):
-        headers = {"HTTP_AUTHORIZATION": f"Bearer {key}"}
+    def ask(path: str, *, scope: str = "read", tag: str = "", accept: str = "", **query: object):
+        headers = {"HTTP_AUTHORIZATION": f"Bearer {keys[scope]}"}
         if tag:
             headers["HTTP_IF_NONE_MATCH"] = tag
         if accept:
@@ -286,6 +287,17 @@ def test_whom_a_number_is_about(get, sent):
     assert NAMES[1] not in json.dumps(found)
     assert get("messages/people/", column="clicked", message="a").json()["people"][0]["id"] == sent.pk
     assert get("messages/people/", column="name").json()["error"]["field"] == "column"
+
+
+def test_who_may_see_no_contact_data_has_numbers_only(get, sent):
+    asked = Segment.objects.create(slug="at-home", name="At home", rule=BY_MAIL)
+    assert get("", scope="read_masked").status_code == 200
+    assert get("messages/", scope="read_masked").json() == get("messages/").json()
+    assert get("messages/people/", scope="read_masked", column="sent").status_code == 403
+    refused = get("messages/", scope="read_masked", segment=asked.slug)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "segment")
+    assert get("messages/", segment=asked.slug).status_code == 200
+    assert get("messages/", scope="write").status_code == 403
 
 
 def test_a_formula_in_a_name_is_only_text(get, monkeypatch):

@@ -143,7 +143,7 @@ def links_table(followed: links.Followed) -> Table:
             },
         ),
         note=" ".join([_partly(), words] if followed.partly else [words]),
-        empty=_("Nobody has followed a link yet, or links are not counted."),
+        empty=_("No link that somebody followed is on record."),
     )
 
 

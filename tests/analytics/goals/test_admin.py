@@ -78,6 +78,7 @@ class TestGoals:
             {"event": ""},
             {"property0": "total", "op0": "gte", "value0": ""},
             {"op1": "gte", "value1": "5"},
+            {"property0": "total", "op0": "gt", "value0": "abc"},
             {"currency": "E1"},
             {"value_property": "a..b"},
             {"click_hours": "0"},
