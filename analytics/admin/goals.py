@@ -26,7 +26,7 @@ from analytics.admin.goal_forms import FILTERS, VIEWS, GoalForm, RateForm, Rates
 from analytics.goals import preview, rates, recompute
 from analytics.models import ExchangeRate, Goal
 from analytics.written import amounts, count, money, percent
-from crm import audit
+from crm import audit, log
 
 
 @admin.register(Goal)
@@ -86,6 +86,18 @@ class GoalAdmin(ModelAdmin):
             messages.info(
                 request, _("Reports are brought in line with it; the progress is shown with the goal.")
             )
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: Goal) -> None:
+        """While nothing is credited to it."""
+        log.hold(recompute.CURSOR)
+        super().delete_model(request, obj)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Goal]) -> None:
+        """While nothing is credited to them."""
+        log.hold(recompute.CURSOR)
+        super().delete_queryset(request, queryset)
 
     def progress(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The line that tells how far it is."""
