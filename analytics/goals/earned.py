@@ -21,24 +21,21 @@ COLUMNS = (
 )
 _CELL = "generation, goal_id, model, dimension, day, series_id, trait, currency"
 _SUMS = ("conversions", "people", "value", "sent_conversions", "sent_people", "sent_value")
-_TRAITS = ", ".join(["('', '')", *(f"('{name}', c.{name})" for name in FROM_FACTS)])
+_FROM = ", ".join(FROM_FACTS)
 _DAYS = "(VALUES (false, c.day), (true, c.sent_day)) AS x(sent, day)"
+_OF = f"generation, goal_id, model, day, series_id, currency, {_FROM}"
 _AMOUNTS = f"""
-    SELECT c.generation, c.goal_id, c.model, y.dimension, x.day, c.series_id, y.trait, z.currency,
-        sum(z.share) FILTER (WHERE NOT x.sent) AS conversions, 0::bigint AS people,
-        sum(z.amount) FILTER (WHERE NOT x.sent) AS value,
-        sum(z.share) FILTER (WHERE x.sent) AS sent_conversions, 0::bigint AS sent_people,
-        sum(z.amount) FILTER (WHERE x.sent) AS sent_value
-    FROM (
-        SELECT generation, goal_id, model, day, sent_day, series_id, {", ".join(FROM_FACTS)},
-            CASE WHEN value IS NULL OR account_currency <> '' THEN '' ELSE currency END AS currency,
-            sum(sign * share) AS share,
-            sum(sign * coalesce(account_value, value)) AS amount
-        FROM changed GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-    ) c CROSS JOIN LATERAL {_DAYS} CROSS JOIN LATERAL (VALUES {_TRAITS}) AS y(dimension, trait)
-    CROSS JOIN LATERAL (VALUES (true, '', c.share, CASE WHEN c.currency = '' THEN c.amount END),
-        (c.currency <> '', c.currency, 0, c.amount)) AS z(counts, currency, share, amount)
-    WHERE x.day IS NOT NULL AND z.counts GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    SELECT c.generation, c.goal_id, c.model, x.day, c.series_id, z.currency, {", ".join(f"c.{n}" for n in FROM_FACTS)},
+        CASE WHEN NOT x.sent THEN z.share END AS conversions, NULL::int AS people,
+        CASE WHEN NOT x.sent THEN z.amount END AS value,
+        CASE WHEN x.sent THEN z.share END AS sent_conversions, NULL::int AS sent_people,
+        CASE WHEN x.sent THEN z.amount END AS sent_value
+    FROM changed c CROSS JOIN LATERAL {_DAYS}
+    CROSS JOIN LATERAL (SELECT c.sign * c.share AS share, c.sign * coalesce(c.account_value, c.value) AS amount,
+        c.value IS NULL OR c.account_currency <> '' OR c.currency = '' AS one) w
+    CROSS JOIN LATERAL (VALUES (true, '', w.share, CASE WHEN w.one THEN w.amount END),
+        (NOT w.one, c.currency, NULL, w.amount)) AS z(counts, currency, share, amount)
+    WHERE x.day IS NOT NULL AND z.counts
 """
 
 
@@ -49,10 +46,10 @@ def _people(of: str) -> str:
         of: a relation like `changed` with the day, whether it is that of sending, and the difference.
     """
     return f"""
-    SELECT c.generation, c.goal_id, c.model, y.dimension, c.on_day, c.series_id, y.trait, '', 0,
-        sum(c.difference) FILTER (WHERE NOT c.sent), 0, 0, sum(c.difference) FILTER (WHERE c.sent), 0
-    FROM ({of}) c CROSS JOIN LATERAL (VALUES {_TRAITS}) AS y(dimension, trait)
-    WHERE c.difference <> 0 GROUP BY 1, 2, 3, 4, 5, 6, 7
+    SELECT c.generation, c.goal_id, c.model, c.on_day, c.series_id, '', {", ".join(f"c.{n}" for n in FROM_FACTS)},
+        NULL::numeric, CASE WHEN NOT c.sent THEN c.difference END, NULL::numeric,
+        NULL::numeric, CASE WHEN c.sent THEN c.difference END, NULL::numeric
+    FROM ({of}) c WHERE c.difference <> 0
 """
 
 
@@ -87,12 +84,20 @@ _CHANGED = """
         (c.sent_at AT TIME ZONE t.zone)::date AS sent_day, c.*
     FROM ({credits}) c JOIN ({targets}) t ON t.upto IS NULL OR c.delivery_id <= t.upto
 """
+_DIMENSION = " ".join(f"WHEN grouping({name}) = 0 THEN '{name}'" for name in FROM_FACTS)
+_TRAIT = " ".join(f"WHEN grouping({name}) = 0 THEN {name}" for name in FROM_FACTS)
+_SHARED = "generation, goal_id, model, day, series_id, currency"
 _ADD = f"""
     INSERT INTO analytics_earnedday AS g ({_CELL}, {", ".join(_SUMS)})
-    SELECT {_CELL}, {", ".join(f"coalesce(sum({name}), 0)" for name in _SUMS)}
-    FROM ({{amounts}} UNION ALL {{people}}) made
-    GROUP BY {_CELL} HAVING {" OR ".join(f"sum({name}) <> 0" for name in _SUMS)}
-    ORDER BY {_CELL}
+    SELECT generation, goal_id, model, CASE {_DIMENSION} ELSE '' END AS dimension, day, series_id,
+        CASE {_TRAIT} ELSE '' END AS trait, currency, {", ".join(f"coalesce(sum({name}), 0)" for name in _SUMS)}
+    FROM (
+        SELECT {_OF}, {", ".join(f"sum({name}){'::int' * ('people' in name)} AS {name}" for name in _SUMS)}
+        FROM ({{amounts}} UNION ALL {{people}}) each GROUP BY {_OF}
+    ) made
+    GROUP BY GROUPING SETS (({_SHARED}), {", ".join(f"({_SHARED}, {name})" for name in FROM_FACTS)})
+    HAVING {" OR ".join(f"sum({name}) <> 0" for name in _SUMS)}
+    ORDER BY goal_id, model, dimension, day
     ON CONFLICT ({_CELL}) DO UPDATE SET {", ".join(f"{name} = g.{name} + excluded.{name}" for name in _SUMS)}
 """
 

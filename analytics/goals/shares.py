@@ -63,6 +63,7 @@ TOUCHES = f"""
         least(x.clicked_at, x.opened_at) AS first_at, greatest(x.clicked_at, x.opened_at) AS last_at
     FROM reached r JOIN delivery_delivery d ON d.profile_id = r.profile_id
     JOIN analytics_engagement g ON g.delivery_id = d.id AND g.series_id IS NOT NULL
+        AND coalesce(g.clicked_at, g.opened_at, g.shown_at, g.read_at) IS NOT NULL
     LEFT JOIN delivery_message m ON r.own AND m.id = d.message_id AND m.goal_event = r.name
     CROSS JOIN LATERAL (SELECT CASE WHEN r.own THEN m.goal_window_hours ELSE r.clicks END AS clicks,
         CASE WHEN r.own THEN m.goal_window_hours ELSE r.opens END AS opens,
