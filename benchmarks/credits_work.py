@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from analytics import projection
 from analytics.goals import own, recompute, shares
-from analytics.models import Credit
 from benchmarks import reports_data
 
 # Three of ten who clicked buy, and as many others.
@@ -51,10 +50,32 @@ _BY_HAND = """
         ('device', g.device)) AS y(dimension, trait)
     GROUP BY 1, 2, 3, 4, 5
 """
+# Rows of one that the other has not, either way round.
+_DIFFERENT = """
+    WITH ours AS (
+        SELECT event_id::text, delivery_id::text, series_id, value FROM analytics_credit WHERE model = 'last_click'
+    ), theirs AS (SELECT event_id::text, delivery_id::text, series_id, value FROM by_hand),
+    our_days AS (
+        SELECT x.kind, f.day, f.series_id, f.dimension, f.trait, x.conversions, x.people, x.value
+        FROM analytics_earnedday f CROSS JOIN LATERAL (VALUES
+            ('happened', f.conversions, f.people, f.value),
+            ('sent', f.sent_conversions, f.sent_people, f.sent_value)) AS x(kind, conversions, people, value)
+        WHERE f.model = 'last_click' AND x.conversions <> 0
+    ), their_days AS (SELECT * FROM by_hand_days)
+    SELECT (SELECT count(*) FROM (TABLE ours EXCEPT TABLE theirs) x),
+        (SELECT count(*) FROM (TABLE theirs EXCEPT TABLE ours) x),
+        (SELECT count(*) FROM (TABLE our_days EXCEPT TABLE their_days) x),
+        (SELECT count(*) FROM (TABLE their_days EXCEPT TABLE our_days) x),
+        (SELECT count(*) FROM theirs), (SELECT count(*) FROM their_days)
+"""
 
 
 def main(deliveries: int) -> dict:
-    """Fill, read, credit, do it again, and by hand; times in seconds."""
+    """Fill, read, credit, do it again, and by hand; times in seconds.
+
+    Raises:
+        AssertionError: one of both ways has other credits or figures by day than the statement by hand.
+    """
     now = timezone.now()
     reports_data.fill(now, deliveries)
     with connection.cursor() as cursor:
@@ -65,20 +86,32 @@ def main(deliveries: int) -> dict:
         events = cursor.rowcount
         cursor.execute("ANALYZE crm_event, analytics_engagement, delivery_delivery")
     found = {"deliveries": deliveries, "events": events, "models": len(shares.MODELS)}
+    _by_hand()
     found["reading"] = _read()
-    credited = Credit.objects.filter(model="last_click").count()
+    _compare()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE analytics_credit, analytics_earnedday")
     found["recompute"] = _anew()
+    _compare()
+    found["by_hand"] = _by_hand() * found["models"]
+    return found
+
+
+def _by_hand() -> float:
     with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS by_hand, by_hand_days")
         began = time.perf_counter()
         cursor.execute(_BY_HAND)
-        found["by_hand"] = (time.perf_counter() - began) * found["models"]
-        cursor.execute("SELECT count(*) FROM by_hand")
-        by_hand = cursor.fetchone()[0]
-    if not credited == by_hand == Credit.objects.filter(model="last_click").count():
-        raise AssertionError(f"{credited} credits, by hand {by_hand}")
-    return found
+        return time.perf_counter() - began
+
+
+def _compare() -> None:
+    """Refuse to go on unless each credit and each figure by day is what the statement by hand says."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DIFFERENT)
+        *different, credited, days = cursor.fetchone()
+    if any(different) or not credited or not days:
+        raise AssertionError(f"{different} rows differ of {credited} credits and {days} days")
 
 
 def _read() -> float:
