@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 
 from analytics.goals import rates, recompute
-from analytics.models import Credit, ExchangeRate, Goal
+from analytics.models import Credit, EarnedDay, ExchangeRate, Goal
 from analytics.reports import revenue
 from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
@@ -90,6 +90,22 @@ class TestGoals:
         assert page.status_code == 200
         assert page.context["adminform"].form.errors
         assert not Goal.objects.exists()
+
+    def test_goals_that_are_deleted_take_along_what_is_credited_to_them(self, admin_client):
+        bought(total=9.99, currency="EUR")
+        made = [Goal(slug=slug, name=slug, event="purchase") for slug in ("one", "two", "three")]
+        for goal in made:
+            recompute.save(goal)
+        recompute.run(pause=0)
+        one, *others = [goal.pk for goal in made]
+        credited = set(Credit.objects.values_list("goal_id", flat=True))
+        assert credited > {one, *others}
+        admin_client.post(reverse("admin:analytics_goal_delete", args=[one]), {"post": "yes"})
+        told = {"action": "delete_selected", "_selected_action": others, "post": "yes"}
+        admin_client.post(reverse("admin:analytics_goal_changelist"), told)
+        left = credited - {one, *others}
+        assert set(Credit.objects.values_list("goal_id", flat=True)) == left
+        assert set(EarnedDay.objects.values_list("goal_id", flat=True)) == left
 
     def test_who_may_not_see_goals_sees_no_progress(self, client, django_user_model):
         recompute.save(made := Goal(slug="a", name="A", event="purchase"))
