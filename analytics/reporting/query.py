@@ -93,6 +93,8 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
         if name not in given or name not in report.takes:
             return nothing
         try:
+            if "\x00" in given[name]:  # which PostgreSQL takes in no text
+                raise ValueError(_("Write it without control characters."))
             return reader(given[name])
         except ValueError as error:
             problems[name] = str(error)

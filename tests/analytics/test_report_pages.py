@@ -119,6 +119,14 @@ def names(text: str) -> list[str]:
     return re.findall(r'data-testid="t-([^"]+)"', text)
 
 
+@pytest.mark.parametrize("asked", ["variant=%00", "country=%00", "message=%00", "channel=%00"])
+def test_what_no_text_can_hold_is_refused(marketer, asked):
+    text = text_of(marketer.get(f"{url('messages')}?{asked}"))
+    assert "without control characters" in text or "Write one of" in text
+    people = reverse("admin:report_people", args=["messages"])
+    assert marketer.get(f"{people}?column=sent&{asked}").status_code == 404
+
+
 class TestWhoSeesWhat:
     def test_each_report_has_its_permission(self, clerk, sent):
         index = reverse("admin:reports")

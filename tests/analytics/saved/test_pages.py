@@ -72,6 +72,7 @@ def test_what_is_shown_is_kept_under_a_name(client, person):
         "the same name again"
     )
     assert save(client, parameters="period=someday").status_code == 302
+    assert save(client, parameters="country=P%00L").status_code == 302, "what no text can hold"
     assert save(client, name=" ").status_code == 302
     assert SavedReport.objects.count() == 1
     assert save(client, "chairs").status_code == 404
