@@ -53,10 +53,12 @@ def send(to: str, payload: EmailPayload, number: int, now: datetime) -> None:
 
 
 def _by_settings(to: str, payload: EmailPayload) -> None:
+    began = False
     try:
         payload.to = mime.address(to)
         payload.from_address = payload.from_address or settings.DEFAULT_FROM_EMAIL
         with get_connection() as connection:
+            began = True
             connection.send_messages([messages.email_message(payload, connection)])
     except mime.BadAddress as error:
         raise NotSent(str(error)) from error
@@ -68,8 +70,10 @@ def _by_settings(to: str, payload: EmailPayload) -> None:
     except smtplib.SMTPResponseException as error:
         text = str(error.smtp_error)[:200]
         raise NotSent(text, again=error.smtp_code < 500) from error
-    except smtplib.SMTPServerDisconnected:
-        return  # after the message was handed over, perhaps
+    except smtplib.SMTPServerDisconnected as error:
+        if not began:
+            raise NotSent(_("The mail server hung up."), again=True, setup=True) from error
+        # After the message was handed over, perhaps.
     except (smtplib.SMTPException, OSError) as error:
         raise NotSent(error.strerror or type(error).__name__, again=True, setup=True) from error
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import socketserver
 import threading
 from datetime import UTC, datetime, time, timedelta
 from html.parser import HTMLParser
@@ -320,3 +321,22 @@ def test_by_the_server_of_the_settings(settings, sink: Sink):
     assert mail["From"] == "nudge@shop.example"
     assert len(list(mail.iter_attachments())) == 1
     assert letter.SHOWN_ROWS
+
+
+@pytest.mark.django_db
+def test_a_server_that_hangs_up_before_it_was_given_anything_is_asked_again(settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
+    owner = boss()
+    made = saved(owner, (owner, "en"))
+
+    class HangsUp(socketserver.BaseRequestHandler):
+        pass
+
+    with socketserver.TCPServer(("127.0.0.1", 0), HangsUp) as server:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        assert mailing.run(DUE) == 0
+        answering.join()
+    assert states(made) == [State.WAITING]
