@@ -9,6 +9,7 @@ from django.core.cache import cache
 
 SLOW = 0.3  # seconds; what is quicker is always asked anew
 RESTS = 20  # times as long as it took
+LONGEST = 300.0  # seconds
 
 
 def kept(name: str, question: object, answer: Callable[[], Any]) -> Any:
@@ -26,5 +27,5 @@ def kept(name: str, question: object, answer: Callable[[], Any]) -> Any:
     found = answer()
     took = time.monotonic() - began
     if took > SLOW:
-        cache.set(key, found, RESTS * took)
+        cache.set(key, found, min(LONGEST, RESTS * took))
     return found
