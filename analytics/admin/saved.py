@@ -142,6 +142,11 @@ class SavedReportAdmin(ModelAdmin):
             *super().get_urls(),
         ]
 
+    def get_fieldsets(self, request: HttpRequest, obj: SavedReport | None = None) -> Any:
+        """To whom it went, and what their mail servers told, is for whoever may change it."""
+        found = super().get_fieldsets(request, obj)
+        return found if self.has_change_permission(request, obj) else found[:1]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[SavedReport]:
         """Those that the reader may see."""
         return super().get_queryset(request).filter(pk__in=store.visible(request.user).values("pk"))
@@ -151,7 +156,8 @@ class SavedReportAdmin(ModelAdmin):
         found = super().get_changelist_instance(request)
         problems = store.gone(found.result_list)
         for saved in found.result_list:
-            saved.problem = problems.get(saved.pk, "") or saved.last_error
+            told = saved.last_error if store.may_change(request.user, saved) else ""
+            saved.problem = problems.get(saved.pk, "") or told
         return found
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -98,8 +98,18 @@ def test_everybody_sees_their_own_and_what_is_shared(client, person):
     assert seen(dev) == []
     assert seen(ada) == [("Ana's", True), ("Mine", True), ("Ours", True)]
     ours = SavedReport.objects.get(name="Ours")
+    partner = ours.recipients.create(address="boss@partner.example")
+    ours.mails.create(recipient=partner, due_at=timezone.now(), try_at=timezone.now())
+    SavedReport.objects.filter(pk=ours.pk).update(last_error="boss@partner.example is full")
     client.force_login(ana)
-    assert client.get(reverse(CHANGE, args=[ours.pk])).status_code == 200, "to be looked at"
+    response = client.get(reverse(CHANGE, args=[ours.pk]))
+    assert response.status_code == 200, "to be looked at"
+    pages = response.content + client.get(reverse("admin:analytics_savedreport_changelist")).content
+    assert b"Ours" in pages
+    assert b"partner.example" not in pages, "whom its owner sends it to"
+    client.force_login(mia)
+    assert b"partner.example is full" in client.get(reverse(CHANGE, args=[ours.pk])).content
+    client.force_login(ana)
     assert client.post(reverse(CHANGE, args=[ours.pk]), form(ours, name="Stolen")).status_code == 403
     assert client.post(reverse("admin:analytics_savedreport_delete", args=[ours.pk])).status_code == 403
     mine = SavedReport.objects.get(name="Mine")
