@@ -34,7 +34,7 @@ UNRELATED = frozenset(
             "crm.change",
         ),
         *("crm.upload", "crm.uploadpart", "crm.connection", "delivery.slot", "delivery.account"),
-        *("delivery.eventstream", "delivery.streamcall", "delivery.linkhit", "delivery.sandboxitem"),
+        *("delivery.eventstream", "delivery.streamcall", "delivery.sandboxitem"),
         *("campaigns.segment", "campaigns.webhookhost", "campaigns.webhookcall", "campaigns.flowschedule"),
         *("analytics.savedreport", "analytics.reportrecipient", "analytics.reportmail"),
     }
@@ -49,7 +49,8 @@ _NOW = """
             FROM campaigns_flow),
         (SELECT md5(string_agg(concat_ws('|', id, name, state), ',' ORDER BY id)) FROM campaigns_broadcast),
         (SELECT md5(string_agg(concat_ws('|', id, slug, name, rule::text), ',' ORDER BY id)) FROM campaigns_segment),
-        (SELECT md5(string_agg(concat_ws('|', id, name), ',' ORDER BY id)) FROM crm_connection),
+        (SELECT md5(string_agg(concat_ws('|', id, slug, name, state, interval_minutes), ',' ORDER BY id))
+            FROM crm_connection),
         (SELECT max(id) FROM delivery_delivery),
         (SELECT sum(pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid)
                 + pg_stat_get_tuples_deleted(oid))

@@ -1,6 +1,5 @@
 """Any report out, and the list of what there is."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -120,8 +119,8 @@ class ReportView(ApiView):
         operation_id="reports_retrieve",
         tags=["reports"],
         summary="Ask for a report",
-        description="Numbers alone, nothing about single people. Which parameters a report takes is in the list of"
-        " reports; others are refused. Rows come in the order of their keys, `place` is where the report has them."
+        description="Numbers, and nobody by name: single conversions have our numbers of people. Which parameters a"
+        " report takes is in the list of reports; others are refused. Rows come in the order of their keys, `place` is where the report has them."
         " With `table` or `cursor` only that table comes. As CSV (`format=csv`, or `Accept: text/csv`) a table comes"
         " whole and in the report's order, unless `limit` asks for pages: then `Link` leads to the next.",
         parameters=report_shapes.PARAMETERS,
@@ -152,7 +151,7 @@ class ReportView(ApiView):
             *("report", report.slug, csv, table, limit, paged, after, masking.hidden()),
             *(answers.asked(report, query), sorted(queries.params(report, query).items())),
             # What is kept for a while, and what goes by the clock, becomes another though no table changes.
-            int(time.time() // kept.LONGEST),
+            kept.span(),
         )
         if (known := unchanged(request, tag)) is not None:
             return known

@@ -29,3 +29,8 @@ def kept(name: str, question: object, answer: Callable[[], Any]) -> Any:
     if took > SLOW:
         cache.set(key, found, min(LONGEST, RESTS * took))
     return found
+
+
+def span() -> int:
+    """The number of the present stretch of LONGEST seconds: what was kept in one is not told after the next."""
+    return int(time.time() // LONGEST)

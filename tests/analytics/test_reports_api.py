@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from datetime import timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
@@ -20,8 +19,8 @@ from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from analytics.reports import kept, people
 from campaigns.models import Broadcast, Flow, Segment
 from crm import api_keys
-from crm.models import Identifier
-from delivery.models import Message
+from crm.models import Connection, Identifier
+from delivery.models import LinkHit, Message
 from tests.analytics import world
 
 pytestmark = pytest.mark.django_db
@@ -30,8 +29,9 @@ NAMES = ("Zofia-Secret", "secret@example.org", "C-SECRET-7")
 
 
 @pytest.fixture
-def get(client):
-    """Ask as a key that may read; `scope` names another one."""
+def get(client, monkeypatch):
+    """Ask as a key that may read, at one moment; `scope` names another key."""
+    monkeypatch.setattr(kept, "span", lambda: 1)
     keys = {scope: api_keys.create(scope, [scope])[1] for scope in ("read", "read_masked", "write")}
 
     def ask(path: str, *, scope: str = "read", tag: str = "", accept: str = "", **query: object):
@@ -205,8 +205,7 @@ def test_unchanged_answers_are_told_by_their_tag_without_being_made(get, sent, m
         patched.setitem(registry.reports(), "messages", _replaced(report, never))
         again = get("messages/", period="7", tag=tag)
     assert (again.status_code, again.content, again["ETag"]) == (304, b"", tag)
-    later = time.time() + kept.LONGEST
-    monkeypatch.setattr("analytics.api.report.time.time", lambda: later)
+    monkeypatch.setattr(kept, "span", lambda: -1)
     assert get("messages/", period="7", tag=tag).status_code == 200, "what was kept may be another by now"
 
 
@@ -244,6 +243,14 @@ def test_tags_differ_by_what_is_asked_and_change_with_what_answers_say(get, sent
     made.name = "Called otherwise"
     made.save()
     assert changed()
+    crm = Connection.objects.create(kind="sandbox", name="Shop CRM", slug="shop")
+    assert changed()
+    crm.cursor = {"contacts": {}}
+    crm.save()
+    assert not changed(), "how far it has read, which is all the time"
+    crm.state = Connection.State.PAUSED
+    crm.save()
+    assert changed(), "which the report of sources says"
     world.delivery(made, world.person(), "queued", logged=False)
     assert changed()
     with connection.cursor() as cursor:
@@ -265,13 +272,22 @@ def test_tags_change_with_any_table_that_reports_read():
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
     assert freshness.etag("x") != before
-    before = freshness.etag("x")
-    assert freshness.etag("x") == before
-    person.city = "Kraków"
-    person.save()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-    assert freshness.etag("x") != before
+    delivery = world.delivery(world.message(), person)
+
+    def city():
+        person.city = "Kraków"
+        person.save()
+
+    def clicked_again():
+        LinkHit.objects.create(delivery=delivery, link=0, at=timezone.now(), verdict="person")
+
+    for change in (city, clicked_again):
+        before = freshness.etag("x")
+        assert freshness.etag("x") == before
+        change()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+        assert freshness.etag("x") != before, change
 
 
 def test_whom_a_number_is_about(get, sent):
