@@ -54,7 +54,7 @@ MARKETER = (
 # Everything to be read but contact data, which `crm.masking` outlines.
 ANALYST = (
     *(*_READABLE, "crm.export_product"),
-    # Reports hold numbers alone; an analyst has them mailed to themselves only.
+    # Reports name nobody; an analyst has them mailed to themselves only.
     *("analytics.*_savedreport", "analytics.export_report"),
 )
 # What connects systems; people are seen in outline, as by an analyst.

@@ -50,8 +50,9 @@ def asked(report: Report, query: Query) -> dict[str, Any]:
 
 def sheet(report: Report, query: Query, found: Sheet, limit: int) -> dict[str, Any]:
     """A whole report; of each table the first page."""
-    columns = [*found.cards, *(column for table in found.tables for column in table.columns)]
-    columns += [series.column for chart in found.charts for series in chart.series]
+    columns = [series.column for chart in found.charts for series in chart.series]
+    columns += [column for table in found.tables for column in table.columns]
+    columns += found.cards  # what is called as they are elsewhere has its own words in its column
     return {
         **_head(report, query),
         "cards": [_column(column) for column in found.cards],
