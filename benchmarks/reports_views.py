@@ -31,14 +31,14 @@ def _figures() -> dict[str, View]:
         "all messages, 90 days": lambda: figures.by_before("message", quarter),
         "one message, ever": lambda: (
             messages.report(wanted),
-            messages.by_day(wanted),
-            messages.by_locale(wanted),
+            messages.counted("day", periods.EVER, Filters(message=wanted.pk)),
+            messages.counted("locale", periods.EVER, Filters(message=wanted.pk)),
         ),
         "one flow's steps": lambda: messages.by_step(1),
         "broadcasts, 90 days": lambda: figures.by_before("broadcast", quarter),
         "channels, 90 days": lambda: figures.by_before("channel", quarter),
         "countries, 90 days": lambda: figures.by_before("country", quarter),
-        "one country by day": lambda: figures.days(quarter, Filters(country="PL")),
+        "one country by day": lambda: figures.by("day", quarter, Filters(country="PL")),
         "heat map, 90 days": lambda: heat.week(quarter),
         "heat map of a message": lambda: heat.week(quarter, Filters(message=wanted.pk)),
         "heat map of a channel": lambda: heat.week(quarter, Filters(channel="email")),
@@ -93,6 +93,6 @@ def _exact() -> dict[str, View]:
     two = Filters(country="PL", device="phone")
     return {
         "two traits, 30 days (single deliveries)": lambda: figures.compare(month, two),
-        "two traits, by day (single deliveries)": lambda: figures.days(month, two),
+        "two traits, by day (single deliveries)": lambda: figures.by("day", month, two),
         "a segment, 30 days (single deliveries)": lambda: figures.compare(month, Filters(segment=segment)),
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -162,8 +161,3 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     default: str = "30"
     choices: tuple[Choice, ...] = ()
     icon: str = "monitoring"
-
-
-def money(amount: Decimal, currency: str) -> dict[str, Decimal]:
-    """A value of a MONEY column; nothing is an empty one."""
-    return {currency: amount} if amount else {}

@@ -62,12 +62,6 @@ def total(period: Period, filters: Filters = EVERYTHING) -> Figures:
     return by("", period, filters).get((), Figures())
 
 
-def days(period: Period, filters: Filters = EVERYTHING) -> dict[date, Figures]:
-    """The figures of every day of the period, also of those on which nothing was."""
-    found = by("day", period, filters)
-    return {day: found.get(day, Figures()) for day in period.dates()}
-
-
 def hours(day: date, filters: Filters = EVERYTHING) -> dict[int, Figures]:
     """The figures of every hour of a day, by the account's clock; without what was earned."""
     found = by("hour", Period(day, day), filters)

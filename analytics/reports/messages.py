@@ -1,6 +1,6 @@
-"""What came of messages: of one, of all, by language, day, and what asked for them."""
+"""What came of messages, with what waits and why others were not sent."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -14,9 +14,6 @@ from delivery.models import Message
 __all__ = [
     "DEFINITIONS",
     "Figures",
-    "by_day",
-    "by_locale",
-    "by_message",
     "by_step",
     "counted",
     "report",
@@ -40,25 +37,6 @@ def report(message: Message, since: Moment = None, until: Moment = None, machine
     """
     filters = Filters(message=message.pk, machines=machines)
     return _told("", since, until, filters).get((), Figures())
-
-
-def by_message(since: Moment = None, until: Moment = None, machines: bool = False) -> dict[int, Figures]:
-    """The same for every message that has any, by its number."""
-    return _told("message", since, until, Filters(machines=machines))
-
-
-def by_locale(
-    message: Message, since: Moment = None, until: Moment = None, machines: bool = False
-) -> dict[str, Figures]:
-    """The same by the language that was sent; "" is the text for everybody, and what has not been written yet."""
-    return _told("locale", since, until, Filters(message=message.pk, machines=machines))
-
-
-def by_day(
-    message: Message, since: Moment = None, until: Moment = None, machines: bool = False
-) -> dict[date, Figures]:
-    """The same by the day of sending, in the account's time zone."""
-    return _told("day", since, until, Filters(message=message.pk, machines=machines))
 
 
 def by_step(

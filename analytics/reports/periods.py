@@ -58,8 +58,3 @@ def between(since: datetime | date | None, until: datetime | date | None) -> Per
     elif until is not None:
         end = until - timedelta(days=1)
     return Period(max(first, FIRST), max(min(end, LAST), max(first, FIRST)))
-
-
-def last_days(days: int, now: datetime | None = None) -> tuple[datetime, datetime]:
-    """The last `days` days, today included, as (first midnight, midnight after the last)."""
-    return last(days, now).bounds()

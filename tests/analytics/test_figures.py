@@ -71,7 +71,8 @@ def test_filters_and_dimensions_are_those_of_the_log(history):
         assert counted(figures.total(EVER, Filters(country=country))) == expected("country", country)
         found = figures.by("country", EVER).get(country, figures.Figures())
         assert counted(found) == expected("country", country)
-    assert {key: counted(one) for key, one in figures.days(period).items()} == {
+    days = figures.by("day", period)
+    assert {day: counted(days.get(day, figures.Figures())) for day in period.dates()} == {
         day: expected(keep=lambda at, _, day=day: at == day) for day in period.dates()
     }
     both = figures.compare(Period(period.last, period.last))

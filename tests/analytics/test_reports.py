@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics.reports import flows, messages, overview, periods
+from analytics.reports.filters import Filters
 from analytics.rollups import audience
 from campaigns.models import Enrollment, Flow, FlowVersion
 from crm.models import ConsentChange, Event, Profile
@@ -134,6 +135,10 @@ def without_reasons(figures: messages.Figures) -> dict:
     return {name: getattr(figures, name) for name in COMPARED}
 
 
+def by(dimension: str, since=None, until=None, **filters) -> dict:
+    return messages.counted(dimension, periods.between(since, until), Filters(**filters))
+
+
 def added_up(parts) -> dict:
     total: dict = defaultdict(int)
     revenue: Counter = Counter()
@@ -169,19 +174,19 @@ def test_every_figure_equals_a_recomputation_from_the_log(seed):
         assert sum(figures.reasons.get("suppressed", {}).values()) == figures.suppressed
         assert without_reasons(messages.report(message, since, until)) == by_hand(message, since, until)
         assert without_reasons(
-            messages.by_message(since, until).get(message.pk, messages.Figures())
+            by("message", since=since, until=until).get(message.pk, messages.Figures())
         ) == by_hand(message, since, until)
-        assert added_up(messages.by_day(message).values()) == expected
-        assert added_up(messages.by_locale(message).values()) == expected
+        assert added_up(by("day", message=message.pk).values()) == expected
+        assert added_up(by("locale", message=message.pk).values()) == expected
     steps = messages.by_step(7)
-    assert added_up(steps.values()) == added_up(messages.by_message().values())
+    assert added_up(steps.values()) == added_up(by("message").values())
 
 
 @pytest.mark.django_db(transaction=True)
 class TestOverview:
     def test_it_compares_with_as_many_days_before(self):
         ann, wanted = world.person(), world.message()
-        since, until = periods.last_days(7, NOW)
+        since, until = periods.last(7, NOW).bounds()
         assert until - since == timedelta(days=7)
         for at in (since, until - HOUR, since - HOUR, since - timedelta(days=7), since - timedelta(days=8)):
             world.delivery(wanted, ann, at=at)
@@ -231,11 +236,11 @@ class TestOverview:
         world.delivery(world.message(), world.person(), at=NOW - 23 * HOUR)
         world.read()
         assert [day.sent for day in overview.overview(NOW, 2).series] == [1, 0]
-        assert set(messages.by_day(Message.objects.get())) == {date(2026, 3, 1)}
+        assert set(by("day", message=Message.objects.get().pk)) == {date(2026, 3, 1)}
 
     def test_a_day_without_an_hour_is_still_a_day(self, settings):
         settings.TIME_ZONE = "Europe/Warsaw"
-        since, until = periods.last_days(1, NOW.replace(month=3, day=29))
+        since, until = periods.last(1, NOW.replace(month=3, day=29)).bounds()
         assert (until.timestamp() - since.timestamp()) == 23 * 3600
 
 

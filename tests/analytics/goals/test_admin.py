@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from analytics.goals import rates, recompute
 from analytics.models import Credit, EarnedDay, ExchangeRate, Goal
-from analytics.reports import revenue
+from analytics.reports import attributed
 from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
 from tests.analytics import world
@@ -31,6 +31,16 @@ FORM = {
     "click_hours": "72",
     "open_hours": "0",
 }
+
+
+def earned(goal, dimension="", model="", period=DAY, **filters):
+    """What the goal brought, by key."""
+    found = attributed.by(dimension, period, Filters(goal=goal.pk, model=model, **filters))
+    return {key: both.now for key, both in found.items()}
+
+
+def brought(goal):
+    return earned(goal)[()].earned
 
 
 def bought(**properties):
@@ -159,7 +169,7 @@ class TestRates:
         bought(total=10, currency="USD")
         recompute.run(pause=0)
         goal = Goal.objects.get()
-        assert revenue.total(DAY, goal).unconverted == {"USD": 10}
+        assert brought(goal) == {"USD": 10}
         url = reverse("admin:analytics_exchangerate_paste")
         assert admin_client.get(url).status_code == 200
         wrong = admin_client.post(url, {"pasted": f"{DAY.first},USD,0.9\nmonday,USD,1\n2026-03-01,USD,-1"})
@@ -168,17 +178,16 @@ class TestRates:
         lines = f"day;currency;rate\n{DAY.first - timedelta(days=1)};usd;0.9137\n"
         assert admin_client.post(url, {"pasted": lines}).status_code == 302
         recompute.run(pause=0)
-        found = revenue.total(DAY, goal)
-        assert (found.value, found.unconverted) == (Decimal("9.14"), {})
+        assert brought(goal) == {"EUR": Decimal("9.14")}
         row = ExchangeRate.objects.get()
         told = {"day": row.day, "currency": "USD", "rate": "2"}
         change = reverse("admin:analytics_exchangerate_change", args=[row.pk])
         assert admin_client.post(change, told).status_code == 302
         recompute.run(pause=0)
-        assert revenue.total(DAY, goal).value == 20
+        assert brought(goal) == {"EUR": 20}
         admin_client.post(reverse("admin:analytics_exchangerate_delete", args=[row.pk]), {"post": "yes"})
         recompute.run(pause=0)
-        assert revenue.total(DAY, goal).unconverted == {"USD": 10}
+        assert brought(goal) == {"USD": 10}
 
     def test_a_rate_is_too_old_after_a_month(self):
         recompute.save(Goal(slug="a", name="A", event="purchase"))
@@ -187,7 +196,7 @@ class TestRates:
         assert set(Credit.objects.values_list("account_value", flat=True)) == {None}
         rates.store([rates.Rate(DAY.first - timedelta(days=30), "USD", Decimal(2))])
         recompute.run(pause=0)
-        assert revenue.total(DAY, Goal.objects.get()).value == 20
+        assert brought(Goal.objects.get()) == {"EUR": 20}
 
     @pytest.mark.parametrize(
         "line", ["2026-03-02,EUR,1", "2026-03-02,USD,NaN", "2026-03-02,USD", "2026-03-02,US,1"]
@@ -202,22 +211,23 @@ class TestReports:
         recompute.save(goal := Goal(slug="a", name="A", event="purchase", open_hours=0))
         sent, event = bought(total=9.99, currency="EUR")
         for dimension in ("message", "variant", "channel", "origin", "day"):
-            found = revenue.by(dimension, DAY, goal, "linear").values()
-            assert sum(each.value for each in found) == Decimal("9.99"), dimension
+            found = earned(goal, dimension, "linear").values()
+            assert sum(each.earned["EUR"] for each in found) == Decimal("9.99"), dimension
             assert sum(each.conversions for each in found) == 1
-        by_channel = revenue.by("channel", DAY, goal, "linear")
-        assert {key: each.people for key, each in by_channel.items()} == {"webpush": 1, "email": 1}
-        last = revenue.by("message", DAY, goal)
-        assert {key: each.value for key, each in last.items()} == {sent[1].message_id: Decimal("9.99")}
-        assert revenue.total(DAY, goal, "linear", Filters(channel="email")).value == Decimal("4.99")
-        assert revenue.by("flow", DAY, goal) == {}
-        told = revenue.path(goal, event.id)
-        assert [touch.message for touch in told.touches] == ["One", "Two"]
-        assert [touch.shares.get("position") for touch in told.touches] == [Decimal("0.5")] * 2
-        assert [touch.shares.get("last_click") for touch in told.touches] == [None, 1]
-        assert told.occurred_at == NOW + 3 * HOUR
+        assert earned(goal, "channel", "linear").keys() == {"webpush", "email"}
+        last = earned(goal, "message")
+        assert {key: each.earned["EUR"] for key, each in last.items()} == {
+            sent[1].message_id: Decimal("9.99")
+        }
+        assert earned(goal, model="linear", channel="email")[()].earned["EUR"] == Decimal("4.99")
+        assert earned(goal, "flow") == {}
+        for model, shares in (("position", [Decimal("0.5")] * 2), ("last_click", [0, 1])):
+            [told] = attributed.latest(goal, DAY, Filters(model=model))
+            assert (told.event, told.occurred_at) == (event.id, NOW + 3 * HOUR)
+            assert [touch.message for touch in told.touches] == ["One", "Two"]
+            assert [touch.share for touch in told.touches] == shares
 
     def test_a_day_outside_has_nothing(self):
         recompute.save(goal := Goal(slug="a", name="A", event="purchase"))
         bought(total=1)
-        assert revenue.total(Period(date(2026, 1, 1), date(2026, 1, 2)), goal) == revenue.Earned()
+        assert earned(goal, period=Period(date(2026, 1, 1), date(2026, 1, 2))) == {}

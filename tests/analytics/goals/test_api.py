@@ -6,7 +6,8 @@ import pytest
 
 from analytics.goals import own, recompute
 from analytics.models import ExchangeRate, Goal
-from analytics.reports import revenue
+from analytics.reports import attributed
+from analytics.reports.filters import Filters
 from analytics.reports.periods import Period
 from crm import api_keys
 from tests.analytics import world
@@ -61,7 +62,8 @@ def test_good_rates_go_in_beside_bad_ones_and_convert_what_was_earned(ask):
     ]
     assert (told.json()["created"], told.json()["updated"]) == (1, 0)
     recompute.run(pause=0)
-    assert revenue.total(Period(NOW.date(), NOW.date()), goal).value == 5
+    found = attributed.by("", Period(NOW.date(), NOW.date()), Filters(goal=goal.pk))
+    assert found[()].now.earned == {"EUR": 5}
     assert ask("exchange-rates/", {"rates": [good]}).json()["unchanged"] == 1
     assert not recompute.progress(Goal.objects.get()).running, "nothing has changed"
     more = [{**good, "day": (NOW + timedelta(days=n)).date().isoformat(), "rate": n} for n in (1, 2)]
