@@ -14,6 +14,7 @@ from analytics.exports.files import Made
 from analytics.models import ReportRecipient, SavedReport
 from analytics.reporting import query as queries
 from analytics.reporting import registry
+from analytics.reporting.shapes import Report
 from analytics.saved import allowed, letter, store
 from crm import masking
 
@@ -34,6 +35,7 @@ class Maker:
 
         Raises:
             Broken: it can't be made.
+            NotAllowed: it asks for what this recipient may not see; for others it can be made.
         """
         hidden = allowed.hides(saved, recipient)
         key = (saved.pk, recipient.language, hidden)
@@ -58,7 +60,18 @@ class Maker:
         try:
             return files.made(report, queries.parse(report, saved.params, self._now), self._now)
         except queries.QueryError as error:
+            if masking.hidden() and self._can_be_asked(report, saved):
+                raise allowed.NotAllowed(str(error)) from error
             raise Broken(str(error)) from error
+
+    def _can_be_asked(self, report: Report, saved: SavedReport) -> bool:
+        """Whether somebody who sees everything can ask for it."""
+        try:
+            with masking.hiding(False):
+                queries.parse(report, saved.params, self._now)
+        except queries.QueryError:
+            return False
+        return True
 
 
 @contextmanager
