@@ -120,9 +120,10 @@ class ReportView(ApiView):
         tags=["reports"],
         summary="Ask for a report",
         description="Numbers, and nobody by name: single conversions have our numbers of people. Which parameters a"
-        " report takes is in the list of reports; others are refused. Rows come in the order of their keys, `place` is where the report has them."
-        " With `table` or `cursor` only that table comes. As CSV (`format=csv`, or `Accept: text/csv`) a table comes"
-        " whole and in the report's order, unless `limit` asks for pages: then `Link` leads to the next.",
+        " report takes is in the list of reports; others are refused. Rows come in the order of their keys, `place` is"
+        " where the report has them. With `table` or `cursor` only that table comes. As CSV (`format=csv`, or"
+        " `Accept: text/csv`) a table comes whole and in the report's order, unless `limit` asks for pages: then"
+        " `Link` leads to the next.",
         parameters=report_shapes.PARAMETERS,
         responses={
             (200, "application/json"): OpenApiResponse(report_shapes.ReportSheet, description="The report."),
