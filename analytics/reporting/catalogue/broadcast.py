@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from analytics.reporting import audience, curves, lifted, parts
 from analytics.reporting.catalogue import message
 from analytics.reporting.columns import columns
-from analytics.reporting.query import Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, Query
 from analytics.reporting.shapes import Chart, Column, Kind, Report, Row, Series, Sheet, Table
 from analytics.reports import launch
 from analytics.reports.definitions import Figures
@@ -149,21 +149,7 @@ REPORT = Report(
     description=gettext_lazy("One broadcast: its progress, its audience, its first hours and its effect."),
     group="messages",
     permission="campaigns.view_broadcast",
-    takes=frozenset(
-        {
-            "broadcast",
-            "channel",
-            "variant",
-            "segment",
-            "locale",
-            "country",
-            "device",
-            "provider",
-            "machines",
-            "goal",
-            "model",
-        }
-    ),
+    takes=(ALL_FILTERS | GOALS | {"variant"}) - {"message", "flow", "origin"},
     subject="broadcast",
     default="all",
     build=build,

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from analytics.reporting import curves, parts
 from analytics.reporting.columns import columns
-from analytics.reporting.query import Query
+from analytics.reporting.query import ALL_FILTERS, GOALS, Query
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from analytics.reports.definitions import Comparison, Figures
 from campaigns.models import Broadcast
@@ -107,22 +107,7 @@ REPORT = Report(
     description=gettext_lazy("What came of each broadcast."),
     group="messages",
     permission="campaigns.view_broadcast",
-    takes=frozenset(
-        {
-            "broadcast",
-            "channel",
-            "message",
-            "variant",
-            "segment",
-            "locale",
-            "country",
-            "device",
-            "provider",
-            "machines",
-            "goal",
-            "model",
-        }
-    ),
+    takes=(ALL_FILTERS | GOALS | {"variant"}) - {"flow", "origin"},
     build=build,
     icon="campaign",
 )
