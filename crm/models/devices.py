@@ -43,7 +43,8 @@ class Device(Outlined):
         indexes = [
             models.Index(
                 fields=["profile"], condition=models.Q(state="active"), name="device_active_by_profile"
-            )
+            ),
+            models.Index(fields=["changed_at"], condition=models.Q(state="gone"), name="device_gone_by_time"),
         ]
 
     def __str__(self):
