@@ -135,7 +135,7 @@ def test_lists_are_filtered_and_paged(server, poles, django_assert_num_queries):
     rule = {"kind": "flow", "flow": flow.slug, "state": "never"}
     for number in range(3):
         Segment.objects.create(slug=f"f{number}", name="F", rule=rule)
-    with django_assert_num_queries(5):  # the key, the segments, and what uses any of them
+    with django_assert_num_queries(6):  # the key, the segments, and what uses any of them
         server.get("segments/")
 
 
