@@ -178,7 +178,7 @@ NUDGE_SWEEPS = {
     "analytics.tasks.rebuild": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.recompute_goals": {"schedule": schedule(30), "queue": "reports"},
     "analytics.tasks.count_audience": {"schedule": schedule(10), "queue": "segments"},
-    "analytics.tasks.mail_reports": {"schedule": schedule(30), "queue": "ingest"},
+    "analytics.tasks.mail_reports": {"schedule": schedule(30), "queue": "keeping"},
     "analytics.tasks.count_cohorts": {"schedule": schedule(600), "queue": "keeping"},
     "crm.tasks.sync_due": {"schedule": schedule(5), "queue": "sync"},
     "crm.tasks.erase_in_crms": {"schedule": schedule(60), "queue": "sync"},

@@ -28,20 +28,17 @@ def uses() -> dict[str, list[Use]]:
         url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
         for slug in {broadcast.segment.slug, *broadcast.left_out}:
             found.setdefault(slug, []).append(Use(_("the broadcast “%s”") % broadcast.name, url))
-    for experiment in Experiment.objects.filter(subject=Experiment.Subject.AUDIENCE).exclude(
-        state__in=(Experiment.State.DECIDED, Experiment.State.STOPPED)
-    ):
-        url = reverse("admin:campaigns_experiment_change", args=[experiment.pk])
-        for slug in {arm["segment"] for arm in experiment.arms if arm.get("segment")}:
-            found.setdefault(slug, []).append(Use(_("the experiment “%s”") % experiment.name, url))
+    for named, use in _compared():
+        for slug in named:
+            found.setdefault(slug, []).append(use)
     _add(found, segments_in)
     return found
 
 
 def live_uses(slug: str) -> list[Use]:
-    """The flows that ask about this segment as they run now, and the broadcasts that have yet to go to it.
+    """The flows that ask about this segment as they run now, the broadcasts that have yet to go to it, and experiments.
 
-    Segments made of it are followed: what uses them uses it, too. Three queries.
+    Segments made of it are followed: what uses them uses it, too. Four queries.
     """
     rules = {segment.slug: segment for segment in Segment.objects.all()}
     reached, waiting = {slug}, [slug]
@@ -66,9 +63,26 @@ def live_uses(slug: str) -> list[Use]:
             )
     asked = Q(segment__slug__in=reached) | Q(exclusions__slug__in=reached)
     drafts = Broadcast.objects.filter(asked, started_at=None, audience=None).exclude(state__in=Broadcast.OVER)
-    return found + [
+    found += [
         Use(_("the broadcast “%s”") % each.name, reverse("admin:campaigns_broadcast_change", args=[each.pk]))
         for each in drafts.distinct().order_by("pk")
+    ]
+    return found + [use for named, use in _compared() if reached & named]
+
+
+def _compared() -> list[tuple[set[str], Use]]:
+    """Experiments on audiences that are not over, with their segments."""
+    over = (Experiment.State.DECIDED, Experiment.State.STOPPED)
+    experiments = Experiment.objects.filter(subject=Experiment.Subject.AUDIENCE).exclude(state__in=over)
+    return [
+        (
+            {arm["segment"] for arm in each.arms if arm.get("segment")},
+            Use(
+                _("the experiment “%s”") % each.name,
+                reverse("admin:campaigns_experiment_change", args=[each.pk]),
+            ),
+        )
+        for each in experiments.order_by("pk")
     ]
 
 

@@ -14,7 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from campaigns.flows import publish
-from campaigns.models import Broadcast, Flow, ListJob, Segment, SegmentMembership, SegmentSize, SegmentVersion
+from campaigns.models import (
+    Broadcast,
+    Experiment,
+    Flow,
+    ListJob,
+    Segment,
+    SegmentMembership,
+    SegmentSize,
+    SegmentVersion,
+)
 from campaigns.segments import editing, evaluate, grammar, history, overlap, plans, usage, versions
 from crm import log, retention
 from crm.models import Profile
@@ -364,6 +373,14 @@ class TestConfirming:
         running_flow("outer")
         assert len(usage.live_uses("home")) == 2
         assert usage.live_uses("other") == []
+
+    def test_an_experiment_on_audiences_uses_its_segments_until_it_is_over(self, segment):
+        arms = [{"key": "a", "segment": "home"}, {"key": "b", "segment": ""}]
+        made = Experiment.objects.create(name="Who?", slug="who", subject="audience", arms=arms)
+        assert [use.text for use in usage.live_uses("home")] == ["the experiment “Who?”"]
+        assert [use.text for use in usage.uses()["home"]] == ["the experiment “Who?”"]
+        Experiment.objects.filter(pk=made.pk).update(state="stopped", started_at=made.created_at)
+        assert usage.live_uses("home") == []
 
 
 class TestCompare:
