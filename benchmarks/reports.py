@@ -3,7 +3,7 @@
 The rebuild stands beside hand-written SQL: a statement that makes such facts of the log, with the same indexes, and one
 that counts the same from them. BENCH_REPORTS says how many deliveries there are (200,000 unless set; the goals are for
 10,000,000 with 6,000,000 engagement events, which take about 25 GB). With NUDGE_BENCH_KEEP, a folder, the database is
-made there and stays.
+made there and stays, and the next run takes what it finds there.
 """
 
 import os
@@ -31,9 +31,12 @@ def _table(found: dict[str, Any]) -> str:
     lines = [
         f"{found['deliveries']:,} deliveries, {found['events']:,} events about them",
         "",
-        "| view, warm | p50 ms | p95 ms | goal ms |",
-        "| --- | ---: | ---: | ---: |",
-        *(f"| {name} | {p50:,.0f} | {p95:,.0f} | {VIEW_MS} |" for name, p50, p95 in found["views"]),
+        "| view | first ms | then p50 ms | p95 ms | goal ms |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {first:,.0f} | {p50:,.0f} | {p95:,.0f} | {VIEW_MS} |"
+            for name, first, p50, p95 in found["views"]
+        ),
         "",
         "| work | ours | beside | ratio |",
         "| --- | ---: | ---: | ---: |",
