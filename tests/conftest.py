@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.cache import cache
 from django.utils import translation
 
 from config import embedded, processes
@@ -92,6 +93,12 @@ def _drop_databases_of_dead_runs() -> None:
             pid = name.split("_")[2]
             if pid.isdecimal() and not processes.is_alive(int(pid)):
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered() -> None:
+    """What another test has left in the process' cache is not there: suggestions of its data, kept answers."""
+    cache.clear()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.reading import drain
 
 PEOPLE = 200
 PROCESSES = ("engine", "engine", "sender", "web")
+LIVING = 2.0  # seconds in which a sender that lives has long sent all that it claimed
 KINDS = (*PROCESSES, "connection")  # what may be killed: a process, or somebody's connection to the database
 
 HELLO = {**OUTSIDE, "config": {**OUTSIDE["config"], "channel": "inapp"}}
@@ -70,9 +71,25 @@ def history(prefix: str):
 
 
 def everything_done(now) -> bool:
-    due = Enrollment.objects.filter(state="active", due_at__lte=now).exists()
-    unsent = Delivery.objects.filter(state__in=["queued", "deferred"], due_at__lte=now).exists()
-    return not due and not unsent and not log.lag(reading.CURSOR)
+    # In the order in which one brings about the other: what is looked at first must not be made by what comes later.
+    if log.lag(reading.CURSOR) or Enrollment.objects.filter(state="active", due_at__lte=now).exists():
+        return False
+    return not Delivery.objects.filter(state__in=["queued", "deferred"], due_at__lte=now).exists()
+
+
+def everything_sent(now) -> None:
+    """Have what a kill has put off, or left with somebody who is dead, sent at this moment.
+
+    Left until the next events, a message may rightly be suppressed for a goal that came before it was tried again.
+    """
+    left = Delivery.objects.filter(state__in=["queued", "deferred", "sending"])
+    began = time.monotonic()
+    while left.exists():
+        assert time.monotonic() < began + 60, "what the killed had claimed is not sent"
+        left.filter(state="deferred").update(due_at=now)
+        if time.monotonic() > began + LIVING:
+            left.filter(state="sending").update(lease_until=now)
+        time.sleep(0.02)
 
 
 def outcome(flow, people: list[int]):
@@ -105,12 +122,12 @@ def outcome(flow, people: list[int]):
         .values_list("profile_id", "name")
     ):
         told[person].append(name)
-    for person, step, state in (
+    for person, step, state, reason in (
         Delivery.objects.filter(origin_id=flow.pk)
         .order_by("origin_step")
-        .values_list("profile_id", "origin_step", "state")
+        .values_list("profile_id", "origin_step", "state", "reason")
     ):
-        sent[person].append((step, state))
+        sent[person].append((step, state, reason))
     passed = dict(Profile.objects.filter(pk__in=people).values_list("pk", "attributes__passes"))
     return [
         (ends.get(person), paths[person], told[person], sent[person], shown[person], passed[person])
@@ -203,4 +220,4 @@ def test_killed_processes_and_connections_change_nothing(world, tmp_path):
     ends = Counter(end[0] for end, *_rest in calm)
     assert set(ends) == {"completed", "exited"}
     assert min(ends.values()) > 30
-    assert {state for *_some, sent, _shown, _passed in calm for _step, state in sent} == {"sent"}
+    assert {tuple(row[1:]) for *_some, sent, _shown, _passed in calm for row in sent} == {("sent", "")}
