@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -100,7 +100,9 @@ class WaitForm(forms.Form):
         required=False,
         widget=UnfoldAdminSelectWidget(attrs={"data-show-if": "until=date"}),
     )
-    distance = amount_field(gettext_lazy("By"), **{"data-show-if": "until=date;side=before,after"})
+    distance = amount_field(
+        pgettext_lazy("a length of time", "By"), **{"data-show-if": "until=date;side=before,after"}
+    )
     distance_unit = unit_field(**{"data-show-if": "until=date;side=before,after"})
     yearly = forms.BooleanField(
         label=gettext_lazy("Its next anniversary"),

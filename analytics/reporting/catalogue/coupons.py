@@ -7,7 +7,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from analytics.reporting.query import Query
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
@@ -20,7 +20,7 @@ _COLUMNS = (
     ("used", gettext_lazy("Used"), Kind.COUNT, "up"),
     ("rate", gettext_lazy("Share used"), Kind.SHARE, "up"),
     ("revenue", gettext_lazy("Revenue"), Kind.MONEY, "up"),
-    ("left", gettext_lazy("Left"), Kind.COUNT, ""),
+    ("left", pgettext_lazy("codes of a pool", "Left"), Kind.COUNT, ""),
     ("pace", gettext_lazy("Given a day"), Kind.COUNT, ""),
     ("days", gettext_lazy("Days left"), Kind.COUNT, ""),
 )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from analytics.reporting import curves, origins, parts
 from analytics.reporting.columns import USUAL, columns
@@ -110,7 +110,7 @@ REPORT = Report(
     choices=(
         Choice(
             name="by",
-            label=gettext_lazy("By"),
+            label=pgettext_lazy("rows of a report", "By"),
             options=tuple((name, label) for name, (label, _head) in BY.items()),
         ),
     ),

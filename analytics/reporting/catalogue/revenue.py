@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import formats
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from analytics.goals import own
 from analytics.models import Goal
@@ -364,7 +364,7 @@ REPORT = Report(
     permission="delivery.view_message",
     takes=(ALL_FILTERS | GOALS | {"variant", "step"}) - {"machines"},
     choices=(
-        Choice(name="by", label=gettext_lazy("By"), options=tuple(BY.items())),
+        Choice(name="by", label=pgettext_lazy("rows of a report", "By"), options=tuple(BY.items())),
         Choice(
             name="models",
             label=gettext_lazy("Ways of giving credit"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from campaigns.flows import dates, near_dates
@@ -56,7 +56,7 @@ class DateForm(forms.Form):
         required=False,
         widget=UnfoldAdminSelectWidget,
     )
-    distance = amount_field(gettext_lazy("By"), **{"data-show-if": "side=before,after"})
+    distance = amount_field(pgettext_lazy("a length of time", "By"), **{"data-show-if": "side=before,after"})
     distance_unit = unit_field(**{"data-show-if": "side=before,after"})
     at = forms.CharField(
         label=gettext_lazy("At"),
