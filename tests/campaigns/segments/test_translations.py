@@ -38,7 +38,8 @@ FUNCTIONS = {
     **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
     **dict.fromkeys(("npgettext", "npgettext_lazy"), ((1, "c"), 2, 3)),
 }
-KEPT = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[sd%]|\{\w+\}|</?\w+>|^ | $")  # what a translation has to have as well
+# What a translation has to have as well.
+KEPT = re.compile(r"%\(\w+\)[\d.]*[a-z]|%[sd%]|\{\w+\}|</?\w+>|^ | $")
 
 RULE = {
     "all": [
