@@ -143,7 +143,9 @@ class RateFilters(filters.Filters):
 
     since = _DayFilter(field_name="day", lookup_expr="gte", help_text=gettext_lazy("From this day on."))
     until = _DayFilter(field_name="day", lookup_expr="lte", help_text=gettext_lazy("Up to this day."))
-    currency = filters.TextFilter(help_text=gettext_lazy("Such as USD."))
+    currency = filters.NormalFilter(
+        normal=str.upper, help_text=gettext_lazy("Such as USD; in small letters, too.")
+    )
 
 
 class _Sent(msgspec.Struct):

@@ -72,7 +72,10 @@ def test_good_rates_go_in_beside_bad_ones_and_convert_what_was_earned(ask):
     assert [row["rate"] for row in found["rates"]] == [0.5, 1.0]
     rest = ask(f"exchange-rates/?since={day}&currency=USD&limit=2&cursor={found['next_cursor']}").json()
     assert [row["rate"] for row in rest["rates"]] == [2.0]
-    assert ask(f"exchange-rates/?until={day}").json()["rates"] == [{**good, "currency": "USD", "rate": 0.5}]
+    first = [{**good, "currency": "USD", "rate": 0.5}]
+    assert ask(f"exchange-rates/?until={day}").json()["rates"] == first
+    assert ask(f"exchange-rates/?until={day}&currency=usd").json()["rates"] == first
+    assert ask("exchange-rates/?currency=gbp").json()["rates"] == []
 
 
 def test_what_is_no_batch_is_refused_as_a_whole(ask):
