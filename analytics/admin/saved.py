@@ -23,7 +23,7 @@ from analytics.models import ReportMail, ReportRecipient, SavedReport
 from analytics.models.saved import MAIL_OTHERS, MAIL_OUTSIDE
 from analytics.reporting import query as queries
 from analytics.reporting import registry, writing
-from analytics.saved import mailing, store
+from analytics.saved import clock, mailing, store
 
 SHOWN_MAILS = 10
 
@@ -232,7 +232,7 @@ class SavedReportAdmin(ModelAdmin):
 
     @display(description=gettext_lazy("next"), ordering="next_at")
     def next(self, saved: SavedReport) -> str:
-        return _moment(saved.next_at)
+        return _moment(clock.planned(saved))
 
     @display(description=gettext_lazy("problem"))
     def state(self, saved: SavedReport) -> SafeString | str:

@@ -10,6 +10,7 @@ from django.conf import settings
 from analytics.models import SavedReport
 
 Every = SavedReport.Every
+MOVES = timedelta(hours=36)  # by which another time zone moves a time at most, with room: zones are 26 hours apart
 
 
 def following(saved: SavedReport, after: datetime) -> datetime | None:
@@ -24,6 +25,20 @@ def following(saved: SavedReport, after: datetime) -> datetime | None:
         if at > after:
             return at
     return None
+
+
+def planned(saved: SavedReport) -> datetime | None:
+    """When it is due next by the time zone that the account has now, in UTC; None where it is not sent.
+
+    `next_at` was worked out by the zone of then. Of another one it is the due time nearest to that.
+    """
+    at = saved.next_at
+    if at is None:
+        return None
+    found = [at - MOVES]
+    while (later := following(saved, found[-1])) and later <= at + MOVES:
+        found.append(later)
+    return min(found[1:], key=lambda each: abs(each - at), default=following(saved, at))
 
 
 def _days(saved: SavedReport, since: date) -> Iterator[date]:

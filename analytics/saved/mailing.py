@@ -37,6 +37,7 @@ class NotMailed(ValueError):
 def run(now: datetime | None = None) -> int:
     """Send what is due; return how many mails went out. May run in several processes at once."""
     at = now or timezone.now()
+    follow_zone(at)
     while claim(at) == AT_ONCE:
         pass
     _give_up_broken_off(at)
@@ -45,6 +46,16 @@ def run(now: datetime | None = None) -> int:
     while time.monotonic() - began < BUDGET_SECONDS and (mail := _taken(at)) is not None:
         sent += _settle(mail, maker, at)
     return sent
+
+
+def follow_zone(now: datetime) -> int:
+    """Let what is due soon be due by the time zone that the account has now; return for how many that was another time."""
+    moved = 0
+    for saved in SavedReport.objects.filter(next_at__lte=now + clock.MOVES, paused=False):
+        due = clock.planned(saved)
+        if due != saved.next_at:
+            moved += SavedReport.objects.filter(pk=saved.pk, next_at=saved.next_at).update(next_at=due)
+    return moved
 
 
 @transaction.atomic

@@ -78,3 +78,36 @@ def test_each_due_day_has_one_time_and_none_is_left_out(every, at, weekday, day,
     between = {found[0] + timedelta(days=number) for number in range((found[-1] - found[0]).days + 1)}
     assert {each for each in between if wanted(each)} == set(found)
     assert all(isinstance(each, date) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "next_at", "zone", "due"),
+    [
+        ({"every": "day"}, local(2026, 3, 2, 8), "Europe/Warsaw", local(2026, 3, 2, 8)),
+        ({"every": "day"}, datetime(2026, 3, 2, 8, tzinfo=UTC), "Europe/Warsaw", local(2026, 3, 2, 8)),
+        ({"every": "day"}, local(2026, 3, 2, 8), "America/New_York", datetime(2026, 3, 2, 13, tzinfo=UTC)),
+        ({"every": "week", "weekday": 4}, local(2026, 3, 6, 8), "UTC", datetime(2026, 3, 6, 8, tzinfo=UTC)),
+        # The same day on the calendar, though there it is almost a day earlier.
+        ({"every": "month", "day": 1}, datetime(2026, 5, 1, 8, tzinfo=UTC), "Pacific/Kiritimati",
+         datetime(2026, 4, 30, 18, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_the_next_time_follows_the_accounts_zone(settings, schedule, next_at, zone, due):
+    settings.TIME_ZONE = zone
+    assert clock.planned(SavedReport(**schedule, next_at=next_at)) == due
+
+
+def test_what_has_no_next_time_is_not_planned():
+    assert clock.planned(SavedReport(every="day")) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["day", "week", "month"]),
+    st.times().map(lambda at: at.replace(microsecond=0)),
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),
+)
+def test_in_the_same_zone_the_next_time_stays(every, at, after):
+    saved = SavedReport(every=every, at=at, weekday=3, day=31)
+    saved.next_at = clock.following(saved, after)
+    assert clock.planned(saved) == saved.next_at

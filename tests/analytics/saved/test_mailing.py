@@ -146,6 +146,24 @@ def test_a_due_time_is_mailed_once_and_missed_ones_together(sink: Sink):
     assert next(csv.reader(io.StringIO(file.get_content().removeprefix("\ufeff"))))[0] == "Channel"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("zone", "hours", "following"),
+    [("Europe/Warsaw", -1, 23), ("America/New_York", 5, 29)]
+)
+def test_after_a_change_of_the_accounts_zone_it_goes_by_the_new_clock(
+    sink: Sink, settings, zone: str, hours: int, following: int
+):
+    owner = boss()
+    made = saved(owner, (owner, "en"))
+    settings.TIME_ZONE = zone
+    due = DUE + timedelta(hours=hours)
+    before, after = (due + timedelta(seconds=seconds) for seconds in (-1, 0))
+    assert (mailing.run(before), mailing.run(after), mailing.run(after)) == (0, 1, 0)
+    made.refresh_from_db()
+    assert (made.last_due, made.next_at) == (due, DUE + timedelta(hours=following))
+
+
 @pytest.mark.django_db(transaction=True)
 def test_many_processes_mail_a_due_time_once(sink: Sink):
     owner = boss()
