@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
@@ -87,6 +88,11 @@ class ExperimentForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if "smallest" in self.fields:
+            self.fields["smallest"].help_text = (
+                _("In points of percent of the people; in %s per person where values are compared.")
+                % settings.NUDGE_CURRENCY
+            )
         if "goal_event" in self.fields:
             self.fields["goal_event"].widget.suggested = sorted(event_names(Suggestions()))
         if "split" in self.fields:
@@ -198,19 +204,24 @@ class ValuePlanForm(forms.Form):
         widget=UnfoldAdminDecimalFieldWidget,
     )
     deviation = forms.FloatField(
-        label=gettext_lazy("How much it varies from person to person"),
         help_text=gettext_lazy("The standard deviation of the value per person, those without any included."),
         min_value=0.0001,
         widget=UnfoldAdminDecimalFieldWidget,
     )
-    smallest = forms.FloatField(
-        label=gettext_lazy("Smallest rise worth knowing, per person"),
-        min_value=0.0001,
-        widget=UnfoldAdminDecimalFieldWidget,
-    )
+    smallest = forms.FloatField(min_value=0.0001, widget=UnfoldAdminDecimalFieldWidget)
     daily = forms.FloatField(
         label=gettext_lazy("People a day"), min_value=0, widget=UnfoldAdminDecimalFieldWidget
     )
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        currency = {"currency": settings.NUDGE_CURRENCY}
+        self.fields["deviation"].label = (
+            _("How much it varies from person to person, in %(currency)s") % currency
+        )
+        self.fields["smallest"].label = (
+            _("Smallest rise worth knowing, in %(currency)s per person") % currency
+        )
 
 
 def plan_form(experiment: Experiment, data: Any) -> PlanForm | ValuePlanForm:

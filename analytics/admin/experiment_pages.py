@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from analytics import written
@@ -84,7 +85,7 @@ def lift_rows(lines: list[Line]) -> list[dict[str, Any]]:
             "name": line.holdout.name,
             "kind": kinds[line.holdout.kind],
             "percent": line.holdout.percent,
-            "sentence": words.lift_sentence(line.lift),
+            "sentence": words.lift_sentence(line.lift, settings.NUDGE_CURRENCY),
             "figures": _lift(line.lift),
             "months": [{"month": month, "figures": _lift(found)} for month, found in line.months],
         }
@@ -100,15 +101,16 @@ def _lift(found: Lift | None) -> dict[str, str] | None:
         "treated": written.count(found.treated),
         "holdout": written.count(found.holdout),
         "conversions": _figure(found.conversions),
-        "value": _figure(found.value),
+        "value": _figure(found.value, money=True),
         "per_message": _figure(per_message.times(1000)) if per_message else "–",
         "per_month": _figure(found.conversions_per_month) if found.conversions_per_month else "–",
     }
 
 
-def _figure(figure: Figure) -> str:
+def _figure(figure: Figure, money: bool = False) -> str:
     estimate, low, high = (
-        written.count(round(each, 1)) for each in (figure.estimate, figure.low, figure.high)
+        _amount(each, True) if money else written.count(round(each, 1))
+        for each in (figure.estimate, figure.low, figure.high)
     )
     return _("%(estimate)s (%(low)s to %(high)s)") % {"estimate": estimate, "low": low, "high": high}
 
@@ -116,7 +118,7 @@ def _figure(figure: Figure) -> str:
 def _amount(number: float, value: bool, digits: int = 1) -> str:
     if not math.isfinite(number):
         return "∞"
-    return written.count(round(number, 2)) if value else written.percent(number, digits)
+    return written.money(number, settings.NUDGE_CURRENCY) if value else written.percent(number, digits)
 
 
 def _interval(belief: Belief, value: bool) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,6 +18,8 @@ from unfold.decorators import display
 from analytics.admin.experiment_forms import ExperimentForm, plan_form
 from analytics.admin.experiment_pages import arms, lift_rows, plan
 from analytics.experiments import holdouts, judging, planning, words
+from analytics.experiments.arms import Metric
+from analytics.experiments.definitions import DEFINITIONS
 from campaigns.experiments import life, shares
 from campaigns.models import Experiment
 
@@ -181,19 +184,23 @@ class ExperimentAdmin(ModelAdmin):
             context |= {
                 "result": look.result,
                 "counted_at": counted_at,
-                "sentence": words.sentence(look.result, experiment.names),
+                "sentence": words.sentence(look.result, experiment.names, settings.NUDGE_CURRENCY),
                 "audiences": words.audience_sentence(
                     look.result.arms,
                     look.addressed,
                     look.result.rules.metric,
                     experiment.names,
+                    settings.NUDGE_CURRENCY,
                 )
                 if look.addressed
                 else "",
-                "regret": words.regret_sentence(look.regret, look.result.rules.metric)
+                "regret": words.regret_sentence(
+                    look.regret, look.result.rules.metric, settings.NUDGE_CURRENCY
+                )
                 if look.regret and any(arm.exposed for arm in look.result.arms)
                 else "",
                 "arms": arms(experiment, look),
+                "value_words": DEFINITIONS["value"] if look.result.rules.metric is Metric.VALUE else "",
                 "choice": (experiment.decision or {}).get("choice"),
                 "chosen": experiment.names.get((experiment.decision or {}).get("choice", ""), ""),
                 "waits": (experiment.decision or {}).get("waits", ""),
@@ -210,6 +217,7 @@ class ExperimentAdmin(ModelAdmin):
             "opts": self.opts,
             "rows": lift_rows(holdouts.latest()),
             "counted_at": holdouts.counted_at(),
+            "value_words": DEFINITIONS["value"],
         }
         return TemplateResponse(request, f"{TEMPLATES}/lift.html", context)
 

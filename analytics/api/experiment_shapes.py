@@ -80,7 +80,7 @@ class ArmResult(serializers.Serializer):
     name = serializers.CharField()
     people = serializers.IntegerField(help_text=DEFINITIONS["exposed"])
     converted = serializers.IntegerField(help_text=DEFINITIONS["converted"])
-    value = serializers.FloatField()
+    value = serializers.FloatField(help_text=DEFINITIONS["value"])
     unsubscribed = serializers.IntegerField()
     complained = serializers.IntegerField()
     mean = serializers.FloatField(allow_null=True, help_text=DEFINITIONS["mean"])
@@ -127,6 +127,7 @@ class RegretOutput(serializers.Serializer):
 class ResultOutput(serializers.Serializer):
     state = serializers.ChoiceField(choices=[str(each) for each in State], help_text=DEFINITIONS["state"])
     sentence = serializers.CharField(help_text=_("What came of it, in words."))
+    currency = serializers.CharField(help_text=_("The account's, of all amounts."))
     choice = serializers.CharField(allow_null=True)
     leaders = serializers.ListField(child=serializers.CharField(), help_text=_("Beaten by no other arm."))
     days_left = serializers.FloatField(
@@ -154,6 +155,7 @@ class PlanOutput(serializers.Serializer):
     deviation = serializers.FloatField(
         allow_null=True, help_text=_("Of the value from person to person, where values are compared.")
     )
+    currency = serializers.CharField(help_text=_("The account's, of all amounts."))
     people = serializers.ListField(child=serializers.IntegerField(), help_text=_("By arm, at most."))
     total = serializers.IntegerField()
     typical = serializers.IntegerField(help_text=_("Of all arms, on average with that difference."))
@@ -203,6 +205,7 @@ class HoldoutOutput(serializers.Serializer):
     goal_event = serializers.CharField()
     window_hours = serializers.FloatField()
     sentence = serializers.CharField()
+    currency = serializers.CharField(help_text=_("The account's, of all amounts."))
     lift = WholeLift(allow_null=True, help_text=_("Over a year; null while one side has nobody."))
     months = MonthLift(many=True, help_text=_("The latest first."))
 
@@ -252,6 +255,7 @@ LINE: dict[str, Any] = {
 RESULT: dict[str, Any] = {
     "state": "open",
     "sentence": "“Short” brings 4.2% of people to the goal, “Long” 3.6%. Nothing can be said yet.",
+    "currency": "EUR",
     "choice": None,
     "leaders": ["a", "b"],
     "days_left": 4.5,
@@ -298,6 +302,7 @@ PLAN = {
     "smallest": 0.5,
     "daily": 2000.0,
     "deviation": None,
+    "currency": "EUR",
     "people": [40028, 40028],
     "total": 80056,
     "typical": 42100,
@@ -325,6 +330,7 @@ HOLDOUT: dict[str, Any] = {
     "goal_event": "purchase",
     "window_hours": 168.0,
     "sentence": "Without the messages there would have been about 210 fewer conversions (162 to 258).",
+    "currency": "EUR",
     "lift": {
         **_SIDES,
         "messages": 21000,

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import django_filters
+from django.conf import settings
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
@@ -153,6 +154,7 @@ class PlanView(ApiView):
         return encoded(
             {
                 **{name: values.get(name) for name in _PLAN},
+                "currency": settings.NUDGE_CURRENCY,
                 "people": found.people,
                 "total": found.total,
                 "typical": found.typical,
@@ -268,7 +270,8 @@ def outcome(experiment: Experiment, look: Look) -> dict[str, Any]:
     addressed = {arm.key: _addressed(arm, metric) for arm in look.addressed or ()}
     return {
         "state": str(result.state),
-        "sentence": words.sentence(result, names),
+        "sentence": words.sentence(result, names, settings.NUDGE_CURRENCY),
+        "currency": settings.NUDGE_CURRENCY,
         "choice": result.choice,
         "leaders": result.leaders,
         "days_left": None if result.days_left is None else _finite(result.days_left),
@@ -323,7 +326,7 @@ def outcome(experiment: Experiment, look: Look) -> dict[str, Any]:
             "people": look.regret.people,
             "against_best": look.regret.against_best,
             "against_equal": look.regret.against_equal,
-            "sentence": words.regret_sentence(look.regret, metric),
+            "sentence": words.regret_sentence(look.regret, metric, settings.NUDGE_CURRENCY),
         },
     }
 
@@ -356,7 +359,8 @@ def _holdout(line: Line) -> dict[str, Any]:
         "percent": float(about.percent),
         "goal_event": about.goal,
         "window_hours": about.window.total_seconds() / 3600,
-        "sentence": words.lift_sentence(found),
+        "sentence": words.lift_sentence(found, settings.NUDGE_CURRENCY),
+        "currency": settings.NUDGE_CURRENCY,
         "lift": whole,
         "months": [{"month": month, "lift": _lift(each) if each else None} for month, each in line.months],
     }

@@ -6,6 +6,10 @@ DEFINITIONS = {
     "exposed": _("People for whom the arm has taken effect, each counted once."),
     "converted": _("Those of them who reached the goal within its window, each counted once."),
     "mean": _("Converted ÷ exposed; for a value, the sum of it ÷ exposed."),
+    "value": _(
+        "The amounts of their goal events in the account's currency. Other currencies are converted by the rate of the "
+        "day, or the last one of the month before; what has no rate counts as nothing."
+    ),
     "range": _("Where the true figure lies with a probability of 95 %, given what was seen."),
     "probability_best": _("The probability that this arm is truly the best of all."),
     "expected_loss": _(

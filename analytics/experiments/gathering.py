@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import connection
 
 from analytics.experiments.arms import Arm, History, Metric
 from analytics.experiments.shares import Period
+from analytics.goals import rates
 from delivery.exposures import EVENT
 
 BEFORE = timedelta(days=90)  # what somebody did then explains part of what they do now
@@ -31,7 +33,7 @@ _GATHER = f"""
     ), goals AS (
         SELECT DISTINCT ON (p.number, p.profile_id, e.id) p.number, p.profile_id, e.occurred_at >= p.at AS after,
             CASE WHEN jsonb_typeof(v.amount) = 'number' AND abs((v.amount)::numeric) < {LARGEST:.0f}
-                THEN (v.amount)::numeric ELSE 0 END AS amount
+                THEN (v.amount)::numeric * coalesce({rates.worth("e")}, 0) ELSE 0 END AS amount
         FROM people p JOIN asked q USING (number)
         JOIN crm_event e ON e.profile_id = p.profile_id AND e.name = q.goal
             AND e.occurred_at >= p.at - %(before)s::interval AND e.occurred_at < p.at + q.goal_window
@@ -71,7 +73,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be counted of whom.
 
     People are those whose first exposure since `since` is before `until`, in one of the arms. What they do counts from
-    then on for `window`, as far as it happened by `now`.
+    then on for `window`, as far as it happened by `now`. Amounts are brought into the account's currency; what no rate
+    of exchange is known for counts as nothing.
     """
 
     experiment: str
@@ -143,6 +146,7 @@ def _rows(questions: Sequence[Question], group: str, **values: Any) -> list[list
             {
                 "asked": msgspec.json.encode(asked).decode(),
                 "exposed": EVENT,
+                "account": settings.NUDGE_CURRENCY.upper(),
                 "before": f"{BEFORE.days} days",
                 "since": min(each.since for each in questions),
                 "now": max(each.now for each in questions),

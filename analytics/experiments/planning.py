@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from analytics.experiments import planner
 from analytics.experiments.gathering import LARGEST
+from analytics.goals import rates
 from analytics.reports import figures, periods
 from campaigns.experiments import shares
 from campaigns.models import Experiment
@@ -22,10 +24,10 @@ EVENTS = 100_000  # of the goal, the latest ones, tell how much amounts vary
 _AMOUNTS = f"""
     SELECT count(*), coalesce(avg(value), 0)::float8, coalesce(avg(value ^ 2), 0)::float8 FROM (
         SELECT profile_id, sum(CASE WHEN jsonb_typeof(amount) = 'number' AND abs(amount::numeric) < {LARGEST:.0f}
-            THEN amount::numeric ELSE 0 END) AS value
+            THEN amount::numeric * coalesce({rates.worth("latest")}, 0) ELSE 0 END) AS value
         FROM (
-            SELECT profile_id, properties #> string_to_array(%(property)s, '.') AS amount FROM crm_event
-            WHERE name = %(goal)s AND occurred_at >= %(since)s AND occurred_at <= %(now)s
+            SELECT profile_id, properties #> string_to_array(%(property)s, '.') AS amount, properties, occurred_at
+            FROM crm_event WHERE name = %(goal)s AND occurred_at >= %(since)s AND occurred_at <= %(now)s
             ORDER BY occurred_at DESC LIMIT {EVENTS}
         ) AS latest GROUP BY profile_id
     ) AS people
@@ -87,6 +89,7 @@ def _amounts(experiment: Experiment, now: datetime) -> tuple[float, float]:
         cursor.execute(
             _AMOUNTS,
             {
+                "account": settings.NUDGE_CURRENCY.upper(),
                 "goal": experiment.goal_event,
                 "property": experiment.value_property,
                 "since": now - timedelta(days=DAYS),

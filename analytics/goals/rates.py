@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from analytics.goals import recompute
+from analytics.goals.attribution import RATE_DAYS
 from analytics.models import ExchangeRate
 from crm import log
 
@@ -51,6 +52,22 @@ class BadRates(ValueError):
     def __init__(self, problems: list[str]):
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def worth(event: str) -> str:
+    """By what an amount of `event` is multiplied to be in the account's currency, as SQL; null where nobody knows.
+
+    The event says its currency in a property of that name; without one it is the account's, `%(account)s`.
+    """
+    code = f"{event}.properties ->> 'currency'"
+    return f"""
+        CASE WHEN {code} ~ '^[A-Za-z][A-Za-z][A-Za-z]$' AND upper({code}) <> %(account)s THEN (
+            SELECT r.rate FROM analytics_exchangerate r
+            WHERE r.currency = upper({code}) AND r.day <= ({event}.occurred_at AT TIME ZONE 'UTC')::date
+                AND r.day > ({event}.occurred_at AT TIME ZONE 'UTC')::date - {RATE_DAYS}
+            ORDER BY r.day DESC LIMIT 1
+        ) ELSE 1 END
+    """
 
 
 def read(text: str) -> list[Rate]:

@@ -1,7 +1,9 @@
 """What a flow or broadcast brought that would not have come without it."""
 
+from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -53,10 +55,11 @@ def columns() -> list[Column]:
             key="value",
             label=_("Extra value"),
             definition=_("What they were worth beyond that, in the amounts of the goal's events."),
+            kind=Kind.MONEY,
             better="up",
         ),
-        Column(key="value_low", label=_("At least"), definition=interval),
-        Column(key="value_high", label=_("At most"), definition=interval),
+        Column(key="value_low", label=_("At least"), definition=interval, kind=Kind.MONEY),
+        Column(key="value_high", label=_("At most"), definition=interval, kind=Kind.MONEY),
         Column(
             key="certain",
             label=_("Certain"),
@@ -74,7 +77,7 @@ def row(key: str, label: str, lift: Lift | None) -> Row:
             "treated": lift.treated,
             "holdout": lift.holdout,
             **_interval("conversions", lift.conversions),
-            **_interval("value", lift.value),
+            **amounts("value", lift.value),
             "certain": _("yes") if lift.certain or lift.certain_value else _("not yet"),
         }
     return Row(
@@ -83,6 +86,12 @@ def row(key: str, label: str, lift: Lift | None) -> Row:
         values=values,
         link=(reverse("admin:campaigns_experiment_lift"), "campaigns.view_experiment"),
     )
+
+
+def amounts(name: str, figure: Figure) -> dict[str, dict[str, Decimal]]:
+    """An amount with its interval, in the account's currency, as columns of Kind.MONEY have it."""
+    parts = {name: figure.estimate, f"{name}_low": figure.low, f"{name}_high": figure.high}
+    return {key: {settings.NUDGE_CURRENCY: round(Decimal(value), 2)} for key, value in parts.items()}
 
 
 def _interval(name: str, figure: Figure) -> dict[str, float]:

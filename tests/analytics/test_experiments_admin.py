@@ -1,12 +1,15 @@
 """Experiments in the admin: who may see, set up, start and stop them."""
 
+import re
 import uuid
+from datetime import UTC
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from analytics.experiments import judging, planning
+from analytics.models import ExchangeRate
 from campaigns.experiments import life
 from campaigns.models import Broadcast, Experiment, Segment
 from campaigns.segments import usage
@@ -71,9 +74,10 @@ def test_a_plan_for_values_begins_with_what_people_spent_and_warns_of_years() ->
         name="Worth", slug="worth", subject="message", message=message, metric="value", value_property="total"
     )
     now = timezone.now()
-    for amount in (10, 30):
+    ExchangeRate.objects.create(day=now.astimezone(UTC).date(), currency="USD", rate=2)
+    for told in ({"total": 10}, {"total": 15, "currency": "usd"}):
         person = Profile.objects.create()
-        log.append([log.NewEvent(uuid.uuid4(), person.pk, "purchase", now, {"total": amount}, "test")])
+        log.append([log.NewEvent(uuid.uuid4(), person.pk, "purchase", now, told, "test")])
     found = planning.usual(made, now)
     share = planning.USUAL_RATE / 100
     assert found["deviation"] == pytest.approx((share * 500 - (share * 20) ** 2) ** 0.5, abs=0.01)
@@ -81,6 +85,8 @@ def test_a_plan_for_values_begins_with_what_people_spent_and_warns_of_years() ->
     client = client_with(VIEW, RUN)
     shown = client.get(at("result", made.pk)).content.decode()
     assert f'value="{found["deviation"]}"' in shown
+    assert "Smallest rise worth knowing, in EUR per person" in shown
+    assert "How much it varies from person to person, in EUR" in shown
     shown = client.get(at("result", made.pk), {**found, "daily": 9_000}).content.decode()
     assert 'data-testid="plan"' in shown
     assert 'data-testid="advice"' not in shown
@@ -137,6 +143,30 @@ def test_the_result_tells_the_sentence_and_escapes_names() -> None:
     assert 'data-testid="stop"' not in shown
 
 
+def test_values_are_told_in_the_accounts_currency() -> None:
+    made = trial("bandit", metric="value")
+    people(made, "a", 300, 30)
+    people(made, "b", 300, 90)
+    shown = client_with(VIEW).get(at("result", made.pk)).content.decode()
+    sentence = shown.partition('data-testid="sentence"')[2].partition("</p>")[0]
+    assert "€3.00 per person" in sentence
+    arm = shown.partition('data-testid="arm-1"')[2].partition("</tr>")[0]
+    assert arm.count("€") >= 4, "the mean, both ends of its range in text and picture, and the loss"
+    assert "€1.00" in arm
+    assert "more came than with equal shares" in shown
+    assert "cost about €" in shown
+    assert "converted by the rate of the day" in shown
+
+
+def test_rates_need_no_currency() -> None:
+    made = trial("bandit")
+    people(made, "a", 300, 30)
+    people(made, "b", 300, 90)
+    shown = client_with(VIEW).get(at("result", made.pk)).content.decode()
+    assert "€" not in shown
+    assert "converted by the rate of the day" not in shown
+
+
 def test_the_page_says_which_arm_was_closed_and_why() -> None:
     made = trial("bandit")
     people(made, "a", 300, 30)
@@ -191,6 +221,9 @@ def test_lift_is_shown_for_what_holds_people_out() -> None:
     shown = client.get(at("lift")).content.decode()
     assert 'data-testid="lift-sentence"' in shown
     assert ">180<" in shown
+    assert re.search(r"€310\.00 \(-?€[0-9,.]+ to €[0-9,.]+\)", shown), "40 of 180 beside 1 of 20, 10 each"
+    report = client.get(reverse("admin:report", args=["lift"])).content.decode()
+    assert "€310.00" in report.partition('data-testid="table-holdouts"')[2]
     shown = client.get(at("result", made.pk)).content.decode()
     assert ">180<" in shown
 

@@ -42,9 +42,10 @@ def test_an_experiment_with_all_that_its_page_shows(get) -> None:
         assert answer.status_code == 200
     body, look = answer.json(), judging.look(made)
     result = body["result"]
+    assert result["currency"] == "EUR"
     assert (body["slug"], body["message"], body["mode"]) == ("trial", "offer", "bandit")
     assert [(arm["percent"], arm["closed"]) for arm in body["arms"]] == [(100, None), (0, "unsubscribed")]
-    assert result["sentence"] == words.sentence(look.result, made.names)
+    assert result["sentence"] == words.sentence(look.result, made.names, "EUR")
     assert [(arm["people"], arm["converted"], arm["unsubscribed"]) for arm in result["arms"]] == [
         (300, 10, 0),
         (300, 60, 90),
@@ -148,7 +149,7 @@ def test_holdouts_tell_what_messages_bring_page_by_page(get) -> None:
         line = lines[each["key"]]
         assert (each["lift"]["treated"], each["lift"]["held_out"]) == (36, 4)
         assert each["lift"]["conversions"]["high"] == pytest.approx(line.lift.conversions.high)
-        assert each["sentence"] == words.lift_sentence(line.lift)
+        assert each["sentence"] == words.lift_sentence(line.lift, "EUR")
         assert [month["month"] for month in each["months"]] == [month for month, _lift in line.months]
         assert each["lift"]["conversions_per_message"] is None
     assert page["counted_at"]

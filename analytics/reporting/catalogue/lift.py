@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -13,7 +14,7 @@ from analytics.experiments.lift import Figure, Lift
 from analytics.experiments.lift import total as together
 from analytics.reporting import lifted
 from analytics.reporting.query import Query
-from analytics.reporting.shapes import Chart, Column, Report, Row, Series, Sheet, Table
+from analytics.reporting.shapes import Chart, Column, Kind, Report, Row, Series, Sheet, Table
 from analytics.written import count
 
 KINDS = {
@@ -139,7 +140,7 @@ def _row(line: Line) -> Row:
         lifted.row(line.holdout.experiment, _label(line), line.lift), round(line.holdout.percent, 2)
     )
     row.leads = _leads(line)
-    row.note = words.lift_sentence(line.lift)
+    row.note = words.lift_sentence(line.lift, settings.NUDGE_CURRENCY)
     return row
 
 
@@ -151,10 +152,11 @@ def _with_percent(row: Row, percent: float | None) -> Row:
 def _paces() -> list[Column]:
     found = []
     for key, label, definition in _PACES:
+        kind = Kind.MONEY if key.endswith("value") else Kind.COUNT
         found += [
-            Column(key=key, label=label, definition=DEFINITIONS[definition], better="up"),
-            Column(key=f"{key}_low", label=_("At least"), definition=DEFINITIONS["interval"]),
-            Column(key=f"{key}_high", label=_("At most"), definition=DEFINITIONS["interval"]),
+            Column(key=key, label=label, definition=DEFINITIONS[definition], kind=kind, better="up"),
+            Column(key=f"{key}_low", label=_("At least"), definition=DEFINITIONS["interval"], kind=kind),
+            Column(key=f"{key}_high", label=_("At most"), definition=DEFINITIONS["interval"], kind=kind),
         ]
     return [*found, Column(key="messages", label=_("Messages"), definition=DEFINITIONS["messages"])]
 
@@ -171,6 +173,9 @@ def _pace(found: Lift | None) -> dict[str, Any]:
             found.value_per_month,
         )
     for (key, _label, _definition), figure in zip(_PACES, per, strict=True):
+        if figure and key.endswith("value"):
+            values |= lifted.amounts(key, figure)
+            continue
         values[key] = round(figure.estimate, 2) if figure else None
         values[f"{key}_low"] = round(figure.low, 2) if figure else None
         values[f"{key}_high"] = round(figure.high, 2) if figure else None
