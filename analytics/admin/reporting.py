@@ -126,6 +126,7 @@ def _found(request: HttpRequest, report: Report, query: Query, given: dict[str, 
     return {
         "query": query,
         "period": "" if report.timeless else writing.period_in_words(query),
+        "unequal": writing.unequal(query),
         "filtered": writing.written_filters(writing.filters_in_words(report, query)),
         "cards": reporting_shown.cards(sheet, of),
         "charts": [reporting_charts.drawn(chart) for chart in sheet.charts],

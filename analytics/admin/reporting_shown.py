@@ -14,7 +14,7 @@ from analytics.reporting import query as asking
 from analytics.reporting.query import Query
 from analytics.reporting.registry import reports
 from analytics.reporting.shapes import Column, Kind, Layout, Report, Row, Sheet, Table
-from analytics.reporting.writing import Change, change, number, written
+from analytics.reporting.writing import Change, change, missing, number, written
 from analytics.reports.definitions import RATES
 from analytics.written import count, percent
 
@@ -124,7 +124,9 @@ def cards(sheet: Sheet, of: Frame) -> list[Figure]:
         card = Figure(column.key, str(column.label), text, str(column.definition), note)
         card.icon = ICONS.get(column.key, "")
         card.link = _people(of, row, column, value)
-        moved = change(column, value, row.before.get(column.key)) if row.before is not None else None
+        moved = None
+        if row.before is not None:
+            moved = change(column, value, row.before.get(column.key), missing(of.query))
         if moved:
             card.change, card.change_words, card.tone = moved.text, moved.words, moved.tone
         found.append(card)
@@ -231,7 +233,7 @@ def _line(
         )
         cell.link = _people(of, row, column, value)
         if row.before is not None and not plain:
-            cell.change = change(column, value, row.before.get(column.key))
+            cell.change = change(column, value, row.before.get(column.key), missing(of.query))
             if cell.change and number(
                 column, row.before.get(column.key)
             ):  # from nothing it is new, which says it all

@@ -39,6 +39,7 @@ def asked(report: Report, query: Query) -> dict[str, Any]:
             "preset": query.preset,
             "from": None if everything else first,
             "to": None if everything else last,
+            "unfinished": None if everything else query.unfinished,
         }
     before = query.period.before if query.compare else None
     return {

@@ -31,7 +31,7 @@ _BEFORE = {"sent": 871, "revenue": []}
 CHANNELS = {
     "report": "channels",
     "title": "Channels",
-    "period": {"preset": "custom", "from": "2026-01-01", "to": "2026-01-31"},
+    "period": {"preset": "custom", "from": "2026-01-01", "to": "2026-01-31", "unfinished": 0},
     "before": {"from": "2025-12-01", "to": "2025-12-31"},
     "parameters": {"from": "2026-01-01", "to": "2026-01-31"},
     "cards": [_SENT, _REVENUE],

@@ -80,6 +80,12 @@ class ReportDays(serializers.Serializer):
 
 class ReportPeriod(ReportDays):
     preset = serializers.ChoiceField(choices=list(query.PRESETS))
+    unfinished = serializers.IntegerField(
+        allow_null=True,
+        help_text=_(
+            "How many of its days are not over, today among them: `before` has them whole. null for all time."
+        ),
+    )
 
 
 class ReportColumn(serializers.Serializer):

@@ -107,6 +107,8 @@ def _about(page: Any, found: Made) -> None:
     lines = [(_("Report"), str(report.title)), ("", str(report.description))]
     if not report.timeless:
         lines.append((_("Period"), writing.period_in_words(query)))
+    if unequal := writing.unequal(query):
+        lines.append((_("Comparison"), unequal))
     lines += [(label, text) for _name, label, text in writing.filters_in_words(report, query)]
     lines.append((_("As of"), writing.moment(found.at)))
     lines += [(_("Mind"), text) for text in found.sheet.warnings]

@@ -1,7 +1,9 @@
 """Figures over time: hour by hour of one day, else day by day."""
 
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from analytics.reporting import daily
@@ -17,12 +19,17 @@ HOURLY = ("sent", "opens", "clicks")
 def over_time(query: Query, keys: Sequence[str] = DAILY) -> Chart:
     """The chart of a period, the one before beside it where that is asked for.
 
-    Of one day it shows what happened in each hour of the account's clock (HOURLY), with labels such as "13:00".
+    Of one day it shows what happened in each hour of the account's clock (HOURLY), with labels such as "13:00"; there
+    is nothing in hours that have yet to come.
     """
     if query.period.days > 1:
         return daily.of_figures("over_time", _("Day by day"), query, keys)
     now = figures.hours(query.period.first, query.filters)
     before = figures.hours(query.period.before.first, query.filters) if query.compare else None
+    come = 24
+    if query.unfinished:
+        local = query.at.astimezone(ZoneInfo(settings.TIME_ZONE))
+        come = local.hour + 1 if local.date() == query.period.first else 0
     return Chart(
         slug="over_time",
         title=_("Hour by hour"),
@@ -31,7 +38,7 @@ def over_time(query: Query, keys: Sequence[str] = DAILY) -> Chart:
         series=[
             Series(
                 column=column,
-                values=[getattr(each, column.key) for each in now.values()],
+                values=[getattr(each, column.key) if hour < come else None for hour, each in now.items()],
                 before=[getattr(each, column.key) for each in before.values()] if before else None,
             )
             for column in columns(HOURLY)

@@ -57,15 +57,25 @@ class QueryError(ValueError):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A question. `preset` says how the period was given, so that "last 30 days" means other days tomorrow."""
+    """A question. `preset` says how the period was given, so that "last 30 days" means other days tomorrow.
+
+    `at` is the moment at which it was asked.
+    """
 
     preset: str
     period: Period
+    at: datetime
     compare: bool = True
     filters: Filters = Filters()
     goal: int | None = None
     model: str = ""
     chosen: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def unfinished(self) -> int:
+        """How many days of the period are not over: today, and those to come."""
+        today = self.at.astimezone(ZoneInfo(settings.TIME_ZONE)).date()
+        return max((self.period.last - max(today, self.period.first)).days + 1, 0)
 
     def choice(self, name: str) -> str:
         """What is chosen of the report's own choices."""
@@ -83,6 +93,7 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
     Raises:
         QueryError: with all that is wrong.
     """
+    now = now or timezone.now()
     given = {name: value.strip() for name, value in params.items() if value.strip()}
     problems: dict[str, str] = {}
     for name in [name for name, value in given.items() if "\0" in value]:  # PostgreSQL stores no such text
@@ -126,6 +137,7 @@ def parse(report: Report, params: Mapping[str, str], now: datetime | None = None
     return Query(
         preset=preset,
         period=period,
+        at=now,
         compare=report.compares
         and not report.timeless
         and preset != "all"

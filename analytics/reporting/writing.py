@@ -10,7 +10,7 @@ from babel import units
 from django.db.models import Model
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from analytics.models import Goal
 from analytics.reporting.query import ORIGINS, PRESETS, ROWS, TEXTS, Query
@@ -101,10 +101,14 @@ def number(column: Column, value: Any) -> float | None:
     return float(value) if column.kind != Kind.TEXT else None
 
 
-def change(column: Column, now: Any, before: Any) -> Change | None:
+def change(column: Column, now: Any, before: Any, missing: float = 0) -> Change | None:
     """How the value moved since the period before; shares by points, others by per cent; None where it can't be said.
 
     Amounts are compared in the currency that has most of them now.
+
+    Args:
+        missing: the share of the period's days that are not over. A count or an amount that fell by no more than that
+            may still come level, so its fall is neither good nor bad.
     """
     if column.kind not in (Kind.COUNT, Kind.SHARE, Kind.MONEY, Kind.SECONDS) or before is None or now is None:
         return None
@@ -119,6 +123,8 @@ def change(column: Column, now: Any, before: Any) -> Change | None:
     rising = now > before
     sign = "+" if rising else "−"
     tone = "" if not column.better else "good" if rising == (column.better == "up") else "bad"
+    if not rising and column.kind in (Kind.COUNT, Kind.MONEY) and float(now) >= float(before) * (1 - missing):
+        tone = ""
     if column.kind == Kind.SHARE:
         points = round(abs(now - before) * 100, column.digits)
         return (
@@ -137,6 +143,35 @@ def period_in_words(query: Query) -> str:
     first, last = (formats.date_format(day, "DATE_FORMAT") for day in (query.period.first, query.period.last))
     days = first if first == last else f"{first} – {last}"
     return days if query.preset == "custom" else f"{PRESETS[query.preset]} ({days})"
+
+
+def missing(query: Query) -> float:
+    """The share of the period's days that are not over, 0 to 1."""
+    return query.unfinished / query.period.days
+
+
+def unequal(query: Query) -> str:
+    """That part of a period stands beside a whole one, for whoever sees both; empty where both are over."""
+    days = query.unfinished
+    if not query.compare or not days:
+        return ""
+    at = formats.time_format(timezone.localtime(query.at), "TIME_FORMAT")
+    if query.period.days == 1:
+        return _(
+            "Today is not over: it counts until %(time)s, the day before counts whole. A fall has no colour yet."
+        ) % {"time": at}
+    if days == 1:
+        return _(
+            "Today is not over: it counts until %(time)s, against a whole day of the period before. A fall has a"
+            " colour only if it is larger than one day's share."
+        ) % {"time": at}
+    return ngettext(
+        "%(days)s day of this period is not over, against a whole one of the period before. A fall has a colour only"
+        " if it is larger than its share.",
+        "%(days)s days of this period are not over, against whole ones of the period before. A fall has a colour only"
+        " if it is larger than their share.",
+        days,
+    ) % {"days": count(days)}
 
 
 def filters_in_words(report: Report, query: Query) -> list[tuple[str, str, str]]:

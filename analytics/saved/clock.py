@@ -10,7 +10,7 @@ from django.conf import settings
 from analytics.models import SavedReport
 
 Every = SavedReport.Every
-MOVES = timedelta(hours=36)  # by which another time zone moves a time at most, with room: zones are 26 hours apart
+MOVES = timedelta(hours=36)  # more than another time zone can move a time: zones are 26 hours apart at most
 
 
 def following(saved: SavedReport, after: datetime) -> datetime | None:

@@ -37,7 +37,9 @@ def written(saved: SavedReport, found: Made) -> Letter:
     """The mail about a report, in the language that is in force."""
     report, query, sheet = found.report, found.query, found.sheet
     period = "" if report.timeless else writing.period_in_words(query)
-    cards = [_card(column, sheet.figures) for column in (sheet.cards if sheet.figures is not None else [])]
+    missing = writing.missing(query)
+    shown = sheet.cards if sheet.figures is not None else []
+    cards = [_card(column, sheet.figures, missing) for column in shown]
     context = {
         "name": saved.name,
         "title": str(report.title),
@@ -46,6 +48,7 @@ def written(saved: SavedReport, found: Made) -> Letter:
         "warnings": sheet.warnings,
         "notes": sheet.notes,
         "cards": cards,
+        "unequal": writing.unequal(query) if any(card["change"] for card in cards) else "",
         "tables": [_table(table) for table in sheet.tables],
         "at": writing.moment(found.at),
         "link": settings.NUDGE_PUBLIC_URL + store.url(saved.report, saved.params),
@@ -126,12 +129,12 @@ def _is_something(value: Any) -> bool:
     return bool(any(value.values()) if isinstance(value, dict) else value)
 
 
-def _card(column: Column, row: Row | None) -> dict[str, str]:
+def _card(column: Column, row: Row | None, missing: float) -> dict[str, str]:
     if row is None:
         return {}
     value = row.values.get(column.key)
     before = (row.before or {}).get(column.key)
-    change = writing.change(column, value, before) if row.before is not None else None
+    change = writing.change(column, value, before, missing) if row.before is not None else None
     return {
         "label": str(column.label),
         "value": writing.written(column, value),

@@ -49,7 +49,7 @@ def run(now: datetime | None = None) -> int:
 
 
 def follow_zone(now: datetime) -> int:
-    """Let what is due soon be due by the time zone that the account has now; return for how many that was another time."""
+    """Let what is due soon be due by the time zone that the account has now; return how many were due by another."""
     moved = 0
     for saved in SavedReport.objects.filter(next_at__lte=now + clock.MOVES, paused=False):
         due = clock.planned(saved)

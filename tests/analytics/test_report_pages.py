@@ -1,7 +1,8 @@
 """The pages of reports, as those who may see them see them."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from urllib.parse import parse_qs, urlparse
 
 import msgspec
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.admin import reporting_charts, reporting_shown
-from analytics.reporting import registry
+from analytics.reporting import query as asking
+from analytics.reporting import registry, writing
 from analytics.reporting.shapes import Chart, Column, Kind, Layout, Report, Row, Series, Sheet, Table
 from analytics.reporting.writing import change, written
 from analytics.rollups import rebuild
@@ -308,6 +310,71 @@ class TestTables:
         assert (found and found.text, found and found.tone) == (text, tone)
 
     @pytest.mark.parametrize(
+        ("column", "now", "before", "missing", "tone"),
+        [
+            (CLICKED, 3, 20, 1, ""),
+            (CLICKED, 21, 20, 1, "good"),
+            (CLICKED, 19, 21, 1 / 7, ""),
+            (CLICKED, 17, 21, 1 / 7, "bad"),
+            (RATE, 0.1, 0.2, 1, "bad"),
+            (
+                msgspec.structs.replace(EARNED, better="up"),
+                {"EUR": Decimal(9)},
+                {"EUR": Decimal(10)},
+                1 / 7,
+                "",
+            ),
+            (
+                msgspec.structs.replace(EARNED, better="up"),
+                {"EUR": Decimal(8)},
+                {"EUR": Decimal(10)},
+                1 / 7,
+                "bad",
+            ),
+        ],
+    )
+    def test_a_fall_that_may_still_be_made_up_is_neither_good_nor_bad(
+        self, column, now, before, missing, tone
+    ):
+        assert change(column, now, before, missing).tone == tone
+
+    @pytest.mark.parametrize(
+        ("params", "unfinished", "words"),
+        [
+            ({"period": "yesterday"}, 0, ""),
+            ({"period": "last_month"}, 0, ""),
+            ({"period": "all"}, None, ""),
+            ({"period": "today", "compare": "0"}, 1, ""),
+            ({"from": "2026-03-01", "to": "2026-03-07"}, 0, ""),
+            (
+                {"period": "today"},
+                1,
+                "Today is not over: it counts until 9 a.m., the day before counts whole. A fall has no colour yet.",
+            ),
+            (
+                {"period": "7"},
+                1,
+                "Today is not over: it counts until 9 a.m., against a whole day of the period before. A fall has",
+            ),
+            ({"period": "month"}, 1, "Today is not over"),
+            (
+                {"from": "2026-03-01", "to": "2026-03-31"},
+                24,
+                "24 days of this period are not over, against whole ones",
+            ),
+            ({"from": "2026-04-01", "to": "2026-04-02"}, 2, "2 days of this period are not over"),
+        ],
+    )
+    def test_part_of_a_period_beside_a_whole_one_is_said_to_be(self, params, unfinished, words):
+        report = registry.reports()["channels"]
+        asked = asking.parse(report, params, datetime(2026, 3, 8, 9, tzinfo=UTC))
+        told = writing.unequal(asked)
+        assert told.startswith(words)
+        assert bool(told) == bool(words)
+        if unfinished is not None:
+            assert asked.unfinished == unfinished
+
+    @pytest.mark.parametrize(
         ("seconds", "text"),
         [(0, "0 sec"), (59, "59 sec"), (150, "2.5 min"), (3600 * 30, "30 hr"), (86400 * 3, "3 days")],
     )
@@ -391,6 +458,22 @@ class TestCharts:
         assert [line.get("currency") for line in lines] == [None, "PLN", "EUR"]
         assert lines[0]["before"] == [2, 0, 0]
         assert "before" not in lines[1]
+
+
+def test_today_says_that_it_is_not_over_and_draws_no_hours_to_come(marketer, sent):
+    text = text_of(marketer.get(url("channels"), {"period": "today"}))
+    note = text.partition('data-testid="unequal"')[2].partition("</p>")[0]
+    assert "Today is not over" in note
+    assert "same weekday of last week" in note
+    assert 'data-testid="unequal"' not in text_of(marketer.get(url("channels"), {"period": "yesterday"}))
+    report = registry.reports()["messages"]
+    noon = timezone.now().replace(hour=12, minute=30)
+    [chart] = report.build(asking.parse(report, {"period": "today"}, noon)).charts
+    for series in chart.series:
+        assert [value is None for value in series.values] == [False] * 13 + [True] * 11
+        assert None not in series.before
+    [chart] = report.build(asking.parse(report, {"period": "yesterday"}, noon)).charts
+    assert all(None not in series.values for series in chart.series)
 
 
 class TestPeople:

@@ -309,6 +309,14 @@ def test_whom_a_number_is_about(get, sent):
     assert get("messages/people/", column="name").json()["error"]["field"] == "column"
 
 
+def test_a_period_says_how_many_of_its_days_are_not_over(get, sent):
+    found = {
+        name: get("channels/", period=name).json()["period"]["unfinished"]
+        for name in ("today", "7", "yesterday", "all")
+    }
+    assert found == {"today": 1, "7": 1, "yesterday": 0, "all": None}
+
+
 def test_who_may_see_no_contact_data_has_numbers_only(get, sent):
     asked = Segment.objects.create(slug="at-home", name="At home", rule=BY_MAIL)
     assert get("", scope="read_masked").status_code == 200

@@ -111,6 +111,7 @@ def test_a_report_arrives_whole_in_the_readers_language(sink: Sink):
     link = "/admin/analytics/engagement/reports/channels/"
     for text in (plain, page):
         assert all(words in text for words in ("Web push", link, "100%"))
+        assert "Today is not over: it counts until 8 a.m., against a whole day of the period before." in text
     outline = Outline(page)
     assert ("html", {"lang": "en", "dir": "ltr"}) in outline.tags
     assert all("scope" in attrs for tag, attrs in outline.tags if tag == "th")
@@ -122,6 +123,7 @@ def test_a_report_arrives_whole_in_the_readers_language(sink: Sink):
     page = outside.get_body(("html",)).get_content()
     assert Outline(page).tags[0] == ("html", {"lang": "ar", "dir": "rtl"})
     assert "افتح التقرير" in page
+    assert "اليوم لم ينتهِ بعد" in page
     leave = outside["List-Unsubscribe"].strip("<>")
     assert leave in page
     assert "List-Unsubscribe" not in mail
@@ -148,8 +150,7 @@ def test_a_due_time_is_mailed_once_and_missed_ones_together(sink: Sink):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("zone", "hours", "following"),
-    [("Europe/Warsaw", -1, 23), ("America/New_York", 5, 29)]
+    ("zone", "hours", "following"), [("Europe/Warsaw", -1, 23), ("America/New_York", 5, 29)]
 )
 def test_after_a_change_of_the_accounts_zone_it_goes_by_the_new_clock(
     sink: Sink, settings, zone: str, hours: int, following: int
