@@ -38,6 +38,11 @@ class ReportsAdmin(ModelAdmin):
         ]
         return [
             path("home/", self.admin_site.admin_view(home.live), name="home_live"),
+            path(
+                "reports/<slug:slug>/people/list/",
+                self.admin_site.admin_view(people.save),
+                name="report_people_list",
+            ),
             *(
                 path(route, self.admin_site.admin_view(guarded(view, permission)), name=name)
                 for route, view, permission, name in pages

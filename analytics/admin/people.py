@@ -1,17 +1,20 @@
 """Whom a report's number is about, page by page."""
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from analytics.admin.reporting import allowed, page
+from analytics.reporting import behind, writing
 from analytics.reporting import query as asking
-from analytics.reporting import writing
 from analytics.reporting.columns import LABELS
 from analytics.reporting.query import FILTERS, Query
 from analytics.reporting.shapes import Report
@@ -19,6 +22,8 @@ from analytics.reports import figures, people
 from analytics.reports.definitions import DEFINITIONS
 from analytics.rollups.columns import COHORT
 from analytics.written import count
+from campaigns.models import Segment
+from campaigns.segments import lists
 from crm.models import Profile
 from delivery.models import Delivery
 
@@ -41,18 +46,14 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
         raise PermissionDenied
     report = allowed(request, slug)
     given = request.GET.dict()
-    column, before = given.get("column", ""), given.get("before", "")
-    if column not in people.COLUMNS or (before and not _is_number(before)):
+    before = given.get("before", "")
+    if before and not _is_number(before):
         raise Http404
-    # A number may be about less than what its report can be narrowed to.
-    any_filter = msgspec.structs.replace(report, takes=FILTERS)
-    try:
-        query = asking.parse(any_filter, given)
-    except asking.QueryError as error:
-        raise Http404(str(error)) from error
+    query, column = _question(report, given)
     found = people.page(column, query.period, query.filters, int(before) if before else None, ROWS)
     number = getattr(figures.total(query.period, query.filters), column)
-    params = asking.params(any_filter, query) | {"column": column}
+    params = asking.params(behind.narrowed(report), query) | {"column": column}
+    behind.looked_at(request, report, query, column, len(found.rows))
     return page(
         request,
         "people",
@@ -62,14 +63,57 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
         # What is counted of those sent, is listed by when it was sent.
         when=_("Sent") if column in COHORT else _("When"),
         period=writing.period_in_words(query),
-        chips=writing.filters_in_words(any_filter, query),
+        chips=writing.filters_in_words(behind.narrowed(report), query),
         rows=_rows(request, found.rows),
         counted=count(number),
         missing=max(number - len(found.rows), 0) if not before and found.next is None else 0,
         back=_back(report, query),
         first="" if not before else f"?{urlencode(params)}",
         later=f"?{urlencode(params | {'before': found.next})}" if found.next else "",
+        parameters=urlencode(params),
+        list_name=behind.called(report, query, column) if _may_save(request) else "",
+        name_length=behind.NAME_LENGTH,
     )
+
+
+def save(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make a list called `name` of the people behind a number (`parameters`, as in the page's address)."""
+    if not (request.user.has_perm("crm.view_profile") and _may_save(request)):
+        raise PermissionDenied
+    report = allowed(request, slug)
+    if request.method != "POST":
+        return HttpResponse(status=405, headers={"Allow": "POST"})
+    query, column = _question(report, dict(parse_qsl(request.POST.get("parameters", ""))))
+    params = asking.params(behind.narrowed(report), query) | {"column": column}
+    name = request.POST.get("name", "").replace("\x00", "")
+    try:
+        made, job = behind.save(request, report, query, column, request.user.get_username(), name)
+    except lists.ListError as error:
+        messages.error(request, str(error))
+        return redirect(f"{reverse('admin:report_people', args=[slug])}?{urlencode(params)}")
+    admin.site.get_model_admin(Segment).log_addition(request, made, [{"added": {}}])
+    return redirect("admin:campaigns_list_job", job.pk)
+
+
+def _may_save(request: HttpRequest) -> bool:
+    """Who may make lists, and see how one is filled."""
+    segments = admin.site.get_model_admin(Segment)
+    return bool(segments.has_add_permission(request) and segments.has_view_permission(request))
+
+
+def _question(report: Report, given: Mapping[str, str]) -> tuple[Query, str]:
+    """What is asked, and the number's column.
+
+    Raises:
+        Http404: there is no such number.
+    """
+    column = given.get("column", "")
+    if column not in people.COLUMNS:
+        raise Http404
+    try:
+        return asking.parse(behind.narrowed(report), given), column
+    except asking.QueryError as error:
+        raise Http404(str(error)) from error
 
 
 def _rows(request: HttpRequest, found: list[people.Person]) -> list[Somebody]:
@@ -93,7 +137,7 @@ def _rows(request: HttpRequest, found: list[people.Person]) -> list[Somebody]:
 
 def _back(report: Report, query: Query) -> dict[str, str]:
     """The report's address, with what it takes of the question."""
-    params = asking.params(msgspec.structs.replace(report, takes=FILTERS), query)
+    params = asking.params(behind.narrowed(report), query)
     kept = {name: value for name, value in params.items() if name not in FILTERS or name in report.takes}
     link = reverse("admin:report", args=[report.slug])
     return {"link": f"{link}?{urlencode(kept)}" if kept else link, "label": str(report.title)}

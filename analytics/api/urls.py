@@ -12,6 +12,11 @@ urlpatterns = [
     path("exchange-rates/", goals.RatesView.as_view(), name="api_exchange_rates"),
     path("reports/", report.ReportsView.as_view(), name="api_reports"),
     path("reports/<slug:slug>/people/", report_people.ReportPeopleView.as_view(), name="api_report_people"),
+    path(
+        "reports/<slug:slug>/people/snapshot/",
+        report_people.ReportPeopleSnapshotView.as_view(),
+        name="api_report_people_snapshot",
+    ),
     path("reports/messages/<slug:slug>/", reports.MessageReport.as_view(), name="api_report_message"),
     path("reports/flows/<slug:slug>/", reports.FlowReport.as_view(), name="api_report_flow"),
     path("reports/overview/", reports.OverviewReport.as_view(), name="api_report_overview"),

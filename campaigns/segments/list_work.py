@@ -7,7 +7,7 @@ One list is worked on at a time, for a few seconds, so that other work of the qu
 import logging
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -37,6 +37,11 @@ LOCK = 0x4C495354  # the advisory lock of whoever fills lists
 TASK, QUEUE = "campaigns.tasks.fill_lists", "ingest"
 _ID = 8  # bytes of a number in a file of numbers
 State, Mode, Kind = ListJob.State, ListJob.Mode, ListJob.Kind
+
+# Whom a list can be made of besides segments and rules: what of upper layers works out the numbers of the people, each
+# once, by the name that a question has as its `kind`.
+Source = Callable[[Mapping[str, Any]], Iterator[int]]
+_sources: dict[str, Source] = {}
 
 
 class _Piece(NamedTuple):
@@ -74,6 +79,40 @@ def snapshot(
     with transaction.atomic():
         made = lists.create(name, slug, by=by, now=now)
         job = ListJob.objects.create(list=made, kind=kind, rule=rule, name=called, started_by=by)
+        start(job)
+    return made, job
+
+
+def register(kind: str, source: Source) -> None:
+    """Let lists be made of what an upper layer knows; `snapshot_of` asks it."""
+    _sources[kind] = source
+
+
+def snapshot_of(
+    question: Mapping[str, Any],
+    called: str,
+    name: str,
+    slug: str = "",
+    by: str = "",
+    now: datetime | None = None,
+) -> tuple[Segment, ListJob]:
+    """Make a list of everybody whom a registered source finds when the work begins; as `snapshot`.
+
+    Args:
+        question: JSON for the source that is registered under its `kind`.
+        called: what the people come from, in words.
+
+    Raises:
+        lists.ListError: see `lists.create`.
+        KeyError: there is no such source.
+    """
+    if question["kind"] not in _sources:
+        raise KeyError(question["kind"])
+    with transaction.atomic():
+        made = lists.create(name, slug, by=by, now=now)
+        job = ListJob.objects.create(
+            list=made, kind=Kind.RULE, rule=dict(question), name=called, started_by=by
+        )
         start(job)
     return made, job
 
@@ -327,20 +366,25 @@ def _take_off(job: ListJob, ids: list[int], now: datetime) -> bool:
 
 def _gather(job: ListJob, now: datetime) -> None:
     """Work out who is meant, and keep their numbers: later pieces must not change with the answer."""
+    asked = job.rule or {}
     if job.kind == Kind.SEGMENT:
-        slug = (job.rule or {}).get("slug", "")
+        slug = asked.get("slug", "")
         source = Segment.objects.filter(slug=slug).first()
         if source is None:
             raise RuleError(_("There is no segment “%s”.") % slug)
-        statement = sql(
-            "SELECT profile_id FROM campaigns_segmentmembership WHERE segment_id = {} ORDER BY profile_id",
-            source.pk,
+        found = _ids(
+            sql(
+                "SELECT profile_id FROM campaigns_segmentmembership WHERE segment_id = {} ORDER BY profile_id",
+                source.pk,
+            )
         )
+    elif asked.get("kind") in _sources:
+        found = _sources[asked["kind"]](asked)
     else:
         rule = grammar.parse(job.rule)
-        statement = compiler.ids(rule, compiler.query(rule, now))
+        found = _ids(compiler.ids(rule, compiler.query(rule, now)))
     try:
-        numbers = _asked(statement)
+        numbers = _numbers_of(found)
     except OperationalError as error:
         if isinstance(error.__cause__, QueryCanceled):
             raise RuleError(
@@ -353,14 +397,17 @@ def _gather(job: ListJob, now: datetime) -> None:
         raise ListJob.DoesNotExist
 
 
-def _asked(statement: Sql) -> array:
+def _numbers_of(people: Iterator[int]) -> array:
     """The ids, 8 bytes a person in memory: they can't be written while they are read, or readers of the log wait."""
-    found = array("q")
-    with pg.statement_limits(COUNTING_MS), connection.chunked_cursor() as cursor:
+    with pg.statement_limits(COUNTING_MS):
+        return array("q", people)
+
+
+def _ids(statement: Sql) -> Iterator[int]:
+    with connection.chunked_cursor() as cursor:
         cursor.execute(statement.text, list(statement.params))
         while rows := cursor.fetchmany(10_000):
-            found.extend(row[0] for row in rows)
-    return found
+            yield from (row[0] for row in rows)
 
 
 def _kept(profile_ids: Iterable[int], by: str) -> Upload:

@@ -25,6 +25,7 @@ ACTIONS = {
     "profile.merged": _("merged two people"),
     "profile.unmerged": _("undid a merge"),
     "list.exported": _("exported a list"),
+    "report.people_viewed": _("looked at the people behind a number"),
     "report.exported": _("exported a report"),
     "report.mailed": _("had a report mailed"),
     "list.uploaded": _("uploaded a file of people for a list"),

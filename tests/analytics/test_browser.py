@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.urls import reverse
 from playwright.sync_api import expect, sync_playwright
 
+from campaigns.segments import list_work
 from tests.analytics import world
 from tests.analytics.world import lately
 
@@ -181,6 +182,24 @@ def test_a_lost_session_leads_to_the_login(page, ann, sent):
     earlier.click()
     page.wait_for_url("**/admin/login/**")
     assert f"next=%2Fadmin%2Fcrm%2Fprofile%2F{ann.pk}%2Fchange%2F" in page.url
+
+
+def test_the_people_behind_a_number_are_saved_as_a_list_by_keyboard(page, ann, sent):
+    page.goto(f"{reverse('admin:report', args=['messages'])}?period=7")
+    page.get_by_test_id("messages-welcome").get_by_role("link", name="1", exact=True).first.click()
+    menu = page.get_by_test_id("save-list")
+    menu.locator("summary").press("Enter")
+    picture(page, "people-save")
+    name = menu.get_by_label("Name of the list")
+    name.fill("Got the welcome")
+    name.press("Enter")
+    page.wait_for_url("**/lists/jobs/**")
+    list_work.work()
+    expect(page.get_by_test_id("state")).to_have_text("Done")
+    expect(page.get_by_test_id("added")).to_have_text("1")
+    page.get_by_test_id("to-list").click()
+    expect(page.get_by_role("link", name="Ann Example")).to_be_visible()
+    assert page.errors == []
 
 
 def test_a_report_is_asked_without_leaving_the_page(page, sent):

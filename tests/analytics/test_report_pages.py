@@ -1,5 +1,6 @@
 """The pages of reports, as those who may see them see them."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,7 +21,10 @@ from analytics.reporting import registry, writing
 from analytics.reporting.shapes import Chart, Column, Kind, Layout, Report, Row, Series, Sheet, Table
 from analytics.reporting.writing import change, written
 from analytics.rollups import rebuild
-from campaigns.models import Flow, FlowVersion, Segment, SegmentMembership
+from campaigns.models import Flow, FlowVersion, ListJob, Segment, SegmentMembership
+from campaigns.segments import list_work
+from crm import privacy
+from crm.models import AuditEntry, Event, Profile
 from tests.analytics import world
 from tests.analytics.world import lately
 
@@ -477,6 +481,81 @@ def test_today_says_that_it_is_not_over_and_draws_no_hours_to_come(marketer, sen
 
 
 class TestPeople:
+    def test_they_become_a_list_of_their_own(self, clerk, sent):
+        tester, twice = world.person(first_name="Tester"), world.person(first_name="Twice")
+        world.delivery(sent, tester, "delivered", lately(), origin_type="test")
+        for _time in range(2):
+            world.delivery(sent, twice, "sent", lately())
+        erased = world.person(first_name="Gone")
+        world.delivery(sent, erased, "sent", lately())
+        world.count()
+        privacy.erase([erased.pk], "request")
+        clerk.allow("view_message", "view_profile", "add_segment", "view_segment")
+        address = reverse("admin:report_people", args=["channels"])
+        text = text_of(clerk.get(address, {"column": "sent", "period": "7", "message": sent.pk}))
+        form = text.partition('data-testid="save-list"')[2].partition("</form>")[0]
+        posted = dict(re.findall(r'name="(parameters|name)" value="([^"]*)"', form))
+        posted = {name: html.unescape(value) for name, value in posted.items()}
+        assert posted["name"].startswith("Sent, Welcome <b>, Last 7 days (")
+        action = html.unescape(re.search(r'action="([^"]+)"', form).group(1))
+        made = clerk.post(action, posted | {"name": "Got it"})
+        job = ListJob.objects.get()
+        assert made.url == reverse("admin:campaigns_list_job", args=[job.pk])
+        world.delivery(sent, world.person(first_name="Later"), "sent", timezone.now() + timedelta(days=1))
+        list_work.work()
+        job.refresh_from_db()
+        assert (job.state, job.added, job.name) == ("done", 3, posted["name"])
+        names = Profile.objects.filter(segment_memberships__segment=job.list).values_list(
+            "first_name", flat=True
+        )
+        assert sorted(names) == ["Ann", "Bob", "Twice"]
+        assert job.list.name == "Got it"
+        assert not Event.objects.filter(name="segment_entered").exists(), "nobody did anything"
+        assert "2" in text_of(clerk.get(made.url))
+        told = AuditEntry.objects.get(action="list.filled")
+        assert told.detail == {
+            "mode": "add", "kind": "report", "report": "channels", "column": "sent",
+        }  # fmt: skip
+        assert AuditEntry.objects.filter(action="admin.added", object_id=str(job.list_id)).exists()
+
+    def test_only_who_may_make_lists_and_see_people_makes_one(self, clerk, sent):
+        posted = {"parameters": "column=sent", "name": "Mine"}
+        address = reverse("admin:report_people_list", args=["channels"])
+        for missing in ("view_message", "view_profile", "add_segment", "view_segment"):
+            clerk.allow(*{"view_message", "view_profile", "add_segment", "view_segment"} - {missing})
+            assert clerk.post(address, posted).status_code == 403, missing
+        clerk.allow("view_message", "view_profile")
+        shown = text_of(clerk.get(reverse("admin:report_people", args=["channels"]), {"column": "sent"}))
+        assert 'data-testid="save-list"' not in shown
+        clerk.allow("view_message", "view_profile", "add_segment", "view_segment")
+        assert clerk.get(address).status_code == 405
+        assert clerk.post(address, {**posted, "parameters": "column=nobody"}).status_code == 404
+        back = clerk.post(address, {**posted, "name": " \x00"}, follow=True)
+        assert "Give the list a name." in text_of(back)
+        assert not Segment.objects.exists()
+
+    def test_whom_nobody_is_behind_there_is_no_list_of(self, marketer, sent):
+        shown = text_of(marketer.get(reverse("admin:report_people", args=["channels"]), {"column": "failed"}))
+        assert 'data-testid="save-list"' not in shown
+
+    def test_each_look_is_in_the_audit_log(self, marketer, sent, monkeypatch):
+        monkeypatch.setattr("analytics.admin.people.ROWS", 1)
+        address = reverse("admin:report_people", args=["channels"])
+        text = text_of(marketer.get(address, {"column": "sent", "period": "7"}))
+        found = re.search(r'href="([^"]+)" data-testid="people-next"', text).group(1)
+        marketer.get(address + html.unescape(found))
+        marketer.get(address, {"column": "nobody"})
+        entries = AuditEntry.objects.filter(action="report.people_viewed")
+        assert [(each.object_type, each.object_id, each.actor) for each in entries] == [
+            ("analytics.report", "channels", "boss")
+        ] * 2
+        assert all(
+            each.detail == {"rows": 1, "column": "sent", "parameters": {"period": "7"}} for each in entries
+        )
+        assert "looked at the people behind a number" in text_of(
+            marketer.get(reverse("admin:crm_auditentry_changelist"))
+        )
+
     def test_behind_a_number_are_its_people(self, marketer, sent):
         text = text_of(marketer.get(url("messages"), {"period": "7"}))
         row = text.partition('data-testid="messages-welcome"')[2].partition("</tr>")[0]

@@ -17,9 +17,10 @@ from analytics.reporting import query as queries
 from analytics.reporting import registry
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
 from analytics.reports import kept, people
-from campaigns.models import Broadcast, Flow, Segment
+from campaigns.models import Broadcast, Flow, ListJob, Segment, SegmentMembership
+from campaigns.segments import list_work
 from crm import api_keys
-from crm.models import Connection, Identifier
+from crm.models import AuditEntry, Connection, Identifier
 from delivery.models import LinkHit, Message
 from tests.analytics import world
 
@@ -307,6 +308,42 @@ def test_whom_a_number_is_about(get, sent):
     assert NAMES[1] not in json.dumps(found)
     assert get("messages/people/", column="clicked", message="a").json()["people"][0]["id"] == sent.pk
     assert get("messages/people/", column="name").json()["error"]["field"] == "column"
+
+
+def test_reading_people_is_in_the_audit_log(get, sent):
+    get("messages/people/", column="clicked", period="7")
+    get("messages/people/", column="nobody")
+    entry = AuditEntry.objects.get(action="report.people_viewed")
+    assert (entry.actor_type, entry.actor, entry.object_id) == ("key", "read", "messages")
+    assert entry.detail == {"rows": 2, "column": "clicked", "parameters": {"period": "7"}}
+
+
+def test_whom_a_number_is_about_become_a_list(get, sent, client):
+    key = api_keys.create("lists", ["write", "read_masked"])[1]
+
+    def post(path: str, body: object, key: str = key):
+        headers = {"HTTP_AUTHORIZATION": f"Bearer {key}"}
+        return client.post(f"/api/v1/reports/{path}", body, content_type="application/json", **headers)
+
+    asked = "messages/people/snapshot/?column=clicked&message=a"
+    answer = post(asked, {"name": "Clicked", "slug": "clicked"})
+    assert answer.status_code == 202, answer.content
+    assert (answer.json()["list"], answer.json()["state"]) == ("clicked", "running")
+    list_work.work()
+    members = SegmentMembership.objects.filter(segment__slug="clicked")
+    assert [member.profile_id for member in members] == [sent.pk]
+    assert AuditEntry.objects.get(action="list.filled").detail["report"] == "messages"
+    assert post(asked, {"name": "Clicked", "slug": "clicked"}).status_code == 409
+    assert post(asked, {"name": " "}).json()["error"]["field"] == "name"
+    assert post(asked, {"name": "X", "who": 1}).status_code == 400
+    assert post("messages/people/snapshot/?column=no", {"name": "X"}).json()["error"]["field"] == "column"
+    assert post("goals/people/snapshot/?column=sent", {"name": "X"}).status_code == 404
+    asked = Segment.objects.create(slug="at-home", name="At home", rule=BY_MAIL)
+    refused = post("messages/people/snapshot/?column=sent&segment=at-home", {"name": "X"})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "segment")
+    reader = api_keys.create("reader", ["read"])[1]
+    assert post("messages/people/snapshot/?column=sent", {"name": "X"}, reader).status_code == 403
+    assert ListJob.objects.count() == 1
 
 
 def test_a_period_says_how_many_of_its_days_are_not_over(get, sent):
