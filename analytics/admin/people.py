@@ -20,7 +20,6 @@ from analytics.reporting.query import FILTERS, Query
 from analytics.reporting.shapes import Report
 from analytics.reports import figures, people
 from analytics.reports.definitions import DEFINITIONS
-from analytics.rollups.columns import COHORT
 from analytics.written import count
 from campaigns.models import Segment
 from campaigns.segments import lists
@@ -61,7 +60,7 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
         report=report,
         column={"label": LABELS[column], "definition": DEFINITIONS[column]},
         # What is counted of those sent, is listed by when it was sent.
-        when=_("Sent") if column in COHORT else _("When"),
+        when=_("Sent") if column in people.OF_SENT else _("When"),
         period=writing.period_in_words(query),
         chips=writing.filters_in_words(behind.narrowed(report), query),
         rows=_rows(request, found.rows),

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from analytics.reporting.shapes import Column, Kind
 from analytics.reports.definitions import DEFINITIONS, RATES, Comparison, Figures
-from analytics.rollups.columns import COLUMNS as COUNTED
+from analytics.reports.people import COLUMNS as COUNTED
 
 LABELS = {
     "audience": _("Audience"),

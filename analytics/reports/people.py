@@ -7,14 +7,19 @@ from typing import Any
 import msgspec
 from django.db import connection
 
+from analytics.reports import money
 from analytics.reports.filters import EVERYTHING, Filters
 from analytics.reports.periods import Period
 from analytics.rollups import columns
 from campaigns.models import ListJob, Segment
 from campaigns.segments import list_work
 
-COLUMNS = columns.COLUMNS
+CONVERTED = "people_converted"
+COLUMNS = (*columns.COLUMNS, CONVERTED)
+OF_SENT = (*columns.COHORT, CONVERTED)  # counted, and listed, by when the message was sent
 SOURCE = "report"  # how the work on lists names it
+_CREDITED = f"""EXISTS (SELECT FROM analytics_credit c
+    WHERE c.delivery_id = g.delivery_id AND c.goal_id = {money.GOAL} AND c.model = {money.MODEL})"""
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -122,7 +127,8 @@ def _asked(column: str, period: Period, filters: Filters) -> tuple[str, str, dic
         JOIN delivery_delivery d ON d.id = g.delivery_id
         WHERE {at} >= %(since)s AND {at} < %(until)s AND {condition} AND {of_facts}
     """
-    return facts, of_series, values | more | {"since": since, "until": until}
+    values |= more | {"since": since, "until": until, "goal": filters.goal, "model": filters.model}
+    return facts, of_series, values
 
 
 def _in_series(of_series: str) -> str:
@@ -131,6 +137,8 @@ def _in_series(of_series: str) -> str:
 
 def _counted(column: str, machines: bool) -> tuple[str, str]:
     """When what a column counts happened, and the condition for counting it, as SQL on a fact `g`."""
+    if column == CONVERTED:
+        return "g.sent_at", f"g.sent_at IS NOT NULL AND {_CREDITED}"
     if column in columns.NOT_SENT:
         return "g.ended_at", f"g.sent_at IS NULL AND g.ended = '{column}'"
     if column in columns.COHORT:

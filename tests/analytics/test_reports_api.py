@@ -13,10 +13,13 @@ from django.utils import timezone
 
 from analytics.api import answers, freshness
 from analytics.exports import flat
+from analytics.models import Goal
 from analytics.reporting import query as queries
 from analytics.reporting import registry
 from analytics.reporting.shapes import Column, Kind, Report, Row, Sheet, Table
-from analytics.reports import kept, people
+from analytics.reports import figures, kept, people
+from analytics.reports.filters import Filters
+from analytics.reports.periods import EVER
 from campaigns.models import Broadcast, Flow, ListJob, Segment, SegmentMembership
 from campaigns.segments import list_work
 from crm import api_keys
@@ -308,6 +311,24 @@ def test_whom_a_number_is_about(get, sent):
     assert NAMES[1] not in json.dumps(found)
     assert get("messages/people/", column="clicked", message="a").json()["people"][0]["id"] == sent.pk
     assert get("messages/people/", column="name").json()["error"]["field"] == "column"
+
+
+@pytest.mark.parametrize("model", ["", *Goal.Model.values])
+def test_who_converted_is_told_as_it_is_counted(get, sent, model):
+    filters = Filters(model=model)
+    counted = figures.total(EVER, filters).people_converted
+    found = people.page("people_converted", EVER, filters, limit=9).rows
+    assert len(found) == counted
+    assert counted == {"linear": 2, "position": 2, "view_through": 0}.get(model, 1)
+    everybody = list(people.everybody("people_converted", EVER, filters))
+    assert everybody == ([sent.pk] if counted else [])
+    asked = {"model": model} if model else {}
+    table = get("messages/", **asked).json()["tables"][0]
+    assert {each["key"]: each["people"] for each in table["columns"]}["conversion_rate"] == "people_converted"
+    body = get("messages/people/", column="people_converted", **asked).json()
+    assert [row["delivery"] for row in body["people"]] == [row.delivery_id for row in found]
+    Goal.objects.create(slug="other", name="Other", event="other")
+    assert get("messages/people/", column="people_converted", goal="other").json()["people"] == []
 
 
 def test_reading_people_is_in_the_audit_log(get, sent):
