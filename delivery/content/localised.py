@@ -77,6 +77,14 @@ def money(value: Any, currency: Any = "") -> str:
     return str(format_currency(amount, code.upper(), locale=place.get().locale))
 
 
+def price(value: Any, currency: Any = "") -> str:
+    """`{{ "12.50" | price: "EUR" }}`: as `money`; what is no amount, as events of shops may say, stays as it is."""
+    try:
+        return money(value, currency)
+    except FilterArgumentError:
+        return str(value) if is_undefined(currency) else f"{value} {currency}".strip()
+
+
 def number(value: Any) -> str:
     """`{{ 1234.5 | number }}`: grouped, with the language's decimal sign."""
     return (
@@ -122,7 +130,7 @@ def clock(value: Any) -> str:
     return str(value) if moment is None else str(format_datetime(moment, "short", locale=place.get().locale))
 
 
-FILTERS = {"money": money, "number": number, "percent": percent, "date": day, "time": clock}
+FILTERS = {"money": money, "price": price, "number": number, "percent": percent, "date": day, "time": clock}
 
 
 def _number(value: Any) -> Decimal:

@@ -17,13 +17,15 @@ FOOTER_LINKS = (
     '<a href="{{ unsubscribe_url }}" style="color:inherit">{{ email_words.unsubscribe }}</a> · '
     '<a href="{{ preferences_url }}" style="color:inherit">{{ email_words.preferences }}</a>'
 )
+# The catalogue says title, link and image; shops' own events often say name, url and image_url.
 _PRODUCT = (
     "{%% for item in %(items)s limit: %(limit)d %%}"
+    "{%% assign way = item.link | default: item.url %%}{%% assign shown = item.image | default: item.image_url %%}"
     '<table role="presentation" width="100%%" cellpadding="0" cellspacing="0" style="margin:0 0 16px"><tr>'
-    '{%% if item.image %%}<td width="112" valign="top" style="padding-inline-end:16px">'
-    '<img src="{{ item.image }}" width="96" alt="" style="display:block;width:96px;border-radius:6px"></td>'
+    '{%% if shown %%}<td width="112" valign="top" style="padding-inline-end:16px">'
+    '<img src="{{ shown }}" width="96" alt="" style="display:block;width:96px;border-radius:6px"></td>'
     "{%% endif %%}"
-    '<td valign="top"><strong>{%% if item.url %%}<a href="{{ item.url }}" style="%(link)s">%(name)s</a>'
+    '<td valign="top"><strong>{%% if way %%}<a href="{{ way }}" style="%(link)s">%(name)s</a>'
     "{%% else %%}%(name)s{%% endif %%}</strong>%(price)s%(button)s</td></tr></table>{%% endfor %%}"
 )
 
@@ -151,16 +153,16 @@ def _button(block: content.Button, brand: Brand, holes: Holes, direction: str) -
 
 
 def _products(block: content.Products, brand: Brand, holes: Holes, direction: str) -> str:
-    button = f'<br><a href="{{{{ item.url }}}}" style="{_link(brand)}">{markup.plain(block.label)}</a>'
+    button = f'<br><a href="{{{{ way }}}}" style="{_link(brand)}">{markup.plain(block.label)}</a>'
     loop = _PRODUCT % {
         "items": block.items,
         "limit": block.limit,
         "link": _link(brand),
         "name": "{{ item.title | default: item.name }}",
-        "price": "{% if item.price %}<br>{{ item.price }} {{ item.currency }}{% endif %}"
+        "price": "{% if item.price %}<br>{{ item.price | price: item.currency }}{% endif %}"
         if block.price
         else "",
-        "button": f"{{% if item.url %}}{button}{{% endif %}}" if block.label else "",
+        "button": f"{{% if way %}}{button}{{% endif %}}" if block.label else "",
     }
     return _text(loop, holes, _align("start", direction))
 

@@ -82,7 +82,9 @@ def kinds() -> list[dict[str, Any]]:
                 "name": "items",
                 "label": _("List of products"),
                 "type": "text",
-                "help": _("As Liquid calls it, such as event.properties.items."),
+                "help": _(
+                    "What the event is about: event.products. What suits the person: recommended. Or any list."
+                ),
             },
             {"name": "limit", "label": _("At most"), "type": "number", "min": 1, "max": 12},
             {"name": "label", "label": _("Words of the link"), "type": "text"},
@@ -121,7 +123,7 @@ def kinds() -> list[dict[str, Any]]:
 
 _NEW: dict[str, dict[str, Any]] = {
     "heading": {"text": "", "level": 1},
-    "products": {"items": "event.properties.items", "limit": 3, "price": True},
+    "products": {"items": "event.products", "limit": 3, "price": True},
     "columns": {"left": [], "right": [], "first": 50},
     "spacer": {"height": 24},
 }

@@ -216,6 +216,30 @@ def test_blocks_become_a_whole_email() -> None:
         assert words in text
 
 
+def test_products_are_linked_and_priced_as_the_catalogue_and_as_shops_tell_of_them() -> None:
+    catalogue = {"title": "Tea", "link": "https://s.example/tea", "price": 1234.5, "currency": "PLN"}
+    told = {
+        "name": "Cup",
+        "url": "https://s.example/cup",
+        "image_url": "https://s.example/c.png",
+        "price": "ask us",
+    }
+    html, text = filled(
+        {"recommended": [catalogue, told, {"name": "Bare"}]},
+        blocks=[{"kind": "products", "items": "recommended", "price": True, "label": "Look"}],
+    )
+    for words in (
+        "Tea (https://s.example/tea)",
+        "PLN1,234.50",
+        "Cup (https://s.example/cup)",
+        "ask us",
+        "Bare",
+    ):
+        assert words in text.replace("\xa0", "")
+    assert text.count("Look") == 2
+    assert 'src="https://s.example/c.png"' in html
+
+
 def test_letters_tell_the_direction() -> None:
     html, _text = filled(blocks=[{"kind": "text", "text": "مرحبا {{ profile.first_name }}"}])
     assert 'dir="rtl"' in html
