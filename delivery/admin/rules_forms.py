@@ -1,8 +1,12 @@
 """The forms that rules of sending are edited by."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import forms
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.translation import gettext as _
@@ -15,7 +19,10 @@ from delivery import channels
 from delivery.admin import people
 from delivery.models import FrequencyCap, Message, SendingHours, SendingRules
 from delivery.models.policies import EVERY_DAY
-from delivery.policies import emergency
+from delivery.policies import emergency, wording
+from delivery.policies.clock import Span, allowed, next_allowed
+
+_UTC = ZoneInfo("UTC")
 
 
 def listed() -> list[tuple[str, Any]]:
@@ -65,6 +72,35 @@ class HoursForm(forms.ModelForm):
             self.fields["channel"].offer(self.instance.channel)
 
 
+class HoursFormSet(BaseInlineFormSet):
+    """The hours of one level."""
+
+    def clean(self) -> None:
+        """Refuse hours in which nothing could ever go out: every message would wait until it expires."""
+        super().clean()
+        kept = [
+            form.cleaned_data
+            for form in self.forms
+            if form not in self.deleted_forms and (getattr(form, "cleaned_data", None) or {}).get("days")
+        ]
+        for channel in dict.fromkeys(each["channel"] for each in kept):
+            spans: dict[str, list[Span]] = {kind: [] for kind in SendingHours.Kind.values}
+            for each in kept:
+                if each["channel"] in ("", channel) and each.get("start") and each.get("end"):
+                    spans[each["kind"]].append(Span(each["start"], each["end"], tuple(each["days"])))
+            if spans["quiet"] and never(spans["quiet"], spans["window"]):
+                raise forms.ValidationError(
+                    _("These hours leave no time of the week in which anything could go out%(by)s.")
+                    % {"by": wording.by(channel)}
+                )
+
+
+def never(quiet: Sequence[Span], windows: Sequence[Span]) -> bool:
+    """Whether no moment of a week is outside of quiet hours and inside of windows."""
+    monday = datetime(2024, 1, 1, tzinfo=UTC)
+    return not allowed(quiet, windows, _UTC, monday) and next_allowed(quiet, windows, _UTC, monday) is None
+
+
 class CapForm(forms.ModelForm):
     """So many messages in a period."""
 
@@ -104,7 +140,7 @@ class PartOfRules:
 
 class HoursInline(PartOfRules, TabularInline):
     model, hide_title = SendingHours, True
-    form = HoursForm
+    form, formset = HoursForm, HoursFormSet
     verbose_name_plural = gettext_lazy("Quiet hours and send windows, by the clock where each person is")
 
 

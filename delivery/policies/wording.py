@@ -53,11 +53,11 @@ def sentences(rules: Effective) -> list[str]:
 
 def quiet(each: Hours) -> str:
     """Quiet hours with an example of what they mean."""
-    hours, by = span(each.span), _by(each.channel)
+    hours, how = span(each.span), by(each.channel)
     return _(
         "A person in Warsaw gets nothing %(hours)s by Warsaw's clock%(by)s; what falls into it goes out at %(end)s "
         "unless it expires before."
-    ) % {"hours": hours, "by": by, "end": clock(each.span.end)}
+    ) % {"hours": hours, "by": how, "end": clock(each.span.end)}
 
 
 def _windows(held: Sequence[Hours]) -> Iterable[str]:
@@ -66,7 +66,7 @@ def _windows(held: Sequence[Hours]) -> Iterable[str]:
         groups.setdefault(each.channel, []).append(span(each.span))
     for channel, hours in groups.items():
         yield _("It goes out%(by)s only %(hours)s, by the clock where each person is.") % {
-            "by": _by(channel),
+            "by": by(channel),
             "hours": _(" or ").join(hours),
         }
 
@@ -92,7 +92,7 @@ def cap(each: Cap) -> str:
         "number": each.number,
         "about": about,
         "period": periods[each.period, each.rolling],
-        "by": _by(each.channel),
+        "by": by(each.channel),
     }
     if each.spares:
         told += _("; priorities 1 to %d go out all the same") % each.spares
@@ -159,5 +159,6 @@ def _source(level: str) -> str:
     return f" {told[level]}" if level in told else ""
 
 
-def _by(channel: str) -> str:
+def by(channel: str) -> str:
+    """Behind a sentence: by which channel; nothing where it is about all of them."""
     return _(" by %s") % label(channel) if channel else ""

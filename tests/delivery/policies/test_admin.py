@@ -140,3 +140,34 @@ def test_what_each_role_may_do(client, memory: Memory) -> None:
     assert client.post(stop).status_code == 302
     assert not EmergencyStop.objects.exists()
     assert client.get(own).status_code in (302, 405)
+
+
+@pytest.mark.parametrize(
+    ("rows", "refused"),
+    [
+        ([("quiet", "00:00", "00:00", "")], True),
+        ([("quiet", "21:00", "09:00", ""), ("quiet", "09:00", "21:00", "")], True),
+        ([("quiet", "18:00", "08:00", ""), ("window", "06:00", "07:00", "")], True),
+        ([("quiet", "21:00", "08:00", ""), ("quiet", "08:00", "21:00", "memory")], True),
+        ([("quiet", "00:00", "00:00", "memory"), ("quiet", "21:00", "08:00", "")], True),
+        ([("quiet", "21:00", "08:00", ""), ("quiet", "08:00", "20:59", "")], False),
+        ([("quiet", "18:00", "08:00", ""), ("window", "06:00", "08:01", "")], False),
+    ],
+)
+def test_hours_that_leave_no_time_to_send_are_refused(
+    boss, memory: Memory, monkeypatch, rows, refused
+) -> None:
+    monkeypatch.setattr(Memory, "listed", True)
+    every = [str(number) for number in range(1, 8)]
+    hours = [
+        {"kind": kind, "start": start, "end": end, "channel": channel, "days": every}
+        for kind, start, end, channel in rows
+    ]
+    answer = boss.post(
+        reverse("admin:delivery_sendingrules_change", args=[SendingRules.of_account().pk]),
+        {"when_capped": "defer", "collision": "off", "collision_hours": "12", "adult_age": "18"}
+        | inline("hours", *hours)
+        | inline("caps"),
+    )
+    assert ("leave no time of the week" in answer.content.decode()) is refused
+    assert SendingHours.objects.exists() is not refused
