@@ -27,6 +27,7 @@ def connect() -> None:
     from campaigns.segments import attribute_use, usage, walks
     from crm import indexed_attributes, signals
     from crm.computed import usage as computed_usage
+    from delivery import usage as delivery_usage
     from delivery import walking
     from delivery.policies.guards import register
 
@@ -43,6 +44,8 @@ def connect() -> None:
     register(flow_guards.hold_back)
     register(broadcast_guards.hold_back)
     computed_usage.register(usage.computed_uses)
+    delivery_usage.register(delivery_usage.MESSAGE, usage.message_uses)
+    delivery_usage.register(delivery_usage.POOL, usage.pool_uses)
     indexed_attributes.register(attribute_use.used)
     walking.register("segment", walking.Source(walks.groups, walks.beside))
 

@@ -69,8 +69,8 @@ def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str]
         TableError: it is no such file, or has no header.
     """
     try:
-        lines = _excel(file) if name.lower().endswith((".xlsx", ".xlsm")) else _csv(file, encoding)
-        _number, first, problem = next(lines)
+        found = lines(file, name, encoding)
+        _number, first, problem = next(found)
     except StopIteration:
         raise TableError(_("The file is empty.")) from None
     if problem:
@@ -89,7 +89,16 @@ def read(file: IO[bytes], name: str, encoding: str = "utf-8") -> tuple[list[str]
         raise TableError(
             _("The column names can't be read; is the file perhaps not in the encoding that was chosen?")
         )
-    return [column for column in columns if column], _rows(columns, lines)
+    return [column for column in columns if column], _rows(columns, found)
+
+
+def lines(file: IO[bytes], name: str, encoding: str = "utf-8") -> Iterator[tuple[int, list[Any], str]]:
+    """The lines of a table that may have no header: (number from 1, cells, why it can't be read or "").
+
+    Raises:
+        TableError: it is no such file.
+    """
+    return _excel(file) if name.lower().endswith((".xlsx", ".xlsm")) else _csv(file, encoding)
 
 
 def _rows(columns: list[str], lines: Iterator[tuple[int, list[Any], str]]) -> Iterator[Row]:

@@ -237,6 +237,8 @@ def _random(length: int) -> str:
 
 
 def _wrong(code: str) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in code):
+        return _("It holds characters that can't be read; save the file as UTF-8.")
     if len(code) > LONGEST:
         return _("A code has %d characters at most.") % LONGEST
     if not code.isprintable() or any(character.isspace() for character in code):

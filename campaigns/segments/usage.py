@@ -100,6 +100,28 @@ def computed_uses() -> dict[str, list[Use]]:
     return found
 
 
+def message_uses() -> dict[str, list[Use]]:
+    """Everything that uses each message, by its slug: flows, rules, broadcasts, experiments; four queries."""
+    found: dict[str, list[Use]] = {}
+    _add(found, _messages)
+    for broadcast in Broadcast.objects.select_related("message"):
+        url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
+        use = Use(_("the broadcast “%s”") % broadcast.name, url)
+        found.setdefault(broadcast.message.slug, []).append(use)
+    for experiment in Experiment.objects.exclude(message=None).select_related("message"):
+        url = reverse("admin:campaigns_experiment_change", args=[experiment.pk])
+        use = Use(_("the experiment “%s”") % experiment.name, url)
+        found.setdefault(experiment.message.slug, []).append(use)
+    return found
+
+
+def pool_uses() -> dict[str, list[Use]]:
+    """The flows that give codes of each coupon pool, by the pool's short name; two queries."""
+    found: dict[str, list[Use]] = {}
+    _add(found, _pools)
+    return found
+
+
 def event_uses() -> dict[str, list[retention.Use]]:
     """The segments and flows that look back at events, by the event's name, with how many days they do."""
     found: dict[str, list[retention.Use]] = {}
@@ -192,7 +214,8 @@ def _step_places(steps: Any, holds: Callable[[Any], Any]) -> Iterator[str]:
         if not isinstance(step, dict):
             continue
         branches = [branch for branch in step.get("branches") or [] if isinstance(branch, dict)]
-        if holds(step.get("config")) or any(holds(branch.get("rule")) for branch in branches):
+        own = {"kind": step.get("kind"), "config": step.get("config")}
+        if holds(own) or any(holds(branch.get("rule")) for branch in branches):
             yield _step_text(step)
         for branch in branches:
             yield from _step_places(branch.get("steps"), holds)
@@ -232,6 +255,27 @@ def _flows(data: Any) -> Iterator[str]:
     for node in _nodes(data):
         if node.get("kind") in ("flow", "message") and isinstance(node.get("flow"), str):
             yield node["flow"]
+
+
+def _messages(data: Any) -> Iterator[str]:
+    """Slugs of the messages that a flow's steps send and that conditions ask about."""
+    for node in _nodes(data):
+        if node.get("kind") == "message":
+            yield from _named(node, "message")
+
+
+def _pools(data: Any) -> Iterator[str]:
+    """Slugs of the coupon pools whose codes a flow's steps give."""
+    for node in _nodes(data):
+        if node.get("kind") == "coupon":
+            yield from _named(node, "pool")
+
+
+def _named(node: dict[str, Any], name: str) -> Iterator[str]:
+    """What a condition, or a step's settings, call by this name."""
+    for place in (node, node.get("config")):
+        if isinstance(place, dict) and isinstance(place.get(name), str):
+            yield place[name]
 
 
 def computed_in(data: Any) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """Coupon pools: what is offered, how many codes are left, and ways to add some."""
 
-import io
-from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -26,7 +24,9 @@ from unfold.widgets import (
 )
 
 from crm.admin.base import BigTableAdmin, ReadOnly
-from delivery import coupons
+from crm.tables import TableError
+from delivery import coupon_files, coupons, usage
+from delivery.admin import deleting
 from delivery.models import CouponCode, CouponPool
 
 FILE_LIMIT = 20 * 1024 * 1024  # bytes
@@ -76,9 +76,10 @@ class CodesForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "dir": "ltr"}),
     )
     file = forms.FileField(
-        label=gettext_lazy("File with one code a line"),
+        label=gettext_lazy("File"),
         required=False,
-        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".txt,.csv,text/plain,text/csv"}),
+        help_text=gettext_lazy("Text, CSV or Excel: the column called “code”, or the first one."),
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".txt,.csv,.xlsx,text/plain,text/csv"}),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -133,8 +134,23 @@ class CouponPoolAdmin(ModelAdmin):
         return self.fieldsets if obj else self.fieldsets[:-1]
 
     def get_readonly_fields(self, request: HttpRequest, obj: CouponPool | None = None) -> Any:
-        """What the codes were given by stays."""
-        return [*self.readonly_fields, "kind"] if obj else []
+        """What the codes were given by stays, and what flows call the pool."""
+        if obj is None:
+            return []
+        named = ["slug"] if usage.uses(usage.POOL).get(obj.slug) else []
+        return [*self.readonly_fields, "kind", *named]
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What flows give codes of stays, with a link to each flow; codes go with their pool."""
+        pools = list(objs)
+        levels = coupons.levels(pools).values()
+        codes = sum(level.left + level.given for level in levels)
+        counts = {
+            self.opts.verbose_name_plural: len(pools),
+            CouponCode._meta.verbose_name_plural: codes,
+            _("codes that people have"): sum(level.given for level in levels),
+        }
+        return [pool.name for pool in pools], counts, set(), deleting.needed(usage.POOL, pools)
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: CouponPool | None = None) -> Any:
         """A short name that flows refer to does not change by itself."""
@@ -235,23 +251,22 @@ class CouponPoolAdmin(ModelAdmin):
                 return None
             done = coupons.Added(added=made)
         else:
-            lines = data["pasted"].splitlines() if data["how"] == PASTE else _lines(data["file"])
-            done = coupons.add(pool, lines)
+            try:
+                done = coupons.add(
+                    pool,
+                    data["pasted"].splitlines()
+                    if data["how"] == PASTE
+                    else coupon_files.codes(data["file"], data["file"].name, coupons.MOST),
+                )
+            except TableError as error:
+                form.add_error("file", str(error))
+                return None
         self.log_change(request, pool, [{"added": {"name": _("codes"), "object": str(done.added)}}])
         told = ngettext("%d code was added.", "%d codes were added.", done.added) % done.added
         if done.known:
             told += " " + ngettext("%d was there already.", "%d were there already.", done.known) % done.known
         messages.success(request, told)
         return done
-
-
-def _lines(file: Any) -> Iterator[str]:
-    """The first column of each line, up to as many as are taken at once."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text):
-        if number >= coupons.MOST:
-            return
-        yield line.split(",")[0].split(";")[0].strip().strip('"')
 
 
 @admin.register(CouponCode)

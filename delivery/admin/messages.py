@@ -7,11 +7,12 @@ from django.contrib import admin, messages
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 from unfold.admin import ModelAdmin
@@ -20,8 +21,19 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from crm.admin.base import leave_dialog
 from crm.models import Topic
-from delivery import channels, versions
-from delivery.admin import contents, fillins, preview, printing, rule_section, trying, version_pages, writing
+from delivery import authoring, channels, copying, usage, versions
+from delivery.admin import (
+    contents,
+    deleting,
+    duplicating,
+    fillins,
+    preview,
+    printing,
+    rule_section,
+    trying,
+    version_pages,
+    writing,
+)
 from delivery.models import Delivery, Message, MessageVersion
 
 
@@ -118,7 +130,7 @@ class MessageAdmin(ModelAdmin):
     change_form_template = "admin/delivery/message/change_form.html"
     readonly_fields = ["what_holds"]
     formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
-    actions_detail = ["send_test", "show_versions"]
+    actions_detail = ["send_test", "show_versions", "duplicate"]
     fieldsets = [
         (
             None,
@@ -202,6 +214,27 @@ class MessageAdmin(ModelAdmin):
             message.seen_by = request.user
         return message
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Message | None = None) -> Any:
+        """The short name stays: flows, rules, programs and what was counted refer to it."""
+        return [*self.readonly_fields, "slug"] if obj else self.readonly_fields
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Message | None = None) -> Any:
+        """Only while the short name can be chosen."""
+        return {} if obj else self.prepopulated_fields
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What was sent, or is yet to be sent by something, stays, with a link to that; its words and versions go."""
+        wanted = list(objs)
+        sent = Exists(Delivery.objects.filter(message=OuterRef("pk")))
+        known = Message.objects.filter(sent, pk__in=[message.pk for message in wanted])
+        protected = [
+            gettext("“%s” has been sent: reports and timelines need it.") % name
+            for name in known.values_list("name", flat=True)
+        ]
+        protected += deleting.needed(usage.MESSAGE, wanted)
+        names = [message.name for message in wanted]
+        return names, {self.opts.verbose_name_plural: len(names)}, set(), protected
+
     def has_delete_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
         """Not when it has been sent to somebody: reports and timelines need it."""
         allowed = super().has_delete_permission(request, obj)
@@ -278,6 +311,40 @@ class MessageAdmin(ModelAdmin):
     def show_versions(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """Go to the list of versions."""
         return redirect("admin:delivery_message_versions", object_id)
+
+    def has_duplicate_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Whoever may write another one."""
+        return self.has_add_permission(request)
+
+    @action(
+        description=_("Duplicate"),
+        icon="content_copy",
+        url_path="duplicate",
+        permissions=["duplicate"],
+        dialog={
+            "title": _("Duplicate the message?"),
+            "description": _(
+                "A message of its own with the same words and variants. Sending rules and an approval are not copied."
+            ),
+            "form_class": duplicating.DuplicateForm,
+            "form_submit_text": _("Duplicate"),
+        },
+    )
+    def duplicate(
+        self, request: HttpRequest, form: duplicating.DuplicateForm, object_id: int
+    ) -> HttpResponse:
+        """Make another message of it, as it was saved, and open that."""
+        message = self.get_object(request, object_id)
+        if message is None or not self.has_view_permission(request, message):
+            raise PermissionDenied
+        try:
+            copy = copying.duplicate(message, form.cleaned_data["name"], request.user)
+        except authoring.Refused as error:
+            messages.error(request, " ".join(sentence for _place, _field, sentence in error.problems))
+            return leave_dialog(request, reverse("admin:delivery_message_change", args=[message.pk]))
+        self.log_addition(request, copy, gettext("Copied from “%s”.") % message.name)
+        messages.success(request, gettext("This is the copy; change what is to differ."))
+        return leave_dialog(request, reverse("admin:delivery_message_change", args=[copy.pk]))
 
     @action(
         description=_("Send a test"),

@@ -1,9 +1,11 @@
 """Coupon codes: one person one code, one code one person, and what is left."""
 
+import io
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import openpyxl
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -209,6 +211,14 @@ class TestUse:
         assert coupons.levels([pool])[pool.pk] == coupons.Level(left=0, given=3, used=2)
 
 
+def _workbook(rows):
+    book, out = openpyxl.Workbook(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(out)
+    return out.getvalue()
+
+
 class TestAdmin:
     def test_a_pool_is_made_and_filled_in_each_way(self, client, db):
         client.force_login(User.objects.create_superuser("root"))
@@ -233,6 +243,35 @@ class TestAdmin:
         assert "7 left" in client.get(f"/admin/delivery/couponpool/{pool.pk}/change/").content.decode()
         codes = client.get("/admin/delivery/couponcode/?q=A").content.decode()
         assert 'dir="ltr">A<' in codes
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("codes.csv", b"Discount name,Code,Value\nSpring,A-1,10\nSpring,A-2,10\n"),
+            ("codes.csv", "Code;Value\r\nA-1;10\r\nA-2;10\r\n".encode("utf-16")),
+            ("codes.txt", b"A-1\nA-2"),
+            ("codes.csv", b'"A-1",10,10\n"A-2",10,10\n'),
+            ("codes.xlsx", _workbook([["Coupon code", "Used"], ["A-1", None], [None, None], ["A-2", 3]])),
+        ],
+    )
+    def test_files_are_read_as_shops_and_spreadsheets_write_them(self, client, pool, name, content):
+        client.force_login(User.objects.create_superuser("root"))
+        page = f"/admin/delivery/couponpool/{pool.pk}/codes/"
+        answer = client.post(page, {"how": "file", "file": SimpleUploadedFile(name, content)})
+        assert answer.status_code == 302, answer.content.decode()
+        assert set(CouponCode.objects.values_list("code", flat=True)) == {"A-1", "A-2"}
+
+    def test_a_file_that_is_no_table_is_told(self, client, pool):
+        client.force_login(User.objects.create_superuser("root"))
+        page = f"/admin/delivery/couponpool/{pool.pk}/codes/"
+        for name, content, told in (
+            ("codes.xlsx", b"A-1", "not an Excel workbook"),
+            ("codes.csv", _workbook([["A-1"]]), "has to end in .xlsx"),
+            ("codes.csv", "Kód\nABĆ\n".encode("cp1250"), "save the file as UTF-8"),
+        ):
+            answer = client.post(page, {"how": "file", "file": SimpleUploadedFile(name, content)})
+            assert told in answer.content.decode()
+        assert not CouponCode.objects.exists()
 
     def test_a_fixed_pool_needs_its_code_and_only_who_may_adds_any(self, client, pool):
         client.force_login(User.objects.create_superuser("root"))
