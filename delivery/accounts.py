@@ -83,6 +83,23 @@ def route(channel: str, transactional: bool = False) -> Account | None:
     return max(usual, key=lambda account: account.purpose == purpose, default=None)
 
 
+def replace_usual(account: Account) -> list[Account]:
+    """Have an account that is about to be saved as the usual one of its purpose take the place of another one.
+
+    In the caller's transaction; returns the accounts that are not used by default any more.
+    """
+    if not account.usual or account.state != Account.State.ACTIVE:
+        return []
+    others = list(
+        Account.objects.select_for_update()
+        .filter(channel=account.channel, purpose=account.purpose, usual=True, state=Account.State.ACTIVE)
+        .exclude(pk=account.pk)
+        .defer("credentials")
+    )
+    Account.objects.filter(pk__in=[other.pk for other in others]).update(usual=False)
+    return others
+
+
 def idempotent(account_ids: Collection[int]) -> set[int]:
     """Return which of these accounts have a provider that sends what it was given twice only once."""
     asked = Account.objects.filter(pk__in=account_ids).defer("credentials")

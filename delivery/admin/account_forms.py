@@ -117,12 +117,12 @@ class SetupForm(forms.ModelForm):
                 self.add_error(name, _("Enter it again: what is stored is not sent to another address."))
 
     def config(self) -> dict[str, Any]:
-        """The provider's settings as entered; what its form does not ask for stays as it is."""
+        """The provider's settings as entered; what its form does not ask for stays as it is, what is empty is usual."""
         known = {**(self.instance.config or {}), **self.cleaned_data}
         return {
             name: known[name]
             for name in self.provider.Config.__struct_fields__
-            if name in known and known[name] is not None
+            if name in known and known[name] not in (None, "")
         }
 
     def credentials(self) -> dict[str, Any]:

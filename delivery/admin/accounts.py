@@ -140,6 +140,7 @@ class AccountAdmin(ModelAdmin):
         if request.method == "POST" and form.is_valid():
             with transaction.atomic():
                 kept = form.filled()
+                replaced = accounts.replace_usual(kept)
                 kept.save()
                 accounts.opened(kept.channel)
             if account:
@@ -147,6 +148,13 @@ class AccountAdmin(ModelAdmin):
             else:
                 self.log_addition(request, kept, [{"added": {}}])
             messages.success(request, _("“%s” was saved.") % kept.name)
+            if replaced:
+                words = {"name": kept.name, "other": ", ".join(other.name for other in replaced)}
+                messages.warning(
+                    request, _("“%(name)s” is used by default from now on, in place of “%(other)s”.") % words
+                )
+            for other in replaced:
+                self.log_change(request, other, [{"changed": {"fields": ["usual"]}}])
             return redirect("admin:delivery_account_change", kept.pk)
         title = account.name if account else _("New account: %s") % provider.label
         context = self._context(

@@ -1,6 +1,7 @@
 """Email by an SMTP server: a relay, the company's own, or a provider's."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,6 +21,8 @@ from delivery.providers import register
 from delivery.providers.base import AccountForm, Provider, ProviderError, Sender
 
 HOPELESS = 3  # connections that fail one after the other before the rest of a batch is left alone
+USUAL_SELECTOR = "nudge"
+_SELECTOR = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 _DOMAIN = r"^$|^(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}$"
 
 pool = Pool()
@@ -39,7 +42,7 @@ class SmtpConfig(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknow
     connections: Annotated[int, msgspec.Meta(ge=1, le=32)] = 4
     per_connection: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 500
     dkim_domain: Annotated[str, msgspec.Meta(pattern=_DOMAIN)] = ""
-    dkim_selector: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "nudge"
+    dkim_selector: Annotated[str, msgspec.Meta(pattern=_SELECTOR)] = USUAL_SELECTOR
 
 
 class SmtpCredentials(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -95,13 +98,22 @@ class SmtpForm(AccountForm):
             "Only if this server sends to the internet itself and does not sign: relays and providers do it."
         ),
     )
-    dkim_selector = forms.CharField(label=gettext_lazy("DKIM selector"), required=False, initial="nudge")
+    dkim_selector = forms.CharField(
+        label=gettext_lazy("DKIM selector"), required=False, initial=USUAL_SELECTOR
+    )
     dkim_key = forms.CharField(
         label=gettext_lazy("DKIM private key"),
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "dir": "ltr", "autocomplete": "off"}),
         help_text=gettext_lazy("RSA, PEM. Empty: one is made."),
     )
+
+    def clean_dkim_selector(self) -> str:
+        """What can be part of a name in DNS; empty is the usual one."""
+        selector: str = self.cleaned_data["dkim_selector"].strip()
+        if selector and not re.fullmatch(_SELECTOR, selector):
+            raise forms.ValidationError(_("Use letters, digits, points and hyphens."))
+        return selector
 
     def clean_dkim_key(self) -> str:
         """Refuse what can't sign."""

@@ -103,6 +103,32 @@ def test_an_account_is_paused_and_goes_on(admin: Client) -> None:
     assert accounts.route("pretend") == account
 
 
+def test_a_new_account_takes_the_place_of_the_sandbox(admin: Client) -> None:
+    sandbox = pretend.account("sandbox")
+    form = f"{reverse('admin:delivery_account_add')}?channel=pretend&provider=carrier"
+    page = admin.post(form, fields(), follow=True).content.decode()
+    made = Account.objects.get(slug="main")
+    assert accounts.route("pretend") == made
+    assert f"in place of “{sandbox.name}”" in page
+    back = reverse("admin:delivery_account_change", args=[sandbox.pk])
+    admin.post(back, fields(name="Sandbox"))
+    assert accounts.route("pretend") == sandbox
+    admin.post(back, fields(name="Sandbox", purpose="marketing"))
+    assert accounts.route("pretend") == sandbox
+    assert accounts.route("pretend", transactional=True) is None
+
+
+def test_an_empty_dkim_selector_is_the_usual_one(admin: Client) -> None:
+    form = f"{reverse('admin:delivery_account_add')}?channel=email&provider=smtp"
+    entered = fields(
+        provider="smtp", channel="email", host="mail.example.com", port="587", security="starttls"
+    )
+    entered |= {"from_address": "us@example.com", "dkim_selector": ""}
+    assert "Use letters" in admin.post(form, entered | {"dkim_selector": "a b"}).content.decode()
+    assert admin.post(form, entered).status_code == 302
+    assert accounts.sender(Account.objects.get(slug="main")).config.dkim_selector == "nudge"
+
+
 def test_one_that_rests_can_be_told_to_send_again(admin: Client) -> None:
     account = pretend.account(trips=2, held_until=timezone.now() + timedelta(hours=1))
     page = admin.get(reverse("admin:delivery_account_change", args=[account.pk])).content
