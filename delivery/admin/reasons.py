@@ -52,13 +52,15 @@ WORDS = {
         "The same had gone out to this person by another channel a short while before."
     ),
     reachability.NO_DEVICE: gettext_lazy(
-        "This person has no browser or device that can be reached any more."
+        "There is no address or device by which this person can be reached on this channel."
     ),
     suppression.SUPPRESSED: gettext_lazy("The address is on the list of those nobody may write to."),
     guards.BROKEN: gettext_lazy("A rule could not be checked, so the message waits. See the alerts."),
     NO_CONTENT: gettext_lazy("The message has no text for this channel in a language that fits this person."),
     UNKNOWN: gettext_lazy("The sender stopped in the middle, and nobody knows whether it went out."),
-    "device gone": gettext_lazy("The browser or device has unsubscribed; it was removed."),
+    "device gone": gettext_lazy(
+        "The address or device does not exist any more, or has unsubscribed; nothing more is sent to it."
+    ),
     "cancelled": gettext_lazy("The broadcast was cancelled before the message went out."),
     "broadcast paused": gettext_lazy("The broadcast is paused; the message waits until it goes on."),
     "broadcast resumed": gettext_lazy(

@@ -91,8 +91,9 @@ class TestForm(BaseDialogForm):
             except forms.ValidationError as error:
                 self.add_error("address", error)
         elif address and channel in BY_PHONE:
-            address = normalise.phone(address) or ""
-            if not address:
+            try:
+                address = normalise.phone(address) or ""
+            except normalise.Rejection:
                 self.add_error(
                     "address", _("Write the number with the country's code, such as +48 600 100 200.")
                 )

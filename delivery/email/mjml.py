@@ -20,12 +20,13 @@ FOOTER_LINKS = (
 # The catalogue says title, link and image; shops' own events often say name, url and image_url.
 _PRODUCT = (
     "{%% for item in %(items)s limit: %(limit)d %%}"
-    "{%% assign way = item.link | default: item.url %%}{%% assign shown = item.image | default: item.image_url %%}"
     '<table role="presentation" width="100%%" cellpadding="0" cellspacing="0" style="margin:0 0 16px"><tr>'
-    '{%% if shown %%}<td width="112" valign="top" style="padding-inline-end:16px">'
-    '<img src="{{ shown }}" width="96" alt="" style="display:block;width:96px;border-radius:6px"></td>'
+    '{%% if item.image or item.image_url %%}<td width="112" valign="top" style="padding-inline-end:16px">'
+    '<img src="{{ item.image | default: item.image_url }}" width="96" alt=""'
+    ' style="display:block;width:96px;border-radius:6px"></td>'
     "{%% endif %%}"
-    '<td valign="top"><strong>{%% if way %%}<a href="{{ way }}" style="%(link)s">%(name)s</a>'
+    '<td valign="top"><strong>{%% if item.link or item.url %%}<a href="{{ item.link | default: item.url }}"'
+    ' style="%(link)s">%(name)s</a>'
     "{%% else %%}%(name)s{%% endif %%}</strong>%(price)s%(button)s</td></tr></table>{%% endfor %%}"
 )
 
@@ -153,7 +154,8 @@ def _button(block: content.Button, brand: Brand, holes: Holes, direction: str) -
 
 
 def _products(block: content.Products, brand: Brand, holes: Holes, direction: str) -> str:
-    button = f'<br><a href="{{{{ way }}}}" style="{_link(brand)}">{markup.plain(block.label)}</a>'
+    href = "{{ item.link | default: item.url }}"
+    button = f'<br><a href="{href}" style="{_link(brand)}">{markup.plain(block.label)}</a>'
     loop = _PRODUCT % {
         "items": block.items,
         "limit": block.limit,
@@ -162,7 +164,7 @@ def _products(block: content.Products, brand: Brand, holes: Holes, direction: st
         "price": "{% if item.price %}<br>{{ item.price | price: item.currency }}{% endif %}"
         if block.price
         else "",
-        "button": f"{{% if way %}}{button}{{% endif %}}" if block.label else "",
+        "button": f"{{% if item.link or item.url %}}{button}{{% endif %}}" if block.label else "",
     }
     return _text(loop, holes, _align("start", direction))
 

@@ -97,12 +97,8 @@ class _Reader(HTMLParser):
                 break
         if silent:
             return
-        if tag == "a" and self._links:
-            href, since = self._links.pop()
-            words = "".join(self._out[since:]).strip()
-            shown = href.removeprefix("mailto:").removeprefix("tel:")
-            if href and not href.startswith("#") and words != shown:
-                self._out.append(f" ({shown})" if words else shown)
+        if tag == "a":
+            self._end_link()
         elif tag in _BLOCKS:
             self._out.append("\n\n" if tag in _APART else "\n")
 
@@ -110,6 +106,17 @@ class _Reader(HTMLParser):
         if not self._hidden:
             self._out.append(_SPACES.sub(" ", data))
 
+    def _end_link(self) -> None:
+        if not self._links:
+            return
+        href, since = self._links.pop()
+        words = "".join(self._out[since:]).strip()
+        shown = href.removeprefix("mailto:").removeprefix("tel:")
+        if href and not href.startswith("#") and words != shown:
+            self._out.append(f" ({shown})" if words else shown)
+
     def text(self) -> str:
-        """All that was read, untidied."""
+        """All that was read, untidied; a piece of a layout may end before its last link does."""
+        while self._links:
+            self._end_link()
         return _RUNS.sub(" ", "".join(self._out))

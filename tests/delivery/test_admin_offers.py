@@ -124,6 +124,14 @@ def test_a_test_is_filled_in_for_somebody_there_is(marketer: Any) -> None:  # no
     assert f'value="{boss.email}"' in marketer.get(url).content.decode()
 
 
+@pytest.mark.parametrize("number", ["12", "600 100 200", "+48", "me@example.com", "+1" * 300])
+def test_a_number_that_is_none_is_told(marketer: Any, number: str) -> None:  # noqa: F811
+    ann = known()
+    url = reverse("admin:delivery_message_send_test", args=[world.message("hi", "sms", {"text": "Hi"}).pk])
+    entered = {"_form_submitted": "True", "person": ann.email, "channel": "sms", "address": number}
+    assert "country&#x27;s code" in marketer.post(url, entered).content.decode()
+
+
 def test_who_wrote_it_is_told_that_another_one_has_to_approve(marketer: Any) -> None:  # noqa: F811
     message = world.message("receipt", transactional=True)
     url = reverse("admin:delivery_message_change", args=[message.pk])

@@ -147,6 +147,12 @@ def test_what_nobody_can_leave_says_so_by_no_header() -> None:
     assert not {"List-Unsubscribe", "Precedence"} & channel.compose(delivery, filled).headers.keys()
 
 
+ASSIGNED = (
+    "<mjml><mj-body>{% assign a = 'x' %}<mj-section><mj-column><mj-text>{{ a }}</mj-text></mj-column>"
+    "</mj-section></mj-body></mjml>"
+)
+
+
 def filled(data: dict[str, Any] | None = None, **content: Any) -> tuple[str, str]:
     """HTML and text of an email for somebody."""
     email = CompiledEmail({"subject": "Hi", **content}, BRAND).render({**LINKS, **(data or {})})
@@ -238,6 +244,14 @@ def test_products_are_linked_and_priced_as_the_catalogue_and_as_shops_tell_of_th
         assert words in text.replace("\xa0", "")
     assert text.count("Look") == 2
     assert 'src="https://s.example/c.png"' in html
+
+
+def test_links_to_leave_stand_in_the_text_behind_what_holds_for_the_rest_of_a_body() -> None:
+    _html, text = filled(mjml=ASSIGNED)
+    assert f"Choose what you get ({LINKS['preferences_url']})" in text
+    content = {"subject": "Hi", "blocks": [{"kind": "products", "items": "recommended"}]}
+    kept = CompiledEmail(content, BRAND).render({**LINKS, "recommended": [{"title": "Tea"}]})
+    assert max(map(len, kept.values)) < 1000, "what everybody gets alike is not kept with each delivery"
 
 
 def test_letters_tell_the_direction() -> None:

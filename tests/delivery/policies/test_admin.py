@@ -93,7 +93,7 @@ def test_who_would_be_held_back_now(boss, memory: Memory) -> None:
     ask = {"person": str(ann.pk), "message": message.pk, "channel": "webpush"}
     page = boss.get(PAGE, ask).content.decode()
     assert "It would not go out now." in page
-    assert "no browser or device" in page
+    assert "no address or device" in page
     assert "0 of 2 so far." in page
     assert "Nobody is known by this." in boss.get(PAGE, ask | {"person": "x"}).content.decode()
     cap.delete()
