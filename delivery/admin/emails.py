@@ -49,7 +49,7 @@ class ImageForm(forms.ModelForm):
         if upload is not None and not self.errors:
             try:
                 stored = images.store(
-                    upload.read(images.MAX_BYTES + 1), cleaned.get("name") or upload.name, cleaned["alt"]
+                    upload.read(images.MAX_UPLOAD + 1), cleaned.get("name") or upload.name, cleaned["alt"]
                 )
             except images.BadImage as problem:
                 self.add_error("upload", str(problem))
@@ -121,7 +121,7 @@ class EmailImageAdmin(ModelAdmin):
                 return JsonResponse({"error": _("Choose a PNG, JPEG or GIF.")}, status=400)
             try:
                 image = images.store(
-                    upload.read(images.MAX_BYTES + 1), upload.name or "", request.POST.get("alt", "")
+                    upload.read(images.MAX_UPLOAD + 1), upload.name or "", request.POST.get("alt", "")
                 )
             except images.BadImage as problem:
                 return JsonResponse({"error": str(problem)}, status=400)

@@ -13,9 +13,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from delivery.models import EmailImage
 
-MAX_BYTES = 3_000_000
-MAX_PIXELS = 25_000_000
+MAX_BYTES = 3_000_000  # as it is kept: readers fetch it by phone
+MAX_UPLOAD = 25_000_000  # bytes of a photograph, which is made smaller
+MAX_PIXELS = 50_000_000
+WIDEST = 1_600  # pixels of what was too large: twice the width of an email, for sharp screens, and some more
 # What every mail program shows; Outlook knows no WebP and no SVG.
+_OTHER = "WEBP"
 _TYPES = {"PNG": ("image/png", "png"), "JPEG": ("image/jpeg", "jpg"), "GIF": ("image/gif", "gif")}
 
 
@@ -55,22 +58,27 @@ def remove(image: EmailImage) -> None:
 
 
 def _checked(data: bytes) -> tuple[str, bytes, tuple[int, int]]:
-    """Decode all of it, as a header alone proves nothing; turn photographs upright and drop where they were taken."""
-    if len(data) > MAX_BYTES:
-        raise BadImage(_("A picture may have %d MB.") % (MAX_BYTES // 1_000_000))
+    """Decode all of it, as a header alone proves nothing; turn photographs upright and drop where they were taken.
+
+    What is too large for a letter is made smaller; WebP, which Outlook does not show, becomes what it does.
+    """
+    if len(data) > MAX_UPLOAD:
+        raise BadImage(_("A picture may have %d MB.") % (MAX_UPLOAD // 1_000_000))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(BytesIO(data), formats=list(_TYPES))
+            picture = Image.open(BytesIO(data), formats=[*_TYPES, _OTHER])
             kind = str(picture.format)
             if picture.width * picture.height > MAX_PIXELS:
                 raise BadImage(_("The picture has too many pixels."))
+            if len(data) > MAX_BYTES and kind == "JPEG":
+                picture.draft("RGB", (2 * WIDEST, 2 * WIDEST))  # decoded small at once
             picture.load()
+            if len(data) > MAX_BYTES or kind == _OTHER:
+                return _smaller(picture)
             if kind == "JPEG" and picture.getexif():
                 upright = ImageOps.exif_transpose(picture)
-                out = BytesIO()
-                upright.save(out, "JPEG", quality=90, icc_profile=picture.info.get("icc_profile"), exif=b"")
-                return kind, out.getvalue(), upright.size
+                return kind, _as_jpeg(upright, picture.info.get("icc_profile")), upright.size
     except BadImage:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -78,6 +86,33 @@ def _checked(data: bytes) -> tuple[str, bytes, tuple[int, int]]:
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
         raise BadImage(_("The picture is damaged.")) from error
     return kind, data, picture.size
+
+
+def _smaller(picture: Image.Image) -> tuple[str, bytes, tuple[int, int]]:
+    """A picture as PNG where one can see through it, else as JPEG, no wider than an email needs.
+
+    Raises:
+        BadImage: it moves, or is too large all the same.
+    """
+    if getattr(picture, "is_animated", False):
+        raise BadImage(_("A picture that moves may have %d MB.") % (MAX_BYTES // 1_000_000))
+    upright = ImageOps.exif_transpose(picture)
+    upright.thumbnail((WIDEST, WIDEST * 4))
+    if upright.has_transparency_data:
+        out = BytesIO()
+        upright.convert("RGBA").save(out, "PNG", optimize=True)
+        kind, data = "PNG", out.getvalue()
+    else:
+        kind, data = "JPEG", _as_jpeg(upright.convert("RGB"), picture.info.get("icc_profile"))
+    if len(data) > MAX_BYTES:
+        raise BadImage(_("A picture may have %d MB.") % (MAX_BYTES // 1_000_000))
+    return kind, data, upright.size
+
+
+def _as_jpeg(picture: Image.Image, colours: bytes | None) -> bytes:
+    out = BytesIO()
+    picture.save(out, "JPEG", quality=90, icc_profile=colours, exif=b"")
+    return out.getvalue()
 
 
 @require_safe

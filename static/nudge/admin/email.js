@@ -138,7 +138,8 @@
           make("button", { type: "button", role: "menuitem", onclick: () => { close(); add(path, each.kind); } }, icon(each.icon), each.label)));
         menu.hidden = false;
         button.setAttribute("aria-expanded", "true");
-        menu.firstChild.focus();
+        menu.scrollIntoView({ block: "nearest" });
+        menu.firstChild.focus({ preventScroll: true });
       };
       menu.addEventListener("keydown", (event) => {
         const items = [...menu.children], place = items.indexOf(document.activeElement);
@@ -262,7 +263,7 @@
     function pick(block) {
       const where = chosen;
       const shelf = make("div", { class: "eb-shelf" }), problem = make("p", { class: "eb-problem", role: "alert" });
-      const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/gif", id: `${ids}-file` });
+      const file = make("input", { type: "file", accept: "image/png,image/jpeg,image/gif,image/webp", id: `${ids}-file` });
       const alt = make("input", { type: "text", id: `${ids}-alt`, dir: "auto" });
       const dialog = make("dialog", { class: "eb-dialog", "aria-label": words.choose });
       const take = (image) => {
@@ -275,12 +276,15 @@
         const data = new FormData();
         if (file.files[0]) data.append("file", file.files[0]);
         data.append("alt", alt.value);
+        sending.disabled = true; // a second click would keep the picture twice
         try { take(await ask(host.dataset.images, data)); } catch (error) { problem.textContent = error.message; }
+        sending.disabled = false;
       };
+      const sending = make("button", { type: "button", class: "eb-button", onclick: upload }, icon("upload"), words.upload);
       dialog.append(
         make("div", { class: "eb-dialog-head" }, make("strong", {}, words.choose), tool("close", words.close, () => dialog.close())),
         make("div", { class: "eb-upload" }, make("label", { for: file.id }, words.file), file, make("label", { for: alt.id }, words.alt), alt,
-          make("button", { type: "button", class: "eb-button", onclick: upload }, icon("upload"), words.upload)), problem, shelf);
+          sending), problem, shelf);
       dialog.addEventListener("close", () => dialog.remove());
       host.append(dialog);
       dialog.showModal();

@@ -37,6 +37,7 @@
     variant: gettext("Variant"),
     copyOf: gettext("as in"),
     remove: gettext("Remove this variant with its texts?"),
+    unsaved: gettext("What you changed is not saved yet and would be lost. Go on?"),
   };
   const called = (locale) => {
     try {
@@ -290,6 +291,16 @@
       choose({});
     } else return;
     root.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+
+  // Rules and approvals have buttons that belong to forms of their own: what was typed here would go with the page.
+  const form = root.closest("form");
+  let changed = Boolean(document.querySelector(".errornote, [data-conflict]"));
+  form?.addEventListener("input", (event) => {
+    if (!event.target.closest(".message-preview")) changed = true;
+  });
+  form?.addEventListener("click", (event) => {
+    if (event.target.closest("button[formaction]") && changed && !window.confirm(words.unsaved)) event.preventDefault();
   });
 
   root.addEventListener("keydown", (event) => {

@@ -52,7 +52,8 @@ def test_a_picture_is_kept_under_a_name_that_says_nothing(client: Any) -> None:
         picture("JPEG", (200, 200))[:400],
         picture("BMP"),
         b"GIF89a" + b"\xff" * 40,
-        picture() + b"\0" * images.MAX_BYTES,
+        picture() + b"\0" * images.MAX_UPLOAD,
+        b"\xff\xd8\xff" + b"\0" * images.MAX_BYTES,
     ],
 )
 def test_what_is_no_picture_is_not_kept(data: bytes, folder: Path) -> None:
@@ -65,6 +66,31 @@ def test_a_huge_picture_is_refused_before_it_is_unpacked(monkeypatch: pytest.Mon
     monkeypatch.setattr(images, "MAX_PIXELS", 40)
     with pytest.raises(images.BadImage):
         images.store(picture(), "x.png", "x")
+
+
+def _noise(kind: str, size: tuple[int, int], **more: Any) -> bytes:
+    out = BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").save(out, kind, **more)
+    return out.getvalue()
+
+
+def test_a_photograph_of_a_phone_is_made_smaller() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "home address"
+    photograph = _noise("JPEG", (2800, 2000), quality=97, exif=exif.tobytes())
+    assert len(photograph) > images.MAX_BYTES
+    image = images.store(photograph, "phone.jpg", "Us")
+    assert (image.width, image.content_type) == (images.WIDEST, "image/jpeg")
+    assert image.height > image.width, "it stands upright"
+    assert image.size <= images.MAX_BYTES
+    assert b"home address" not in image.file.open().read()
+
+
+def test_pictures_that_outlook_does_not_show_become_others() -> None:
+    assert images.store(_noise("WEBP", (40, 30)), "x.webp", "x").content_type == "image/jpeg"
+    out = BytesIO()
+    Image.new("RGBA", (40, 30), (255, 0, 0, 90)).save(out, "WEBP")
+    assert images.store(out.getvalue(), "x.webp", "x").content_type == "image/png"
 
 
 def test_where_a_photograph_was_taken_is_dropped(folder: Path) -> None:
