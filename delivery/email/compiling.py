@@ -129,6 +129,8 @@ def shape_error(error: msgspec.ValidationError) -> ContentError:
     """Return what is wrong with the shape of a content, at its field."""
     message, _sep, path = str(error).partition(" - at `$")
     field = path.strip("`").lstrip(".").partition(".")[0].partition("[")[0]
+    if field == "blocks":
+        return ContentError(field, _of_block(path.strip("`"), message))
     if "missing required field" in message:
         field = message.rpartition("`")[0].rpartition("`")[2]
     if "missing required field" in message or "length >= 1" in message:
@@ -151,6 +153,26 @@ def words(locale: str) -> dict[str, str]:
 def _verbatim(line: str) -> str:
     """Return a line of the brand kit for a template: Liquid in it is not followed."""
     return line.replace("{", "").replace("}", "")
+
+
+def _of_block(path: str, message: str) -> str:
+    """What is wrong with the shape of a block, named by its place and as its form calls the field."""
+    from delivery.email import widgets
+
+    place = re.match(r"\.blocks\[(\d+)\]", path)
+    name = path.rpartition(".")[2]
+    labels = {
+        field["name"]: str(field["label"])
+        for kind in widgets.kinds()
+        for field in kind["fields"]
+        if field["name"] == name
+    }
+    if name == "items":
+        message = _("Write the list of products as Liquid calls it, such as event.products or recommended.")
+    elif name in labels and "length" not in message:
+        message = _("“%s” can't have this value.") % labels[name]
+    number = int(place[1]) + 1 if place else 0
+    return _("Block %(number)d: %(problem)s") % {"number": number, "problem": message} if number else message
 
 
 def blocks_problems(blocks: Sequence[Any]) -> list[str]:

@@ -24,6 +24,9 @@ from delivery.email.holes import LIQUID, Holes
 
 Parts = list[str | int]  # texts, and the numbers of values between them
 _KEEPING = {"assign", "capture", "increment", "decrement", "cycle", "liquid"}  # tags that others depend on
+_TAG = re.compile(
+    r"""<!--.*?-->|<(?P<end>/?)(?P<name>mj[\w-]*)(?:"[^"]*"|'[^']*'|[^>"'])*?(?P<whole>/?)>""", re.DOTALL
+)
 _VERBATIM = re.compile(
     r"<(mj-(?:text|button|raw|table|navbar-link|style|title|preview))\b([^>]*?)(?<!/)>(.*?)</\1\s*>",
     re.DOTALL,
@@ -160,7 +163,46 @@ def _mjml(email: EmailContent, brand: Brand) -> str:
             kept = re.sub(
                 r"(<mjml\b[^>]*>)", lambda found: f"{found[1]}<mj-head>{preview}</mj-head>", kept, count=1
             )
-    return _html(kept, holes, "mjml")
+    try:
+        return _html(kept, holes, "mjml")
+    except ContentError:
+        _check_tags(source)
+        raise
+
+
+def _check_tags(source: str) -> None:
+    """Find where MJML's elements do not fit together, which its compiler does not tell.
+
+    Raises:
+        ContentError: an element is not closed, closes nothing, or the document does not begin with one.
+    """
+    if not source.lstrip().startswith("<mj"):
+        raise ContentError(
+            "mjml", _("MJML begins with <mjml>. What you wrote may be HTML: choose that above.")
+        )
+    opened: list[re.Match[str]] = []
+    for tag in _TAG.finditer(source):
+        if not tag["name"] or tag["whole"]:
+            continue
+        if not tag["end"]:
+            opened.append(tag)
+        elif opened and opened[-1]["name"] == tag["name"]:
+            opened.pop()
+        elif any(each["name"] == tag["name"] for each in opened):
+            raise _unclosed(source, opened[-1])
+        else:
+            raise _at(source, tag, _("</%s> closes nothing.") % tag["name"])
+    if opened:
+        raise _unclosed(source, opened[-1])
+
+
+def _unclosed(source: str, tag: re.Match[str]) -> ContentError:
+    return _at(source, tag, _("<%(name)s> is not closed by </%(name)s>.") % {"name": tag["name"]})
+
+
+def _at(source: str, tag: re.Match[str], problem: str) -> ContentError:
+    line = source.count("\n", 0, tag.start()) + 1
+    return ContentError("mjml", _("line %(line)d: %(message)s") % {"line": line, "message": problem})
 
 
 def _authored_html(email: EmailContent, brand: Brand) -> str:
