@@ -25,6 +25,7 @@ from delivery.admin import ledger, people
 from delivery.admin.ledger import LedgerPages
 from delivery.admin.reasons import explain
 from delivery.models import Attempt, Delivery
+from delivery.policies import emergency
 
 State = Delivery.State
 COLOURS = {
@@ -155,7 +156,11 @@ class DeliveryAdmin(ReadOnly, LedgerPages, BigTableAdmin):
 
     @display(description=_("what happened"))
     def explanation(self, delivery: Delivery) -> str:
-        """The reason in plain words."""
+        """The reason in plain words; of one that waits, also that sending is stopped."""
+        if delivery.state in Delivery.WAITING and emergency.holds(delivery.channel):
+            return str(
+                _("Sending is stopped. It goes out, unless it is too late by then, once that is ended.")
+            )
         return explain(delivery.reason) or "–"
 
     @display(description=_("asked for by"))

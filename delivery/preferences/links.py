@@ -6,6 +6,7 @@ from delivery import policies
 from delivery.models import Delivery
 from delivery.preferences import tokens
 
+EXAMPLE = "example"  # stands for a person's token in previews and in tests to an address of one's own
 NAMES = ("preferences_url", "unsubscribe_url", "confirm_url")
 
 
@@ -21,7 +22,7 @@ def carried(delivery: Delivery) -> dict[str, str]:
 
 def example() -> dict[str, str]:
     """The same for a preview: addresses that lead to nobody's page."""
-    return _all(_page("example"))
+    return _all(_page(EXAMPLE))
 
 
 def for_staff(profile_id: int) -> str:

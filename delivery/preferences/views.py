@@ -25,7 +25,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from crm import masking, opt_in
 from crm.models import Profile
 from delivery.models import PreferencePage
-from delivery.preferences import choices, colours, tokens
+from delivery.preferences import choices, colours, links, tokens
 from delivery.preferences.choices import Chosen, Offer
 
 View = Callable[Concatenate[HttpRequest, Profile, tokens.Link, ...], HttpResponse]
@@ -50,6 +50,8 @@ def _for_people(*methods: str) -> Callable[[View], Callable[..., HttpResponse]]:
             except tokens.BadToken:
                 link, profile = None, None
             with translation.override(language_for(request, profile)):
+                if token == links.EXAMPLE:
+                    return page(request, "example")
                 if link is None:
                     return page(request, "unknown", status=404)
                 if profile is None:  # erased: they get nothing, and that is what somebody who leaves wants

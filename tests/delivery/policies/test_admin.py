@@ -112,6 +112,14 @@ def test_the_switch_asks_once_more(boss) -> None:
     assert not EmergencyStop.objects.exists()
 
 
+def test_a_waiting_message_says_that_sending_is_stopped(boss, memory: Memory) -> None:
+    [delivery] = world.queue(world.message(), [world.person()])
+    page = reverse("admin:delivery_delivery_change", args=[delivery.pk])
+    assert "Sending is stopped." not in boss.get(page).content.decode()
+    boss.post(reverse("admin:delivery_sendingrules_stop"), {"channel": "", "reason": ""})
+    assert "Sending is stopped." in boss.get(page).content.decode()
+
+
 def test_what_each_role_may_do(client, memory: Memory) -> None:
     message = world.message(transactional=True)
     stop = reverse("admin:delivery_sendingrules_stop")

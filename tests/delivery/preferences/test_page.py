@@ -339,3 +339,12 @@ def test_the_routes_are_where_messages_say():
     assert found["unsubscribe_url"].endswith(reverse("preferences:unsubscribe", args=[token]))
     assert found["confirm_url"].endswith(reverse("preferences:confirm", args=[token]))
     assert "@" not in path
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("way", ["", "unsubscribe/", "confirm/"])
+def test_who_tries_a_link_of_a_test_is_told_what_it_would_do(client, way) -> None:
+    for answer in (client.get(f"/p/example/{way}"), client.post(f"/p/example/{way}")):
+        assert answer.status_code == 200
+        assert "This message is a test" in answer.text
+    assert not Consent.objects.exists()
