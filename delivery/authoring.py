@@ -16,6 +16,8 @@ from delivery.models import Message, MessageContent, MessageVariant
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _VARIANT = re.compile(r"[a-z0-9]{1,20}")
 MOST_WEIGHT = 10_000
+MOST_HOURS = 366 * 24  # that a message waits or its goal counts: beyond, a moment may be none that can be
+LONGEST_NAME = 200  # characters
 
 
 class Words(msgspec.Struct, frozen=True):
@@ -152,9 +154,22 @@ def _fields(message: Message) -> list[tuple[int | None, str, str]]:
         message.clean_fields(exclude=others)
     except ValidationError as error:
         problems = [(None, field, texts[0]) for field, texts in error.message_dict.items()]
+    problems += [(None, field, sentence) for field, sentence in wrong_numbers(message)]
     if message.topic and not problems and not Topic.objects.filter(slug=message.topic).exists():
         problems.append((None, "topic", _("There is no topic “%s”.") % message.topic))
     return problems
+
+
+def wrong_numbers(message: Message) -> list[tuple[str, str]]:
+    """What is too much or too little in a message's own fields, as (field, sentence)."""
+    found = [
+        (field, _("Between 1 and %d hours.") % MOST_HOURS)
+        for field in ("expires_after_hours", "goal_window_hours")
+        if not 1 <= (getattr(message, field) or 0) <= MOST_HOURS
+    ]
+    if len(message.name) > LONGEST_NAME:
+        found.append(("name", _("A name has %d characters at most.") % LONGEST_NAME))
+    return found
 
 
 def _problems(words: Words) -> list[tuple[str, str]]:

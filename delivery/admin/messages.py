@@ -70,6 +70,13 @@ class MessageForm(forms.ModelForm):
         """Empty is nobody."""
         return self.cleaned_data["holdout_percent"] or 0
 
+    def _post_clean(self) -> None:
+        """With the limits that hold for messages however they are written."""
+        super()._post_clean()
+        for field, sentence in authoring.wrong_numbers(self.instance):
+            if field in self.fields and field not in self.errors:
+                self.add_error(field, sentence)
+
     def clean(self) -> dict[str, Any]:
         """Refuse to write over what somebody else saved since the page was opened; what was typed stays on the page."""
         cleaned = super().clean() or self.cleaned_data

@@ -5,7 +5,7 @@ from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
 from crm.models import Identifier
-from delivery import dispatch
+from delivery import authoring, dispatch
 from delivery.models import Delivery, Message, MessageContent
 from tests.delivery import world
 from tests.delivery.world import NOW
@@ -90,6 +90,27 @@ def test_a_message_may_be_for_the_site_alone(marketer) -> None:
     assert (content.channel, content.content["url"]) == ("inapp", "/offers")
     url = reverse("admin:delivery_message_change", args=[content.message_id])
     assert 'name="contents-webpush-0-title"' not in marketer.get(url).content.decode()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"expires_after_hours": "2147483647"},
+        {"expires_after_hours": "0"},
+        {"goal_window_hours": "2147483647"},
+        {"name": "x" * 201},
+    ],
+)
+def test_what_could_stop_others_is_refused(marketer, wrong: dict[str, str]) -> None:
+    """A moment so far away that none of the database's is would fail whatever is done along with it."""
+    page = marketer.post(ADD, form({"title": "Hello"}, **wrong)).content.decode()
+    assert ("Between 1 and 8784 hours." if "name" not in wrong else "200 characters at most") in page
+    assert not Message.objects.exists()
+    fields = {"name": "Welcome"} | {
+        key: int(value) if value.isdigit() else value for key, value in wrong.items()
+    }
+    with pytest.raises(authoring.Refused):
+        authoring.save("welcome", fields, [authoring.Words("webpush", "a", "", {"title": "Hello"})])
 
 
 def test_mistakes_are_shown_at_their_fields(marketer) -> None:
