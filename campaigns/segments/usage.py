@@ -108,10 +108,10 @@ def message_uses() -> dict[str, list[Use]]:
         url = reverse("admin:campaigns_broadcast_change", args=[broadcast.pk])
         use = Use(_("the broadcast “%s”") % broadcast.name, url)
         found.setdefault(broadcast.message.slug, []).append(use)
-    for experiment in Experiment.objects.exclude(message=None).select_related("message"):
-        url = reverse("admin:campaigns_experiment_change", args=[experiment.pk])
-        use = Use(_("the experiment “%s”") % experiment.name, url)
-        found.setdefault(experiment.message.slug, []).append(use)
+    experiments = Experiment.objects.exclude(message=None).values_list("pk", "name", "message__slug")
+    for number, name, slug in experiments:
+        url = reverse("admin:campaigns_experiment_change", args=[number])
+        found.setdefault(slug, []).append(Use(_("the experiment “%s”") % name, url))
     return found
 
 
