@@ -329,7 +329,10 @@ UNFOLD = {
     "ENVIRONMENT": "config.admin.environment",
     "DASHBOARD_CALLBACK": "analytics.admin.home.dashboard",
     "STYLES": [lambda request: static("nudge/admin.css")],
-    "SCRIPTS": [lambda request: static("nudge/admin.js")],
+    "SCRIPTS": [
+        lambda request: static("nudge/admin.js"),
+        lambda request: static("nudge/admin/theme.js"),
+    ],
     "COLORS": {
         "primary": {
             "50": "#eef2ff",

@@ -100,7 +100,7 @@ def test_the_home_follows_what_happens_and_leaves_its_reader_alone(page, sent):
     page.goto("/admin/")
     page.wait_for_function(DRAWN)
     page.get_by_text("The same as a table").click()
-    table = page.locator("#home details").get_by_role("region")
+    table = page.locator("#home details").get_by_role("group")
     table.focus()
     chart = page.locator("#home-canvas")
     page.evaluate("Chart.getChart('home-canvas').mark = 'the same chart'")

@@ -18,6 +18,10 @@ def test_the_frame_differs_from_the_themes_only_in_its_landmarks():
         '<main id="main-content" tabindex="-1" class="@container px-4 pb-4 grow">',
         '<div class="@container px-4 pb-4 grow">',
     )
+    ours = ours.replace('    {% include "admin/theme_words.html" %}\n', "")
+    for tag in ("<header>", "</header>", "<footer>", "</footer>"):
+        assert ours.count(tag) == 1
+        ours = ours.replace(tag, "")
     assert ours.replace("</main>", "</div>") == theirs
 
 

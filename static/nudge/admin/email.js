@@ -147,7 +147,7 @@
         if (next !== undefined) { event.preventDefault(); items[(next + items.length) % items.length].focus(); }
         if (event.key === "Escape") { event.stopPropagation(); close(true); }
       });
-      const whole = make("div", { class: "eb-between" }, button, menu);
+      const whole = make("li", { class: "eb-between" }, button, menu);
       whole.addEventListener("focusout", (event) => { if (!whole.contains(event.relatedTarget)) close(); });
       drops(whole, path);
       return whole;
