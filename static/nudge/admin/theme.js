@@ -10,7 +10,7 @@
   /** What a control without words of its own is called: by its cell, or by its icon. */
   function nameOf(control) {
     const words = document.getElementById("theme-words")?.content;
-    return control.closest("[data-label]")?.dataset.label || words?.querySelector(`[data-icon~="${control.textContent.trim()}"]`)?.textContent;
+    return control.closest("[data-label]")?.dataset.label || words?.querySelector(`[data-icon~="${CSS.escape(control.textContent.trim().split(/\s+/)[0])}"]`)?.textContent;
   }
 
   function hasWords(control) {
