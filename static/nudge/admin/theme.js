@@ -37,8 +37,10 @@
     const close = (event) => {
       if (event.key !== "Escape") return;
       panel.removeEventListener("keydown", close);
-      if (control.getAttribute("aria-expanded") === "true" && !panel.matches("#changelist-filter")) control.click();
       control.focus();
+      if (panel.matches("#changelist-filter")) return; // which the theme closes by itself
+      event.stopPropagation();
+      if (control.getAttribute("aria-expanded") === "true") control.click();
     };
     panel.addEventListener("keydown", close);
   }
