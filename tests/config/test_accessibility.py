@@ -34,8 +34,6 @@ RULES = {
     "preload": False,  # it asks for the stylesheets' imports beside the page, where nothing is
 }
 DARK = "document.documentElement.classList.add('dark')"
-# What the theme's own markup breaks: (rule, a part of the element's HTML), and why nobody is kept from anything by it.
-OF_THE_THEME: dict[tuple[str, str], str] = {}
 
 
 def seriously_broken(page: Page) -> list[tuple[str, str, str]]:
@@ -46,7 +44,6 @@ def seriously_broken(page: Page) -> list[tuple[str, str, str]]:
         for rule in found
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
-        if not any(rule["id"] == known and part in node["html"] for known, part in OF_THE_THEME)
     ]
 
 
@@ -115,6 +112,11 @@ def test_no_page_keeps_anybody_out(pages, live_server):
             answer = page.goto(live_server.url + address)
             assert answer is not None
             assert answer.ok, name
+            if name == "flow":
+                page.get_by_test_id("step-card").first.click()
+                page.get_by_test_id("step-form").wait_for()
+            elif name == "email":
+                page.locator(".eb-head:visible").first.click()
             if broken := seriously_broken(page):
                 wrong[name] = broken
             if name in ("flow", "person"):
