@@ -89,14 +89,12 @@ def pages(transactional_db) -> dict[str, str]:
         "push": reverse("admin:delivery_message_change", args=[pushed.pk]),
         "email": reverse("admin:delivery_message_change", args=[mailed.pk]),
         "flow": reverse("admin:campaigns_flow_change", args=[flow.pk]),
-        "recipes": reverse("admin:campaigns_flow_recipes"),
         "segment": reverse("admin:campaigns_segment_change", args=[segment.pk]),
         "broadcast": reverse("admin:campaigns_broadcast_change", args=[broadcast.pk]),
         "goal": reverse("admin:analytics_goal_add"),
         "connections": reverse("admin:crm_connection_changelist"),
         "deliveries": reverse("admin:delivery_delivery_changelist"),
         "sending rules": reverse("admin:delivery_sendingrules_changelist"),
-        "audit log": reverse("admin:crm_auditentry_changelist"),
     }
     return admin | {"preferences": reverse("preferences:page", args=[tokens.make(ann.pk)])}
 
