@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connection, transaction
-from psycopg import Cursor
+from psycopg import Cursor, adapters
 from psycopg.errors import DeadlockDetected
+from psycopg.pq import Format
 
 TRIES = 5
 Result = TypeVar("Result")
@@ -18,6 +19,8 @@ SLICE = 500  # rows made into text while PostgreSQL stores the ones before
 # COPY's text format: https://www.postgresql.org/docs/18/sql-copy.html
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _SPECIAL = ("\\", "\t", "\n", "\r")
+
+_TIMES: Any = adapters.get_loader(adapters.types["timestamptz"].oid, Format.TEXT)
 
 
 class Contention(RuntimeError):
@@ -43,6 +46,12 @@ def text_array(values: Sequence[str]) -> str:
     if "\\" in joined or '"' in joined:
         joined = joined.replace("\\", "\\\\").replace('"', '\\"')
     return '{"' + joined.replace("\0", '","') + '"}'
+
+
+def quick_times(cursor: Any) -> None:
+    """Let a cursor of Django's read moments by psycopg's C code, as moments in UTC still; Django's way takes ten times
+    as long."""
+    cursor.adapters.register_loader("timestamptz", _TIMES)
 
 
 def copy_columns(copy: Any, columns: Sequence[Sequence[str | None]]) -> None:

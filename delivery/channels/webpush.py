@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from django import forms
 from django.conf import settings
+from django.db import connection
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -43,8 +44,9 @@ OUTCOMES = {
 }
 
 # What sending needs of a browser; each further column costs time for everybody in a batch.
-_BROWSERS = """
-    SELECT id, profile_id, endpoint, p256dh, auth FROM crm_device
+_BROWSER = ("id", "profile_id", "endpoint", "p256dh", "auth")
+_BROWSERS = f"""
+    SELECT {", ".join(_BROWSER)} FROM crm_device
     WHERE profile_id = ANY(%s::bigint[]) AND kind = 'webpush' AND state = 'active' AND application_key IN ('', %s)
     ORDER BY id
 """
@@ -138,7 +140,10 @@ class WebPush(Channel):
     def addresses(self, profile_ids: Collection[int]) -> dict[int, list[Address]]:
         """Return the browsers that subscribed with our present key and are still there."""
         found: dict[int, list[Address]] = {}
-        for device in Device.objects.raw(_BROWSERS, [number_array(profile_ids), vapid.public_key()]):
+        with connection.cursor() as cursor:
+            cursor.execute(_BROWSERS, [number_array(profile_ids), vapid.public_key()])
+            devices = Device.loaded(_BROWSER, cursor.fetchall())
+        for device in devices:
             found.setdefault(device.profile_id, []).append(Address(device.endpoint, device))
         return found
 

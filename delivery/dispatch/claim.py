@@ -1,5 +1,6 @@
 """Choosing what to send: lock due rows, apply the policies, fill in the texts, write the next states."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from time import monotonic
 import msgspec
 from django.db import connection, transaction
 
-from crm import alerts
+from crm import alerts, pg
 from delivery import accounts, channels, exposures, policies
 from delivery.channels.base import Address, Parcel
 from delivery.dispatch import arrivals, gate, states
@@ -38,23 +39,25 @@ _BEGIN = """
 """
 
 
-# What policies, texts and channels read of a delivery. What earlier tries wrote is not read again.
-_NEEDED = """
-    d.id, d.cause, d.message_id, d.profile_id, d.channel, d.variant, d.locale, d.state, d.expires_at, d.attempts,
-    d.context, d.transactional, d.origin_type, d.origin_id, d.origin_step, d.priority, d.when_limited, d.queued_at
-"""
+# What policies, guards, texts and channels read of a delivery. What earlier tries wrote is not read again.
+_COLUMNS = (
+    *("id", "cause", "message_id", "profile_id", "channel", "variant", "locale", "state", "reason", "due_at"),
+    *("expires_at", "attempts", "transactional", "origin_type", "origin_id", "origin_step", "priority"),
+    *("when_limited", "queued_at", "context"),
+)
+_NEEDED = ", ".join(f"d.{name}" for name in _COLUMNS)
 
 # A tenth goes to those who have waited longest, whatever their priority, so that no stream of urgent messages starves
 # the others. Each priority is read by an index of its own; a higher one that fills the batch ends the reading.
 _DUE = f"""
     WITH oldest AS MATERIALIZED (
-        SELECT {_NEEDED}, d.due_at FROM delivery_delivery d
+        SELECT {_NEEDED} FROM delivery_delivery d
         WHERE d.channel = %(channel)s AND d.transactional = %(transactional)s
           AND d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
         ORDER BY d.due_at LIMIT %(limit)s / 10 FOR UPDATE OF d SKIP LOCKED
     ), first AS MATERIALIZED (
         SELECT each.* FROM unnest(ARRAY[1, 2, 3, 4, 5]) AS p(priority) CROSS JOIN LATERAL (
-            SELECT {_NEEDED}, d.due_at FROM delivery_delivery d
+            SELECT {_NEEDED} FROM delivery_delivery d
             WHERE d.channel = %(channel)s AND d.transactional = %(transactional)s AND d.priority = p.priority
               AND d.state IN ('queued', 'deferred') AND d.due_at <= %(now)s
               AND d.id NOT IN (SELECT id FROM oldest)
@@ -171,7 +174,12 @@ def set_aside(lane: Lane, now: datetime, error: Exception) -> Claim:
 def _due(lane: Lane, now: datetime, limit: int) -> list[Delivery]:
     """Lock and return what is due."""
     wanted = {"now": now, "limit": limit, "channel": lane.channel, "transactional": lane.transactional}
-    return list(Delivery.objects.raw(_DUE, wanted))
+    with connection.cursor() as cursor:
+        pg.quick_times(cursor)
+        cursor.execute(_DUE, wanted)
+        # Most come without any data, which saves reading it.
+        rows = [(*row, {} if data == "{}" else json.loads(data)) for *row, data in cursor.fetchall()]
+    return Delivery.loaded(_COLUMNS, rows)
 
 
 def _unless_late(deliveries: Sequence[Delivery], verdict: Verdict, now: datetime) -> dict[int, Verdict]:
@@ -183,8 +191,9 @@ def _unless_late(deliveries: Sequence[Delivery], verdict: Verdict, now: datetime
 
 def _load_messages(deliveries: Sequence[Delivery]) -> None:
     messages = Message.objects.in_bulk({delivery.message_id for delivery in deliveries})
+    keep = Delivery._meta.get_field("message").set_cached_value  # type: ignore[union-attr]
     for delivery in deliveries:
-        delivery.message = messages[delivery.message_id]
+        keep(delivery, messages[delivery.message_id])  # in a fifth of the time of `delivery.message = …`
 
 
 def _addresses(kind: str, deliveries: Sequence[Delivery]) -> dict[int, list[Address]] | None:
