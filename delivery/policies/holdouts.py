@@ -111,9 +111,9 @@ def _sides(
 def _holdouts(
     delivery: Delivery, known: rules.Effective, by_cause: Sequence[Mapping[int, Holdout]]
 ) -> list[Holdout]:
-    found = [
-        Holdout(GLOBAL, known.global_holdout_percent),
-        *(of[delivery.pk] for of in by_cause if delivery.pk in of),
-        Holdout(of_message(delivery.message_id), delivery.message.holdout_percent),
-    ]
+    found = [of[delivery.pk] for of in by_cause if delivery.pk in of]
+    if known.global_holdout_percent:
+        found.insert(0, Holdout(GLOBAL, known.global_holdout_percent))
+    if delivery.message.holdout_percent:
+        found.append(Holdout(of_message(delivery.message_id), delivery.message.holdout_percent))
     return [each for each in found if each.percent > 0]

@@ -13,6 +13,8 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     """Take suppressed addresses away; suppress the delivery when it had no other."""
     values = {address.value for delivery in deliveries for address in facts.addresses.get(delivery.pk, ())}
     listed = suppressions.listed({delivery.channel for delivery in deliveries}, values)
+    if not listed:
+        return {}
     verdicts = {}
     for delivery in deliveries:
         addresses = facts.addresses.get(delivery.pk, [])

@@ -14,6 +14,8 @@ QUIET_HOURS = "quiet hours"
 OUTSIDE = "outside the send window"
 NO_TIME = "no allowed hour before it expires"
 
+_Hours = tuple[tuple[Span, ...], tuple[Span, ...]]  # quiet ones, and windows
+_ANY_HOUR: _Hours = ((), ())
 _Key = tuple[tuple[Span, ...], tuple[Span, ...], tuple[Span, ...], ZoneInfo]
 _Answer = tuple[str, datetime | None] | None
 
@@ -25,22 +27,27 @@ def judge(deliveries: list[Delivery], facts: Facts, now: datetime) -> dict[int, 
     """
     known = rules.of(facts, deliveries)
     wishes = wishes_of(facts, deliveries)
-    bound = [
-        (delivery, own, quiet, windows)
-        for delivery in deliveries
-        for own, quiet, windows in [_hours(delivery, known[delivery.message_id], wishes)]
-        if own or quiet or windows
-    ]
+    hours: dict[tuple[int, str], _Hours] = {}
+    bound = []
+    for delivery in deliveries:
+        key = (delivery.message_id, delivery.channel)
+        ours = hours.get(key)
+        if ours is None:
+            rule = known[delivery.message_id]
+            ours = hours[key] = rule.quiet_for(delivery.channel), rule.windows_for(delivery.channel)
+        own = own_hours(wishes.get(delivery.profile_id))
+        if own or ours != _ANY_HOUR:
+            bound.append((delivery, own, *ours))
     if not bound:
         return {}
     everybody = people.of(facts, {delivery.profile_id for delivery, *_hours in bound})
     answers: dict[_Key, _Answer] = {}
     verdicts = {}
     for delivery, own, quiet, windows in bound:
-        key = (own, quiet, windows, everybody[delivery.profile_id].zone)
-        if key not in answers:
-            answers[key] = ask(*key, now)
-        answer = answers[key]
+        asked = (own, quiet, windows, everybody[delivery.profile_id].zone)
+        if asked not in answers:
+            answers[asked] = ask(*asked, now)
+        answer = answers[asked]
         if answer is None:
             continue
         reason, until = answer
@@ -79,13 +86,3 @@ def own_hours(wish: Wishes | None) -> tuple[Span, ...]:
     if wish is None or wish.quiet_from is None or wish.quiet_to is None:
         return ()
     return (Span(wish.quiet_from, wish.quiet_to),)
-
-
-def _hours(
-    delivery: Delivery, known: rules.Effective, wishes: dict[int, Wishes]
-) -> tuple[tuple[Span, ...], tuple[Span, ...], tuple[Span, ...]]:
-    return (
-        own_hours(wishes.get(delivery.profile_id)),
-        known.quiet_for(delivery.channel),
-        known.windows_for(delivery.channel),
-    )
