@@ -92,8 +92,13 @@ class Lease:
 
     def _stopped(self, channel: str) -> bool:
         """Whether the emergency stop was pressed since, or nobody can say."""
+        watch = self._watches.get(channel)
+        if watch is None:
+            watch = self._watches[channel] = Watch(channel)
+        if not watch.asks:
+            return watch.held
         with spared():
-            return self._watches.setdefault(channel, Watch(channel))()
+            return watch()
         self._over = True
         return True
 
