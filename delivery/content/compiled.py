@@ -47,6 +47,7 @@ class Compiled:
             raise _shape_error(error) from error
         self._slots: list[tuple[Path, liquid.BoundTemplate, PlainText | None, bool]] = []
         self._told: list[str] = []
+        self._flat = True  # no slot is inside of a list or a dict
         for path, text, marks in _texts(self._base, config):
             if liquid.is_template(text):
                 try:
@@ -54,6 +55,7 @@ class Compiled:
                     plain = None if html else PlainText.of(text)
                     self._slots.append((path, liquid.parse(text, html), plain, "link" in marks))
                     self._told.append(text)
+                    self._flat = self._flat and len(path) == 1
                 except liquid.TemplateError as error:
                     raise ContentError(str(path[0]), str(error)) from error
             elif "link" in marks:
@@ -74,7 +76,7 @@ class Compiled:
         """
         if not self._slots:
             return msgspec.convert(self._base, self.config)
-        filled = _copy(self._base)
+        filled = dict(self._base) if self._flat else _copy(self._base)
         for path, template, plain, is_link in self._slots:
             text = plain.render(data) if plain and missing is None else None
             if text is None:

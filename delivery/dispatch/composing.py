@@ -1,9 +1,9 @@
 """Filling in what each person gets, just before it goes out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -50,16 +50,13 @@ def compose(
         pk: {"profile": people[pk], "computed": values}
         for pk, values in content.computed_for(ids, [*contents, *gathered.snippets.values()]).items()
     }
-    compiled: dict[tuple[int, str, str, str], content.Compiled | content.ContentError] = {}
-    rules = links.current()
+    texts = _Texts(authored, gathered, links.current())
     composed: list[Composed] = []
     for place, delivery in enumerate(deliveries):
         if place and monotonic() >= until:
             return composed, len(deliveries) - place
         try:
-            composed.append(
-                _compose_one(delivery, told[delivery.profile_id], gathered, authored, compiled, rules)
-            )
+            composed.append(texts.filled(delivery, told[delivery.profile_id]))
         except content.ContentError as error:
             verdicts[delivery.pk] = policies.fail(f"render: {error}")
         except _NoContent:
@@ -74,38 +71,73 @@ class _NoContent(Exception):
     """Nothing is written that this person could get."""
 
 
-def _compose_one(
-    delivery: Delivery,
-    data: dict[str, Any],
-    gathered: content.Gathered,
-    authored: Any,
-    compiled: Any,
-    rules: links.Rules,
-) -> Composed:
-    channel: Channel = channels.get(delivery.channel)
-    key = (delivery.message_id, delivery.channel, delivery.variant)
-    if key not in authored:  # it has no words for this channel, or none any more
-        delivery.variant = variants.FIRST
+class _Template(NamedTuple):
+    """What was written for one channel, variant and language, or why it can't be filled in."""
+
+    locale: str
+    compiled: content.Compiled | content.ContentError
+    named: bool  # whether it may name people's own pages
+
+
+class _Texts:
+    """The texts of a batch. What is the same for many people is found out once."""
+
+    def __init__(
+        self,
+        authored: Mapping[tuple[int, str, str], Mapping[str, dict[str, Any]]],
+        gathered: content.Gathered,
+        rules: links.Rules,
+    ):
+        """Args: authored: the contents by message, channel and variant, then by locale."""
+        self._authored = authored
+        self._gathered = gathered
+        self._rules = rules
+        self._templates: dict[tuple[int, str, str, str], _Template] = {}
+        self._chosen: dict[tuple[int, str, str, str | None], _Template] = {}
+
+    def filled(self, delivery: Delivery, data: dict[str, Any]) -> Composed:
+        """Fill in one person's text.
+
+        Raises:
+            ContentError: it can't be filled in, or not be sent.
+            _NoContent: there is none.
+        """
+        channel = channels.get(delivery.channel)
         key = (delivery.message_id, delivery.channel, delivery.variant)
-    locale = content.best_locale(authored.get(key, {}), data["profile"].get("language"))
-    if locale is None:
-        raise _NoContent
-    if (*key, locale) not in compiled:
-        try:
-            compiled[*key, locale] = channel.compile(authored[key][locale])
-        except content.ContentError as error:
-            compiled[*key, locale] = error
-    template = compiled[*key, locale]
-    if isinstance(template, content.ContentError):
-        raise template
-    more = gathered.data(delivery, locale)
-    # Signed for each person, so only where a text may name them.
-    named = gathered.snippets or template.names(preference_links.NAMES)
-    pages = preference_links.carried(delivery) if named else {}
-    filled = template.render({**delivery.context, **pages, **more, **data}, locale=locale)
-    if delivery.origin_type == Delivery.Origin.TEST:
-        filled = content.mark_test(filled)
-    delivery.locale = locale
-    tracker = links.Tracker(delivery, rules, channel.tracks_links)
-    payload = tracker.compose(channel, filled)
-    return Composed(delivery, locale, msgspec.to_builtins(filled), payload, tracker.targets)
+        if key not in self._authored:  # it has no words for this channel, or none any more
+            delivery.variant = variants.FIRST
+            key = (delivery.message_id, delivery.channel, delivery.variant)
+        language = data["profile"].get("language")
+        template = self._chosen.get((*key, language))
+        if template is None:
+            template = self._chosen[*key, language] = self._choose(channel, key, language)
+        if isinstance(template.compiled, content.ContentError):
+            raise template.compiled
+        more = self._gathered.data(delivery, template.locale)
+        # Signed for each person, so only where a text may name them.
+        pages = preference_links.carried(delivery) if template.named else {}
+        filled = template.compiled.render(
+            {**delivery.context, **pages, **more, **data}, locale=template.locale
+        )
+        if delivery.origin_type == Delivery.Origin.TEST:
+            filled = content.mark_test(filled)
+        delivery.locale = template.locale
+        tracker = links.Tracker(delivery, self._rules, channel.tracks_links)
+        payload = tracker.compose(channel, filled)
+        return Composed(delivery, template.locale, filled, payload, tracker.targets)
+
+    def _choose(self, channel: Channel, key: tuple[int, str, str], language: str | None) -> _Template:
+        written = self._authored.get(key, {})
+        locale = content.best_locale(written, language)
+        if locale is None:
+            raise _NoContent
+        found = self._templates.get((*key, locale))
+        if found is None:
+            try:
+                compiled = channel.compile(written[locale])
+                named = bool(self._gathered.snippets) or compiled.names(preference_links.NAMES)
+                found = _Template(locale, compiled, named)
+            except content.ContentError as error:
+                found = _Template(locale, error, False)
+            self._templates[*key, locale] = found
+        return found

@@ -58,7 +58,7 @@ class Recorder:
         self._clock = clock
         self._parcels = {parcel.number: parcel for parcel in parcels}
         self._deliveries = {parcel.delivery.pk: parcel.delivery for parcel in parcels}
-        self._waiting = Counter(parcel.delivery.pk for parcel in parcels)
+        self._waiting = dict(Counter(parcel.delivery.pk for parcel in parcels))  # a Counter deletes slowly
         self._results: dict[int, list[Result]] = {}
         self._done: list[int] = []
         self._flushed = monotonic()

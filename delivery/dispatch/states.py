@@ -15,7 +15,7 @@ from delivery.models import Delivery
 
 State = Delivery.State
 
-EVENTS = {
+EVENTS: dict[str, str] = {
     State.SENT: "message_sent",
     State.SUPPRESSED: "message_suppressed",
     State.FAILED: "message_failed",
@@ -122,7 +122,7 @@ def _event(
     change: Change, delivery: Delivery, profile_id: int, raw: str | None, now: datetime
 ) -> log.NewEvent:
     # The profile comes from the row: a merge may have moved the delivery since it was read.
-    name = EVENTS[State(change.state)]
+    name = EVENTS[change.state]
     made = event(log.event_id(name, delivery.pk), name, delivery, now, change.reason, profile_id)
     if change.state == State.SENT:
         made.properties |= traits.told(delivery.channel, raw)

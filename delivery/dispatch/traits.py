@@ -3,8 +3,9 @@
 Nothing of it names the person: the language, the country, the time zone, who carries it, and what kind of device.
 """
 
-import json
 from typing import Any
+
+from msgspec.json import decode
 
 from crm import normalise
 from delivery.links import bots
@@ -44,7 +45,7 @@ RAW = """
 
 def told(channel: str, raw: str | dict[str, Any] | None) -> dict[str, str]:
     """The properties that `message_sent` gets from what `RAW` found; what is not known is left out."""
-    known: dict[str, Any] = (json.loads(raw) if isinstance(raw, str) else raw) or {}
+    known: dict[str, Any] = (decode(raw) if isinstance(raw, str) else raw) or {}
     country = str(known.get("country") or "")
     found = {
         "locale": known.get("locale"),

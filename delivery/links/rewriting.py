@@ -66,12 +66,14 @@ class Tracker:
         self._tracked = tracked and self._on
         self._numbers: dict[str, int] = {}
         self._made: dict[str, str] = {}
-        values = {
-            "message": delivery.message.slug,
-            "channel": delivery.channel,
-            "variant": delivery.variant,
-        }
-        self._words = {name: utm.filled(pattern, values) for name, pattern in rules.words.items()}
+        self._words: dict[str, str] = {}
+        if rules.words:
+            values = {
+                "message": delivery.message.slug,
+                "channel": delivery.channel,
+                "variant": delivery.variant,
+            }
+            self._words = {name: utm.filled(pattern, values) for name, pattern in rules.words.items()}
 
     def compose(self, channel: Channel, content: Any) -> Any:
         """Return what the channel sends of a filled-in content, with its links replaced.

@@ -85,13 +85,13 @@ def test_what_waited_too_long_goes_back_to_the_queue(memory: Memory, clock: Cloc
 def test_a_lease_begins_when_the_texts_are_ready(memory: Memory, clock: Clock, monkeypatch) -> None:
     people = [world.person(number) for number in range(2)]
     world.queue(world.message(), people)
-    real = composing._compose_one
+    real = composing._Texts.filled
 
     def slowly(*args):
         clock.now += 4
         return real(*args)
 
-    monkeypatch.setattr(composing, "_compose_one", slowly)
+    monkeypatch.setattr(composing._Texts, "filled", slowly)
     seen = []
     memory.answer = lambda parcel: (
         seen.append(Delivery.objects.get(pk=parcel.delivery.pk).lease_until)
@@ -104,13 +104,13 @@ def test_a_lease_begins_when_the_texts_are_ready(memory: Memory, clock: Clock, m
 def test_slow_texts_do_not_hold_the_batch_open_for_long(memory: Memory, clock: Clock, monkeypatch) -> None:
     people = [world.person(number) for number in range(5)]
     world.queue(world.message(), people)
-    real = composing._compose_one
+    real = composing._Texts.filled
 
     def slowly(*args):
         clock.now += 4
         return real(*args)
 
-    monkeypatch.setattr(composing, "_compose_one", slowly)
+    monkeypatch.setattr(composing._Texts, "filled", slowly)
     assert dispatch.run(NOW).sent == 2
     assert world.states() == {State.SENT: 2, State.QUEUED: 3}
     assert dispatch.run(NOW).sent == 2
