@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 import msgspec
 from django.db import connection, transaction
@@ -173,7 +174,12 @@ def set_aside(lane: Lane, now: datetime, error: Exception) -> Claim:
 
 def _due(lane: Lane, now: datetime, limit: int) -> list[Delivery]:
     """Lock and return what is due."""
-    wanted = {"now": now, "limit": limit, "channel": lane.channel, "transactional": lane.transactional}
+    wanted: dict[str, Any] = {
+        "now": now,
+        "limit": limit,
+        "channel": lane.channel,
+        "transactional": lane.transactional,
+    }
     with connection.cursor() as cursor:
         pg.quick_times(cursor)
         cursor.execute(_DUE, wanted)
@@ -191,7 +197,7 @@ def _unless_late(deliveries: Sequence[Delivery], verdict: Verdict, now: datetime
 
 def _load_messages(deliveries: Sequence[Delivery]) -> None:
     messages = Message.objects.in_bulk({delivery.message_id for delivery in deliveries})
-    keep = Delivery._meta.get_field("message").set_cached_value  # type: ignore[union-attr]
+    keep = Delivery._meta.get_field("message").set_cached_value
     for delivery in deliveries:
         keep(delivery, messages[delivery.message_id])  # in a fifth of the time of `delivery.message = …`
 
