@@ -1,6 +1,6 @@
 """From a queued row to a recorded result, over the remembering channel."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from django.db import connection
@@ -296,6 +296,24 @@ def test_the_number_of_queries_does_not_grow_with_the_batch(memory: Memory, monk
     assert counts[10] == counts[CHUNK - 1] <= 37
     # Results are recorded a chunk at a time; two more chunks are two more short transactions.
     assert counts[500] <= counts[10] + 2 * 11
+
+
+def test_what_a_guard_asks_of_what_waits_takes_no_query(memory: Memory) -> None:
+    world.queue(world.message(), _crowd(3, "guarded"))
+    asked = []
+
+    def guard(deliveries, now):
+        with CaptureQueriesContext(connection) as queries:
+            told = {(each.state, each.reason, each.due_at, each.queued_at.tzinfo) for each in deliveries}
+        asked.append((len(queries), told))
+        return {}
+
+    guards.register(guard)
+    try:
+        assert dispatch.run(NOW).sent == 3
+    finally:
+        guards.unregister(guard)
+    assert asked == [(0, {(State.QUEUED, "", NOW, UTC)})]
 
 
 def _crowd(size: int, name: str) -> list[Profile]:

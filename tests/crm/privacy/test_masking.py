@@ -75,6 +75,18 @@ def test_rows_come_in_outline_and_are_not_saved_over(admin_user):
     assert not masking.sees_contacts(None)
 
 
+@pytest.mark.django_db
+def test_rows_read_by_our_own_sql_come_in_outline_too():
+    person = Profile.objects.create(first_name="Ann", email="ann@example.com")
+    rows = Profile.objects.values_list("id", "first_name", "email")
+    [plain] = Profile.loaded(("id", "first_name", "email"), rows)
+    assert (plain, plain.email, plain.country) == (person, "ann@example.com", person.country)
+    assert not plain._state.adding
+    with masking.hiding():
+        [outlined], [usual] = Profile.loaded(("id", "first_name", "email"), rows), Profile.objects.all()
+        assert outlined.email == usual.email != "ann@example.com"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "tells"),
     [
