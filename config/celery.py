@@ -80,7 +80,6 @@ def keep_good_connections(**kwargs: object) -> None:
 
 @signals.worker_process_init.connect
 def collect_less_garbage(**kwargs: object) -> None:
-    """As config/wsgi.py: what is loaded stays for good, and a batch of events makes thousands of objects."""
+    """As config/wsgi.py: what is loaded stays for good."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

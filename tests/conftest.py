@@ -50,7 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """What is loaded by now stays until the end: the collector need not look at it again and again."""
-    gc.collect()
     gc.freeze()
 
 
@@ -169,7 +168,10 @@ def _static_files_found_once() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _english_again() -> Iterator[None]:
-    """Forget the language that the last request of a test was answered in: it stays with the thread."""
+def _nothing_remembered() -> Iterator[None]:
+    """Forget the language that the last request of a test was answered in, which stays with the thread, and the cache:
+    it belongs to the process, and what a test has looked up would answer the next one for a minute.
+    """
     yield
     translation.deactivate()
+    cache.clear()
