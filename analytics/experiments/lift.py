@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import special
+import scipy
 
 from analytics.experiments import sequences
 from analytics.experiments.arms import Arm, Metric, moments
@@ -164,7 +164,7 @@ def total(lifts: Sequence[Lift]) -> Lift | None:
 
 def wilson(count, people, level: float = LEVEL):
     """The limits of a rate: Wilson 1927, "Probable inference" (JASA 22). Takes arrays."""
-    z2 = special.ndtri((1 + level) / 2) ** 2
+    z2 = scipy.special.ndtri((1 + level) / 2) ** 2
     centre = (count + z2 / 2) / (people + z2)
     half = np.sqrt(z2 * (count * (people - count) / people + z2 / 4)) / (people + z2)
     return np.maximum(0.0, centre - half), np.minimum(1.0, centre + half)

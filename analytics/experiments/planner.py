@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
+import scipy
 from django.utils.translation import gettext as _
-from scipy import special
 
 from analytics.experiments import sequences
 
@@ -121,7 +121,7 @@ def _plan(
     parts = [share / sum(shares) for share in shares]
     level = alpha / (len(shares) - 1)
     rarest = min(parts[1:])
-    deviations = float(special.ndtri(1 - level / 2) + special.ndtri(power))
+    deviations = float(scipy.special.ndtri(1 - level / 2) + scipy.special.ndtri(power))
     if smallest**2 == 0:
         raise OverflowError("The difference is too small.")
     once = deviations**2 * (own / parts[0] + new / rarest) / smallest**2
@@ -176,7 +176,7 @@ def crossings(drift: float, alpha: float, looks: int = LOOKS) -> np.ndarray:
     left = np.empty(looks)
     for look, bound in enumerate(bounds):
         ahead = places + drift * step
-        beyond = special.ndtr((ahead - bound) / np.sqrt(step)) + special.ndtr(
+        beyond = scipy.special.ndtr((ahead - bound) / np.sqrt(step)) + scipy.special.ndtr(
             (-bound - ahead) / np.sqrt(step)
         )
         left[look] = mass @ beyond

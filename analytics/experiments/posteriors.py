@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
-from scipy import special
+import scipy
 
 from analytics.experiments.arms import Arm, Metric, moments, together
 
@@ -44,11 +44,11 @@ class Beta(msgspec.Struct, frozen=True):
 
     def cdf(self, x):
         """The probability of at most x."""
-        return special.betainc(self.did, self.did_not, np.clip(x, 0, 1))
+        return scipy.special.betainc(self.did, self.did_not, np.clip(x, 0, 1))
 
     def ppf(self, p):
         """The x that is not exceeded with probability p."""
-        return special.betaincinv(self.did, self.did_not, p)
+        return scipy.special.betaincinv(self.did, self.did_not, p)
 
 
 class Gamma(msgspec.Struct, frozen=True):
@@ -64,11 +64,13 @@ class Gamma(msgspec.Struct, frozen=True):
 
     def cdf(self, x):
         """The probability of at most x."""
-        return special.gammainc(self.mean**2 / self.variance, np.maximum(x, 0) * self.mean / self.variance)
+        return scipy.special.gammainc(
+            self.mean**2 / self.variance, np.maximum(x, 0) * self.mean / self.variance
+        )
 
     def ppf(self, p):
         """The x that is not exceeded with probability p."""
-        return special.gammaincinv(self.mean**2 / self.variance, p) * self.variance / self.mean
+        return scipy.special.gammaincinv(self.mean**2 / self.variance, p) * self.variance / self.mean
 
 
 class Normal(msgspec.Struct, frozen=True):
@@ -79,11 +81,11 @@ class Normal(msgspec.Struct, frozen=True):
 
     def cdf(self, x):
         """The probability of at most x."""
-        return special.ndtr((np.asarray(x) - self.mean) / np.sqrt(self.variance))
+        return scipy.special.ndtr((np.asarray(x) - self.mean) / np.sqrt(self.variance))
 
     def ppf(self, p):
         """The x that is not exceeded with probability p."""
-        return self.mean + np.sqrt(self.variance) * special.ndtri(p)
+        return self.mean + np.sqrt(self.variance) * scipy.special.ndtri(p)
 
 
 def posteriors(arms: Sequence[Arm], metric: Metric) -> list[Posterior] | None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
-from scipy import special
+import scipy
 
 from analytics.experiments import cuped
 from analytics.experiments.arms import Arm, Metric, Moments
@@ -54,7 +54,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 @lru_cache(maxsize=256)
 def mixture(alpha: float) -> float:
     """The mixture's weight ρ²t at which the sequence is narrowest: the exact solution of the paper's equation."""
-    return float(-special.lambertw(-(alpha**2) / np.e, -1).real - 1)
+    return float(-scipy.special.lambertw(-(alpha**2) / np.e, -1).real - 1)
 
 
 def widening(people, alpha: float, tuned_for: float):

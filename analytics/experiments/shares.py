@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy import special
+import scipy
 
 ALPHA = 0.01
 CONCENTRATION = 1_000  # the alternative expects shares that are off by one or two points
@@ -38,8 +38,8 @@ def evidence(counts, shares, concentration: float = CONCENTRATION):
     """The logarithm of the Bayes factor against the shares; counts may have leading axes. Shares sum to one."""
     counts, prior = np.asarray(counts, float), concentration * np.asarray(shares, float)
     total = counts.sum(-1)
-    mixture = (special.gammaln(prior + counts) - special.gammaln(prior)).sum(-1)
-    mixture -= special.gammaln(concentration + total) - special.gammaln(concentration)
+    mixture = (scipy.special.gammaln(prior + counts) - scipy.special.gammaln(prior)).sum(-1)
+    mixture -= scipy.special.gammaln(concentration + total) - scipy.special.gammaln(concentration)
     return mixture - (counts * np.log(shares)).sum(-1)
 
 
