@@ -10,9 +10,13 @@ from delivery.models import Message, MessageContent
 def client_with(*permissions: str) -> Client:
     """Somebody of the staff with these permissions, such as "campaigns.view_flow", logged in."""
     user = User.objects.create_user(f"user {User.objects.count()}", is_staff=True)
-    for permission in permissions:
-        app, codename = permission.split(".")
-        user.user_permissions.add(Permission.objects.get(codename=codename, content_type__app_label=app))
+    wanted = [permission.split(".") for permission in permissions]
+    found = Permission.objects.filter(
+        content_type__app_label__in=[app for app, _name in wanted],
+        codename__in=[name for _app, name in wanted],
+    )
+    assert len(found) == len(set(permissions))
+    user.user_permissions.set(found)
     client = Client()
     client.force_login(user)
     return client
