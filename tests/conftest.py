@@ -94,12 +94,6 @@ def _drop_databases_of_dead_runs() -> None:
                 connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-@pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
-    """What another test has left in the process' cache is not there: suggestions of its data, kept answers."""
-    cache.clear()
-
-
 @pytest.fixture
 def spooled(settings, tmp_path: Path) -> Path:
     """The folder of this test's spool: nothing that other tests have left is in it."""
