@@ -14,7 +14,7 @@ from delivery.models import Message
 class DuplicateForm(BaseDialogForm):
     """What the copy is called."""
 
-    name = forms.CharField(label=_("Name"), max_length=200, widget=UnfoldAdminTextInputWidget)
+    copy_name = forms.CharField(label=_("Name"), max_length=200, widget=UnfoldAdminTextInputWidget)
 
     def __init__(self, request: Any, object_id: int | str | None = None, *args: Any, **kwargs: Any):
         known = (
@@ -22,5 +22,5 @@ class DuplicateForm(BaseDialogForm):
             if str(object_id or "").isdigit()
             else None
         )
-        kwargs.setdefault("initial", {"name": gettext("Copy of %s") % known if known else ""})
+        kwargs.setdefault("initial", {"copy_name": gettext("Copy of %s") % known if known else ""})
         super().__init__(request, object_id, *args, **kwargs)

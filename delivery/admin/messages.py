@@ -345,7 +345,7 @@ class MessageAdmin(ModelAdmin):
         if message is None or not self.has_view_permission(request, message):
             raise PermissionDenied
         try:
-            copy = copying.duplicate(message, form.cleaned_data["name"], request.user)
+            copy = copying.duplicate(message, form.cleaned_data["copy_name"], request.user)
         except authoring.Refused as error:
             messages.error(request, " ".join(sentence for _place, _field, sentence in error.problems))
             return leave_dialog(request, reverse("admin:delivery_message_change", args=[message.pk]))

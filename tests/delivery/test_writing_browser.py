@@ -101,3 +101,27 @@ def test_what_was_sent_and_a_list_of_it_fit_a_phone(page) -> None:
             assert frame["x"] + frame["width"] <= 390
             expect(page.frame_locator("iframe.email-shown-body").get_by_text("Hello")).to_be_visible()
     assert page.errors == []
+
+
+def test_words_are_not_left_unsaved_unasked_and_a_message_is_copied(page) -> None:
+    message = world.message("welcome", "webpush", {"title": "Hello"}, name="Welcome")
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    page.goto(f"/admin/delivery/message/{message.pk}/change/")
+    page.locator("[name=contents-webpush-0-title]").fill("Not saved")
+    page.get_by_text("Sending rules", exact=True).last.click()
+    page.get_by_role("button", name="Rules of this message").click()
+    expect(page.locator("[name=contents-webpush-0-title]")).to_have_value("Not saved")
+    assert ["not saved yet" in each for each in asked] == [True]
+
+    page.locator("[name=contents-webpush-0-title]").fill("Hello")
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.wait_for_load_state()
+    page.locator(f"[hx-get*='/{message.pk}/duplicate/']:visible").first.click()
+    dialog = page.locator("#dialog")
+    expect(dialog.locator("[name=copy_name]")).to_have_value("Copy of Welcome")
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator("#id_name")).to_have_value("Copy of Welcome")
+    expect(page.locator("[name=contents-webpush-0-title]")).to_have_value("Hello")
+    assert Message.objects.get(slug="copy-of-welcome").contents.get().content["title"] == "Hello"
+    assert not page.errors
