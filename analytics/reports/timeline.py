@@ -70,7 +70,7 @@ GROUPS = {
 }
 
 
-_NOT_DONE = [name for name in words.OURS if name != "entered_place"]
+_NOT_DONE = [name for name in words.OURS if name not in words.THEIR_OWN]
 
 
 class Entry(msgspec.Struct):
@@ -203,7 +203,7 @@ def _entry(event: Event, names: Names, reasons: Reasons) -> Entry:
     link = ""
     if event.name.startswith("message_") and properties.get("delivery"):
         link = reverse("admin:delivery_delivery_change", args=[properties["delivery"]])
-    by = "person" if event.name == "entered_place" else "us"
+    by = "person" if event.name in words.THEIR_OWN else "us"
     return Entry(event.occurred_at, icon, title, by, event.name, why, _decisive(event), link)
 
 

@@ -25,6 +25,13 @@ OURS = {
     "message_opened": ("drafts", gettext_lazy("Opened: %(message)s")),
     "message_clicked": ("ads_click", gettext_lazy("Clicked: %(message)s")),
     "message_dismissed": ("notifications_off", gettext_lazy("Swiped away: %(message)s")),
+    "message_read": ("done_all", gettext_lazy("Read: %(message)s")),
+    "message_machine_opened": ("smart_toy", gettext_lazy("Opened by a machine: %(message)s")),
+    "message_machine_clicked": ("smart_toy", gettext_lazy("Clicked by a machine: %(message)s")),
+    "message_withdrawn": ("undo", gettext_lazy("Found to be a machine's after all: %(message)s")),
+    "message_bounced": ("undo", gettext_lazy("Came back: %(message)s")),
+    "message_complained": ("report", gettext_lazy("Reported as spam: %(message)s")),
+    "message_received": ("forum", gettext_lazy("Wrote to us")),
     "message_converted": ("paid", gettext_lazy("Goal reached after: %(message)s")),
     "message_suppressed": ("block", gettext_lazy("Not sent: %(message)s")),
     "message_failed": ("error", gettext_lazy("Could not be sent: %(message)s")),
@@ -46,6 +53,8 @@ OURS = {
     "attribute_changed": ("edit", gettext_lazy("Changed: %(field)s")),
     "experiment_exposed": ("call_split", gettext_lazy("Came into the comparison %(experiment)s: %(arm)s")),
 }
+# Of those, what the person did themselves.
+THEIR_OWN = ("entered_place", "message_received")
 STATES = {
     "subscribed": gettext_lazy("yes"),
     "unsubscribed": gettext_lazy("no"),

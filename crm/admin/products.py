@@ -105,6 +105,10 @@ class ProductAdmin(ImportLink, Exports, BigTableAdmin):
         """The number stays: events and messages know the product by it."""
         return [*self.readonly_fields, *(["sku"] if obj else [])]
 
+    def get_fields(self, request: HttpRequest, obj: Product | None = None) -> list[Any]:
+        """Who told of it and when is known of a product that there is."""
+        return self.fields if obj else self.fields[:-1]
+
     def save_model(self, request: HttpRequest, obj: Product, form: Any, change: bool) -> None:
         """By the same service as everybody else, so that a lower price is told."""
         given = {name: form.cleaned_data[name] for name in form.changed_data if name in catalogue.FIELDS}

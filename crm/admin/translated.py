@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from django import forms
-from django.utils.functional import Promise
+from django.utils.functional import Promise, lazy
 from django.utils.translation import get_language_info
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -53,11 +53,18 @@ def with_fields(form: type[TranslatedForm]) -> type[TranslatedForm]:
     return type(form.__name__, (form,), fields)
 
 
+def _filled(label: str | Promise, language: str) -> str:
+    return str(label) % language
+
+
+_labelled = lazy(_filled, str)  # in the reader's language, which is not known yet
+
+
 def _field(language: str, part: Part) -> forms.CharField:
     widget = UnfoldAdminTextareaWidget if part.long else UnfoldAdminTextInputWidget
     attrs = {"lang": language, "dir": "auto", **({"rows": 2} if part.long else {})}
     return forms.CharField(
-        label=part.label % get_language_info(language)["name_local"],
+        label=_labelled(part.label, get_language_info(language)["name_local"]),
         required=False,
         max_length=part.max_length,
         widget=widget(attrs=attrs),

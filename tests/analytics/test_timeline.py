@@ -169,6 +169,9 @@ class TestGroups:
         world.delivery(wanted, ann, "deferred", reason="quiet hours")
         world.happens(ann, "product_viewed", product="Cup")
         world.happens(ann, "message_sent", message="welcome", delivery=waits.pk)
+        for name in ("message_machine_opened", "message_bounced", "message_withdrawn", "message_read"):
+            world.happens(ann, name, message="welcome", delivery=waits.pk)
+        world.happens(ann, "message_received", text="Hello")
         world.happens(ann, "consent_changed", key="webpush", state="subscribed", source="sdk")
         world.happens(ann, "price_dropped", sku="Cup", price=9, old_price=10, currency="EUR", reason="saved")
         Decision.objects.create(flow=flow, profile=ann, kind="not_entered", detail={"event": "x"}, at=NOW)
@@ -177,14 +180,25 @@ class TestGroups:
         def names(only):
             return sorted(entry.name for entry in timeline(ann.pk, only=only).entries)
 
-        assert names("did") == ["product_viewed"]
-        assert names("messages") == ["message_deferred", "message_queued", "message_sent"]
+        assert names("did") == ["message_received", "product_viewed"]
+        assert names("messages") == [
+            *(
+                "message_bounced",
+                "message_deferred",
+                "message_machine_opened",
+                "message_queued",
+                "message_read",
+            ),
+            *("message_received", "message_sent", "message_withdrawn"),
+        ]
         assert names("refused") == ["message_deferred", "not_entered"]
         assert names("flows") == ["not_entered", "price_dropped", "wait:wait"]
         assert names("consent") == ["consent_changed"]
-        assert len(names("all")) == 7
+        assert len(names("all")) == 12
         titles = [entry.title for entry in timeline(ann.pk).entries]
         assert "Looked at Cup" in titles
+        assert "Wrote to us" in titles
+        assert any(title.startswith("Opened by a machine: ") for title in titles)
         assert "Cheaper: Cup, €9.00 instead of €10.00" in titles
         for name in GROUPS:
             assert viewer.get(url(ann), {"only": name}).status_code == 200

@@ -191,6 +191,7 @@ class TestAdmin:
             "news",
             {"de": {"name": "Neues"}, "pl": {"name": "Nowości"}},
         )
+        assert "Nazwa (العربيّة)" in admin_client.get(url, headers={"Accept-Language": "pl"}).content.decode()
 
     def test_terms_of_a_channel(self, admin_client):
         data = {"channel": "email", "double_opt_in": "on", "legal_basis": "consent"}

@@ -163,7 +163,8 @@ class BroadcastAdmin(ModelAdmin):
 
     def get_actions_detail(self, request, object_id):
         found = super().get_actions_detail(request, object_id)
-        if Broadcast.objects.filter(pk=object_id, state=State.DRAFT).exists():
+        # What is no number, no broadcast has: the page says so.
+        if not object_id.isdecimal() or Broadcast.objects.filter(pk=object_id, state=State.DRAFT).exists():
             return found
         return [each for each in found if "launch" not in each.action_name and "test" not in each.action_name]
 

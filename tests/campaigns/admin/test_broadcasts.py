@@ -274,3 +274,9 @@ class TestLaunch:
         assert "The segment's rule has a mistake" in text(publisher.get(launch_url(broadcast)))
         publisher.post(launch_url(broadcast), SUBMITTED)
         assert not launched(broadcast)
+
+
+def test_an_address_that_names_no_broadcast_leads_back(admin_client):
+    answer = admin_client.get(reverse("admin:campaigns_broadcast_change", args=["none"]), follow=True)
+    assert answer.redirect_chain[0][1] == 302
+    assert "doesn’t exist" in answer.content.decode()

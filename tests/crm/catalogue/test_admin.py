@@ -74,6 +74,7 @@ class TestProducts:
         change = ProductChange.objects.latest("pk")
         assert (change.was_in_stock, change.in_stock, change.told_at) == (False, True, None)
         add = reverse("admin:crm_product_add")
+        assert "DatabaseDefault" not in admin_client.get(add).content.decode()
         answer = admin_client.post(add, {**form, "sku": "NEW", "url": "", "image_url": "", "description": ""})
         assert answer.status_code == 302
         assert Product.objects.get(sku="NEW").price == 7.5
