@@ -101,8 +101,7 @@ class WaitFor(StepKind):
                 person.enrollment_id,
                 person.profile_id,
                 since,
-                # What lies ahead of a moment that is played back has not happened yet.
-                min(until, now + timedelta(microseconds=1)),
+                until,
                 str((person.context.get("event") or {}).get("id") or ""),
             )
             for person in people
@@ -214,6 +213,11 @@ def _decided(
     step: "Step", event: dict[str, Any] | None, since: datetime, until: datetime, now: datetime
 ) -> Outcome:
     if event is not None:
+        happened = datetime.fromisoformat(event["occurred_at"])
+        if happened > now:
+            # Told by a clock that is ahead, or it came after this batch was begun; nobody wakes us once more for it.
+            # What lies ahead of a moment that is played back has not happened yet, either.
+            return _hold(since, until, happened)
         return go_on(
             HAPPENED,
             {CONTEXT: event},

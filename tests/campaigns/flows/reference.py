@@ -27,6 +27,7 @@ class Run:
     state: str = "active"
     reason: str = ""
     until: datetime | None = None
+    arrived: datetime | None = None  # when the wait before was over
     counts_from: datetime | None = None  # events that a wait is for
     woken: bool = False
     converted: bool = False
@@ -137,12 +138,14 @@ class Reference:
         kind, config = step["kind"], step.get("config", {})
         if "condition" in step and run.until is None and not self._holds(step["condition"], run.start.person):
             run.decisions.append((step["key"], f"{kind}:skipped"))
-            return self._pass(run, [])
+            return self._pass(run, [], now)
         if kind in ("wait", "wait_for") and run.until is None:
             length = config["timeout"] if kind == "wait_for" else config
-            run.until = now + timedelta(**{length["unit"]: length["amount"]})
-            run.counts_from = run.start.at if config.get("since") == "entry" else now
-            if not self._happened(run, now):
+            # Who waits for something has been there since the wait before it was over, whoever looked when.
+            begun = run.arrived or now if kind == "wait_for" else now
+            run.until = begun + timedelta(**{length["unit"]: length["amount"]})
+            run.counts_from = run.start.at if config.get("since") == "entry" else begun
+            if run.until > now and not self._happened(run, now):
                 run.decisions.append((step["key"], f"{kind}:wait"))
         happened = kind == "wait_for" and self._happened(run, now)
         if run.until and run.until > now and not happened:
@@ -154,10 +157,12 @@ class Reference:
         run.decisions.append((step["key"], f"{kind}:go_on"))
         if kind == "message":
             run.messages.append(step["key"])
-        return self._pass(run, self._branch(step, run, happened))
+        return self._pass(run, self._branch(step, run, happened), now)
 
-    def _pass(self, run: Run, branch: list[dict]) -> bool:
+    def _pass(self, run: Run, branch: list[dict], now: datetime) -> bool:
         """Go on with a branch of the present step, if it has one, and with what follows it."""
+        if run.until:
+            run.arrived = min(run.until, now)
         run.until = None
         run.path = [(inner, "") for inner in branch] + run.path[1:]
         if not run.path:
