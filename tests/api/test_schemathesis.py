@@ -56,11 +56,12 @@ ROW_BY_ROW = {
     *("/api/v1/events/", "/api/v1/events/beacon/", "/api/v1/suppressions/", "/api/v1/consents/"),
     "/api/v1/exchange-rates/",
 }
+ROWS = ("/bulk/", "/members/", "/members/remove/")  # what such addresses end with
 
 
 def _checked(case, headers):
     """All checks, but that random texts are taken: what an email or a country is, no schema tells. Examples must be."""
-    by_row = case.method == "POST" and (case.path.endswith("/bulk/") or case.path in ROW_BY_ROW)
+    by_row = case.method in ("POST", "PUT") and (case.path.endswith(ROWS) or case.path in ROW_BY_ROW)
     excluded = [negative_data_rejection] if by_row else []
     if case.meta.phase.name == TestPhase.COVERAGE:
         excluded.append(
