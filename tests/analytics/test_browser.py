@@ -45,8 +45,10 @@ def ann():
 
 @pytest.fixture
 def sent(ann):
-    one = world.delivery(world.message(), ann, at=lately(hours=1))
-    world.engages(one, "clicked", lately(minutes=30))
+    # Today, also in the first hour of the day.
+    at = max(lately(hours=1), lately().replace(hour=0, minute=0, second=0, microsecond=0))
+    one = world.delivery(world.message(), ann, at=at)
+    world.engages(one, "clicked", max(lately(minutes=30), at))
     world.count()
     return one
 

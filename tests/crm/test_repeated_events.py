@@ -1,6 +1,7 @@
 """An event that is sent again is stored once, whatever the clocks said, and however its neighbours are ordered."""
 
 import json
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +9,7 @@ import pytest
 
 from crm import ingest, log
 from crm.models import Event, UndatedEvent
+from crm.pg import Contention
 from crm.tasks import forget_undated_events
 from tests.crm.concurrently import run
 
@@ -46,12 +48,22 @@ class TestClocks:
         assert send(row(number, properties={"x": 1})).accepted == 1
 
 
+def insist(*rows):
+    """Send as clients do: what collides with other writers, time and again, is sent once more a moment later."""
+    for _ in range(20):
+        try:
+            return send(*rows)
+        except Contention:
+            time.sleep(0.05)
+    return send(*rows)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_same_events_in_opposite_order_at_once_are_all_stored_once():
     rows = [row(uuid.uuid4(), NOW - timedelta(seconds=n)) for n in range(400)]
     for _ in range(4):
         Event.objects.all().delete()
-        results = run(*[lambda part=part: send(*part) for part in (rows, rows[::-1]) * 2])
+        results = run(*[lambda part=part: insist(*part) for part in (rows, rows[::-1]) * 2])
         assert sum(result.accepted for result in results) == Event.objects.count() == 400
 
 
