@@ -3,12 +3,11 @@
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.utils.text import slugify
 
+from crm import slugs
 from delivery import authoring, versions
 from delivery.models import Message, MessageVariant
 
-LONGEST = 40  # characters of a short name before its number
 TRIES = 5
 
 
@@ -33,7 +32,7 @@ def duplicate(message: Message, name: str, by: Any = None) -> Message:
     for attempt in range(TRIES):
         try:
             with transaction.atomic():
-                copy = Message(slug=_free_slug(name))
+                copy = Message(slug=slugs.of_name(Message, name, "message"))
                 authoring.write(copy, fields, words, variants)
                 versions.keep(copy, by)
                 return copy
@@ -41,13 +40,3 @@ def duplicate(message: Message, name: str, by: Any = None) -> Message:
             if attempt == TRIES - 1:
                 raise
     raise AssertionError("unreachable")
-
-
-def _free_slug(name: str) -> str:
-    base = slugify(name)[:LONGEST].strip("-") or "message"
-    taken = set(Message.objects.filter(slug__startswith=base).values_list("slug", flat=True))
-    number, slug = 1, base
-    while slug in taken:
-        number += 1
-        slug = f"{base}-{number}"
-    return slug

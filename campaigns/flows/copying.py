@@ -3,23 +3,16 @@
 import copy
 
 from django.db import IntegrityError, transaction
-from django.utils.text import slugify
 
 from campaigns.models import Flow
+from crm import slugs
 
-LONGEST = 40  # characters of a short name before its number
 TRIES = 5
 
 
 def free_slug(name: str) -> str:
     """A short name for `name` that no flow has yet."""
-    base = slugify(name)[:LONGEST] or "flow"
-    taken = set(Flow.objects.filter(slug__startswith=base).values_list("slug", flat=True))
-    number, slug = 1, base
-    while slug in taken:
-        number += 1
-        slug = f"{base}-{number}"
-    return slug
+    return slugs.of_name(Flow, name, "flow")
 
 
 def duplicate(flow: Flow, name: str) -> Flow:

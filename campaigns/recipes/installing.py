@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import models, transaction
+from django.db import transaction
 from django.utils.text import slugify
 from django.utils.translation import get_language
 
@@ -14,6 +14,7 @@ from campaigns.recipes import building
 from campaigns.recipes.options import proposed
 from campaigns.recipes.shelf import LANGUAGES, Recipe, everything
 from campaigns.segments import editing
+from crm import slugs
 from crm.computed import definitions
 from crm.models import ComputedAttribute
 from delivery.models import CouponPool, Message, MessageContent
@@ -88,7 +89,7 @@ def _pool(recipe: Recipe, answers: Mapping[str, Any], language: str) -> CouponPo
     code = str(answers["code"])
     pool = CouponPool.objects.filter(kind=CouponPool.Kind.FIXED, code=code, expires_at=None).first()
     return pool or CouponPool.objects.create(
-        slug=_free(CouponPool, slugify(code)[:LONGEST] or recipe.slug),
+        slug=slugs.free(CouponPool, slugify(code)[:LONGEST] or recipe.slug),
         name=f"{recipe.name[language]} ({code})",
         kind=CouponPool.Kind.FIXED,
         code=code,
@@ -98,23 +99,12 @@ def _pool(recipe: Recipe, answers: Mapping[str, Any], language: str) -> CouponPo
 def _slugs(recipe: Recipe, answers: Mapping[str, Any], language: str) -> dict[str, str]:
     found = {"flow": copying.free_slug(recipe.slug)}
     for key in recipe.messages:
-        found[f"message_{key}"] = _free(Message, f"{found['flow']}-{key.replace('_', '-')}")
+        found[f"message_{key}"] = slugs.free(Message, f"{found['flow']}-{key.replace('_', '-')}")
     for key in recipe.segments:
-        found[f"segment_{key}"] = _free(Segment, f"{found['flow']}-{key.replace('_', '-')}")
+        found[f"segment_{key}"] = slugs.free(Segment, f"{found['flow']}-{key.replace('_', '-')}")
     for key, made in recipe.computed.items():
         config = building.filled(made["config"], answers, language)
         same = ComputedAttribute.objects.filter(config=config).values_list("slug", flat=True).first()
         base = f"{recipe.slug}_{key}".replace("-", "_")
-        found[f"computed_{key}"] = same or _free(ComputedAttribute, base, "_")
+        found[f"computed_{key}"] = same or slugs.free(ComputedAttribute, base, "_")
     return found
-
-
-def _free(model: type[models.Model], base: str, between: str = "-") -> str:
-    """A short name that no row has yet."""
-    rows: models.Manager[Any] = model._default_manager
-    taken = set(rows.filter(slug__startswith=base).values_list("slug", flat=True))
-    number, slug = 1, base
-    while slug in taken:
-        number += 1
-        slug = f"{base}{between}{number}"
-    return slug

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from campaigns.models import Segment
 from campaigns.segments import editing, memberships
 from campaigns.segments.memberships import CHUNK, Changed
-from crm import merging, pg
+from crm import merging, pg, slugs
 
 CAUSE = "list"
 LONGEST_SLUG = 50
@@ -60,7 +60,7 @@ def create(
         raise ListError("name", _("Give the list a name."))
     if slug and slugify(slug) != slug:
         raise ListError("slug", _("A short name holds small letters, digits, hyphens and underscores."))
-    slug = (slug or _free_slug(name))[:LONGEST_SLUG]
+    slug = (slug or slugs.of_name(Segment, name, "list", LONGEST_SLUG - 5))[:LONGEST_SLUG]
     if Segment.objects.filter(slug=slug).exists():
         raise ListError("slug", _("Another segment has this short name."))
     moment = now or timezone.now()
@@ -188,11 +188,3 @@ def _in_chunks(profile_ids: Iterable[int], change: Callable[[list[int]], Changed
         done = change(piece)
         entered, left = entered + done.entered, left + done.left
     return Changed(entered, left)
-
-
-def _free_slug(name: str) -> str:
-    """A slug from a name that no segment has; of a name without any Latin letter a number."""
-    stem = slugify(name)[: LONGEST_SLUG - 5].strip("-") or "list"
-    taken = set(Segment.objects.filter(slug__startswith=stem).values_list("slug", flat=True))
-    tries = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(taken) + 2))
-    return next(slug for slug in tries if slug not in taken)
